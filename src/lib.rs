@@ -1,0 +1,1 @@
+//! logproc: a Kafka to Elasticsearch stream processor.

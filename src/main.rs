@@ -1,0 +1,2 @@
+//! The `logproc` command.
+fn main() {}
