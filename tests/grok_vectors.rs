@@ -6,7 +6,7 @@ mod filter;
 mod vectors;
 
 use filter::Filter;
-use logproc::grok::{CompileOptions, Dialect, Dictionary, EcsCompatibility, Grok, Limit, Regex, Scratch, SyntaxOptions};
+use logproc::grok::{CompileOptions, Dialect, Dictionary, Grok, Limit, Regex, Scratch, SyntaxOptions};
 use serde_json::{Value, json};
 use vectors::check_suite;
 
@@ -71,7 +71,14 @@ fn es_grok() {
                 }
                 dictionary
             }
-            None => Dictionary::bundled(EcsCompatibility::Disabled),
+            None => {
+                // Elasticsearch's own dictionary, which differs a little from Logstash's.
+                let mut dictionary = Dictionary::empty();
+                for file in std::fs::read_dir(vectors::data("es-patterns")).expect("the dictionary is in the repository") {
+                    dictionary.add_file(&file.expect("a readable folder").path()).expect("a readable file");
+                }
+                dictionary
+            }
         };
         let options = CompileOptions {
             named_captures_only: config["named_captures_only"] == json!(true),

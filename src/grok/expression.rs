@@ -1,6 +1,6 @@
 //! One compiled grok expression.
 
-use super::capture::CaptureDef;
+use super::capture::{CaptureDef, CaptureType};
 use super::dictionary::Dictionary;
 use super::error::{GrokError, GrokErrorKind, SyntaxError};
 use super::expand::{Dialect, Expansion, expand};
@@ -57,7 +57,14 @@ impl Grok {
         let captures: Vec<CaptureDef> = parsed
             .names
             .iter()
-            .flat_map(|(name, groups)| groups.iter().map(|&group| CaptureDef::new(name, group)))
+            .flat_map(|(name, groups)| groups.iter().enumerate().map(|(nth, &group)| {
+                let mut capture = CaptureDef::new(name, group);
+                if nth > 0 && options.dialect == Dialect::Logstash {
+                    // Logstash converts only the first of several captures with the same name.
+                    capture.ty = CaptureType::String;
+                }
+                capture
+            }))
             .collect();
         if !parsed.refers_to_groups {
             let wanted = captures.iter().map(|capture| capture.group).collect();

@@ -65,10 +65,12 @@ impl Filter {
                     Value::Number(number) => number.to_string(),
                     _ => continue,
                 };
+                // Logstash's answer for a text is that of the pattern tried last.
+                let mut last = false;
                 for grok in patterns {
                     let found = grok.find(&text, &mut scratch, &Limit::NONE).expect("no limit, no timeout");
+                    last = found.is_some();
                     let Some(found) = found else { continue };
-                    here = true;
                     for (index, capture) in grok.captures().iter().enumerate() {
                         let value = found.get(index).map(|span| typed(&text[span], capture.ty));
                         self.handle(event, &capture.name, value);
@@ -77,6 +79,7 @@ impl Filter {
                         break;
                     }
                 }
+                here |= last;
             }
             matched |= here;
             if here && break_on_match {

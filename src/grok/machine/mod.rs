@@ -298,12 +298,25 @@ impl<'m> Machine<'m> {
     /// Remembers a position; what it replaces is kept while a choice might need it.
     #[inline]
     fn save(&mut self, slot: u32, pos: u32) {
+        if self.program.recursive && slot > 1 {
+            // A recursion has moved the group's beginning: it is that of this depth which counts.
+            if slot % 2 == 0 {
+                self.set_register(slot / 2, pos);
+            } else {
+                self.set_slot(slot - 1, self.scratch.registers[slot as usize / 2]);
+            }
+        }
+        self.set_slot(slot, pos);
+        if self.program.leveled && slot % 2 == 1 {
+            self.record(slot / 2, pos);
+        }
+    }
+
+    #[inline]
+    fn set_slot(&mut self, slot: u32, pos: u32) {
         let old = std::mem::replace(&mut self.scratch.slots[slot as usize], pos);
         if !self.scratch.stack.is_empty() {
             self.scratch.stack.push(Frame::Slot { slot, old });
-        }
-        if self.program.leveled && slot % 2 == 1 {
-            self.record(slot / 2, pos);
         }
     }
 

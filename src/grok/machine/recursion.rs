@@ -19,6 +19,10 @@ impl Machine<'_> {
             let Some((start, end)) = span else { continue };
             let wanted = &self.text[start..end];
             let rest = &self.text[*pos..];
+            if rest.len() < wanted.len() {
+                // Joni gives up here rather than try the other groups of the name.
+                return false;
+            }
             if reference.fold {
                 if let Some(length) = folded_prefix(rest, wanted) {
                     *pos += length;

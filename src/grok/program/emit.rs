@@ -9,7 +9,7 @@ use super::{Hint, Inst, Program, Reference, Run, Set, Source};
 use crate::grok::analysis::{First, can_finish, first_of};
 use crate::grok::error::{SyntaxError, SyntaxErrorKind as Problem};
 use crate::grok::syntax::{CharSet, Greed, Kind, Node};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 /// More instructions than this are refused.
 const MAX_INSTRUCTIONS: usize = 200_000;
@@ -54,6 +54,8 @@ pub(super) struct Emitter<'t> {
     pub(super) next_id: u32,
     pub(super) refers_to_groups: bool,
     groups: HashMap<u32, &'t Node>,
+    /// Groups that are called by number or name.
+    called: HashSet<u32>,
     subroutines: HashMap<u32, Label>,
     pending: Vec<u32>,
     root: &'t Node,
@@ -74,6 +76,7 @@ pub fn emit(source: Source<'_>, options: EmitOptions) -> Result<Program, SyntaxE
         next_id: 0,
         refers_to_groups: source.refers_to_groups,
         groups,
+        called: HashSet::new(),
         subroutines: HashMap::new(),
         pending: Vec::new(),
         root: source.root,
@@ -176,23 +179,42 @@ impl<'t> Emitter<'t> {
                 break;
             }
         }
+        self.called = calls.iter().map(|&(group, _)| group).collect();
+        // Each group remembers where it began in a register of its own depth.
+        self.program.recursive = true;
+        self.register(most + 1);
         match calls.iter().find(|(group, _)| !finished[*group as usize]) {
             Some(&(_, at)) => Err(SyntaxError { at: at as usize, kind: Problem::EndlessRecursion }),
             None => Ok(()),
         }
     }
 
+    /// The subroutine of a group. A group that is called is one everywhere, so that its depth counts.
+    fn subroutine(&mut self, group: u32) -> Label {
+        if let Some(&label) = self.subroutines.get(&group) {
+            return label;
+        }
+        let label = self.label();
+        self.subroutines.insert(group, label);
+        self.pending.push(group);
+        label
+    }
+
     fn write_subroutines(&mut self) -> Result<(), SyntaxError> {
         while let Some(group) = self.pending.pop() {
             let label = self.subroutines[&group];
             self.bind(label);
-            let body = if group == 0 { Some(self.root) } else { self.groups.get(&group).copied() };
-            if let Some(body) = body {
-                // Called from anywhere, perhaps from within a look-around.
-                self.look_depth += 1;
-                self.node(body, Next::ANYTHING)?;
-                self.look_depth -= 1;
+            // Called from anywhere, perhaps from within a look-around.
+            self.look_depth += 1;
+            match self.groups.get(&group).map(|group| &group.kind) {
+                Some(Kind::Capture(number, inner)) => {
+                    self.push(Inst::Save(number * 2))?;
+                    self.node(inner, Next::ANYTHING)?;
+                    self.push(Inst::Save(number * 2 + 1))?;
+                }
+                _ => self.node(self.root, Next::ANYTHING)?,
             }
+            self.look_depth -= 1;
             self.push(Inst::Return)?;
         }
         Ok(())
@@ -236,7 +258,6 @@ impl<'t> Emitter<'t> {
                 Inst::Backref(_) | Inst::Call(_) | Inst::Condition { .. } | Inst::CounterLoop(_) | Inst::Absent(_)
             )
         });
-        self.program.recursive = self.program.insts.iter().any(|inst| matches!(inst, Inst::Call(_)));
         self.program.leveled = self.program.references.iter().any(|reference| reference.level.is_some());
         self.program
     }
@@ -256,6 +277,10 @@ impl<'t> Emitter<'t> {
             Kind::Concat(nodes) => self.concat(nodes, next)?,
             Kind::Alternate(nodes) => self.alternate(nodes, next)?,
             Kind::Repeat { node, min, max, greed } => self.repeat(node, *min, *max, *greed, next)?,
+            Kind::Capture(number, _) if self.called.contains(number) => {
+                let label = self.subroutine(*number);
+                self.push(Inst::Call(label))?;
+            }
             Kind::Capture(number, inner) => {
                 self.push(Inst::Save(number * 2))?;
                 self.node(inner, next)?;
@@ -270,15 +295,7 @@ impl<'t> Emitter<'t> {
                 self.push(Inst::Backref(index))?;
             }
             Kind::Call(group) => {
-                let label = match self.subroutines.get(group) {
-                    Some(&label) => label,
-                    None => {
-                        let label = self.label();
-                        self.subroutines.insert(*group, label);
-                        self.pending.push(*group);
-                        label
-                    }
-                };
+                let label = self.subroutine(*group);
                 self.push(Inst::Call(label))?;
             }
             Kind::Conditional { groups, yes, no } => self.conditional(groups, yes, no, next)?,

@@ -196,7 +196,7 @@ pub struct Program {
     pub memo_width: usize,
     /// Whether failing from a step at a place is for ever: no references, counters or recursion.
     pub memoizable: bool,
-    /// Whether a subroutine is called.
+    /// Whether a subroutine is called. Then the first registers hold where each group began.
     pub recursive: bool,
     /// Whether a reference asks for a depth of recursion.
     pub leveled: bool,

@@ -193,13 +193,14 @@ impl<'p> Parser<'p> {
             }
             let atom = self.atom()?;
             let quantified = self.quantifier_follows();
-            if let (Kind::Char(c), true, false) = (&atom.kind, self.flags.ignore_case, quantified) {
+            let folding = self.flags.ignore_case && c != '(';
+            if let (Kind::Char(c), true, false) = (&atom.kind, folding, quantified) {
                 literal.push((*c, start));
                 continue;
             }
             flush(&mut literal, &mut nodes);
             let atom = match atom.kind {
-                Kind::Char(c) if self.flags.ignore_case => {
+                Kind::Char(c) if folding => {
                     let mut folded = Vec::new();
                     fold::literal(&[(c, start)], &mut folded);
                     Node::concat(folded, start)
