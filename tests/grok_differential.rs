@@ -141,10 +141,9 @@ fn expressions(seed: u64, count: usize) -> usize {
     let mut cases = 0;
     for _ in 0..count {
         let expression = patterns::expression(&mut random, 3, &mut 0);
-        // Oniguruma, unlike Joni, misses matches of `$.+` on texts of several lines.
-        if expression.contains('$') && expression.contains('.') {
-            continue;
-        }
+        // Oniguruma, unlike Joni, misses matches of `$.+`, `\Z.*+` or `.{2,}\s`, so `.` is for the
+        // dictionaries' patterns and for the answers of Joni itself.
+        let expression = expression.replace('.', "[^c]");
         let Some(pair) = Pair::new(&expression, &dictionary) else { continue };
         for round in 0..8 {
             let text = if round % 2 == 0 { patterns::text(&mut random) } else { generate::sample(&expression, &mut random) };
