@@ -1,9 +1,11 @@
 //! What can be known about a pattern without running it.
 
 mod byteset;
+mod decisive;
 mod first;
 mod length;
 
 pub use byteset::ByteSet;
+pub use decisive::{decisive, vacuous};
 pub use first::{First, first_of, leading_bytes};
 pub use length::{can_finish, lengths, program_size};

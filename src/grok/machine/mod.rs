@@ -18,6 +18,7 @@ mod scratch;
 pub use scratch::Scratch;
 pub(crate) use scratch::{Furthest, UNSET};
 
+use super::automaton::Outcome;
 use super::limit::{Limit, Timeout};
 use super::program::{Inst, Program};
 use memory::Memory;
@@ -257,6 +258,18 @@ impl<'m> Machine<'m> {
                     }
                     None => false,
                 },
+                Inst::Piece(piece) => {
+                    let piece = &program.pieces[piece as usize];
+                    match piece.dfa.run(bytes, pos) {
+                        Outcome::End(end) => {
+                            pos = end;
+                            pc = piece.after as usize;
+                            continue;
+                        }
+                        Outcome::Fail => false,
+                        Outcome::Decline => true,
+                    }
+                }
                 Inst::Accept => {
                     self.scratch.slots[1] = pos as u32;
                     return Ok(true);
