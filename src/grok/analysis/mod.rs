@@ -2,10 +2,12 @@
 
 mod byteset;
 mod decisive;
+mod factor;
 mod first;
 mod length;
 
 pub use byteset::ByteSet;
 pub use decisive::{decisive, vacuous};
+pub use factor::factor;
 pub use first::{First, first_of, leading_bytes};
 pub use length::{can_finish, lengths, program_size};

@@ -96,7 +96,8 @@ impl Dfa {
 struct Key {
     /// States of the [`Nfa`], sorted, tests not made yet.
     kernel: Vec<u32>,
-    /// The class before, if a test might ask; the number of classes stands for the text's beginning.
+    /// The class before, if a test might ask, or another one that gives the same answers; the
+    /// number of classes stands for the text's beginning.
     before: Option<u8>,
 }
 
@@ -113,6 +114,8 @@ struct Builder<'n> {
     classes: Box<[u8; 256]>,
     /// A byte of each class.
     samples: Vec<u8>,
+    /// For each class, the first one that all tests of the byte before answer alike.
+    alike: Vec<u8>,
     index: HashMap<Key, usize>,
     keys: Vec<Key>,
 }
@@ -120,7 +123,8 @@ struct Builder<'n> {
 impl<'n> Builder<'n> {
     fn new(nfa: &'n Nfa) -> Builder<'n> {
         let (classes, samples) = byte_classes(nfa);
-        Builder { nfa, classes, samples, index: HashMap::new(), keys: Vec::new() }
+        let alike = alike(nfa, &samples);
+        Builder { nfa, classes, samples, alike, index: HashMap::new(), keys: Vec::new() }
     }
 
     fn build(mut self) -> Option<Dfa> {
@@ -143,7 +147,7 @@ impl<'n> Builder<'n> {
 
     fn state(&mut self, kernel: Vec<u32>, before: u8) -> Option<usize> {
         let asks = self.asks(&kernel);
-        let key = Key { kernel, before: asks.then_some(before) };
+        let key = Key { kernel, before: asks.then(|| self.alike[usize::from(before)]) };
         if let Some(&known) = self.index.get(&key) {
             return Some(known);
         }
@@ -281,6 +285,27 @@ impl Place {
     fn boundary(&self) -> Option<bool> {
         Some(word(self.before)? != word(self.after)?)
     }
+}
+
+/// For each class and the text's beginning, the first that all tests of the byte before answer alike.
+fn alike(nfa: &Nfa, samples: &[u8]) -> Vec<u8> {
+    let mut sets = Vec::new();
+    for state in &nfa.states {
+        if let State::Test(Test::Before { set, wide, .. }, _) = state
+            && !sets.contains(&(*set, *wide))
+        {
+            sets.push((*set, *wide));
+        }
+    }
+    let mut known: HashMap<Vec<Option<bool>>, u8> = HashMap::new();
+    (0..=samples.len())
+        .map(|class| {
+            let byte = samples.get(class).copied();
+            let mut answers: Vec<Option<bool>> = sets.iter().map(|(set, wide)| member(byte, set, *wide)).collect();
+            answers.extend([word(byte), Some(byte == Some(b'\n')), Some(byte.is_none())]);
+            *known.entry(answers).or_insert(class as u8)
+        })
+        .collect()
 }
 
 fn member(byte: Option<u8>, set: &ByteSet, wide: Option<bool>) -> Option<bool> {

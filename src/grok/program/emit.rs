@@ -293,11 +293,7 @@ impl<'t> Emitter<'t> {
                 let label = self.subroutine(*number);
                 self.push(Inst::Call(label))?;
             }
-            Kind::Capture(number, inner) => {
-                self.push(Inst::Save(number * 2))?;
-                self.node(inner, next)?;
-                self.push(Inst::Save(number * 2 + 1))?;
-            }
+            Kind::Capture(number, inner) => self.capture(*number, inner, next)?,
             Kind::Atomic(inner) => self.atomic(inner)?,
             Kind::Look { behind, negative, node } => self.look(*behind, *negative, node)?,
             Kind::Backref { groups, fold, level } => {
@@ -316,6 +312,40 @@ impl<'t> Emitter<'t> {
             Kind::Grapheme => self.push(Inst::Grapheme)?,
         }
         self.at = outer;
+        Ok(())
+    }
+
+    /// A group; what an automaton or a simple run reads as a whole is remembered by that step.
+    fn capture(&mut self, number: u32, inner: &'t Node, next: Next) -> Result<(), SyntaxError> {
+        let slot = number * 2;
+        let start = self.program.insts.len();
+        self.push(Inst::Save(slot))?;
+        self.node(inner, next)?;
+        self.push(Inst::Save(slot + 1))?;
+        if self.program.recursive || self.options.plain {
+            return Ok(());
+        }
+        match self.program.insts[start + 1] {
+            Inst::Possessive(run) if self.program.insts.len() == start + 3 => {
+                let shape = &self.program.runs[run as usize];
+                if shape.max == u32::MAX && shape.min <= 1 {
+                    self.program.insts[start] = Inst::SavedRun { run, slot };
+                    self.remove(start + 2);
+                    self.remove(start + 1);
+                }
+            }
+            Inst::Piece(index) => {
+                let after = self.program.pieces[index as usize].after;
+                let end = self.program.insts.len() as u32;
+                if self.labels[after as usize] == end - 1 && self.program.pieces[index as usize].slot.is_none() {
+                    // When the automaton declines, the piece's program needs the group's beginning.
+                    self.program.insts.swap(start, start + 1);
+                    self.program.pieces[index as usize].slot = Some(slot);
+                    self.labels[after as usize] = end;
+                }
+            }
+            _ => {}
+        }
         Ok(())
     }
 

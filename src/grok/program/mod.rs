@@ -41,6 +41,8 @@ pub enum Inst {
     Dispatch(u32),
     /// Remembers the place in a slot.
     Save(u32),
+    /// A possessive run without a limit, remembered in this slot and the next.
+    SavedRun { run: u32, slot: u32 },
     /// Tests the place.
     Assert(Assertion),
     /// Tests the character before.
@@ -100,6 +102,8 @@ pub struct Piece {
     pub dfa: Arc<Dfa>,
     /// Where to go on after it.
     pub after: u32,
+    /// The group that it is the whole of: its slot, and the next one.
+    pub slot: Option<u32>,
 }
 
 /// A repeated set.
