@@ -49,17 +49,31 @@ fn alternatives(branches: Vec<Node>, at: u32) -> Node {
 
 /// The single character or class that a branch begins with.
 fn leading(branch: &Node) -> Option<&Node> {
-    let first = match &branch.kind {
-        Kind::Concat(nodes) => nodes.first()?,
-        _ => branch,
-    };
-    matches!(first.kind, Kind::Char(_) | Kind::Class(_)).then_some(first)
+    match &branch.kind {
+        Kind::Concat(nodes) => leading(nodes.first()?),
+        // An atomic group has no choice about its first character.
+        Kind::Atomic(inner) => leading(inner),
+        Kind::Char(_) | Kind::Class(_) => Some(branch),
+        _ => None,
+    }
 }
 
 /// What follows it.
 fn rest(branch: &Node) -> Node {
     match &branch.kind {
-        Kind::Concat(nodes) => Node::concat(nodes[1..].to_vec(), nodes[1..].first().map_or(branch.at, |node| node.at) as usize),
+        Kind::Concat(nodes) => {
+            let mut nodes = nodes.clone();
+            nodes[0] = rest(&nodes[0]);
+            if nodes[0].kind == Kind::Empty {
+                nodes.remove(0);
+            }
+            let at = nodes.first().map_or(branch.at, |node| node.at);
+            Node::concat(nodes, at as usize)
+        }
+        Kind::Atomic(inner) => {
+            let inner = rest(inner);
+            Node { at: inner.at, kind: Kind::Atomic(Box::new(inner)) }
+        }
         _ => Node::new(Kind::Empty, branch.at as usize),
     }
 }

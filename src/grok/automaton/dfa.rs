@@ -5,6 +5,7 @@
 //! whether the piece ends at a place is known one byte later.
 
 use super::nfa::{Nfa, State, Test};
+use super::stretch::{self, Stretch};
 use crate::grok::analysis::{ByteSet, First};
 use crate::grok::syntax::{Assertion, Node};
 use std::collections::HashMap;
@@ -42,6 +43,10 @@ pub struct Dfa {
     stride: usize,
     /// Where each state's entries begin is its number; an entry is a state or one of the answers.
     table: Vec<u16>,
+    /// From this state on, a [`Stretch`] begins at every state.
+    special: u16,
+    /// Those, in the order of their states.
+    stretches: Vec<Stretch>,
     /// The first state, by the class of the byte before; the last is for the beginning of the text.
     starts: Vec<u16>,
 }
@@ -73,14 +78,28 @@ impl Dfa {
             Some(before) => usize::from(self.classes[usize::from(text[before])]),
             None => self.starts.len() - 1,
         };
+        let (table, classes, special) = (&self.table[..], &*self.classes, self.special);
         let mut state = self.starts[before];
         let mut at = pos;
-        while state < DECLINE {
-            let class = match text.get(at) {
-                Some(&byte) => usize::from(self.classes[usize::from(byte)]),
-                None => self.stride - 1,
+        loop {
+            while state < special {
+                let Some(&byte) = text.get(at) else {
+                    return self.at_end(state, at);
+                };
+                state = table[usize::from(state) + usize::from(classes[usize::from(byte)])];
+                at += 1;
+            }
+            if state >= DECLINE {
+                break;
+            }
+            if let Some((end, length)) = self.pass(state, text, at) {
+                (state, at) = (end, at + length);
+                continue;
+            }
+            let Some(&byte) = text.get(at) else {
+                return self.at_end(state, at);
             };
-            state = self.table[usize::from(state) + class];
+            state = table[usize::from(state) + usize::from(classes[usize::from(byte)])];
             at += 1;
         }
         match state {
@@ -88,6 +107,32 @@ impl Dfa {
             FAIL => Outcome::Fail,
             _ => Outcome::Decline,
         }
+    }
+}
+
+impl Dfa {
+    /// The answer at the end of the text.
+    #[inline(never)]
+    fn at_end(&self, state: u16, at: usize) -> Outcome {
+        match self.table[usize::from(state) + self.stride - 1] {
+            ACCEPT => Outcome::End(at),
+            FAIL => Outcome::Fail,
+            _ => Outcome::Decline,
+        }
+    }
+
+    /// Takes the stretch that begins at `state`, if all its bytes are ahead.
+    #[inline(never)]
+    fn pass(&self, state: u16, text: &[u8], at: usize) -> Option<(u16, usize)> {
+        let stretch = &self.stretches[usize::from((state - self.special) / self.stride as u16)];
+        let length = stretch.masks.len();
+        let ahead = text.get(at..at + length)?;
+        let on_path = stretch
+            .masks
+            .iter()
+            .zip(ahead)
+            .fold(1, |all, (mask, &byte)| all & (mask >> (self.classes[usize::from(byte)] & 63)));
+        (on_path & 1 == 1).then_some((stretch.end as u16, length))
     }
 }
 
@@ -231,26 +276,40 @@ impl<'n> Builder<'n> {
                 break;
             }
         }
-        let stride = self.samples.len() + 1;
-        let number = |state: usize| (live[state]).then(|| u16::try_from(state * stride).ok().filter(|&n| n < DECLINE));
-        let mut table = Vec::with_capacity(steps.len() * stride);
-        let mut useful = false;
-        for row in steps {
-            for step in row {
-                let next = if step.next == usize::MAX { None } else { number(step.next) };
-                table.push(match (step.declines, step.accepts, next) {
-                    (true, ..) | (_, true, Some(_)) => DECLINE,
-                    (_, true, None) => {
-                        useful = true;
-                        ACCEPT
-                    }
-                    (_, false, None) => FAIL,
-                    (_, false, Some(next)) => next?,
-                });
-            }
+        let count = self.samples.len();
+        let mut members = vec![0; count];
+        self.classes.iter().for_each(|&class| members[usize::from(class)] += 1);
+        let next = |state: usize, class: usize| {
+            let step = steps[state][class];
+            (step.next != usize::MAX && live[step.next] && !step.accepts && !step.declines).then_some(step.next)
+        };
+        let ends = |state: usize| steps[state].iter().any(|step| step.accepts || step.declines);
+        let mut stretches = stretch::find(steps.len(), &members, &next, &ends);
+        // States where a stretch begins come last, so that one comparison tells them.
+        let mut order: Vec<usize> = (0..steps.len()).filter(|&state| live[state]).collect();
+        order.sort_by_key(|&state| (stretches[state].is_some(), state));
+        let stride = count + 1;
+        let mut numbers = vec![FAIL; steps.len()];
+        for (row, &state) in order.iter().enumerate() {
+            numbers[state] = u16::try_from(row * stride).ok().filter(|&number| number < DECLINE)?;
         }
-        let starts = starts.iter().map(|&start| number(start).unwrap_or(Some(FAIL))).collect::<Option<Vec<u16>>>()?;
-        useful.then_some(Dfa { classes: self.classes, stride, table, starts })
+        let plain = order.iter().filter(|&&state| stretches[state].is_none()).count();
+        let mut table = Vec::with_capacity(order.len() * stride);
+        for step in order.iter().flat_map(|&state| &steps[state]) {
+            let next = if step.next == usize::MAX { FAIL } else { numbers[step.next] };
+            table.push(match (step.declines, step.accepts, next) {
+                (true, ..) => DECLINE,
+                (_, true, FAIL) => ACCEPT,
+                (_, true, _) => DECLINE,
+                (_, false, next) => next,
+            });
+        }
+        let mut in_order: Vec<Stretch> = order.iter().filter_map(|&state| stretches[state].take()).collect();
+        in_order.iter_mut().for_each(|stretch| stretch.end = usize::from(numbers[stretch.end]));
+        let starts = starts.iter().map(|&start| numbers[start]).collect();
+        let special = u16::try_from(plain * stride).ok()?;
+        let useful = table.contains(&ACCEPT);
+        useful.then_some(Dfa { classes: self.classes, stride, table, special, stretches: in_order, starts })
     }
 }
 

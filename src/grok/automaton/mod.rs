@@ -12,5 +12,6 @@
 
 mod dfa;
 mod nfa;
+mod stretch;
 
 pub use dfa::{Dfa, Outcome};

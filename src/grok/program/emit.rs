@@ -225,8 +225,17 @@ impl<'t> Emitter<'t> {
     }
 
     fn finish(mut self) -> Program {
-        let labels = &self.labels;
-        let place = |label: u32| labels[label as usize];
+        let (labels, insts) = (&self.labels, self.program.insts.clone());
+        // A jump to a jump goes all the way at once.
+        let place = |label: u32| {
+            let mut place = labels[label as usize];
+            while let Some(Inst::Jump(next)) = insts.get(place as usize)
+                && labels[*next as usize] > place
+            {
+                place = labels[*next as usize];
+            }
+            place
+        };
         for inst in &mut self.program.insts {
             match inst {
                 Inst::Jump(label) | Inst::Call(label) => *label = place(*label),
