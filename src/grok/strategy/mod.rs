@@ -10,8 +10,11 @@
 
 mod literal;
 mod reason;
+mod reject;
 mod search;
 mod start;
+
+pub(crate) use reject::Rejecter;
 
 use super::analysis::factor;
 use super::error::SyntaxError;
