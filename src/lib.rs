@@ -1,1 +1,3 @@
 //! logproc: a Kafka to Elasticsearch stream processor.
+
+pub mod config;
