@@ -1,5 +1,7 @@
 //! logproc: a Kafka to Elasticsearch stream processor.
 
+pub mod condition;
 pub mod config;
 pub mod datetime;
 pub mod event;
+pub mod grok;
