@@ -4,4 +4,6 @@ pub mod condition;
 pub mod config;
 pub mod datetime;
 pub mod event;
+pub mod filter;
 pub mod grok;
+pub mod pipeline;

@@ -6,8 +6,10 @@
 //! what a pattern does not say is taken from 1970-01-01T00:00:00.
 
 pub mod format;
+pub mod iso8601;
 mod names;
 pub mod parse;
+pub mod unix;
 
 use names::Names;
 

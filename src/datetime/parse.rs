@@ -9,7 +9,7 @@ use crate::event::timestamp::{civil_from_days, days_from_civil, days_in_month};
 
 /// What a pattern found in a text; what it does not name stays `None`.
 #[derive(Clone, Debug, Default)]
-struct Found {
+pub(super) struct Found {
     year: Option<i64>,
     week_year: Option<i64>,
     week: Option<i64>,
@@ -191,7 +191,7 @@ fn name(rest: &mut &str, long: &[&str], short: &[&str]) -> Option<usize> {
 }
 
 /// `Z`, `+01`, `+0100`, `+01:00`, `-01:00:30`, as seconds.
-fn offset(rest: &mut &str) -> Option<i64> {
+pub(super) fn offset(rest: &mut &str) -> Option<i64> {
     if let Some(after) = rest.strip_prefix(['Z', 'z']) {
         *rest = after;
         return Some(0);
@@ -228,6 +228,36 @@ fn offset(rest: &mut &str) -> Option<i64> {
 }
 
 impl Found {
+    pub(super) fn set_year(&mut self, year: i64) {
+        self.year = Some(year);
+    }
+
+    pub(super) fn set_week(&mut self, year: i64, week: i64, weekday: i64) -> Option<()> {
+        self.week_year = Some(year);
+        self.put(Field::Week, week)?;
+        self.put(Field::Weekday, weekday)
+    }
+
+    pub(super) fn set_day_of_year(&mut self, day: i64) -> Option<()> {
+        self.put(Field::DayOfYear, day)
+    }
+
+    pub(super) fn set_month_and_day(&mut self, month: i64, day: i64) -> Option<()> {
+        self.put(Field::Month, month)?;
+        self.put(Field::Day, day)
+    }
+
+    pub(super) fn set_time(&mut self, hour: i64, minute: i64, second: i64, nanos: u32) -> Option<()> {
+        self.nanos = nanos;
+        self.put(Field::Hour, hour)?;
+        self.put(Field::Minute, minute)?;
+        self.put(Field::Second, second)
+    }
+
+    pub(super) fn set_offset(&mut self, seconds: i64) {
+        self.offset_seconds = Some(seconds);
+    }
+
     fn put(&mut self, field: Field, value: i64) -> Option<()> {
         let within = |least: i64, most: i64| (least..=most).contains(&value).then_some(value);
         match field {
@@ -249,7 +279,7 @@ impl Found {
         Some(())
     }
 
-    fn resolve(self, context: Context<'_>) -> Option<Timestamp> {
+    pub(super) fn resolve(self, context: Context<'_>) -> Option<Timestamp> {
         let days = self.days(context.now)?;
         let hour = match (self.hour, self.half_hour, self.afternoon) {
             (Some(hour), _, _) => hour,

@@ -128,7 +128,8 @@ impl Event {
         }
     }
 
-    fn print_scalar(&self, value: Value, out: &mut String) {
+    /// Appends a value that is neither an object nor an array, as [`Event::print`] does.
+    pub fn print_scalar(&self, value: Value, out: &mut String) {
         // Writing to a String can't fail.
         let _ = match value {
             Value::Bool(flag) => out.write_str(if flag { "true" } else { "false" }),

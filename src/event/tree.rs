@@ -395,31 +395,116 @@ impl Event {
         if object { Value::Object(copy) } else { Value::Array(copy) }
     }
 
-    /// Adds to `[tags]` unless it is there already. A `tags` that is a single value becomes an array first.
-    pub fn tag(&mut self, tag: &str) {
-        let list = match self.find(List::ROOT, "tags") {
-            None => {
-                let list = self.new_list();
-                let key = self.push_str("tags");
-                self.append(List::ROOT, key, true, Value::Array(list));
-                list
-            }
-            Some(node) => match self.load_node(node) {
-                Value::Array(list) => list,
-                single => {
-                    let list = self.new_list();
-                    if single != Value::Null {
-                        self.push(list, single);
-                    }
-                    self.nodes[node as usize].value = Value::Array(list);
-                    list
-                }
+    /// Merges a finished JSON object into the object at `target` (the top of the event where there is none), creating it
+    /// where it is absent. Values that are there are replaced, objects merged.
+    ///
+    /// # Errors
+    /// Something on the path, or at its end, is a value that is no object.
+    pub fn merge_json(&mut self, target: Option<&FieldRef>, fragment: &str) -> Result<(), NotAnObject> {
+        let raw = self.push_str(fragment);
+        let into = match target {
+            None => List::ROOT,
+            Some(field) => match self.get(field) {
+                None | Some(Value::Null) => return self.set(field, Value::Raw(raw)),
+                Some(Value::Object(list)) => list,
+                Some(_) => return Err(NotAnObject),
             },
         };
+        if let Value::Object(from) = self.load(Value::Raw(raw)) {
+            self.merge_lists(into, from);
+        }
+        Ok(())
+    }
+
+    fn merge_lists(&mut self, into: List, from: List) {
+        let mut at = self.lists[from.0 as usize].first;
+        while at != END {
+            let Node { key, plain_key, value, next } = self.nodes[at as usize];
+            let head = self.lists[into.0 as usize];
+            let text = self.text.as_bytes();
+            match find_key(&self.nodes, text, head, &text[key.range()]) {
+                None => self.append(into, key, plain_key, value),
+                Some(node) => match (self.load_node(node), self.load(value)) {
+                    (Value::Object(existing), Value::Object(added)) => self.merge_lists(existing, added),
+                    (_, added) => self.nodes[node as usize].value = added,
+                },
+            }
+            at = next;
+        }
+    }
+
+    /// Removes a tag. What is left stays a list.
+    pub fn untag(&mut self, tag: &str) {
+        let Some(node) = self.find(List::ROOT, "tags") else { return };
+        match self.load_node(node) {
+            Value::Array(list) => {
+                let kept: Vec<Value> =
+                    self.loaded_values(list).into_iter().filter(|value| self.as_str(*value) != Some(tag)).collect();
+                self.lists[list.0 as usize] = EMPTY_LIST;
+                for value in kept {
+                    self.push(list, value);
+                }
+            }
+            single if self.as_str(single) == Some(tag) => {
+                let empty = self.new_list();
+                self.nodes[node as usize].value = Value::Array(empty);
+            }
+            _ => {}
+        }
+    }
+
+    /// Parses JSON text that stands in this event (such as the value of a field). Objects and arrays come back opened.
+    ///
+    /// # Errors
+    /// The text is not exactly one JSON value.
+    pub fn parse_json(&mut self, text: Text) -> Result<Value, DecodeError> {
+        let range = text.range();
+        let relative = |error: DecodeError| DecodeError { offset: error.offset.saturating_sub(range.start), ..error };
+        let mut scanner = Scanner::new(&self.text.as_bytes()[..range.end], range.start);
+        scanner.skip_whitespace();
+        let value = scanner.value(0).map_err(relative)?;
+        scanner.finish().map_err(relative)?;
+        Ok(self.load(value))
+    }
+
+    /// Adds to `[tags]` unless it is there already, as filters do when they fail.
+    pub fn tag(&mut self, tag: &str) {
+        let list = self.tags();
         let present = self.loaded_values(list).into_iter().any(|value| self.as_str(value) == Some(tag));
         if !present {
-            let text = self.push_str(tag);
-            self.push(list, Value::Str(text));
+            self.push_tag(list, tag);
+        }
+    }
+
+    /// Adds to `[tags]` even where it is there already, as `add_tag` does.
+    pub fn append_tag(&mut self, tag: &str) {
+        let list = self.tags();
+        self.push_tag(list, tag);
+    }
+
+    fn push_tag(&mut self, list: List, tag: &str) {
+        let text = self.push_str(tag);
+        self.push(list, Value::Str(text));
+    }
+
+    /// The list of tags, made where there is none. A `tags` that is a single value becomes a list first.
+    fn tags(&mut self) -> List {
+        let Some(node) = self.find(List::ROOT, "tags") else {
+            let list = self.new_list();
+            let key = self.push_str("tags");
+            self.append(List::ROOT, key, true, Value::Array(list));
+            return list;
+        };
+        match self.load_node(node) {
+            Value::Array(list) => list,
+            single => {
+                let list = self.new_list();
+                if single != Value::Null {
+                    self.push(list, single);
+                }
+                self.nodes[node as usize].value = Value::Array(list);
+                list
+            }
         }
     }
 }
