@@ -235,9 +235,9 @@ impl<'a> Parser<'a> {
             } else if character == '\\' {
                 escaped = true;
             } else if character == quote {
-                let text = body[..index].replace(&format!("\\{quote}"), &quote.to_string());
+                // As in the rest of Logstash's language, an escaped quote keeps its backslash.
                 self.at += index + 2;
-                let expanded = (self.expand)(&text);
+                let expanded = (self.expand)(&body[..index]);
                 return expanded
                     .map(Operand::Text)
                     .map_err(|message| ConditionError { message, offset: start, end: self.at });

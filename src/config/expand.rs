@@ -5,12 +5,23 @@
 
 use std::path::Path;
 
+/// How a default is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dialect {
+    /// `${VAR:-default}`; a variable without value or default is an error.
+    Toml,
+    /// `${VAR:default}`, Logstash's form.
+    Logstash,
+}
+
 /// Where variables and files are looked up; tests pass their own.
 pub struct Expander<'a> {
     /// The environment.
     pub variable: &'a dyn Fn(&str) -> Option<String>,
     /// Relative `${file:…}` paths start here.
     pub folder: &'a Path,
+    /// How defaults are written.
+    pub dialect: Dialect,
 }
 
 impl Expander<'_> {
@@ -25,6 +36,12 @@ impl Expander<'_> {
         let mut out = String::with_capacity(text.len());
         let mut rest = text;
         while let Some(start) = rest.find("${") {
+            if self.dialect == Dialect::Logstash && !is_place(&rest[start + 2..]) {
+                // To Logstash what is no variable is text, such as `${` in a regular expression.
+                out.push_str(&rest[..start + 2]);
+                rest = &rest[start + 2..];
+                continue;
+            }
             if rest[..start].ends_with('$') {
                 out.push_str(&rest[..start - 1]);
                 out.push_str("${");
@@ -48,7 +65,11 @@ impl Expander<'_> {
                 .map(|content| content.trim_end_matches(['\n', '\r']).to_string())
                 .map_err(|error| format!("`${{file:{path}}}` can't be read: {error}"));
         }
-        let (name, default) = match place.split_once(":-") {
+        let separator = match self.dialect {
+            Dialect::Toml => ":-",
+            Dialect::Logstash => ":",
+        };
+        let (name, default) = match place.split_once(separator) {
             Some((name, default)) => (name, Some(default)),
             None => (place, None),
         };
@@ -58,9 +79,15 @@ impl Expander<'_> {
         match ((self.variable)(name).filter(|value| default.is_none() || !value.is_empty()), default) {
             (Some(value), _) => Ok(value),
             (None, Some(default)) => Ok(default.to_string()),
-            (None, None) => Err(format!("the environment variable `{name}` is not set (`${{{name}:-default}}` gives a default)")),
+            (None, None) => Err(format!("the environment variable `{name}` is not set (`${{{name}{separator}default}}` gives a default)")),
         }
     }
+}
+
+/// Whether what follows `${` is a variable's name, perhaps a default, and a closing brace.
+fn is_place(after: &str) -> bool {
+    let name = after.bytes().take_while(|byte| byte.is_ascii_alphanumeric() || *byte == b'_').count();
+    name > 0 && after[name..].starts_with(['}', ':']) && after.contains('}')
 }
 
 #[cfg(test)]
@@ -76,7 +103,7 @@ mod tests {
             "EMPTY" => Some(String::new()),
             _ => None,
         };
-        let expander = Expander { variable: &variable, folder: folder.path() };
+        let expander = Expander { variable: &variable, folder: folder.path(), dialect: Dialect::Toml };
         for (text, expected) in [
             ("plain $x {y}", "plain $x {y}"),
             ("http://${HOST}/", "http://es:9200/"),

@@ -211,6 +211,7 @@ impl Args {
                 problems.push(problem);
                 continue;
             };
+            let node = if matches!(def.kind, Kind::Hash) { paired(node) } else { node };
             if let Err(expected) = fits(def.kind, &node) {
                 problems.push(Diagnostic::error(
                     node.span,
@@ -347,6 +348,21 @@ impl Args {
     /// The entries of a table; empty where it was not given.
     pub fn entries(&self, name: &str) -> &[(Key, Node)] {
         self.node(name).map_or(&[], Node::entries)
+    }
+}
+
+/// Logstash takes a list of keys and values in turn where it wants a hash.
+fn paired(node: Node) -> Node {
+    match node.data {
+        Data::Array(items) if items.len() % 2 == 0 && items.iter().step_by(2).all(|key| key.to_text().is_some()) => {
+            let mut items = items.into_iter();
+            let mut entries = Vec::new();
+            while let (Some(key), Some(value)) = (items.next(), items.next()) {
+                entries.push((Key { span: key.span, name: key.to_text().unwrap_or_default() }, value));
+            }
+            Node { span: node.span, data: Data::Table(entries) }
+        }
+        data => Node { span: node.span, data },
     }
 }
 

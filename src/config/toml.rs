@@ -291,11 +291,12 @@ impl Reader<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::expand::Dialect;
     use std::path::Path;
 
     fn read(text: &str) -> Result<PipelineSpec, Vec<String>> {
         let variable = |name: &str| (name == "TOPIC").then(|| "logs\"]\nx = [\"".to_string());
-        let expander = Expander { variable: &variable, folder: Path::new(".") };
+        let expander = Expander { variable: &variable, folder: Path::new("."), dialect: Dialect::Toml };
         parse(text, 0, &expander).map_err(|problems| {
             problems.iter().map(|problem| format!("{}: {}", problem.span.start, problem.message)).collect()
         })

@@ -323,7 +323,9 @@ impl Found {
         if day > days_in_month(year, month) {
             return None;
         }
-        Some(days_from_civil(year, month, day))
+        let days = days_from_civil(year, month, day);
+        // Joda sets the day of the week last, within the week (Monday to Sunday) of the date.
+        Some(self.weekday.map_or(days, |weekday| days - (days + 3).rem_euclid(7) + weekday - 1))
     }
 
     /// Logstash's guess for a syslog-like date: this year, but a December read in January is last year's, and a January

@@ -3,7 +3,7 @@
 use crate::event::Timestamp;
 
 /// Seconds since the epoch with an optional fraction, such as `1445385600.25` (the date filter's `UNIX`). What is finer
-/// than a millisecond is cut, as Logstash does.
+/// than a millisecond is cut and what needs more than 31 bits (milliseconds, mostly) refused, as Logstash does.
 pub fn seconds(text: &str) -> Option<Timestamp> {
     let text = text.trim();
     let (mantissa, exponent) = match text.split_once(['e', 'E']) {
@@ -22,7 +22,7 @@ pub fn seconds(text: &str) -> Option<Timestamp> {
     if whole.is_empty() || !all_digits(whole) || !all_digits(fraction) {
         return None;
     }
-    let whole: i64 = whole.parse().ok()?;
+    let whole: i64 = whole.parse().ok().filter(|seconds| *seconds <= i64::from(i32::MAX))?;
     let millis = fraction.bytes().chain(std::iter::repeat(b'0')).take(3).fold(0, |millis, digit| millis * 10 + i64::from(digit - b'0'));
     let total = whole.checked_mul(1_000)?.checked_add(millis)?;
     Some(Timestamp::from_millis(if negative { -total } else { total }))

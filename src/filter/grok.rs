@@ -7,7 +7,7 @@ use super::{Compiled, Compiler, Context, ECS_OPTION, Filter, Flow, parse_field};
 use crate::config::{Args, ComponentDef, Data, Diagnostic, Fallback, Kind, Node, option};
 use crate::event::{Event, FieldRef, Text, Value};
 use crate::grok::{
-    CaptureType, CompileOptions, Dictionary, Grok as Expression, GrokSet, Integer, Limit, Scratch, StrategyKind, to_f, to_i,
+    CaptureType, CompileOptions, Dictionary, Grok as Expression, GrokSet, Integer, Limit, Match, Scratch, StrategyKind, to_f, to_i,
 };
 
 pub const DEF: ComponentDef = ComponentDef {
@@ -259,8 +259,8 @@ impl Grok {
                 for element in event.loaded_values(list) {
                     match self.match_value(options, target, event, element) {
                         Outcome::Unmatched => {}
-                        Outcome::Matched if !options.break_on_match => outcome = Outcome::Matched,
-                        other => return other,
+                        Outcome::Matched => outcome = Outcome::Matched,
+                        Outcome::TimedOut => return Outcome::TimedOut,
                     }
                 }
                 outcome
@@ -282,21 +282,22 @@ impl Grok {
         if options.break_on_match {
             return match target.set.find(event.str(text), &mut self.scratch, &options.limit) {
                 Ok(Some((index, found))) => {
-                    put_captures(options, &target.captures[index], found.iter(), event, text, plain);
+                    put_captures(options, &target.captures[index], &found, event, text, plain);
                     Outcome::Matched
                 }
                 Ok(None) => Outcome::Unmatched,
                 Err(_) => Outcome::TimedOut,
             };
         }
+        // What counts in the end is whether the last pattern matched: so Logstash has it.
         let mut outcome = Outcome::Unmatched;
         for (expression, captures) in target.set.expressions().iter().zip(&target.captures) {
             match expression.find(event.str(text), &mut self.scratch, &options.limit) {
                 Ok(Some(found)) => {
-                    put_captures(options, captures, found.iter(), event, text, plain);
+                    put_captures(options, captures, &found, event, text, plain);
                     outcome = Outcome::Matched;
                 }
-                Ok(None) => {}
+                Ok(None) => outcome = Outcome::Unmatched,
                 Err(_) => return Outcome::TimedOut,
             }
         }
@@ -307,18 +308,20 @@ impl Grok {
 fn put_captures(
     options: &Options,
     destinations: &[Destination],
-    captures: impl Iterator<Item = (usize, std::ops::Range<usize>)>,
+    found: &Match<'_>,
     event: &mut Event,
     text: Text,
     plain: bool,
 ) {
-    for (index, span) in captures {
-        if span.is_empty() && !options.keep_empty_captures {
-            continue;
-        }
-        let destination = &destinations[index];
-        let captured = text.slice(span.start, span.end);
-        let value = typed(event, captured, plain, destination.ty);
+    for (index, destination) in destinations.iter().enumerate() {
+        let value = match found.get(index) {
+            Some(span) if !span.is_empty() => {
+                typed(event, text.slice(span.start, span.end), plain, destination.ty)
+            }
+            _ if !options.keep_empty_captures => continue,
+            Some(span) => Value::Str(text.slice(span.start, span.end)),
+            None => Value::Null,
+        };
         // A path through a plain value can't be set; Logstash drops such a capture too.
         let _ = match destination.overwrite {
             true => event.set(&destination.field, value),

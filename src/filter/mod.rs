@@ -86,6 +86,8 @@ pub struct Compiler {
     pub ecs_compatibility: EcsCompatibility,
     /// Relative paths start here: the folder of the pipeline file.
     pub folder: PathBuf,
+    /// Whether the pipeline can see what a filter leaves in `[@metadata]` on its own account.
+    pub metadata_visible: bool,
     /// Warnings found on the way.
     pub warnings: Vec<Diagnostic>,
 }

@@ -116,7 +116,9 @@ impl Opened {
                 found.push((row, value));
             }
         }
-        Some(found)
+        // A city record that says nothing is an unknown address to Logstash; other databases still give the address.
+        let nothing = found.iter().all(|(row, _)| row.field == GeoField::Ip);
+        if nothing && self.reader.metadata().database_type.contains("City") { None } else { Some(found) }
     }
 }
 
@@ -143,7 +145,7 @@ fn field(result: &LookupResult<'_, Mmap>, field: GeoField) -> Option<Value> {
     row.paths.iter().find_map(|path| {
         let elements: Vec<PathElement<'_>> = path
             .iter()
-            .map(|name| if *name == "0" { PathElement::Index(0) } else { PathElement::Key(name) })
+            .map(|name| if *name == "last" { PathElement::IndexFromEnd(0) } else { PathElement::Key(name) })
             .collect();
         let value = match field {
             GeoField::Latitude | GeoField::Longitude => coordinate(result, &elements)?,

@@ -64,7 +64,10 @@ fn scalar(event: &mut Event, value: Value, conversion: Conversion) -> Result<Val
     match conversion {
         Conversion::String => {
             let mut printed = String::new();
-            event.print_scalar(value, &mut printed);
+            match event.as_number(value) {
+                Some(Number::Float(number)) => print_ruby_float(number, &mut printed),
+                _ => event.print_scalar(value, &mut printed),
+            }
             Ok(Value::Str(event.push_str(&printed)))
         }
         Conversion::Boolean => Ok(boolean(event, value)),
@@ -87,6 +90,20 @@ fn boolean(event: &Event, value: Value) -> Value {
         "false" | "f" | "no" | "n" | "0" | "0.0" => Value::Bool(false),
         _ => value,
     }
+}
+
+/// A float as Ruby's `to_s` prints it, which unlike Java's stays decimal up to 16 digits.
+fn print_ruby_float(number: f64, out: &mut String) {
+    let magnitude = number.abs();
+    if magnitude == 0.0 || (1e-4..1e16).contains(&magnitude) {
+        out.push_str(&format!("{number:?}"));
+        return;
+    }
+    let scientific = format!("{number:e}");
+    let (mantissa, exponent) = scientific.split_once('e').unwrap_or((&scientific, "0"));
+    let point = if mantissa.contains('.') { "" } else { ".0" };
+    let (sign, digits) = exponent.strip_prefix('-').map_or(('+', exponent), |digits| ('-', digits));
+    out.push_str(&format!("{mantissa}{point}e{sign}{digits:0>2}"));
 }
 
 /// Without thousands separators and with a point as the decimal mark.

@@ -11,7 +11,7 @@ use quick_cache::unsync::Cache;
 use super::{Compiled, Compiler, Context, ECS_OPTION, Filter, Flow, field_option};
 use crate::config::{Args, ComponentDef, Diagnostic, Fallback, Kind, option};
 use crate::event::encode::write_string;
-use crate::event::{Event, FieldRef, Value};
+use crate::event::{Event, FieldRef, NotAnObject, Value};
 use crate::grok::EcsCompatibility;
 
 pub const DEF: ComponentDef = ComponentDef {
@@ -36,6 +36,14 @@ target = "[user_agent]"
 /// A longer user agent is parsed each time, so that the cache is bounded in bytes too.
 const LONGEST_CACHED: usize = 1_024;
 
+/// What is known of an agent, as JSON objects ready to be merged.
+#[derive(Clone)]
+struct Description {
+    fields: Box<str>,
+    /// The parts of the versions, for `[@metadata][filter][user_agent]`.
+    metadata: Option<Box<str>>,
+}
+
 static BUNDLED: &str = include_str!("regexes.yaml");
 
 type Extractor = ua_parser::Extractor<'static>;
@@ -50,8 +58,9 @@ struct UserAgent {
     prefix: String,
     ecs: bool,
     cache_size: usize,
-    /// From user agents to their fields as a JSON object, ready to be merged into the target.
-    cache: Cache<Box<str>, Box<str>>,
+    /// Whether the parts of versions are put in `[@metadata]`, as Logstash does with ECS: only where a pipeline can see it.
+    metadata: bool,
+    cache: Cache<Box<str>, Description>,
 }
 
 pub fn compile(args: &Args, compiler: &mut Compiler) -> Compiled {
@@ -78,6 +87,7 @@ pub fn compile(args: &Args, compiler: &mut Compiler) -> Compiled {
                 target,
                 prefix: args.required_text("prefix"),
                 ecs,
+                metadata: ecs && compiler.metadata_visible,
                 cache_size,
                 cache: Cache::new(cache_size),
             }))
@@ -113,13 +123,13 @@ impl Filter for UserAgent {
         }
         let agent = event.str(text);
         let merged = match self.cache.get(agent) {
-            Some(fragment) => event.merge_json(self.target.as_ref(), fragment),
+            Some(description) => self.put(event, description),
             None => {
-                let fragment: Box<str> = self.describe(agent).into();
+                let description = self.describe(agent);
                 if agent.len() <= LONGEST_CACHED {
-                    self.cache.insert(agent.into(), fragment.clone());
+                    self.cache.insert(agent.into(), description.clone());
                 }
-                event.merge_json(self.target.as_ref(), &fragment)
+                self.put(event, &description)
             }
         };
         if merged.is_ok() { Flow::Matched } else { Flow::Passed }
@@ -132,6 +142,7 @@ impl Filter for UserAgent {
             target: self.target.clone(),
             prefix: self.prefix.clone(),
             ecs: self.ecs,
+            metadata: self.metadata,
             cache_size: self.cache_size,
             cache: Cache::new(self.cache_size),
         })
@@ -145,6 +156,11 @@ struct Fragment {
 }
 
 impl Fragment {
+    fn into_text(self) -> Box<str> {
+        // Every piece that went in was text.
+        String::from_utf8(self.json).unwrap_or_default().into()
+    }
+
     fn field(&mut self, prefix: &str, name: &str, value: &str) {
         self.key(prefix, name);
         write_string(value, &mut self.json);
@@ -183,7 +199,7 @@ fn joined<'a>(parts: &[Option<&'a str>]) -> Option<String> {
 
 impl UserAgent {
     /// The fields of an agent as a JSON object.
-    fn describe(&self, agent: &str) -> String {
+    fn describe(&self, agent: &str) -> Description {
         let (browser, system, device) = self.extractor.extract(agent);
         let browser_parts: [Option<&str>; 4] = match &browser {
             Some(found) => [found.major, found.minor, found.patch, found.patch_minor].map(|part| part.filter(|part| !part.is_empty())),
@@ -220,8 +236,8 @@ impl UserAgent {
             fragment.field(prefix, "os_name", system_name);
             fragment.field(prefix, "os_full", &system_full);
             fragment.field(prefix, "device", device_name);
-            let system_fields = ["os_major", "os_minor", "os_patch", "os_build"];
-            let browser_fields = ["major", "minor", "patch", "build"];
+            let system_fields = ["os_major", "os_minor", "os_patch"];
+            let browser_fields = ["major", "minor", "patch"];
             for (names, parts) in [(system_fields, system_parts), (browser_fields, browser_parts)] {
                 for (name, part) in names.into_iter().zip(parts) {
                     if let Some(part) = part {
@@ -237,7 +253,42 @@ impl UserAgent {
             }
         }
         fragment.json.push(b'}');
-        // Every piece that went in was text.
-        String::from_utf8(fragment.json).unwrap_or_default()
+        let metadata = self.metadata.then(|| metadata_of(browser_parts, system_parts)).flatten();
+        Description { fields: fragment.into_text(), metadata }
     }
+
+    fn put(&self, event: &mut Event, description: &Description) -> Result<(), NotAnObject> {
+        match &self.target {
+            // Without ECS the fields are one object that replaces what the target holds.
+            Some(target) if !self.ecs => {
+                let fields = event.push_str(&description.fields);
+                event.set(target, Value::Raw(fields))?;
+            }
+            target => event.merge_json(target.as_ref(), &description.fields)?,
+        }
+        match &description.metadata {
+            Some(metadata) => event.merge_json(Some(&FieldRef::from_names(["@metadata", "filter", "user_agent"])), metadata),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The parts of both versions, as Logstash leaves them in `[@metadata]` with ECS.
+fn metadata_of(browser: [Option<&str>; 4], system: [Option<&str>; 4]) -> Option<Box<str>> {
+    let parts = |parts: [Option<&str>; 4]| {
+        let named = ["major", "minor", "patch"].into_iter().zip(parts);
+        named.filter_map(|(name, part)| Some((name, serde_json::Value::from(part?)))).collect::<Vec<_>>()
+    };
+    let mut object = serde_json::Map::new();
+    let object_of = |parts: Vec<(&str, serde_json::Value)>| {
+        serde_json::Value::Object(parts.into_iter().map(|(name, part)| (name.to_string(), part)).collect())
+    };
+    let (browser, system) = (parts(browser), parts(system));
+    if !browser.is_empty() {
+        object.insert("version".to_string(), object_of(browser));
+    }
+    if !system.is_empty() {
+        object.insert("os".to_string(), serde_json::json!({ "version": object_of(system) }));
+    }
+    (!object.is_empty()).then(|| serde_json::Value::Object(object).to_string().into())
 }
