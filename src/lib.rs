@@ -1,5 +1,6 @@
 //! logproc: a Kafka to Elasticsearch stream processor.
 
+pub mod cli;
 pub mod condition;
 pub mod config;
 pub mod datetime;

@@ -199,6 +199,18 @@ impl Args {
         entries: Vec<(Key, Node)>,
         defs: impl IntoIterator<Item = OptionDef>,
     ) -> Result<Args, Vec<Diagnostic>> {
+        let (args, problems) = Args::read(what, span, entries, defs);
+        if problems.is_empty() { Ok(args) } else { Err(problems) }
+    }
+
+    /// As [`Args::check`], but answers with the options that are right beside the problems, so that a component's own
+    /// checks can still find what else is wrong.
+    pub fn read(
+        what: &str,
+        span: Span,
+        entries: Vec<(Key, Node)>,
+        defs: impl IntoIterator<Item = OptionDef>,
+    ) -> (Args, Vec<Diagnostic>) {
         let defs: Vec<OptionDef> = defs.into_iter().collect();
         let mut problems = Vec::new();
         let mut given: Vec<(Key, Node)> = Vec::with_capacity(entries.len());
@@ -229,7 +241,13 @@ impl Args {
                 problems.push(Diagnostic::error(span, format!("{what} needs the option `{}`", def.name)));
             }
         }
-        if problems.is_empty() { Ok(Args { span, defs, given }) } else { Err(problems) }
+        (Args { span, defs, given }, problems)
+    }
+
+    /// Whether every option that must be given is.
+    pub fn is_complete(&self) -> bool {
+        let given = |def: &OptionDef| self.given.iter().any(|(key, _)| key.name == def.name);
+        self.defs.iter().all(|def| !matches!(def.fallback, Fallback::Required) || given(def))
     }
 
     /// The value as written, with its place; `None` when it was not given.

@@ -82,7 +82,11 @@ impl Reader<'_> {
                 "source" => spec.sources = self.components(&key, value),
                 "filter" => spec.filters = self.statements(&key, value),
                 "sink" => spec.sinks = self.statements(&key, value),
-                "dead_letter" => spec.dead_letter = self.components(&key, value).into_iter().next(),
+                "dead_letter" => {
+                    let span = self.span(value.span());
+                    let entries = self.table(&key, value);
+                    spec.dead_letter = Some(ComponentSpec { span, kind: key, entries });
+                }
                 "test" => spec.tests = self.node(value).as_list().to_vec(),
                 other => {
                     let mut problem = Diagnostic::error(key.span, format!("unknown table `{other}`"));

@@ -19,6 +19,7 @@ mod geoip;
 mod grok;
 mod json;
 mod mutate;
+mod urlparse;
 mod useragent;
 
 /// What became of an event in a filter.
@@ -128,6 +129,7 @@ pub static FILTERS: &[FilterDef] = &[
     FilterDef { component: grok::DEF, compile: grok::compile },
     FilterDef { component: json::DEF, compile: json::compile },
     FilterDef { component: mutate::DEF, compile: mutate::compile },
+    FilterDef { component: urlparse::DEF, compile: urlparse::compile },
     FilterDef { component: useragent::DEF, compile: useragent::compile },
 ];
 

@@ -83,8 +83,10 @@ fn compile_filter(spec: &ComponentSpec, position: usize, compiler: &mut Compiler
     };
     let what = format!("filter {}", def.component.name);
     let options = def.component.options.iter().chain(filter::COMMON_OPTIONS).copied();
-    let args = Args::check(&what, spec.kind.span, spec.entries.clone(), options)?;
-    let mut problems = Vec::new();
+    let (args, mut problems) = Args::read(&what, spec.kind.span, spec.entries.clone(), options);
+    if !args.is_complete() {
+        return Err(problems);
+    }
     let common = Common::compile(&args, &mut problems);
     let compiled = match (def.compile)(&args, compiler) {
         Ok(filter) => Some(filter),

@@ -8,4 +8,5 @@ pub mod encode;
 pub mod id;
 pub mod load;
 pub mod program;
+pub mod schema;
 pub mod worker;
