@@ -1,6 +1,7 @@
 //! `logproc-dev`: what one needs to try and to measure logproc. Traffic, topics, and an endpoint that takes everything.
 
 mod generate;
+mod pass_through;
 mod topic;
 
 use std::net::SocketAddr;
@@ -23,6 +24,8 @@ enum Command {
     /// Creates, deletes and looks at topics
     #[command(subcommand)]
     Topic(topic::Command),
+    /// Delivers a topic through a pipeline that does nothing, to measure what delivery costs
+    PassThrough(pass_through::PassThrough),
     /// An Elasticsearch endpoint that takes every bulk request and counts
     BulkSink {
         /// Where to listen
@@ -44,6 +47,7 @@ fn main() -> anyhow::Result<()> {
     match Cli::parse().command {
         Command::Generate(options) => generate::run(&options),
         Command::Topic(command) => topic::run(&command),
+        Command::PassThrough(given) => pass_through::run(&given),
         Command::BulkSink { host, port, report, until } => bulk_sink(SocketAddr::new(host, port), report, until),
     }
 }

@@ -62,18 +62,7 @@ pub fn run(command: &Command) -> anyhow::Result<()> {
             admin(target, |client, options| async move { client.delete_topics(&[target.topic.as_str()], &options).await })
         }
         Command::Lag { target, group } => {
-            let consumer = consumer(target, group)?;
-            let mut wanted = TopicPartitionList::new();
-            let ends = watermarks(&consumer, target)?;
-            for (partition, ..) in &ends {
-                wanted.add_partition(&target.topic, *partition);
-            }
-            let committed = consumer.committed_offsets(wanted, TIMEOUT)?;
-            let mut lag = 0;
-            for (partition, low, high) in ends {
-                let offset = committed.find_partition(&target.topic, partition).map(|found| found.offset());
-                lag += high - if let Some(Offset::Offset(offset)) = offset { offset } else { low };
-            }
+            let (lag, _) = lag(&target.kafka, &target.topic, group)?;
             println!("{lag}");
             Ok(())
         }
@@ -83,6 +72,25 @@ pub fn run(command: &Command) -> anyhow::Result<()> {
             Ok(())
         }
     }
+}
+
+/// How many records of a topic a group has not committed, and how many there are.
+pub fn lag(kafka: &str, topic: &str, group: &str) -> anyhow::Result<(i64, i64)> {
+    let target = Target { kafka: kafka.to_string(), topic: topic.to_string() };
+    let consumer = consumer(&target, group)?;
+    let mut wanted = TopicPartitionList::new();
+    let ends = watermarks(&consumer, &target)?;
+    for (partition, ..) in &ends {
+        wanted.add_partition(topic, *partition);
+    }
+    let committed = consumer.committed_offsets(wanted, TIMEOUT)?;
+    let (mut lag, mut total) = (0, 0);
+    for (partition, low, high) in ends {
+        let offset = committed.find_partition(topic, partition).map(|found| found.offset());
+        lag += high - if let Some(Offset::Offset(offset)) = offset { offset } else { low };
+        total += high - low;
+    }
+    Ok((lag, total))
 }
 
 fn consumer(target: &Target, group: &str) -> anyhow::Result<BaseConsumer> {
