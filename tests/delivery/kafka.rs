@@ -63,6 +63,9 @@ impl Brokers {
             ("group_id", text("logproc")),
             ("partition_assignment_strategy", text("range")),
             ("commit_interval", text("50ms")),
+            // The mock brokers keep a member that has left until its session ends.
+            ("session_timeout_ms", Data::Integer(6_000)),
+            ("heartbeat_interval_ms", Data::Integer(500)),
             ("rebalance_timeout", text("5s")),
         ];
         entries.extend_from_slice(more);

@@ -111,10 +111,10 @@ impl Sink for ElasticsearchSink {
             ));
             let mut tasks = JoinSet::new();
             let greeting = tasks.spawn(greet(self.client.clone(), context));
-            loop {
-                // A place first, then a batch: workers wait here while the cluster is busy.
+            while let Some(batch) = input.recv().await {
+                // Workers wait behind this while the cluster is busy. No place is held while waiting for a batch: those
+                // that are sent again may need it.
                 let permit = limiter.acquire().await;
-                let Some(batch) = input.recv().await else { break };
                 tasks.spawn(delivery.clone().deliver(batch, permit));
                 while tasks.try_join_next().is_some() {}
             }

@@ -277,7 +277,7 @@ impl Reader<'_> {
         self.builder = self.context.builder();
         self.waiting.clear();
         self.context.end_input();
-        if let Err(error) = self.set_paused(true) {
+        if let Err(error) = self.consumer.assignment().and_then(|assignment| self.consumer.pause(&assignment)) {
             warn!(%error, "partitions could not be paused");
         }
         while !self.context.is_drained() {
