@@ -38,6 +38,9 @@ impl<'t> Emitter<'t> {
         if size > WRITE_OUT && rounds > 1 && !(max.is_none() && min <= 1) {
             return self.counted(node, min, max, greedy, next);
         }
+        if (min, max) == (1, None) {
+            return self.endless(node, true, greedy, next);
+        }
         // What can come after a copy: another copy, or what follows the loop.
         let again = first_of(node, &First::ANY);
         let optional = if max.is_none_or(|max| max > min) { again.union(&self.visible(next)) } else { self.visible(next) };
@@ -51,7 +54,7 @@ impl<'t> Emitter<'t> {
             self.node(node, after)?;
         }
         match max {
-            None => self.endless(node, greedy, next),
+            None => self.endless(node, false, greedy, next),
             Some(max) => self.optional(node, max - min, greedy, next),
         }
     }
@@ -80,20 +83,27 @@ impl<'t> Emitter<'t> {
         if greedy { self.choice(&[body, exit]) } else { self.choice(&[exit, body]) }
     }
 
-    fn endless(&mut self, node: &'t Node, greedy: bool, next: Next) -> Result<(), SyntaxError> {
+    /// `node*`, or `node+` if there is a round at least: then the choice comes after the round.
+    fn endless(&mut self, node: &'t Node, once: bool, greedy: bool, next: Next) -> Result<(), SyntaxError> {
         let leave = self.visible(next);
         let again = first_of(node, &First::ANY).union(&leave);
         let enter = first_of(node, &again);
         let (head, body, exit) = (self.label(), self.label(), self.label());
-        self.bind(head);
-        self.branch(greedy, (enter, body), (leave, exit))?;
+        if !once {
+            self.bind(head);
+            self.branch(greedy, (enter, body), (leave, exit))?;
+        }
         self.bind(body);
         let round = self.round_begin(node, exit)?;
         self.node(node, Next::of(again))?;
         if let Some(round) = round {
             self.push(Inst::RoundEnd(round))?;
         }
-        self.push(Inst::Jump(head))?;
+        if once {
+            self.branch(greedy, (enter, body), (leave, exit))?;
+        } else {
+            self.push(Inst::Jump(head))?;
+        }
         self.bind(exit);
         Ok(())
     }
