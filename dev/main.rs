@@ -2,6 +2,7 @@
 
 mod generate;
 mod pass_through;
+mod report;
 mod topic;
 
 use std::net::SocketAddr;
@@ -26,6 +27,10 @@ enum Command {
     Topic(topic::Command),
     /// Delivers a topic through a pipeline that does nothing, to measure what delivery costs
     PassThrough(pass_through::PassThrough),
+    /// Shows documents arriving until all are there
+    Watch(report::Watch),
+    /// Prints counts and aggregations; fails where documents and events differ
+    Report(report::Report),
     /// An Elasticsearch endpoint that takes every bulk request and counts
     BulkSink {
         /// Where to listen
@@ -48,6 +53,8 @@ fn main() -> anyhow::Result<()> {
         Command::Generate(options) => generate::run(&options),
         Command::Topic(command) => topic::run(&command),
         Command::PassThrough(given) => pass_through::run(&given),
+        Command::Watch(options) => report::watch(&options),
+        Command::Report(options) => report::report(&options),
         Command::BulkSink { host, port, report, until } => bulk_sink(SocketAddr::new(host, port), report, until),
     }
 }

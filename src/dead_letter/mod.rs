@@ -80,7 +80,7 @@ impl DeadLetterSpec {
     /// A topic without brokers, or properties that librdkafka refuses.
     pub fn from_args(args: &Args) -> Result<Self, Vec<Diagnostic>> {
         let path = PathBuf::from(args.required_text("path"));
-        let Some(topic) = args.text("topic") else { return Ok(DeadLetterSpec { path, topic: None }) };
+        let Some(topic) = args.text("topic").filter(|topic| !topic.is_empty()) else { return Ok(DeadLetterSpec { path, topic: None }) };
         let brokers = args.strings("bootstrap_servers");
         if brokers.is_empty() {
             return Err(vec![Diagnostic::error(args.span_of("topic"), "a topic for dead letters needs `bootstrap_servers`")]);

@@ -221,7 +221,6 @@ impl UserAgent {
         };
         let mut fragment = Fragment { json: vec![b'{'], depth_has_field: false };
         if self.ecs {
-            fragment.field("", "original", agent);
             fragment.field("", "name", browser_name);
             if let Some(version) = &version {
                 fragment.field("", "version", version);
