@@ -1,0 +1,45 @@
+# Everything that a person or CI runs. `make help` lists it.
+
+SHELL := /usr/bin/env bash
+.SHELLFLAGS := -euo pipefail -c
+CARGO ?= cargo
+
+.PHONY: help build demo test test-fast test-e2e lint fuzz-grok bench down clean
+
+help: ## List the targets
+	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+build: ## Build the release binary: target/release/logproc
+	@dev/bootstrap
+	$(CARGO) build --release
+
+demo: ## Kafka, Elasticsearch, 100,000 nginx events, the pipeline, and what came of it
+	@dev/demo
+
+test: ## Everything that CI runs
+	@dev/bootstrap
+	@$(MAKE) --no-print-directory lint test-fast test-e2e
+
+test-fast: ## Tests that need no server
+	$(CARGO) test --features testkit --lib --bins $(foreach t,conformance nginx_pipeline cli delivery grok_vectors grok_differential,--test $(t))
+
+test-e2e: ## Tests on a real Kafka and a real Elasticsearch, which are started
+	@dev/bootstrap
+	eval "$$(dev/services up kafka elasticsearch)"; \
+	$(CARGO) test --features testkit --test end_to_end -- --test-threads=1
+
+lint: ## Formatting of shell scripts aside: warnings of the compiler and of clippy are errors
+	$(CARGO) clippy --all-targets --features testkit -- -D warnings
+
+fuzz-grok: ## Compare grok with Oniguruma on random patterns and lines, for ever
+	LOGPROC_FUZZ_SECONDS=0 $(CARGO) test --release --test grok_differential -- --ignored endless --nocapture
+
+bench: ## Measure: see benches/README.md
+	@dev/bench
+
+down: ## Stop the servers that demo and tests have started
+	@dev/services down
+
+clean: ## Stop the servers, forget their data, remove what was built
+	@dev/services down wipe
+	$(CARGO) clean

@@ -1,0 +1,123 @@
+//! `generate`: traffic to standard output or a topic.
+
+use std::io::{BufWriter, Write as _};
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use logproc::testkit::traffic::Traffic;
+use rdkafka::ClientConfig;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::producer::{BaseRecord, Producer as _, ThreadedProducer, DefaultProducerContext};
+
+#[derive(Args)]
+pub struct Options {
+    /// Number of events
+    #[arg(long, default_value_t = 1_000)]
+    count: u64,
+    /// Events a second; as fast as possible without it
+    #[arg(long)]
+    rate: Option<u64>,
+    /// Decides the bytes
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Share of lines that no pattern fits
+    #[arg(long, default_value_t = 0.001)]
+    malformed_rate: f64,
+    /// Plain log lines without Filebeat's envelope
+    #[arg(long)]
+    plain: bool,
+    /// Brokers to send to instead of standard output
+    #[arg(long, requires = "topic")]
+    kafka: Option<String>,
+    /// The topic to send to
+    #[arg(long)]
+    topic: Option<String>,
+    /// Partitions to spread events over, in turn, a few hundred at a time; the topic must have them
+    #[arg(long, default_value_t = 4)]
+    partitions: i32,
+    /// How batches are compressed
+    #[arg(long, default_value = "lz4")]
+    compression: String,
+}
+
+pub fn run(options: &Options) -> anyhow::Result<()> {
+    let mut traffic = Traffic::new(options.seed, options.malformed_rate);
+    match (&options.kafka, &options.topic) {
+        (Some(brokers), Some(topic)) => to_kafka(options, &mut traffic, brokers, topic),
+        _ => to_stdout(options, &mut traffic),
+    }
+}
+
+fn next<'a>(options: &Options, traffic: &'a mut Traffic) -> &'a str {
+    if options.plain { traffic.next_line() } else { traffic.next_event() }
+}
+
+fn to_stdout(options: &Options, traffic: &mut Traffic) -> anyhow::Result<()> {
+    let mut out = BufWriter::with_capacity(1 << 20, std::io::stdout().lock());
+    let mut pace = Pace::new(options.rate);
+    for number in 0..options.count {
+        out.write_all(next(options, traffic).as_bytes())?;
+        out.write_all(b"\n")?;
+        if pace.wait(number + 1) {
+            out.flush()?;
+        }
+    }
+    Ok(out.flush()?)
+}
+
+/// Consecutive events of one partition, as a shipper's batches would be.
+const RUN: u64 = 200;
+
+fn to_kafka(options: &Options, traffic: &mut Traffic, brokers: &str, topic: &str) -> anyhow::Result<()> {
+    let producer: ThreadedProducer<DefaultProducerContext> = ClientConfig::new()
+        .set("bootstrap.servers", brokers)
+        .set("compression.type", &options.compression)
+        .set("linger.ms", "20")
+        .set("batch.size", "1000000")
+        .set("acks", "all")
+        .create()?;
+    let mut pace = Pace::new(options.rate);
+    for number in 0..options.count {
+        let event = next(options, traffic);
+        let partition = (number / RUN % options.partitions.max(1) as u64) as i32;
+        let mut record = BaseRecord::<(), str>::to(topic).partition(partition).payload(event);
+        loop {
+            match producer.send(record) {
+                Ok(()) => break,
+                Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), again)) => {
+                    record = again;
+                    std::thread::sleep(Duration::from_millis(5));
+                }
+                Err((error, _)) => return Err(error.into()),
+            }
+        }
+        pace.wait(number + 1);
+    }
+    producer.flush(Duration::from_secs(120))?;
+    Ok(())
+}
+
+/// Keeps to a number of events a second.
+struct Pace {
+    rate: Option<u64>,
+    began: Instant,
+}
+
+impl Pace {
+    fn new(rate: Option<u64>) -> Self {
+        Pace { rate, began: Instant::now() }
+    }
+
+    /// Waits until `done` events are due; answers whether it waited.
+    fn wait(&mut self, done: u64) -> bool {
+        let Some(rate) = self.rate else { return false };
+        let due = Duration::from_secs_f64(done as f64 / rate.max(1) as f64);
+        let early = due.saturating_sub(self.began.elapsed());
+        // Short waits cost more than they are worth: let a few events gather.
+        if early < Duration::from_millis(2) {
+            return false;
+        }
+        std::thread::sleep(early);
+        true
+    }
+}

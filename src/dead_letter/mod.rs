@@ -1,0 +1,191 @@
+//! Dead letters: records that can't be delivered, kept aside whole, with the reason.
+//!
+//! They go to a Kafka topic when one is configured; without one, and for what is too large for the topic, to a local file
+//! of JSON lines. A record's offset is released only when its dead letter is durable. A target that is away is waited for.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tracing::{error, warn};
+
+use crate::config::{Args, ComponentDef, Diagnostic, Fallback, Kind, option};
+use crate::delivery::{Hub, Rejected};
+use crate::observe::metrics as names;
+
+mod file;
+mod record;
+mod topic;
+
+pub use record::DeadLetter;
+
+/// The options of `dead_letter`.
+pub const DEF: ComponentDef = ComponentDef {
+    name: "dead_letter",
+    summary: "Where records go that can't be delivered: a Kafka topic, or a file of JSON lines.",
+    options: &[
+        option("bootstrap_servers", Kind::Strings, Fallback::None, "Brokers of the topic's cluster."),
+        option("topic", Kind::String, Fallback::None, "The topic; without it dead letters go to the file."),
+        option("properties", Kind::Hash, Fallback::None, "Any property of librdkafka's producer, by its own name."),
+        option(
+            "path",
+            Kind::Path,
+            Fallback::Text("logproc-dead-letters.ndjson"),
+            "The file for dead letters without a topic, and for those that are too large for it.",
+        ),
+    ],
+    example: "[dead_letter]\nbootstrap_servers = \"kafka:9092\"\ntopic = \"nginx-dead-letters\"\npath = \"/var/lib/logproc/dead-letters.ndjson\"\n",
+};
+
+const FIRST_PAUSE: Duration = Duration::from_millis(250);
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+/// Dead letters written together at most; each sync of the file serves as many.
+const TOGETHER: usize = 1_024;
+
+/// Where dead letters go, as configured.
+#[derive(Clone)]
+pub struct DeadLetterSpec {
+    path: PathBuf,
+    topic: Option<TopicSpec>,
+}
+
+/// A topic for dead letters.
+#[derive(Clone)]
+struct TopicSpec {
+    topic: String,
+    properties: BTreeMap<String, String>,
+}
+
+impl fmt::Debug for DeadLetterSpec {
+    /// Shows no property: some are secrets.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let topic = self.topic.as_ref().map(|topic| &topic.topic);
+        f.debug_struct("DeadLetterSpec").field("topic", &topic).field("path", &self.path).finish_non_exhaustive()
+    }
+}
+
+impl DeadLetterSpec {
+    /// Dead letters to a file.
+    pub fn file(path: impl Into<PathBuf>) -> Self {
+        DeadLetterSpec { path: path.into(), topic: None }
+    }
+
+    /// Builds the specification from its options, without connecting to anything.
+    ///
+    /// # Errors
+    /// A topic without brokers, or properties that librdkafka refuses.
+    pub fn from_args(args: &Args) -> Result<Self, Vec<Diagnostic>> {
+        let path = PathBuf::from(args.required_text("path"));
+        let Some(topic) = args.text("topic").filter(|topic| !topic.is_empty()) else { return Ok(DeadLetterSpec { path, topic: None }) };
+        let brokers = args.strings("bootstrap_servers");
+        if brokers.is_empty() {
+            return Err(vec![Diagnostic::error(args.span_of("topic"), "a topic for dead letters needs `bootstrap_servers`")]);
+        }
+        let mut properties = BTreeMap::from([("bootstrap.servers".to_string(), brokers.join(","))]);
+        for (key, node) in args.entries("properties") {
+            properties.insert(key.name.clone(), node.to_text().unwrap_or_default());
+        }
+        topic::client_config(&properties).create_native_config().map_err(|error| {
+            let message = format!("librdkafka refuses these properties: {error}");
+            vec![Diagnostic::error(args.span_of("properties"), message)]
+        })?;
+        Ok(DeadLetterSpec { path, topic: Some(TopicSpec { topic, properties }) })
+    }
+}
+
+/// Writes dead letters until every sender is gone.
+pub(crate) async fn run(spec: DeadLetterSpec, mut letters: mpsc::Receiver<Vec<Rejected>>, hub: Arc<Hub>) {
+    let mut writer = Writer { file: file::FileTarget::new(spec.path), topic: None, spec: spec.topic };
+    while let Some(mut rejected) = letters.recv().await {
+        while rejected.len() < TOGETHER
+            && let Ok(more) = letters.try_recv()
+        {
+            rejected.extend(more);
+        }
+        writer.write(rejected, &hub).await;
+    }
+}
+
+struct Writer {
+    file: file::FileTarget,
+    topic: Option<topic::TopicTarget>,
+    spec: Option<TopicSpec>,
+}
+
+impl Writer {
+    async fn write(&mut self, rejected: Vec<Rejected>, hub: &Hub) {
+        // Several documents of one record may be refused; the record is kept once.
+        let (mut open, repeated): (Vec<_>, Vec<_>) = rejected.into_iter().partition(|rejected| rejected.raw.mark_dead(rejected.record));
+        repeated.into_iter().for_each(Rejected::settle);
+        let mut pause = FIRST_PAUSE;
+        loop {
+            match self.try_write(&mut open, hub).await {
+                Ok(()) => return,
+                Err(problem) => {
+                    error!(error = problem, waiting = open.len(), "dead letters can't be written; delivery waits for them");
+                    metrics::counter!(names::DEAD_LETTER_RETRIES).increment(1);
+                }
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+
+    /// Writes what it can and settles it; what stays in `open` is to be tried again.
+    async fn try_write(&mut self, open: &mut Vec<Rejected>, hub: &Hub) -> Result<(), String> {
+        let mut for_file = Vec::new();
+        if let Some(spec) = &self.spec {
+            if self.topic.is_none() {
+                self.topic = Some(topic::TopicTarget::new(spec).map_err(|error| error.to_string())?);
+            }
+            let Some(topic) = &self.topic else { return Ok(()) };
+            let outcomes = topic.write(open, hub).await;
+            let mut problem = None;
+            let mut again = Vec::new();
+            for (rejected, outcome) in open.drain(..).zip(outcomes) {
+                match outcome {
+                    topic::Outcome::Written => done(rejected, hub, "kafka"),
+                    topic::Outcome::TooLarge => for_file.push(rejected),
+                    topic::Outcome::Failed(error) => {
+                        problem = Some(error);
+                        again.push(rejected);
+                    }
+                }
+            }
+            *open = again;
+            if let Some(problem) = problem {
+                open.append(&mut for_file);
+                return Err(problem);
+            }
+            if !for_file.is_empty() {
+                warn!(records = for_file.len(), "dead letters too large for the topic go to the file");
+            }
+        } else {
+            for_file.append(open);
+        }
+        if for_file.is_empty() {
+            return Ok(());
+        }
+        let lines = for_file.iter().map(|rejected| DeadLetter::of(rejected, hub));
+        match self.file.append(lines).await {
+            Ok(()) => {
+                for_file.into_iter().for_each(|rejected| done(rejected, hub, "file"));
+                Ok(())
+            }
+            Err(error) => {
+                open.append(&mut for_file);
+                Err(error)
+            }
+        }
+    }
+}
+
+fn done(rejected: Rejected, hub: &Hub, target: &'static str) {
+    hub.totals.dead_lettered.fetch_add(1, Ordering::Relaxed);
+    metrics::counter!(names::DEAD_LETTERS, "reason" => rejected.reason.kind, "target" => target).increment(1);
+    rejected.settle();
+}

@@ -1,0 +1,385 @@
+//! Records as they came from the source.
+//!
+//! A [`RawBatch`] holds a few hundred records in one contiguous buffer: each record is its encoded headers, its key and
+//! its value, one after the other. The batch is shared (`Arc`) by everything made of it until the last of its documents
+//! has ended, so a dead letter always has the original bytes at hand. What is still open is one counter; when it falls to
+//! zero the batch reports itself to the ledger, once.
+
+use std::collections::HashSet;
+use std::fmt;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::hub::Hub;
+use super::ledger::Ticket;
+
+/// Where records came from: a partition of a topic, a file, or standard input.
+#[derive(Clone, Debug)]
+pub struct Origin {
+    /// Topic, path, or `stdin`.
+    pub topic: Arc<str>,
+    /// Partition; 0 for files and standard input.
+    pub partition: i32,
+    lease: Lease,
+}
+
+/// Whether this process still owns an origin. Turned off when the partition is taken away; work for it is then dropped.
+#[derive(Clone, Debug)]
+pub(crate) struct Lease(Arc<AtomicBool>);
+
+impl Lease {
+    pub(crate) fn new() -> Self {
+        Lease(Arc::new(AtomicBool::new(true)))
+    }
+
+    pub(crate) fn end(&self) {
+        self.0.store(false, Ordering::Release);
+    }
+
+    pub(crate) fn holds(&self) -> bool {
+        self.0.load(Ordering::Acquire)
+    }
+}
+
+impl Origin {
+    pub(crate) fn new(topic: Arc<str>, partition: i32, lease: Lease) -> Self {
+        Origin { topic, partition, lease }
+    }
+
+    /// Whether this process still owns the origin.
+    pub fn is_owned(&self) -> bool {
+        self.lease.holds()
+    }
+}
+
+const NO_KEY: u32 = u32::MAX;
+
+/// One record: spans of its batch's buffer, and where it stands in its origin.
+#[derive(Clone, Copy, Debug)]
+pub struct RawRecord {
+    start: u32,
+    len: u32,
+    key_len: u32,
+    headers_len: u32,
+    /// Index into [`RawBatch::origins`].
+    pub origin: u32,
+    /// What is particular about it.
+    pub shape: Shape,
+    /// Its offset in the origin.
+    pub offset: i64,
+    /// Milliseconds since 1970, -1 if unknown.
+    pub timestamp_ms: i64,
+}
+
+/// What is particular about a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shape {
+    /// A value of acceptable size.
+    Plain,
+    /// No value at all: Kafka's mark of a deleted key.
+    Tombstone,
+    /// Larger than the source's limit. From Kafka the value is whole; a line from a file is cut at the limit.
+    Oversized,
+}
+
+/// What a source gives for one record.
+#[derive(Clone, Copy, Debug)]
+pub struct NewRecord<'a> {
+    /// Index of the origin, from [`BatchBuilder::origin`].
+    pub origin: u32,
+    /// Offset in the origin.
+    pub offset: i64,
+    /// Milliseconds since 1970, -1 if unknown.
+    pub timestamp_ms: i64,
+    /// The key, if any.
+    pub key: Option<&'a [u8]>,
+    /// The value.
+    pub value: &'a [u8],
+    /// What is particular about it.
+    pub shape: Shape,
+}
+
+/// A batch of records from a source.
+pub struct RawBatch {
+    data: Vec<u8>,
+    records: Vec<RawRecord>,
+    origins: Vec<Origin>,
+    tickets: Vec<Ticket>,
+    oldest_timestamp_ms: i64,
+    pending: AtomicUsize,
+    reserved: AtomicUsize,
+    dead: Mutex<HashSet<u32>>,
+    hub: Option<Arc<Hub>>,
+}
+
+impl fmt::Debug for RawBatch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RawBatch").field("records", &self.records.len()).field("bytes", &self.data.len()).finish_non_exhaustive()
+    }
+}
+
+impl RawBatch {
+    /// Number of records.
+    pub fn len(&self) -> usize {
+        self.records.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.records.is_empty()
+    }
+
+    /// The records.
+    pub fn records(&self) -> &[RawRecord] {
+        &self.records
+    }
+
+    /// The distinct origins of the records.
+    pub fn origins(&self) -> &[Origin] {
+        &self.origins
+    }
+
+    /// The value of record `index`; empty for a tombstone.
+    pub fn value(&self, index: usize) -> &[u8] {
+        let record = &self.records[index];
+        &self.data[record.start as usize..][..record.len as usize]
+    }
+
+    /// The key of record `index`.
+    pub fn key(&self, index: usize) -> Option<&[u8]> {
+        let record = &self.records[index];
+        (record.key_len != NO_KEY).then(|| &self.data[(record.start - record.key_len) as usize..record.start as usize])
+    }
+
+    /// The headers of record `index`.
+    pub fn headers(&self, index: usize) -> Headers<'_> {
+        let record = &self.records[index];
+        let end = record.start - if record.key_len == NO_KEY { 0 } else { record.key_len };
+        Headers { block: &self.data[(end - record.headers_len) as usize..end as usize] }
+    }
+
+    /// The origin of record `index`.
+    pub fn origin(&self, index: usize) -> &Origin {
+        &self.origins[self.records[index].origin as usize]
+    }
+
+    /// Whether record `index` has no value at all.
+    pub fn is_tombstone(&self, index: usize) -> bool {
+        self.records[index].shape == Shape::Tombstone
+    }
+
+    /// Time of the oldest record that carries one, in milliseconds since 1970; -1 if none does.
+    pub fn oldest_timestamp_ms(&self) -> i64 {
+        self.oldest_timestamp_ms
+    }
+
+    /// Bytes of records in this batch.
+    pub fn bytes(&self) -> usize {
+        self.data.len()
+    }
+
+    /// Counts `documents` more that must end before this batch is done.
+    pub(crate) fn open(&self, documents: usize) {
+        self.pending.fetch_add(documents, Ordering::Relaxed);
+    }
+
+    /// Ends `count` of what is open. The call that ends the last one reports the batch to the ledger.
+    pub(crate) fn settle(&self, count: usize) {
+        if count == 0 {
+            return;
+        }
+        let before = self.pending.fetch_sub(count, Ordering::AcqRel);
+        debug_assert!(before >= count, "more documents ended than were opened");
+        if before == count
+            && let Some(hub) = &self.hub
+        {
+            hub.complete(self, &self.tickets);
+        }
+    }
+
+    /// Notes that record `index` goes to the dead letters; `false` if another of its documents already did.
+    pub(crate) fn mark_dead(&self, index: u32) -> bool {
+        self.dead.lock().unwrap_or_else(PoisonError::into_inner).insert(index)
+    }
+
+    /// Gives back the room that was set aside for this batch's documents: they exist now and count for themselves.
+    pub(crate) fn release_headroom(&self) {
+        let reserved = self.reserved.swap(self.data.len(), Ordering::Relaxed);
+        if let Some(hub) = &self.hub {
+            hub.budget.give_back(reserved.saturating_sub(self.data.len()));
+        }
+    }
+}
+
+impl Drop for RawBatch {
+    fn drop(&mut self) {
+        if let Some(hub) = &self.hub {
+            hub.budget.give_back(*self.reserved.get_mut());
+            hub.raw_buffers.put(std::mem::take(&mut self.data));
+        }
+    }
+}
+
+/// Iterates over a record's headers: name and value (`None` for a null value).
+#[derive(Clone, Debug)]
+pub struct Headers<'a> {
+    block: &'a [u8],
+}
+
+impl<'a> Iterator for Headers<'a> {
+    type Item = (&'a str, Option<&'a [u8]>);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let (name, rest) = take_field(self.block)?;
+        let (value, rest) = take_field(rest)?;
+        self.block = rest;
+        Some((std::str::from_utf8(name.unwrap_or_default()).unwrap_or_default(), value))
+    }
+}
+
+fn take_field(block: &[u8]) -> Option<(Option<&[u8]>, &[u8])> {
+    let (len, rest) = block.split_first_chunk::<4>()?;
+    match u32::from_le_bytes(*len) {
+        u32::MAX => Some((None, rest)),
+        len => rest.split_at_checked(len as usize).map(|(field, rest)| (Some(field), rest)),
+    }
+}
+
+fn put_field(block: &mut Vec<u8>, field: Option<&[u8]>) {
+    block.extend_from_slice(&field.map_or(u32::MAX, |field| field.len() as u32).to_le_bytes());
+    block.extend_from_slice(field.unwrap_or_default());
+}
+
+/// A batch in the making; a source fills it record by record.
+#[derive(Debug)]
+pub struct BatchBuilder {
+    pub(crate) data: Vec<u8>,
+    pub(crate) records: Vec<RawRecord>,
+    pub(crate) origins: Vec<Origin>,
+    oldest_timestamp_ms: i64,
+}
+
+impl BatchBuilder {
+    pub(crate) fn new(data: Vec<u8>) -> Self {
+        BatchBuilder { data, records: Vec::new(), origins: Vec::new(), oldest_timestamp_ms: -1 }
+    }
+
+    /// Bytes so far.
+    pub fn bytes(&self) -> usize {
+        self.data.len()
+    }
+
+    /// Records so far.
+    pub fn len(&self) -> usize {
+        self.records.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.records.is_empty()
+    }
+
+    /// The index of an origin, added if it is new. `origin` is asked only then.
+    pub fn origin(&mut self, topic: &str, partition: i32, origin: impl FnOnce() -> Origin) -> u32 {
+        let known = self.origins.iter().rposition(|known| known.partition == partition && *known.topic == *topic);
+        known.unwrap_or_else(|| {
+            self.origins.push(origin());
+            self.origins.len() - 1
+        }) as u32
+    }
+
+    /// Appends a record with headers. Records of one origin must come in the order of their offsets.
+    pub fn push<'h>(&mut self, record: NewRecord<'_>, headers: impl Iterator<Item = (&'h str, Option<&'h [u8]>)>) {
+        let headers_start = self.data.len();
+        for (name, value) in headers {
+            put_field(&mut self.data, Some(name.as_bytes()));
+            put_field(&mut self.data, value);
+        }
+        let headers_len = (self.data.len() - headers_start) as u32;
+        self.data.extend_from_slice(record.key.unwrap_or_default());
+        let start = self.data.len() as u32;
+        self.data.extend_from_slice(record.value);
+        if record.timestamp_ms >= 0 && (self.oldest_timestamp_ms < 0 || record.timestamp_ms < self.oldest_timestamp_ms) {
+            self.oldest_timestamp_ms = record.timestamp_ms;
+        }
+        self.records.push(RawRecord {
+            start,
+            len: record.value.len() as u32,
+            key_len: record.key.map_or(NO_KEY, |key| key.len() as u32),
+            headers_len,
+            origin: record.origin,
+            shape: record.shape,
+            offset: record.offset,
+            timestamp_ms: record.timestamp_ms,
+        });
+    }
+
+    /// Forgets the records of origins that this process no longer owns.
+    pub fn drop_disowned(&mut self) {
+        let origins = &self.origins;
+        self.records.retain(|record| origins[record.origin as usize].is_owned());
+    }
+
+    /// One past the last offset of every origin that has records.
+    pub(crate) fn ends(&self) -> Vec<Option<i64>> {
+        let mut ends = vec![None; self.origins.len()];
+        for record in &self.records {
+            ends[record.origin as usize] = Some(record.offset + 1);
+        }
+        ends
+    }
+
+    pub(crate) fn finish(self, tickets: Vec<Ticket>, reserved: usize, hub: Option<Arc<Hub>>) -> RawBatch {
+        RawBatch {
+            data: self.data,
+            records: self.records,
+            origins: self.origins,
+            tickets,
+            oldest_timestamp_ms: self.oldest_timestamp_ms,
+            pending: AtomicUsize::new(1),
+            reserved: AtomicUsize::new(reserved),
+            dead: Mutex::new(HashSet::new()),
+            hub,
+        }
+    }
+
+    /// The batch on its own, with no ledger behind it: for tests and one-off runs of a pipeline.
+    pub fn into_detached(self) -> RawBatch {
+        self.finish(Vec::new(), 0, None)
+    }
+}
+
+impl Default for BatchBuilder {
+    fn default() -> Self {
+        BatchBuilder::new(Vec::new())
+    }
+}
+
+impl Origin {
+    /// An origin on its own, with no ledger behind it: for tests and one-off runs of a pipeline.
+    pub fn detached(topic: &str, partition: i32) -> Self {
+        Origin::new(Arc::from(topic), partition, Lease::new())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_comes_back_as_it_went_in() {
+        let mut builder = BatchBuilder::default();
+        let origin = builder.origin("t", 3, || Origin::detached("t", 3));
+        assert_eq!(builder.origin("t", 3, || unreachable!()), origin);
+        let record = NewRecord { origin, offset: 7, timestamp_ms: 5, key: Some(b"k"), value: b"v1", shape: Shape::Plain };
+        builder.push(record, [("a", Some(&b"1"[..])), ("b", None)].into_iter());
+        builder.push(NewRecord { offset: 8, key: None, value: b"", shape: Shape::Tombstone, ..record }, std::iter::empty());
+        let batch = builder.into_detached();
+        assert_eq!(batch.value(0), b"v1");
+        assert_eq!(batch.key(0), Some(&b"k"[..]));
+        assert_eq!(batch.headers(0).collect::<Vec<_>>(), [("a", Some(&b"1"[..])), ("b", None)]);
+        assert_eq!((batch.key(1), batch.headers(1).count(), batch.is_tombstone(1)), (None, 0, true));
+        assert_eq!((&*batch.origin(1).topic, batch.origin(1).partition), ("t", 3));
+        assert_eq!(batch.oldest_timestamp_ms(), 5);
+    }
+}

@@ -1,0 +1,138 @@
+//! One count of bytes for everything between the source and the last acknowledgement.
+//!
+//! Records and documents are counted when they come into being and given back when they are freed. Only the source looks
+//! at the limit, before it reads on: what is already inside may always move forward, so the count can't deadlock.
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Condvar, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// The count, and who waits for it to fall.
+#[derive(Debug)]
+pub struct Budget {
+    limit: usize,
+    used: AtomicUsize,
+    awaited: AtomicBool,
+    gate: Mutex<()>,
+    room: Condvar,
+}
+
+impl Budget {
+    /// A budget of `limit` bytes.
+    pub fn new(limit: usize) -> Self {
+        Budget { limit, used: AtomicUsize::new(0), awaited: AtomicBool::new(false), gate: Mutex::new(()), room: Condvar::new() }
+    }
+
+    /// Counts `bytes` in.
+    pub fn take(&self, bytes: usize) {
+        self.used.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// Counts `bytes` out, and wakes the source if it waits and there is room.
+    pub fn give_back(&self, bytes: usize) {
+        if bytes == 0 {
+            return;
+        }
+        let before = self.used.fetch_sub(bytes, Ordering::SeqCst);
+        debug_assert!(before >= bytes, "more bytes given back than taken");
+        if self.awaited.load(Ordering::SeqCst) && before - bytes < self.limit {
+            self.wake();
+        }
+    }
+
+    /// Bytes in use.
+    pub fn used(&self) -> usize {
+        self.used.load(Ordering::SeqCst)
+    }
+
+    /// The limit.
+    pub fn limit(&self) -> usize {
+        self.limit
+    }
+
+    /// Whether the source may read on.
+    pub fn has_room(&self) -> bool {
+        self.used() < self.limit
+    }
+
+    /// Waits until there is room, at most `timeout`; answers whether there is.
+    pub fn wait(&self, timeout: Duration) -> bool {
+        let deadline = Instant::now() + timeout;
+        let mut guard = self.gate.lock().unwrap_or_else(PoisonError::into_inner);
+        self.awaited.store(true, Ordering::SeqCst);
+        while !self.has_room() {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                break;
+            }
+            guard = self.room.wait_timeout(guard, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        self.awaited.store(false, Ordering::SeqCst);
+        self.has_room()
+    }
+
+    fn wake(&self) {
+        drop(self.gate.lock().unwrap_or_else(PoisonError::into_inner));
+        self.room.notify_all();
+    }
+}
+
+/// A few emptied buffers kept for the next batch, so that the hot path touches the same pages again.
+#[derive(Debug)]
+pub struct Buffers {
+    keep: usize,
+    largest: usize,
+    shelf: Mutex<Vec<Vec<u8>>>,
+}
+
+impl Buffers {
+    /// Keeps at most `keep` buffers, none larger than `largest` bytes.
+    pub fn new(keep: usize, largest: usize) -> Self {
+        Buffers { keep, largest, shelf: Mutex::new(Vec::new()) }
+    }
+
+    /// An empty buffer, used before if there is one.
+    pub fn get(&self) -> Vec<u8> {
+        self.shelf.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default()
+    }
+
+    /// Takes a buffer back.
+    pub fn put(&self, mut buffer: Vec<u8>) {
+        if buffer.capacity() == 0 || buffer.capacity() > self.largest {
+            return;
+        }
+        buffer.clear();
+        let mut shelf = self.shelf.lock().unwrap_or_else(PoisonError::into_inner);
+        if shelf.len() < self.keep {
+            shelf.push(buffer);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    #[test]
+    fn a_waiter_wakes_when_room_comes_back() {
+        let budget = Arc::new(Budget::new(10));
+        budget.take(12);
+        assert!(!budget.wait(Duration::ZERO));
+        let other = budget.clone();
+        let waiter = std::thread::spawn(move || other.wait(Duration::from_secs(30)));
+        budget.give_back(12);
+        assert!(waiter.join().unwrap());
+    }
+
+    #[test]
+    fn buffers_come_back_empty_and_large_ones_do_not() {
+        let buffers = Buffers::new(1, 100);
+        buffers.put(vec![1; 50]);
+        buffers.put(vec![1; 60]);
+        assert_eq!((buffers.get().capacity(), buffers.get().capacity()), (50, 0));
+        buffers.put(vec![1; 500]);
+        assert_eq!(buffers.get().capacity(), 0);
+    }
+}

@@ -1,0 +1,149 @@
+//! What the parts of one run share: ledger, budget, buffers, totals.
+//!
+//! Every lock here is taken once a batch, never once an event.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use super::batch::{BatchBuilder, RawBatch};
+use super::budget::{Budget, Buffers};
+use super::ledger::{Ledger, Ticket};
+use super::shutdown::Shutdown;
+use crate::observe::metrics as names;
+
+/// Bytes of memory that a record costs beside its own bytes.
+const RECORD_OVERHEAD: usize = 64;
+/// Until a batch is processed, this many times its size is set aside for the documents that it will become.
+const HEADROOM: usize = 2;
+
+/// What has happened in a run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Summary {
+    /// Records read from the source.
+    pub records: u64,
+    /// Documents acknowledged by sinks.
+    pub documents: u64,
+    /// Records dropped on purpose, tombstones among them.
+    pub dropped: u64,
+    /// Records kept aside as dead letters.
+    pub dead_lettered: u64,
+    /// Records that had not ended when the run was forced to stop; they will be read again.
+    pub unfinished: u64,
+}
+
+/// Counts that only go up, added to once a batch.
+#[derive(Debug, Default)]
+pub(crate) struct Totals {
+    pub records: AtomicU64,
+    pub documents: AtomicU64,
+    pub dropped: AtomicU64,
+    pub dead_lettered: AtomicU64,
+    pub ended: AtomicU64,
+}
+
+/// What the parts of one run share.
+#[derive(Debug)]
+pub struct Hub {
+    pub(crate) pipeline: Arc<str>,
+    pub(crate) pipeline_version: Arc<str>,
+    pub(crate) budget: Budget,
+    pub(crate) raw_buffers: Buffers,
+    pub(crate) body_buffers: Buffers,
+    pub(crate) totals: Totals,
+    pub(crate) shutdown: Shutdown,
+    ledger: Mutex<Ledger>,
+    changed: Condvar,
+    started: Instant,
+}
+
+impl Hub {
+    pub(crate) fn new(pipeline: &str, pipeline_version: &str, in_flight_limit: usize, shutdown: Shutdown) -> Arc<Self> {
+        Arc::new(Hub {
+            pipeline: Arc::from(pipeline),
+            pipeline_version: Arc::from(pipeline_version),
+            budget: Budget::new(in_flight_limit),
+            raw_buffers: Buffers::new(16, 1 << 20),
+            body_buffers: Buffers::new(4, 8 << 20),
+            totals: Totals::default(),
+            shutdown,
+            ledger: Mutex::new(Ledger::default()),
+            changed: Condvar::new(),
+            started: Instant::now(),
+        })
+    }
+
+    pub(crate) fn ledger(&self) -> MutexGuard<'_, Ledger> {
+        self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Milliseconds since the run began: the ledger's clock.
+    pub(crate) fn now_ms(&self) -> u64 {
+        self.started.elapsed().as_millis() as u64
+    }
+
+    /// Makes a built batch known to the ledger and the budget.
+    pub(crate) fn admit(self: &Arc<Self>, builder: BatchBuilder) -> Arc<RawBatch> {
+        let now_ms = self.now_ms();
+        let tickets = {
+            let mut ledger = self.ledger();
+            let ends = builder.ends().into_iter().zip(&builder.origins);
+            ends.filter_map(|(end, origin)| Some(ledger.deliver(origin, end?, now_ms))).collect()
+        };
+        let reserved = builder.bytes() * (1 + HEADROOM) + builder.len() * RECORD_OVERHEAD;
+        self.budget.take(reserved);
+        self.totals.records.fetch_add(builder.len() as u64, Ordering::Relaxed);
+        metrics::counter!(names::RECORDS_IN, "pipeline" => self.pipeline.clone()).increment(builder.len() as u64);
+        metrics::counter!(names::RECORD_BYTES_IN, "pipeline" => self.pipeline.clone()).increment(builder.bytes() as u64);
+        Arc::new(builder.finish(tickets, reserved, Some(self.clone())))
+    }
+
+    /// Every record of a batch has ended.
+    pub(crate) fn complete(&self, batch: &RawBatch, tickets: &[Ticket]) {
+        {
+            let mut ledger = self.ledger();
+            for ticket in tickets {
+                ledger.complete(*ticket);
+            }
+        }
+        self.changed.notify_all();
+        self.totals.ended.fetch_add(batch.len() as u64, Ordering::Relaxed);
+        if batch.oldest_timestamp_ms() >= 0 {
+            let delay = wall_clock_ms().saturating_sub(batch.oldest_timestamp_ms()).max(0) as f64 / 1e3;
+            metrics::histogram!(names::DELIVERY_DELAY, "pipeline" => self.pipeline.clone()).record(delay);
+        }
+    }
+
+    /// Waits until `settled` holds of the ledger, at most `timeout`; answers whether it does.
+    pub(crate) fn wait_until(&self, timeout: Duration, settled: impl Fn(&Ledger) -> bool) -> bool {
+        let guard = self.ledger();
+        let (guard, _) =
+            self.changed.wait_timeout_while(guard, timeout, |ledger| !settled(ledger)).unwrap_or_else(PoisonError::into_inner);
+        settled(&guard)
+    }
+
+    /// Counts records that were dropped on purpose.
+    pub(crate) fn count_dropped(&self, reason: &'static str, records: u64) {
+        if records > 0 {
+            self.totals.dropped.fetch_add(records, Ordering::Relaxed);
+            metrics::counter!(names::RECORDS_DROPPED, "pipeline" => self.pipeline.clone(), "reason" => reason).increment(records);
+        }
+    }
+
+    pub(crate) fn summary(&self) -> Summary {
+        let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let totals = &self.totals;
+        Summary {
+            records: get(&totals.records),
+            documents: get(&totals.documents),
+            dropped: get(&totals.dropped),
+            dead_lettered: get(&totals.dead_lettered),
+            unfinished: get(&totals.records).saturating_sub(get(&totals.ended)),
+        }
+    }
+}
+
+/// Milliseconds since 1970.
+pub(crate) fn wall_clock_ms() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64)
+}

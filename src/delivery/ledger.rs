@@ -1,0 +1,329 @@
+//! What has been read, what has ended, and how far each partition may be committed.
+//!
+//! Plain data: no I/O, no clock, no Kafka. For each partition an ordered queue of ranges, one for every batch that had
+//! records of it. A range is done when each record in it is acknowledged, dead-lettered or dropped on purpose; the end of
+//! the done prefix is what may be committed. Every assignment of a partition has a generation: an outcome that belongs to
+//! an earlier one changes nothing.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+use super::batch::{Lease, Origin};
+
+/// A claim on one range of one partition, handed back when the range is done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ticket {
+    slot: usize,
+    generation: u64,
+    sequence: u64,
+}
+
+/// An offset that may be committed: everything before it has ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Commit {
+    /// Topic.
+    pub topic: Arc<str>,
+    /// Partition.
+    pub partition: i32,
+    /// The next offset to read.
+    pub offset: i64,
+}
+
+#[derive(Debug)]
+struct Range {
+    end: i64,
+    done: bool,
+    delivered_ms: u64,
+}
+
+#[derive(Debug)]
+struct Slot {
+    origin: Origin,
+    lease: Lease,
+    assigned: bool,
+    generation: u64,
+    /// Sequence number of the first range in `ranges`.
+    first: u64,
+    ranges: VecDeque<Range>,
+    done_to: Option<i64>,
+    requested: Option<i64>,
+}
+
+/// The ledger of one source.
+#[derive(Debug, Default)]
+pub struct Ledger {
+    slots: Vec<Slot>,
+    by_name: HashMap<Arc<str>, HashMap<i32, usize>>,
+}
+
+impl Ledger {
+    /// Takes a partition over, with nothing read of it yet, and returns it as an origin. Assigning it again without a
+    /// revocation starts a new generation too.
+    pub fn assign(&mut self, topic: &str, partition: i32) -> Origin {
+        if let Some(slot) = self.slot_of(topic, partition) {
+            let slot = &mut self.slots[slot];
+            slot.clear();
+            slot.assigned = true;
+            return slot.origin.clone();
+        }
+        let topic: Arc<str> = match self.by_name.get_key_value(topic) {
+            Some((known, _)) => known.clone(),
+            None => Arc::from(topic),
+        };
+        let lease = Lease::new();
+        let origin = Origin::new(topic.clone(), partition, lease.clone());
+        self.slots.push(Slot {
+            origin: origin.clone(),
+            lease,
+            assigned: true,
+            generation: 0,
+            first: 0,
+            ranges: VecDeque::new(),
+            done_to: None,
+            requested: None,
+        });
+        self.by_name.entry(topic).or_default().insert(partition, self.slots.len() - 1);
+        origin
+    }
+
+    /// Lets a partition go. What is still open of it is forgotten; outcomes that come later change nothing.
+    pub fn revoke(&mut self, topic: &str, partition: i32) {
+        if let Some(slot) = self.slot_of(topic, partition) {
+            self.slots[slot].clear();
+            self.slots[slot].assigned = false;
+            self.slots[slot].lease.end();
+        }
+    }
+
+    /// The origin of an assigned partition.
+    pub fn origin(&self, topic: &str, partition: i32) -> Option<Origin> {
+        let slot = self.slot_of(topic, partition)?;
+        self.slots[slot].assigned.then(|| self.slots[slot].origin.clone())
+    }
+
+    /// Notes that the records of a partition up to `end` (exclusive) are on their way. `now_ms` is any clock that only
+    /// goes forward. A ticket for a partition that is not assigned is worth nothing.
+    pub fn deliver(&mut self, origin: &Origin, end: i64, now_ms: u64) -> Ticket {
+        const WORTHLESS: Ticket = Ticket { slot: usize::MAX, generation: 0, sequence: 0 };
+        let Some(index) = self.slot_of(&origin.topic, origin.partition) else { return WORTHLESS };
+        let slot = &mut self.slots[index];
+        if !slot.assigned || !origin.is_owned() {
+            return WORTHLESS;
+        }
+        slot.ranges.push_back(Range { end, done: false, delivered_ms: now_ms });
+        Ticket { slot: index, generation: slot.generation, sequence: slot.first + slot.ranges.len() as u64 - 1 }
+    }
+
+    /// Notes that every record of a ticket's range has ended.
+    pub fn complete(&mut self, ticket: Ticket) {
+        let Some(slot) = self.slots.get_mut(ticket.slot) else { return };
+        if slot.generation != ticket.generation || ticket.sequence < slot.first {
+            return;
+        }
+        let Some(range) = slot.ranges.get_mut((ticket.sequence - slot.first) as usize) else { return };
+        range.done = true;
+        while slot.ranges.front().is_some_and(|range| range.done) {
+            slot.done_to = slot.ranges.pop_front().map(|range| range.end);
+            slot.first += 1;
+        }
+    }
+
+    /// What may be committed and has not been asked for yet.
+    pub fn committable(&self) -> Vec<Commit> {
+        self.slots.iter().filter(|slot| slot.assigned).filter_map(Slot::commit).collect()
+    }
+
+    /// The same for one partition.
+    pub fn committable_of(&self, topic: &str, partition: i32) -> Option<Commit> {
+        let slot = self.slot_of(topic, partition)?;
+        self.slots[slot].assigned.then(|| self.slots[slot].commit()).flatten()
+    }
+
+    /// Notes that a commit is under way, so it is not asked for again.
+    pub fn requested(&mut self, commit: &Commit) {
+        if let Some(slot) = self.slot_of(&commit.topic, commit.partition) {
+            self.slots[slot].requested = Some(commit.offset);
+        }
+    }
+
+    /// Notes that commits failed: whatever is done may be asked for again.
+    pub fn commit_failed(&mut self) {
+        for slot in &mut self.slots {
+            slot.requested = None;
+        }
+    }
+
+    /// Ranges of a partition that have not ended.
+    pub fn open(&self, topic: &str, partition: i32) -> usize {
+        self.slot_of(topic, partition).map_or(0, |slot| self.slots[slot].ranges.len())
+    }
+
+    /// Ranges of any partition that have not ended.
+    pub fn open_in_all(&self) -> usize {
+        self.slots.iter().map(|slot| slot.ranges.len()).sum()
+    }
+
+    /// Number of assigned partitions.
+    pub fn assigned(&self) -> usize {
+        self.slots.iter().filter(|slot| slot.assigned).count()
+    }
+
+    /// When the oldest range that has not ended was delivered.
+    pub fn oldest_open_ms(&self) -> Option<u64> {
+        self.slots.iter().filter_map(|slot| slot.ranges.front()).map(|range| range.delivered_ms).min()
+    }
+
+    /// How far a partition is done in this assignment.
+    pub fn done_to(&self, topic: &str, partition: i32) -> Option<i64> {
+        self.slot_of(topic, partition).and_then(|slot| self.slots[slot].done_to)
+    }
+
+    fn slot_of(&self, topic: &str, partition: i32) -> Option<usize> {
+        self.by_name.get(topic)?.get(&partition).copied()
+    }
+}
+
+impl Slot {
+    fn commit(&self) -> Option<Commit> {
+        let offset = self.done_to?;
+        (self.requested != Some(offset)).then(|| Commit {
+            topic: self.origin.topic.clone(),
+            partition: self.origin.partition,
+            offset,
+        })
+    }
+
+    /// Starts a new generation with nothing read and a fresh lease.
+    fn clear(&mut self) {
+        self.lease.end();
+        self.lease = Lease::new();
+        self.origin = Origin::new(self.origin.topic.clone(), self.origin.partition, self.lease.clone());
+        self.generation += 1;
+        self.first = 0;
+        self.ranges.clear();
+        self.done_to = None;
+        self.requested = None;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn only_the_done_prefix_may_be_committed() {
+        let mut ledger = Ledger::default();
+        let origin = ledger.assign("t", 0);
+        let first = ledger.deliver(&origin, 10, 1);
+        let second = ledger.deliver(&origin, 20, 2);
+        ledger.complete(second);
+        assert_eq!(ledger.committable(), []);
+        ledger.complete(first);
+        let commit = Commit { topic: "t".into(), partition: 0, offset: 20 };
+        assert_eq!(ledger.committable(), [commit.clone()]);
+        ledger.requested(&commit);
+        assert_eq!(ledger.committable(), []);
+        ledger.commit_failed();
+        assert_eq!(ledger.committable(), [commit]);
+    }
+
+    #[test]
+    fn an_outcome_from_before_a_revocation_changes_nothing() {
+        let mut ledger = Ledger::default();
+        let before = ledger.assign("t", 0);
+        let stale = ledger.deliver(&before, 10, 1);
+        ledger.revoke("t", 0);
+        assert!(!before.is_owned());
+        let after = ledger.assign("t", 0);
+        assert!(after.is_owned() && !before.is_owned());
+        let fresh = ledger.deliver(&after, 5, 2);
+        ledger.complete(stale);
+        assert_eq!(ledger.committable(), []);
+        assert_eq!(ledger.open("t", 0), 1);
+        ledger.complete(fresh);
+        assert_eq!(ledger.committable_of("t", 0).map(|commit| commit.offset), Some(5));
+        let late = ledger.deliver(&before, 7, 3);
+        ledger.complete(late);
+        assert_eq!(ledger.done_to("t", 0), Some(5));
+    }
+
+    /// What a random schedule may do next; numbers are taken modulo what exists.
+    #[derive(Clone, Debug)]
+    enum Step {
+        Deliver(usize, i64),
+        Complete(usize),
+        Revoke(usize),
+        Assign(usize),
+        Commit,
+    }
+
+    fn steps() -> impl Strategy<Value = Vec<Step>> {
+        let step = prop_oneof![
+            6 => (0..4usize, 1..50i64).prop_map(|(partition, records)| Step::Deliver(partition, records)),
+            6 => any::<usize>().prop_map(Step::Complete),
+            1 => (0..4usize).prop_map(Step::Revoke),
+            1 => (0..4usize).prop_map(Step::Assign),
+            2 => Just(Step::Commit),
+        ];
+        proptest::collection::vec(step, 0..300)
+    }
+
+    proptest! {
+        /// A model keeps every record's state by itself; the ledger must never be ahead of it, and must catch up with it.
+        #[test]
+        fn no_schedule_commits_an_open_record(steps in steps()) {
+            let mut ledger = Ledger::default();
+            let mut origins: Vec<Option<Origin>> = vec![None; 4];
+            let mut next = [0i64; 4];
+            let mut committed = [0i64; 4];
+            // (ticket, partition, first, end, done, current)
+            let mut ranges: Vec<(Ticket, usize, i64, i64, bool, bool)> = Vec::new();
+            for step in steps {
+                match step {
+                    Step::Assign(partition) => {
+                        for range in ranges.iter_mut().filter(|range| range.1 == partition) { range.5 = false; }
+                        next[partition] = committed[partition];
+                        origins[partition] = Some(ledger.assign("t", partition as i32));
+                    }
+                    Step::Revoke(partition) => {
+                        for range in ranges.iter_mut().filter(|range| range.1 == partition) { range.5 = false; }
+                        ledger.revoke("t", partition as i32);
+                        origins[partition] = None;
+                    }
+                    Step::Deliver(partition, records) => if let Some(origin) = &origins[partition] {
+                        let first = next[partition];
+                        next[partition] += records;
+                        let ticket = ledger.deliver(origin, next[partition], 0);
+                        ranges.push((ticket, partition, first, next[partition], false, true));
+                    },
+                    Step::Complete(which) => if !ranges.is_empty() {
+                        let which = which % ranges.len();
+                        ledger.complete(ranges[which].0);
+                        ranges[which].4 = true;
+                    },
+                    Step::Commit => for commit in ledger.committable() {
+                        let partition = commit.partition as usize;
+                        prop_assert!(origins[partition].is_some(), "only owned partitions are committed");
+                        let open = ranges.iter().filter(|range| range.1 == partition && range.5 && !range.4).map(|range| range.2).min();
+                        prop_assert!(open.is_none_or(|open| commit.offset <= open), "an open record was passed");
+                        prop_assert!(commit.offset >= committed[partition], "a commit never goes back");
+                        committed[partition] = commit.offset;
+                        ledger.requested(&commit);
+                    },
+                }
+                let open = ranges.iter().filter(|range| range.5 && !range.4).count();
+                prop_assert!(ledger.open_in_all() <= ranges.iter().filter(|range| range.5).count());
+                prop_assert!(ledger.open_in_all() >= open);
+            }
+            for (ticket, ..) in &ranges { ledger.complete(*ticket); }
+            prop_assert_eq!(ledger.open_in_all(), 0, "nothing is kept once all has ended");
+            for (partition, origin) in origins.iter().enumerate() {
+                if origin.is_some() && ranges.iter().any(|range| range.1 == partition && range.5) {
+                    prop_assert_eq!(ledger.done_to("t", partition as i32), Some(next[partition]));
+                }
+            }
+        }
+    }
+}

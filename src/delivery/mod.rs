@@ -1,0 +1,24 @@
+//! Delivery: from a source to the acknowledgement of every sink, with nothing lost on the way.
+//!
+//! ```text
+//! source thread ──RawBatch──► workers (one a core) ──DocumentBatch──► sinks (tokio) ──outcomes──► ledger ──► commit
+//! ```
+//! A batch, never an event, crosses a thread. The [`budget`] holds the source back, the [`ledger`] says what may be
+//! committed, [`run()`] puts the parts together and takes them down in order.
+
+pub mod batch;
+pub mod budget;
+pub mod document;
+mod hub;
+pub mod ledger;
+pub mod processor;
+mod run;
+pub mod shutdown;
+mod worker;
+
+pub use batch::{BatchBuilder, NewRecord, Origin, RawBatch, RawRecord, Shape};
+pub use document::{DocumentBatch, DocumentBuffer, Fate, Limits, Outputs, Rejected};
+pub use hub::{Hub, Summary};
+pub use processor::{DeadLetterReason, Processor, Reason, Verdict};
+pub use run::{Plan, Processors, RunError, Settings, run};
+pub use shutdown::{Phase, Shutdown};

@@ -1,0 +1,274 @@
+//! One run of a pipeline: starts the parts in order, waits, and takes them down in order.
+//!
+//! On the way down every part ends because the one before it has: the source stops reading, the workers see their channel
+//! close and flush, the sinks see theirs close and finish what is in flight, the dead letters likewise; then the source,
+//! which has kept its place in the consumer group all the while, commits for the last time and leaves.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use tokio::sync::mpsc;
+use tracing::{error, info, warn};
+
+use super::document::Outputs;
+use super::hub::{Hub, Summary};
+use super::processor::Processor;
+use super::shutdown::{Phase, Shutdown};
+use super::worker::{SinkEntry, Worker};
+use crate::dead_letter::DeadLetterSpec;
+use crate::observe::health::Health;
+use crate::sink::{SinkContext, SinkError, SinkSpec};
+use crate::source::{SourceContext, SourceError, SourceSpec};
+
+/// Makes the pipeline for one worker, given the worker's number.
+pub type Processors = Box<dyn Fn(usize) -> Box<dyn Processor> + Send + Sync>;
+
+/// Batches that may wait for a worker.
+const WAITING_BATCHES: usize = 64;
+
+/// Everything a run needs.
+pub struct Plan {
+    /// Name of the pipeline, for metrics, logs and dead letters.
+    pub pipeline_name: String,
+    /// Version of the pipeline, for dead letters; any text, a digest of the file for example.
+    pub pipeline_version: String,
+    /// Where records come from.
+    pub source: SourceSpec,
+    /// Where documents go, in the order of [`Outputs::sink`].
+    pub sinks: Vec<SinkSpec>,
+    /// The pipeline itself.
+    pub processors: Processors,
+    /// Where refused records go.
+    pub dead_letter: DeadLetterSpec,
+    /// Sizes and limits.
+    pub settings: Settings,
+    /// Health that the HTTP endpoint shows.
+    pub health: Health,
+}
+
+/// Sizes and limits of a run.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Number of workers.
+    pub workers: usize,
+    /// Bytes the process should stay under.
+    pub memory_limit: usize,
+    /// Bytes of records and documents between source and acknowledgement; by default an eighth of `memory_limit`.
+    pub in_flight_limit: Option<usize>,
+    /// A batch of records closes at this many bytes,
+    pub batch_bytes: usize,
+    /// at this many records,
+    pub batch_records: usize,
+    /// or at this age.
+    pub batch_age: Duration,
+    /// How long a drain may take before everything is let go.
+    pub shutdown_timeout: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Settings {
+            workers: std::thread::available_parallelism().map_or(1, usize::from),
+            memory_limit: 256 << 20,
+            in_flight_limit: None,
+            batch_bytes: 512 << 10,
+            batch_records: 4_096,
+            batch_age: Duration::from_millis(20),
+            shutdown_timeout: Duration::from_secs(30),
+        }
+    }
+}
+
+impl Settings {
+    /// Bytes that may be in flight.
+    pub fn in_flight_bytes(&self) -> usize {
+        self.in_flight_limit.unwrap_or(self.memory_limit / 8).max(self.batch_bytes)
+    }
+
+    /// Bytes that a Kafka client may hold in its own queues.
+    pub fn prefetch_bytes(&self) -> usize {
+        (self.memory_limit / 16).max(1 << 20)
+    }
+}
+
+/// Why a run ended other than by its source's end or a shutdown.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The source can't go on.
+    #[error("source: {0}")]
+    Source(#[from] SourceError),
+    /// A sink can't go on.
+    #[error("sink `{name}`: {error}")]
+    Sink {
+        /// The sink.
+        name: String,
+        /// What is wrong with it.
+        error: SinkError,
+    },
+    /// A thread of the run panicked.
+    #[error("{0} panicked; nothing that was in its hands is committed")]
+    Panic(&'static str),
+    /// The machine gives no thread.
+    #[error("can't start: {0}")]
+    Start(#[from] std::io::Error),
+}
+
+/// Runs a pipeline until its source ends or `shutdown` has drained it; blocks.
+///
+/// # Errors
+/// When a part can't go on. What was done until then is committed.
+pub fn run(plan: Plan, shutdown: &Shutdown) -> Result<Summary, RunError> {
+    let Plan { pipeline_name, pipeline_version, source, sinks, processors, dead_letter, settings, health } = plan;
+    let hub = Hub::new(&pipeline_name, &pipeline_version, settings.in_flight_bytes(), shutdown.clone());
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(settings.workers.clamp(1, 2))
+        .thread_name("logproc-io")
+        .enable_all()
+        .build()?;
+    let ended = Shutdown::new();
+    let watch = runtime.spawn(watch_shutdown(shutdown.clone(), ended.clone(), settings.shutdown_timeout));
+    let gauges = runtime.spawn(crate::observe::metrics::report_gauges(hub.clone()));
+
+    let (rejected, letters) = mpsc::channel(16);
+    let dead_letters =
+        runtime.spawn(until_forced(shutdown.clone(), crate::dead_letter::run(dead_letter, letters, hub.clone())));
+
+    let mut entries = Vec::with_capacity(sinks.len());
+    let mut sink_tasks = Vec::with_capacity(sinks.len());
+    for spec in sinks {
+        let (sender, input) = mpsc::channel(1);
+        let sink = spec.build();
+        entries.push(SinkEntry { sender, limits: sink.limits() });
+        let name = sink.name().to_string();
+        let context = SinkContext::new(&name, hub.clone(), rejected.clone(), &health);
+        let (stop, task_name) = (shutdown.clone(), name.clone());
+        let task = runtime.spawn(async move {
+            let result = until_forced(stop.clone(), sink.run(input, context)).await;
+            if let Some(Err(problem)) = &result {
+                error!(sink = task_name, error = %problem, "a sink can't go on");
+                stop.drain();
+            }
+            result
+        });
+        sink_tasks.push((name, task));
+    }
+
+    let (batches, input) = crossbeam_channel::bounded(WAITING_BATCHES);
+    let mut workers = Vec::with_capacity(settings.workers);
+    for number in 0..settings.workers.max(1) {
+        let worker = Worker {
+            hub: hub.clone(),
+            input: input.clone(),
+            processor: processors(number),
+            outputs: Outputs::new(entries.len()),
+            sinks: entries.clone(),
+            dead_letters: rejected.clone(),
+            heartbeat: health.heartbeat("worker"),
+            waiting_since: vec![None; entries.len()],
+        };
+        workers.push(spawn(&format!("logproc-work-{number}"), shutdown, move || worker.run())?);
+    }
+    drop((input, entries, rejected));
+
+    let drained = Arc::new(AtomicBool::new(false));
+    let context = SourceContext::new(hub.clone(), batches, drained.clone(), settings.clone(), health.clone());
+    let reader = {
+        let stop = shutdown.clone();
+        spawn("logproc-source", shutdown, move || {
+            let result = source.build().run(context);
+            if let Err(problem) = &result {
+                error!(error = %problem, "the source can't go on");
+            }
+            // Only a source that has failed leaves before everything is drained; the others follow it.
+            if result.is_err() {
+                stop.drain();
+            }
+            result
+        })?
+    };
+    info!(pipeline = pipeline_name, workers = settings.workers, in_flight_limit = settings.in_flight_bytes(), "running");
+
+    let mut worker_panicked = false;
+    for worker in workers {
+        worker_panicked |= join(worker).is_none();
+    }
+    let mut failure = None;
+    for (name, task) in sink_tasks {
+        match runtime.block_on(task) {
+            Ok(Some(Ok(())) | None) => {}
+            Ok(Some(Err(error))) => failure = Some(RunError::Sink { name, error }),
+            Err(_) => failure = Some(RunError::Panic("a sink")),
+        }
+    }
+    if runtime.block_on(dead_letters).is_err() {
+        failure = Some(RunError::Panic("the dead-letter writer"));
+    }
+    drained.store(true, Ordering::Release);
+    let source_result = join(reader);
+    ended.force();
+    watch.abort();
+    gauges.abort();
+    runtime.shutdown_timeout(Duration::from_millis(200));
+
+    let summary = hub.summary();
+    if summary.unfinished > 0 {
+        warn!(records = summary.unfinished, "stopped before these records had ended; they will be read again");
+    }
+    match source_result {
+        None => return Err(RunError::Panic("the source")),
+        Some(Err(error)) => return Err(error.into()),
+        Some(Ok(())) => {}
+    }
+    if worker_panicked {
+        return Err(RunError::Panic("a worker"));
+    }
+    failure.map_or(Ok(summary), Err)
+}
+
+/// After a request to drain, lets go of everything when the time is over.
+async fn watch_shutdown(shutdown: Shutdown, ended: Shutdown, timeout: Duration) {
+    shutdown.reached(Phase::Draining).await;
+    let began = Instant::now();
+    info!(timeout_seconds = timeout.as_secs(), "draining");
+    tokio::select! {
+        () = ended.reached(Phase::Forced) => {}
+        () = shutdown.reached(Phase::Forced) => warn!("forced to stop; what has not ended is let go"),
+        () = tokio::time::sleep(timeout) => {
+            warn!(waited_seconds = began.elapsed().as_secs(), "draining took too long; what has not ended is let go");
+            shutdown.force();
+        }
+    }
+}
+
+/// Runs a task's work to its end; lets go of it, channels and all, when everything is to be let go (`None`).
+async fn until_forced<T>(shutdown: Shutdown, work: impl Future<Output = T>) -> Option<T> {
+    tokio::select! {
+        result = work => Some(result),
+        () = shutdown.reached(Phase::Forced) => None,
+    }
+}
+
+type Thread<T> = std::thread::JoinHandle<Option<T>>;
+
+/// Starts a thread whose panic stops the run instead of passing unseen.
+fn spawn<T: Send + 'static>(
+    name: &str,
+    shutdown: &Shutdown,
+    body: impl FnOnce() -> T + Send + 'static,
+) -> Result<Thread<T>, std::io::Error> {
+    let shutdown = shutdown.clone();
+    std::thread::Builder::new().name(name.to_string()).spawn(move || {
+        let result = catch_unwind(AssertUnwindSafe(body)).ok();
+        if result.is_none() {
+            error!("a thread panicked; stopping");
+            shutdown.drain();
+        }
+        result
+    })
+}
+
+fn join<T>(thread: Thread<T>) -> Option<T> {
+    thread.join().ok().flatten()
+}

@@ -1,0 +1,161 @@
+//! A worker: takes a batch of records, runs it to completion through the pipeline, and hands full bulks to the sinks.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use crossbeam_channel::{Receiver, RecvTimeoutError};
+use tokio::sync::mpsc;
+
+use super::batch::{RawBatch, Shape};
+use super::document::{DocumentBatch, Limits, Outputs, Rejected};
+use super::hub::Hub;
+use super::processor::{Processor, Reason, Verdict};
+use crate::observe::health::Heartbeat;
+
+/// The way into a sink.
+#[derive(Clone, Debug)]
+pub(crate) struct SinkEntry {
+    pub sender: mpsc::Sender<DocumentBatch>,
+    pub limits: Limits,
+}
+
+/// One worker's state.
+pub(crate) struct Worker {
+    pub hub: Arc<Hub>,
+    pub input: Receiver<Arc<RawBatch>>,
+    pub processor: Box<dyn Processor>,
+    pub outputs: Outputs,
+    pub sinks: Vec<SinkEntry>,
+    pub dead_letters: mpsc::Sender<Vec<Rejected>>,
+    pub heartbeat: Heartbeat,
+    /// When the oldest document in each sink's buffer was made.
+    pub waiting_since: Vec<Option<Instant>>,
+}
+
+/// A sink has gone: the run is being let go.
+struct Gone;
+
+impl Worker {
+    /// Works until the source has ended and everything is handed on, or until a sink is gone.
+    pub(crate) fn run(mut self) {
+        while let Ok(true) = self.step() {}
+    }
+
+    fn step(&mut self) -> Result<bool, Gone> {
+        let deadline = self.next_deadline();
+        self.heartbeat.idle();
+        let received = match deadline {
+            Some(deadline) => self.input.recv_deadline(deadline),
+            None => self.input.recv().map_err(|_| RecvTimeoutError::Disconnected),
+        };
+        self.heartbeat.busy();
+        match received {
+            Ok(raw) => {
+                self.process(&raw)?;
+                self.flush(|worker, sink| worker.is_due(sink))?;
+                Ok(true)
+            }
+            Err(RecvTimeoutError::Timeout) => {
+                self.flush(|worker, sink| worker.is_due(sink))?;
+                Ok(true)
+            }
+            Err(RecvTimeoutError::Disconnected) => {
+                self.flush(|_, _| true)?;
+                Ok(false)
+            }
+        }
+    }
+
+    fn next_deadline(&self) -> Option<Instant> {
+        let waiting = self.waiting_since.iter().zip(&self.sinks);
+        waiting.filter_map(|(since, sink)| since.map(|since| since + sink.limits.linger)).min()
+    }
+
+    fn is_due(&self, sink: usize) -> bool {
+        self.waiting_since[sink].is_some_and(|since| since.elapsed() >= self.sinks[sink].limits.linger)
+    }
+
+    fn process(&mut self, raw: &Arc<RawBatch>) -> Result<(), Gone> {
+        let owned: Vec<bool> = raw.origins().iter().map(|origin| origin.is_owned()).collect();
+        let mut rejected = Vec::new();
+        let mut tombstones = 0;
+        let mut dropped: Vec<(&'static str, u64)> = Vec::new();
+        self.outputs.start_batch(raw);
+        for (index, record) in raw.records().iter().enumerate() {
+            if !owned[record.origin as usize] {
+                continue;
+            }
+            match record.shape {
+                Shape::Plain => {}
+                Shape::Tombstone => {
+                    tombstones += 1;
+                    continue;
+                }
+                Shape::Oversized => {
+                    let message = format!("a value of {} bytes or more is larger than `max_event_bytes`", raw.value(index).len());
+                    let reason = Reason::new("oversized", None, message);
+                    rejected.push(Rejected { raw: raw.clone(), record: index as u32, reason });
+                    continue;
+                }
+            }
+            self.outputs.start_record(index);
+            match self.processor.process(raw, index, &mut self.outputs) {
+                Verdict::Done => {}
+                Verdict::Dropped(reason) => match dropped.iter_mut().find(|(known, _)| *known == reason) {
+                    Some((_, count)) => *count += 1,
+                    None => dropped.push((reason, 1)),
+                },
+                Verdict::DeadLetter(reason) => {
+                    self.outputs.roll_back();
+                    rejected.push(Rejected { raw: raw.clone(), record: index as u32, reason });
+                }
+            }
+            for sink in 0..self.sinks.len() {
+                if self.outputs.sink(sink).is_full(&self.sinks[sink].limits) {
+                    self.send(sink)?;
+                }
+            }
+        }
+        self.outputs.end_batch();
+        self.processor.end_of_batch();
+        raw.release_headroom();
+        self.hub.count_dropped("tombstone", tombstones);
+        for (reason, count) in dropped {
+            self.hub.count_dropped(reason, count);
+        }
+        if !rejected.is_empty() {
+            raw.open(rejected.len());
+            self.heartbeat.idle();
+            self.dead_letters.blocking_send(rejected).map_err(|_| Gone)?;
+            self.heartbeat.busy();
+        }
+        raw.settle(1);
+        let now = Instant::now();
+        for sink in 0..self.sinks.len() {
+            if self.waiting_since[sink].is_none() && !self.outputs.sink(sink).is_empty() {
+                self.waiting_since[sink] = Some(now);
+            }
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self, due: impl Fn(&Self, usize) -> bool) -> Result<(), Gone> {
+        for sink in 0..self.sinks.len() {
+            if !self.outputs.sink(sink).is_empty() && due(self, sink) {
+                self.send(sink)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Hands a buffer to its sink. Waiting here for a slow sink is how it holds the pipeline back.
+    fn send(&mut self, sink: usize) -> Result<(), Gone> {
+        let fresh = self.hub.body_buffers.get();
+        let batch = self.outputs.sink(sink).seal(fresh, Some(self.hub.clone()));
+        self.waiting_since[sink] = None;
+        self.heartbeat.idle();
+        let sent = self.sinks[sink].sender.blocking_send(batch).map_err(|_| Gone);
+        self.heartbeat.busy();
+        sent
+    }
+}

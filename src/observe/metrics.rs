@@ -1,0 +1,130 @@
+//! The names of all metrics, what they mean, and their exporter.
+//!
+//! Counters are added to once a batch. Labels are bounded: pipeline, sink, a closed list of reasons and classes, topic and
+//! partition.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
+use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
+
+use crate::delivery::Hub;
+
+macro_rules! names {
+    ($($(#[doc = $doc:literal])+ $name:ident = $text:literal;)*) => { $($(#[doc = $doc])+ pub const $name: &str = $text;)* };
+}
+
+names! {
+    /// Records read from the source.
+    RECORDS_IN = "logproc_records_in_total";
+    /// Bytes of records read from the source.
+    RECORD_BYTES_IN = "logproc_record_in_bytes_total";
+    /// Records dropped on purpose, by reason.
+    RECORDS_DROPPED = "logproc_records_dropped_total";
+    /// Documents acknowledged by a sink.
+    DOCUMENTS_OUT = "logproc_documents_out_total";
+    /// Bytes of documents acknowledged by a sink.
+    DOCUMENT_BYTES_OUT = "logproc_document_out_bytes_total";
+    /// Outcomes of single documents in bulk answers, by class.
+    BULK_ITEMS = "logproc_bulk_items_total";
+    /// Bulk requests, by outcome.
+    BULK_REQUESTS = "logproc_bulk_requests_total";
+    /// Bulk requests and parts of them that were sent again, by cause.
+    BULK_RETRIES = "logproc_bulk_retries_total";
+    /// Time from sending a bulk request to its answer.
+    BULK_SECONDS = "logproc_bulk_seconds";
+    /// Size of bulk requests before compression.
+    BULK_BYTES = "logproc_bulk_bytes";
+    /// Bulk requests that may be under way at once.
+    BULK_CONCURRENCY = "logproc_bulk_concurrency_requests";
+    /// Bytes of records and documents between source and acknowledgement.
+    IN_FLIGHT_BYTES = "logproc_in_flight_bytes";
+    /// The limit of the same.
+    IN_FLIGHT_LIMIT = "logproc_in_flight_limit_bytes";
+    /// Records in a partition that are not committed yet.
+    LAG = "logproc_lag_records";
+    /// Age of the oldest record that has been read and has not ended.
+    OLDEST_OPEN = "logproc_oldest_uncommitted_age_seconds";
+    /// Time from a record's own timestamp to the end of its last document, taken from the oldest record of each batch.
+    DELIVERY_DELAY = "logproc_delivery_delay_seconds";
+    /// Rebalances of the consumer group, by kind.
+    REBALANCES = "logproc_rebalances_total";
+    /// Partitions assigned to this process.
+    PARTITIONS = "logproc_assigned_partitions";
+    /// Commits, by outcome.
+    COMMITS = "logproc_commits_total";
+    /// Records kept aside as dead letters, by reason and target.
+    DEAD_LETTERS = "logproc_dead_letters_total";
+    /// Writes of dead letters that failed and were tried again.
+    DEAD_LETTER_RETRIES = "logproc_dead_letter_retries_total";
+    /// Events that came into a filter.
+    FILTER_EVENTS = "logproc_filter_events_total";
+    /// Events on which a filter failed; they go on, tagged.
+    FILTER_FAILURES = "logproc_filter_failures_total";
+    /// Events that a filter dropped on purpose.
+    FILTER_DROPS = "logproc_filter_drops_total";
+    /// 1 while the source holds back because the in-flight limit is reached.
+    SOURCE_PAUSED = "logproc_source_paused";
+}
+
+/// Starts collecting metrics; the handle renders them.
+///
+/// # Errors
+/// When another collector is already installed in this process.
+pub fn install() -> Result<PrometheusHandle, BuildError> {
+    const SECONDS: &[f64] = &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0];
+    const BYTES: &[f64] =
+        &[1_024.0, 16_384.0, 65_536.0, 262_144.0, 524_288.0, 1_048_576.0, 2_097_152.0, 4_194_304.0, 8_388_608.0, 16_777_216.0];
+    let handle = PrometheusBuilder::new()
+        .set_buckets_for_metric(Matcher::Suffix("_seconds".to_string()), SECONDS)?
+        .set_buckets_for_metric(Matcher::Suffix("_bytes".to_string()), BYTES)?
+        .install_recorder()?;
+    describe();
+    Ok(handle)
+}
+
+fn describe() {
+    describe_counter!(FILTER_EVENTS, Unit::Count, "Events that came into a filter.");
+    describe_counter!(FILTER_FAILURES, Unit::Count, "Events on which a filter failed; they go on, tagged.");
+    describe_counter!(FILTER_DROPS, Unit::Count, "Events that a filter dropped on purpose.");
+    describe_counter!(RECORDS_IN, Unit::Count, "Records read from the source.");
+    describe_counter!(RECORD_BYTES_IN, Unit::Bytes, "Bytes of records read from the source.");
+    describe_counter!(RECORDS_DROPPED, Unit::Count, "Records dropped on purpose, by reason.");
+    describe_counter!(DOCUMENTS_OUT, Unit::Count, "Documents acknowledged by a sink.");
+    describe_counter!(DOCUMENT_BYTES_OUT, Unit::Bytes, "Bytes of documents acknowledged by a sink.");
+    describe_counter!(BULK_ITEMS, Unit::Count, "Outcomes of single documents in bulk answers, by class.");
+    describe_counter!(BULK_REQUESTS, Unit::Count, "Bulk requests, by outcome.");
+    describe_counter!(BULK_RETRIES, Unit::Count, "Bulk requests and parts of them that were sent again, by cause.");
+    describe_histogram!(BULK_SECONDS, Unit::Seconds, "Time from sending a bulk request to its answer.");
+    describe_histogram!(BULK_BYTES, Unit::Bytes, "Size of bulk requests before compression.");
+    describe_gauge!(BULK_CONCURRENCY, Unit::Count, "Bulk requests that may be under way at once.");
+    describe_gauge!(IN_FLIGHT_BYTES, Unit::Bytes, "Bytes of records and documents between source and acknowledgement.");
+    describe_gauge!(IN_FLIGHT_LIMIT, Unit::Bytes, "Limit of the bytes in flight.");
+    describe_gauge!(LAG, Unit::Count, "Records in a partition that are not committed yet.");
+    describe_gauge!(OLDEST_OPEN, Unit::Seconds, "Age of the oldest record that has been read and has not ended.");
+    describe_histogram!(DELIVERY_DELAY, Unit::Seconds, "Time from a record's timestamp to the end of its last document.");
+    describe_counter!(REBALANCES, Unit::Count, "Rebalances of the consumer group, by kind.");
+    describe_gauge!(PARTITIONS, Unit::Count, "Partitions assigned to this process.");
+    describe_counter!(COMMITS, Unit::Count, "Commits, by outcome.");
+    describe_counter!(DEAD_LETTERS, Unit::Count, "Records kept aside as dead letters, by reason and target.");
+    describe_counter!(DEAD_LETTER_RETRIES, Unit::Count, "Writes of dead letters that failed and were tried again.");
+    describe_gauge!(SOURCE_PAUSED, Unit::Count, "1 while the source holds back because the in-flight limit is reached.");
+}
+
+/// Sets the gauges of a run every second until it is aborted.
+pub(crate) async fn report_gauges(hub: Arc<Hub>) {
+    let label = || hub.pipeline.clone();
+    metrics::gauge!(IN_FLIGHT_LIMIT, "pipeline" => label()).set(hub.budget.limit() as f64);
+    loop {
+        metrics::gauge!(IN_FLIGHT_BYTES, "pipeline" => label()).set(hub.budget.used() as f64);
+        let (oldest, assigned) = {
+            let ledger = hub.ledger();
+            (ledger.oldest_open_ms(), ledger.assigned())
+        };
+        let age = oldest.map_or(0, |since| hub.now_ms().saturating_sub(since));
+        metrics::gauge!(OLDEST_OPEN, "pipeline" => label()).set(age as f64 / 1e3);
+        metrics::gauge!(PARTITIONS, "pipeline" => label()).set(assigned as f64);
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+}

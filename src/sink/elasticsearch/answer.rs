@@ -1,0 +1,232 @@
+//! Reading a bulk answer: what became of each document.
+
+use std::fmt;
+
+use memchr::memmem;
+use serde::Deserialize;
+use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
+
+/// What of an answer is asked for: little, for it is read for every document.
+pub(super) const FILTER_PATH: &str = "errors,items.*.error,items.*.status,items.*.failure_store";
+
+/// An answer that can be believed.
+#[derive(Debug, PartialEq)]
+pub(super) enum BulkAnswer {
+    /// Every document was taken; so many of them went to a failure store.
+    AllTaken { failure_store: usize },
+    /// One answer for each document, in order.
+    Items(Vec<ItemAnswer>),
+}
+
+/// The answer for one document.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct ItemAnswer {
+    pub status: u16,
+    pub is_create: bool,
+    pub error: Option<ItemError>,
+    pub in_failure_store: bool,
+}
+
+/// Why a document was refused.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+pub(super) struct ItemError {
+    #[serde(rename = "type", default)]
+    pub kind: String,
+    #[serde(default)]
+    pub reason: String,
+    #[serde(default)]
+    caused_by: Option<Box<ItemError>>,
+}
+
+/// What is to be done about a document.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Class {
+    /// It is there.
+    Created,
+    /// It was there already: sent before, and the answer was lost.
+    Duplicate,
+    /// The cluster has too much to do.
+    Busy,
+    /// The cluster failed.
+    Failing,
+    /// The index takes no writes now.
+    Blocked,
+    /// Credentials or rights are wrong.
+    Denied,
+    /// There is no such index and none is made.
+    MissingIndex,
+    /// The document is refused for good.
+    Rejected,
+}
+
+impl Class {
+    /// The label in metrics and logs.
+    pub(super) fn label(self) -> &'static str {
+        match self {
+            Class::Created => "created",
+            Class::Duplicate => "duplicate",
+            Class::Busy => "busy",
+            Class::Failing => "failing",
+            Class::Blocked => "blocked",
+            Class::Denied => "denied",
+            Class::MissingIndex => "missing_index",
+            Class::Rejected => "rejected",
+        }
+    }
+}
+
+impl ItemAnswer {
+    pub(super) fn class(&self) -> Class {
+        let kind = self.error.as_ref().map_or("", |error| error.kind.as_str());
+        match self.status {
+            200..=299 => Class::Created,
+            409 if self.is_create => Class::Duplicate,
+            429 => Class::Busy,
+            500..=599 => Class::Failing,
+            403 if kind == "cluster_block_exception" => Class::Blocked,
+            401 | 403 => Class::Denied,
+            404 if kind == "index_not_found_exception" => Class::MissingIndex,
+            _ => Class::Rejected,
+        }
+    }
+}
+
+impl fmt::Display for ItemError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.kind, self.reason)?;
+        match &self.caused_by {
+            Some(cause) => write!(f, ", caused by {cause}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Why an answer is not believed; the request is sent again.
+#[derive(Debug, PartialEq, thiserror::Error)]
+pub(super) enum BadAnswer {
+    #[error("the answer is not a whole bulk answer: {0}")]
+    Unreadable(String),
+    #[error("the answer speaks of {got} documents, the request had {expected}")]
+    WrongCount { got: usize, expected: usize },
+}
+
+/// Reads the answer to a request of `expected` documents.
+pub(super) fn read(body: &[u8], expected: usize) -> Result<BulkAnswer, BadAnswer> {
+    if let Some(failure_store) = all_taken(body, expected) {
+        return Ok(BulkAnswer::AllTaken { failure_store });
+    }
+    let answer: Answer = serde_json::from_slice(body).map_err(|error| BadAnswer::Unreadable(error.to_string()))?;
+    // Some proxies and filters leave the items out when nothing went wrong; the cluster has said that all is well.
+    if !answer.errors && answer.items.is_empty() {
+        return Ok(BulkAnswer::AllTaken { failure_store: 0 });
+    }
+    if answer.items.len() != expected {
+        return Err(BadAnswer::WrongCount { got: answer.items.len(), expected });
+    }
+    Ok(BulkAnswer::Items(answer.items))
+}
+
+/// The short way for the usual answer: no errors, as many statuses as documents, and not cut off.
+fn all_taken(body: &[u8], expected: usize) -> Option<usize> {
+    let body = body.trim_ascii();
+    if !body.starts_with(b"{\"errors\":false,") || !body.ends_with(b"]}") {
+        return None;
+    }
+    let statuses = memmem::find_iter(body, b"\"status\":").count();
+    let taken = memmem::find_iter(body, b"\"status\":20").count();
+    if statuses != expected || taken != expected {
+        return None;
+    }
+    Some(memmem::find_iter(body, b"\"failure_store\":\"used\"").count())
+}
+
+#[derive(Deserialize)]
+struct Answer {
+    errors: bool,
+    #[serde(default)]
+    items: Vec<ItemAnswer>,
+}
+
+impl<'de> Deserialize<'de> for ItemAnswer {
+    /// An item is a map of one key, the action, to its result.
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        struct Outcome {
+            status: u16,
+            #[serde(default)]
+            error: Option<ItemError>,
+            #[serde(default)]
+            failure_store: Option<String>,
+        }
+        struct Item;
+        impl<'de> Visitor<'de> for Item {
+            type Value = ItemAnswer;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("the outcome of one action")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<ItemAnswer, A::Error> {
+                let Some((action, outcome)) = map.next_entry::<String, Outcome>()? else {
+                    return Err(serde::de::Error::custom("an item without an action"));
+                };
+                while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+                Ok(ItemAnswer {
+                    status: outcome.status,
+                    is_create: action == "create",
+                    error: outcome.error,
+                    in_failure_store: outcome.failure_store.as_deref() == Some("used"),
+                })
+            }
+        }
+        deserializer.deserialize_map(Item)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn classes(body: &str, expected: usize) -> Vec<Class> {
+        match read(body.as_bytes(), expected).unwrap() {
+            BulkAnswer::Items(items) => items.iter().map(ItemAnswer::class).collect(),
+            BulkAnswer::AllTaken { .. } => vec![Class::Created; expected],
+        }
+    }
+
+    #[test]
+    fn a_good_answer_takes_the_short_way() {
+        let body = br#"{"errors":false,"items":[{"create":{"status":201}},{"create":{"failure_store":"used","status":201}}]}"#;
+        assert_eq!(all_taken(body, 2), Some(1));
+        assert_eq!(read(body, 2), Ok(BulkAnswer::AllTaken { failure_store: 1 }));
+        assert_eq!(read(br#"{"took":3,"errors":false}"#, 2), Ok(BulkAnswer::AllTaken { failure_store: 0 }));
+    }
+
+    #[test]
+    fn an_answer_that_is_cut_or_counts_wrong_is_not_believed() {
+        let body = br#"{"errors":false,"items":[{"create":{"status":201}},{"create":{"status":201}}]}"#;
+        assert_eq!(read(body, 3), Err(BadAnswer::WrongCount { got: 2, expected: 3 }));
+        for end in 0..body.len() {
+            assert!(matches!(read(&body[..end], 2), Err(BadAnswer::Unreadable(_))), "cut at {end}");
+        }
+        assert!(matches!(read(b"<html>502</html>", 1), Err(BadAnswer::Unreadable(_))));
+    }
+
+    #[test]
+    fn each_document_has_its_own_class() {
+        let body = r#"{"errors":true,"items":[
+            {"create":{"status":201}},
+            {"create":{"status":409,"error":{"type":"version_conflict_engine_exception","reason":"exists"}}},
+            {"create":{"status":429,"error":{"type":"es_rejected_execution_exception","reason":"full"}}},
+            {"create":{"status":503,"error":{"type":"unavailable_shards_exception","reason":"no primary"}}},
+            {"create":{"status":403,"error":{"type":"cluster_block_exception","reason":"read-only"}}},
+            {"create":{"status":403,"error":{"type":"security_exception","reason":"no"}}},
+            {"create":{"status":404,"error":{"type":"index_not_found_exception","reason":"no such index"}}},
+            {"create":{"status":400,"error":{"type":"document_parsing_exception","reason":"bad","caused_by":{"type":"x","reason":"y"}}}},
+            {"index":{"status":409,"error":{"type":"version_conflict_engine_exception","reason":"newer"}}}]}"#;
+        use Class::{Blocked, Busy, Created, Denied, Duplicate, Failing, MissingIndex, Rejected};
+        assert_eq!(classes(body, 9), [Created, Duplicate, Busy, Failing, Blocked, Denied, MissingIndex, Rejected, Rejected]);
+        let Ok(BulkAnswer::Items(items)) = read(body.as_bytes(), 9) else { panic!("items") };
+        assert_eq!(items[7].error.as_ref().unwrap().to_string(), "document_parsing_exception: bad, caused by x: y");
+    }
+}

@@ -1,0 +1,313 @@
+//! From one batch to the end of each of its documents.
+//!
+//! What a request leaves undone becomes smaller attempts, each with its own pause: documents that the cluster was too busy
+//! for, documents that failed, halves of a request that was too large. A place among the concurrent requests is held only
+//! while a request is under way, never during a pause; what waits counts in the budget all the same.
+
+use std::collections::HashMap;
+use std::io::Write as _;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use tracing::{error, warn};
+
+use super::answer::{self, BulkAnswer, Class, ItemAnswer};
+use super::client::{Client, Payload};
+use super::concurrency::{Limiter, Load, Permit};
+use crate::delivery::{DocumentBatch, Fate, Reason};
+use crate::observe::metrics as names;
+use crate::sink::SinkContext;
+use crate::sink::backoff::Backoff;
+use elasticsearch::http::Method;
+
+/// The same trouble is logged this often at most.
+const LOUD_EVERY: Duration = Duration::from_secs(10);
+
+/// What all deliveries of a sink share.
+pub(super) struct Delivery {
+    client: Arc<Client>,
+    limiter: Arc<Limiter>,
+    backoff: Backoff,
+    compression: Option<u32>,
+    poison_timeout: Duration,
+    context: SinkContext,
+    last_success: Mutex<Option<Instant>>,
+    logged: Mutex<HashMap<&'static str, Instant>>,
+}
+
+/// Documents that are to be sent together.
+struct Attempt {
+    batch: DocumentBatch,
+    tries: u32,
+    not_before: Option<Instant>,
+    /// Since when these documents fail with 5xx on their own.
+    suspect_since: Option<Instant>,
+}
+
+/// What a request came to.
+enum Outcome {
+    /// Each document has an answer.
+    Answered(BulkAnswer),
+    /// The whole request is sent again, for the reason given.
+    Again(Class),
+    /// It is sent in two halves.
+    Split(u16, String),
+}
+
+impl Delivery {
+    pub(super) fn new(
+        client: Arc<Client>,
+        limiter: Arc<Limiter>,
+        backoff: Backoff,
+        compression: Option<u32>,
+        poison_timeout: Duration,
+        context: SinkContext,
+    ) -> Self {
+        let (last_success, logged) = Default::default();
+        Delivery { client, limiter, backoff, compression, poison_timeout, context, last_success, logged }
+    }
+
+    /// Brings every document of a batch to its end.
+    pub(super) async fn deliver(self: Arc<Self>, batch: DocumentBatch, permit: Permit) {
+        let mut permit = Some(permit);
+        let mut attempts = vec![Attempt { batch, tries: 0, not_before: None, suspect_since: None }];
+        while let Some(next) = (0..attempts.len()).min_by_key(|index| attempts[*index].not_before) {
+            let mut attempt = attempts.swap_remove(next);
+            if let Some(not_before) = attempt.not_before {
+                permit = None;
+                tokio::time::sleep_until(not_before.into()).await;
+                // What belongs to somebody else by now is theirs to deliver.
+                match attempt.batch.drop_disowned() {
+                    Some(batch) => attempt.batch = batch,
+                    None => continue,
+                }
+            }
+            let place = match permit.take() {
+                Some(permit) => permit,
+                None => self.limiter.acquire().await,
+            };
+            let (outcome, load) = self.send(&attempt.batch).await;
+            place.end(load, Instant::now());
+            match outcome {
+                Outcome::Answered(BulkAnswer::AllTaken { failure_store }) => self.all_taken(attempt.batch, failure_store),
+                Outcome::Answered(BulkAnswer::Items(items)) => attempts.extend(self.sort(attempt, &items).await),
+                Outcome::Again(class) => attempts.push(self.again(attempt, class)),
+                Outcome::Split(status, message) => attempts.extend(self.split(attempt, status, message).await),
+            }
+        }
+    }
+
+    async fn send(&self, batch: &DocumentBatch) -> (Outcome, Load) {
+        let payload = match self.compression {
+            None => Payload::Lines(batch.body().clone()),
+            Some(level) => Payload::GzippedLines(gzip(batch.body().clone(), level).await),
+        };
+        let began = Instant::now();
+        let answer = self.client.request(Method::Post, "_bulk", &[("filter_path", answer::FILTER_PATH)], payload).await;
+        let took = began.elapsed();
+        metrics::histogram!(names::BULK_SECONDS, "sink" => self.context.name.clone()).record(took.as_secs_f64());
+        metrics::histogram!(names::BULK_BYTES, "sink" => self.context.name.clone()).record(batch.body().len() as f64);
+        metrics::gauge!(names::BULK_CONCURRENCY, "sink" => self.context.name.clone()).set(self.limiter.places() as f64);
+        let (label, outcome, load) = match answer {
+            Err(problem) => {
+                self.loudly("unreachable", || error!(error = %problem, "elasticsearch does not answer; sending again until it does"));
+                self.context.set_ready(false);
+                ("unreachable", Outcome::Again(Class::Failing), Load::Refused)
+            }
+            Ok(answer) => {
+                let (label, outcome) = self.judge(answer.status, &answer.body, batch.len());
+                let refused = matches!(outcome, Outcome::Again(Class::Busy | Class::Failing));
+                (label, outcome, if refused { Load::Refused } else { Load::Answered(took) })
+            }
+        };
+        metrics::counter!(names::BULK_REQUESTS, "sink" => self.context.name.clone(), "outcome" => label).increment(1);
+        let load = match &outcome {
+            Outcome::Answered(BulkAnswer::Items(items)) if items.iter().any(|item| item.class() == Class::Busy) => Load::Refused,
+            _ => load,
+        };
+        (outcome, load)
+    }
+
+    /// What the status of the whole request says.
+    fn judge(&self, status: u16, body: &Bytes, documents: usize) -> (&'static str, Outcome) {
+        let excerpt = || String::from_utf8_lossy(&body[..body.len().min(300)]).into_owned();
+        let item = || {
+            let error = serde_json::from_slice::<WholeError>(body).ok().map(|answer| answer.error);
+            ItemAnswer { status, error, ..ItemAnswer::default() }
+        };
+        match status {
+            200..=299 => match answer::read(body, documents) {
+                Ok(answer) => {
+                    self.context.set_ready(true);
+                    ("ok", Outcome::Answered(answer))
+                }
+                Err(problem) => {
+                    self.loudly("bad_answer", || error!(error = %problem, body = excerpt(), "a bulk answer can't be believed; sending again"));
+                    ("bad_answer", Outcome::Again(Class::Failing))
+                }
+            },
+            413 => ("too_large", Outcome::Split(status, "the request is too large for the cluster".to_string())),
+            400 => ("bad_request", Outcome::Split(status, excerpt())),
+            408 | 429 => {
+                self.loudly("busy", || warn!(status, "elasticsearch has too much to do; sending again, more slowly"));
+                ("busy", Outcome::Again(Class::Busy))
+            }
+            500.. => {
+                self.loudly("failing", || error!(status, body = excerpt(), "elasticsearch fails; sending again until it does not"));
+                ("failing", Outcome::Again(Class::Failing))
+            }
+            _ => {
+                // Credentials, rights, addresses: nothing that a document could be blamed for.
+                let class = match item().class() {
+                    class @ (Class::Blocked | Class::Denied | Class::MissingIndex) => class,
+                    _ => Class::Denied,
+                };
+                let label = class.label();
+                self.loudly(label, || error!(status, body = excerpt(), "elasticsearch refuses everything; delivery waits until this is put right"));
+                self.context.set_ready(false);
+                (label, Outcome::Again(class))
+            }
+        }
+    }
+
+    fn all_taken(&self, batch: DocumentBatch, failure_store: usize) {
+        self.count_items(Class::Created.label(), batch.len() - failure_store);
+        self.count_items("failure_store", failure_store);
+        self.note_success();
+        self.context.finish(batch);
+    }
+
+    /// Ends what has ended and makes attempts of the rest.
+    async fn sort(&self, attempt: Attempt, items: &[ItemAnswer]) -> Vec<Attempt> {
+        let now = Instant::now();
+        let classes: Vec<Class> = items.iter().map(ItemAnswer::class).collect();
+        let is_done = |class: Class| matches!(class, Class::Created | Class::Duplicate);
+        if classes.iter().copied().any(is_done) {
+            self.note_success();
+        }
+        let poisoned = self.is_poisoned(&attempt, now);
+        let mut delivered = (0, 0);
+        let sizes: Vec<usize> = attempt.batch.items().iter().map(|item| item.len()).collect();
+        let (groups, rejected) = attempt.batch.sort_out(|index| {
+            let answer = &items[index];
+            match classes[index] {
+                class if is_done(class) => {
+                    delivered = (delivered.0 + 1, delivered.1 + sizes[index]);
+                    Fate::Done
+                }
+                Class::Rejected => Fate::Rejected(self.reason("rejected", answer)),
+                Class::Failing if poisoned => Fate::Rejected(self.reason("poison", answer)),
+                class => Fate::GoesOn(class),
+            }
+        });
+        self.context.count_delivered(delivered.0, delivered.1);
+        self.count_classes(&classes, items);
+        self.context.reject(rejected).await;
+        let mut attempts = Vec::with_capacity(groups.len());
+        for (class, batch) in groups {
+            let example = items.iter().find(|item| item.class() == class).and_then(|item| item.error.as_ref());
+            let example = example.map(ToString::to_string).unwrap_or_default();
+            self.loudly(class.label(), || {
+                warn!(class = class.label(), documents = batch.len(), example, "documents were not taken; only these are sent again");
+            });
+            let suspect_since = (class == Class::Failing).then(|| attempt.suspect_since.unwrap_or(now));
+            attempts.push(self.again(Attempt { batch, tries: attempt.tries, not_before: None, suspect_since }, class));
+        }
+        attempts
+    }
+
+    /// Whether documents that fail once more are to blame themselves: they have failed for long, and others were taken
+    /// meanwhile.
+    fn is_poisoned(&self, attempt: &Attempt, now: Instant) -> bool {
+        let last_success = *self.last_success.lock().unwrap_or_else(PoisonError::into_inner);
+        attempt.suspect_since.is_some_and(|since| {
+            now.saturating_duration_since(since) >= self.poison_timeout && last_success.is_some_and(|success| success > since)
+        })
+    }
+
+    fn again(&self, attempt: Attempt, class: Class) -> Attempt {
+        metrics::counter!(names::BULK_RETRIES, "sink" => self.context.name.clone(), "cause" => class.label()).increment(1);
+        let pause = self.backoff.pause(attempt.tries);
+        Attempt { tries: attempt.tries + 1, not_before: Some(Instant::now() + pause), ..attempt }
+    }
+
+    /// Halves a request that is refused as a whole, until the document that is to blame stands alone.
+    async fn split(&self, attempt: Attempt, status: u16, message: String) -> Vec<Attempt> {
+        if attempt.batch.len() <= 1 {
+            let kind = if status == 413 { "too_large" } else { "rejected" };
+            let reason = Reason { status: Some(status), ..Reason::new(kind, Some("elasticsearch".into()), message) };
+            let (_, rejected) = attempt.batch.sort_out(|_| Fate::<()>::Rejected(reason.clone()));
+            self.count_items(Class::Rejected.label(), rejected.len());
+            self.context.reject(rejected).await;
+            return Vec::new();
+        }
+        metrics::counter!(names::BULK_RETRIES, "sink" => self.context.name.clone(), "cause" => "split").increment(1);
+        let Attempt { batch, tries, suspect_since, .. } = attempt;
+        let (first, second) = batch.split();
+        [first, second].map(|batch| Attempt { batch, tries, not_before: None, suspect_since }).into()
+    }
+
+    fn reason(&self, kind: &'static str, answer: &ItemAnswer) -> Reason {
+        let message = answer.error.as_ref().map(ToString::to_string).unwrap_or_default();
+        Reason { status: Some(answer.status), ..Reason::new(kind, Some("elasticsearch".into()), message) }
+    }
+
+    fn note_success(&self) {
+        *self.last_success.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+    }
+
+    fn count_items(&self, class: &'static str, items: usize) {
+        if items > 0 {
+            metrics::counter!(names::BULK_ITEMS, "sink" => self.context.name.clone(), "class" => class).increment(items as u64);
+        }
+    }
+
+    fn count_classes(&self, classes: &[Class], items: &[ItemAnswer]) {
+        let in_failure_store = items.iter().filter(|item| item.in_failure_store).count();
+        self.count_items("failure_store", in_failure_store);
+        for class in [
+            Class::Created,
+            Class::Duplicate,
+            Class::Busy,
+            Class::Failing,
+            Class::Blocked,
+            Class::Denied,
+            Class::MissingIndex,
+            Class::Rejected,
+        ] {
+            let count = classes.iter().filter(|of| **of == class).count();
+            self.count_items(class.label(), if class == Class::Created { count.saturating_sub(in_failure_store) } else { count });
+        }
+    }
+
+    /// Logs the first of a kind of trouble at once and then one now and again.
+    fn loudly(&self, kind: &'static str, log: impl FnOnce()) {
+        let mut logged = self.logged.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
+        if logged.get(kind).is_none_or(|last| now.saturating_duration_since(*last) >= LOUD_EVERY) {
+            logged.insert(kind, now);
+            drop(logged);
+            log();
+        }
+    }
+}
+
+/// The error of a request that was refused as a whole.
+#[derive(serde::Deserialize)]
+struct WholeError {
+    error: answer::ItemError,
+}
+
+/// Compresses on a thread for such work: it takes milliseconds.
+async fn gzip(body: Bytes, level: u32) -> Bytes {
+    let compress = move || {
+        let mut encoder = GzEncoder::new(Vec::with_capacity(body.len() / 4), Compression::new(level));
+        // Writing into memory can't fail.
+        let _ = encoder.write_all(&body);
+        Bytes::from(encoder.finish().unwrap_or_default())
+    };
+    tokio::task::spawn_blocking(compress).await.unwrap_or_default()
+}

@@ -1,0 +1,143 @@
+//! The Elasticsearch sink: bulk requests, and every document followed to its own answer.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tracing::{info, warn};
+
+use super::backoff::Backoff;
+use super::{Sink, SinkContext, SinkFuture};
+use crate::config::{Args, Diagnostic};
+use crate::delivery::{DocumentBatch, Limits};
+
+mod answer;
+mod client;
+mod concurrency;
+mod deliver;
+mod options;
+
+pub use client::{Answer, Client, Payload, Unreachable};
+/// HTTP methods for [`Client::request`].
+pub use elasticsearch::http::Method;
+pub use options::DEF;
+
+use concurrency::Limiter;
+use deliver::Delivery;
+
+/// The Elasticsearch sink as configured. Index, id and the like are the encoder's: they are part of each document.
+#[derive(Clone)]
+pub struct ElasticsearchSink {
+    client: Arc<Client>,
+    limits: Limits,
+    compression: Option<u32>,
+    concurrency: Option<usize>,
+    retry_initial: Duration,
+    retry_max: Duration,
+    poison_timeout: Duration,
+}
+
+impl fmt::Debug for ElasticsearchSink {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ElasticsearchSink").field("client", &self.client).field("limits", &self.limits).finish_non_exhaustive()
+    }
+}
+
+impl ElasticsearchSink {
+    /// Builds the sink from its options, without connecting.
+    ///
+    /// # Errors
+    /// Every option that can't work.
+    pub fn from_args(args: &Args) -> Result<Self, Vec<Diagnostic>> {
+        let concurrency = match args.required_text("concurrency").as_str() {
+            "auto" => None,
+            number => match number.parse::<usize>() {
+                Ok(number @ 1..=1_024) => Some(number),
+                _ => {
+                    let message = "`concurrency` takes `auto` or a number from 1 to 1024";
+                    return Err(vec![Diagnostic::error(args.span_of("concurrency"), message)]);
+                }
+            },
+        };
+        let level = args.integer("compression_level").and_then(|level| u32::try_from(level).ok());
+        let compression = match (args.optional_flag("http_compression"), level) {
+            (Some(false), _) | (None, None) => None,
+            (Some(true), None) => Some(1),
+            (_, Some(level)) => Some(level),
+        };
+        Ok(ElasticsearchSink {
+            client: Arc::new(Client::from_args(args)?),
+            limits: Limits {
+                max_bytes: args.bytes("bulk_max_bytes").unwrap_or(2 << 20).clamp(1, 1 << 30) as usize,
+                max_items: args.integer("bulk_max_items").and_then(|items| usize::try_from(items).ok()).unwrap_or(10_000),
+                linger: args.duration("linger").unwrap_or_default(),
+            },
+            compression: compression.filter(|level| *level > 0),
+            concurrency,
+            retry_initial: args.duration("retry_initial_interval").unwrap_or(Duration::from_millis(200)),
+            retry_max: args.duration("retry_max_interval").unwrap_or(Duration::from_secs(10)),
+            poison_timeout: args.duration("poison_timeout").unwrap_or(Duration::from_secs(300)),
+        })
+    }
+
+    /// The sink's client.
+    pub fn client(&self) -> &Arc<Client> {
+        &self.client
+    }
+}
+
+impl Sink for ElasticsearchSink {
+    fn name(&self) -> &str {
+        "elasticsearch"
+    }
+
+    fn limits(&self) -> Limits {
+        self.limits
+    }
+
+    fn run(self: Box<Self>, mut input: mpsc::Receiver<DocumentBatch>, context: SinkContext) -> SinkFuture {
+        Box::pin(async move {
+            let backoff = Backoff::new(self.retry_initial, self.retry_max);
+            let limiter = Limiter::new(self.concurrency);
+            let delivery = Arc::new(Delivery::new(
+                self.client.clone(),
+                limiter.clone(),
+                backoff,
+                self.compression,
+                self.poison_timeout,
+                context.clone(),
+            ));
+            let mut tasks = JoinSet::new();
+            let greeting = tasks.spawn(greet(self.client.clone(), context));
+            while let Some(batch) = input.recv().await {
+                // Workers wait behind this while the cluster is busy. No place is held while waiting for a batch: those
+                // that are sent again may need it.
+                let permit = limiter.acquire().await;
+                tasks.spawn(delivery.clone().deliver(batch, permit));
+                while tasks.try_join_next().is_some() {}
+            }
+            greeting.abort();
+            while tasks.join_next().await.is_some() {}
+            Ok(())
+        })
+    }
+}
+
+/// Looks for the cluster until it answers, so that readiness is known before the first document.
+async fn greet(client: Arc<Client>, context: SinkContext) {
+    let backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(10));
+    for tries in 0.. {
+        match client.request(Method::Get, "", &[], Payload::None).await {
+            Ok(answer) if !matches!(answer.status, 401 | 403 | 500..) => {
+                info!(status = answer.status, "elasticsearch answers");
+                context.set_ready(true);
+                return;
+            }
+            Ok(answer) => warn!(status = answer.status, "elasticsearch answers, but not well"),
+            Err(error) => warn!(%error, "elasticsearch does not answer"),
+        }
+        tokio::time::sleep(backoff.pause(tries)).await;
+    }
+}

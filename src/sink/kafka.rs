@@ -1,0 +1,192 @@
+//! The Kafka sink: documents as records of a topic.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
+
+use rdkafka::ClientConfig;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::producer::{DeliveryFuture, FutureProducer, FutureRecord};
+use tokio::sync::mpsc;
+use tracing::warn;
+
+use super::{Sink, SinkContext, SinkError, SinkFuture};
+use crate::config::{Args, ComponentDef, Diagnostic, Fallback, Kind, option};
+use crate::delivery::{DocumentBatch, Fate, Limits, Reason};
+
+/// The options of `kafka`.
+pub const DEF: ComponentDef = ComponentDef {
+    name: "kafka",
+    summary: "Writes each document as a record of a topic; it is done when all in-sync replicas have it.",
+    options: &[
+        option("bootstrap_servers", Kind::Strings, Fallback::List(&["localhost:9092"]), "Brokers to ask first, `host:port`."),
+        option("topic_id", Kind::String, Fallback::Required, "The topic."),
+        option("message_key", Kind::Template, Fallback::None, "The key of each record."),
+        option("compression_type", Kind::Enum(&["none", "gzip", "snappy", "lz4", "zstd"]), Fallback::Text("none"), "How batches are compressed."),
+        option("client_id", Kind::String, Fallback::Text("logproc"), "A name for this client in the brokers' logs and quotas."),
+        option("linger_ms", Kind::Integer(0, 60_000), Fallback::Integer(5), "How long records wait for others."),
+        option("properties", Kind::Hash, Fallback::None, "Any property of librdkafka's producer, by its own name."),
+    ],
+    example: "[[sink]]\ntype = \"kafka\"\nbootstrap_servers = \"kafka:9092\"\ntopic_id = \"events\"\n",
+};
+
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+
+/// Marks a record without a key.
+const NO_KEY: u32 = u32::MAX;
+
+/// Begins a document for this sink: the encoder appends the value right after.
+pub fn frame(body: &mut Vec<u8>, key: Option<&[u8]>) {
+    body.extend_from_slice(&key.map_or(NO_KEY, |key| key.len() as u32).to_le_bytes());
+    body.extend_from_slice(key.unwrap_or_default());
+}
+
+/// Key and value of a framed document.
+pub fn unframe(document: &[u8]) -> Option<(Option<&[u8]>, &[u8])> {
+    let (length, rest) = document.split_first_chunk::<4>()?;
+    match u32::from_le_bytes(*length) {
+        NO_KEY => Some((None, rest)),
+        length => rest.split_at_checked(length as usize).map(|(key, value)| (Some(key), value)),
+    }
+}
+
+/// The Kafka sink as configured.
+#[derive(Clone)]
+pub struct KafkaSink {
+    topic: String,
+    properties: BTreeMap<String, String>,
+}
+
+impl fmt::Debug for KafkaSink {
+    /// Shows no property: some are secrets.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KafkaSink").field("topic", &self.topic).finish_non_exhaustive()
+    }
+}
+
+impl KafkaSink {
+    /// Builds the sink from its options, without connecting.
+    ///
+    /// # Errors
+    /// Properties that librdkafka refuses.
+    pub fn from_args(args: &Args) -> Result<Self, Vec<Diagnostic>> {
+        let mut properties = BTreeMap::from([
+            ("bootstrap.servers".to_string(), args.strings("bootstrap_servers").join(",")),
+            ("client.id".to_string(), args.required_text("client_id")),
+            ("linger.ms".to_string(), args.required_text("linger_ms")),
+            ("compression.type".to_string(), args.required_text("compression_type")),
+            ("enable.idempotence".to_string(), "true".to_string()),
+            ("queue.buffering.max.kbytes".to_string(), "16384".to_string()),
+            ("message.timeout.ms".to_string(), "30000".to_string()),
+        ]);
+        for (key, node) in args.entries("properties") {
+            properties.insert(key.name.clone(), node.to_text().unwrap_or_default());
+        }
+        properties.insert("acks".to_string(), "all".to_string());
+        let sink = KafkaSink { topic: args.required_text("topic_id"), properties };
+        match sink.config().create_native_config() {
+            Ok(_) => Ok(sink),
+            Err(error) => {
+                let message = format!("librdkafka refuses these properties: {error}");
+                Err(vec![Diagnostic::error(args.span_of("properties"), message)])
+            }
+        }
+    }
+
+    fn config(&self) -> ClientConfig {
+        let mut config = ClientConfig::new();
+        for (name, value) in &self.properties {
+            config.set(name, value);
+        }
+        config
+    }
+}
+
+impl Sink for KafkaSink {
+    fn name(&self) -> &str {
+        "kafka"
+    }
+
+    fn limits(&self) -> Limits {
+        Limits { max_bytes: 1 << 20, max_items: 8_192, linger: Duration::from_millis(100) }
+    }
+
+    fn run(self: Box<Self>, mut input: mpsc::Receiver<DocumentBatch>, context: SinkContext) -> SinkFuture {
+        Box::pin(async move {
+            let producer: FutureProducer = self.config().create().map_err(|error| SinkError::Client(error.to_string()))?;
+            while let Some(batch) = input.recv().await {
+                self.deliver(&producer, batch, &context).await;
+            }
+            Ok(())
+        })
+    }
+}
+
+impl KafkaSink {
+    /// Sends until every document of the batch has ended; what fails is sent again.
+    async fn deliver(&self, producer: &FutureProducer, mut batch: DocumentBatch, context: &SinkContext) {
+        let mut pause = FIRST_PAUSE;
+        loop {
+            let outcomes = self.send(producer, &batch).await;
+            let mut delivered = (0, 0);
+            let (mut again, rejected) = batch.sort_out(|index| match &outcomes[index] {
+                Ok(bytes) => {
+                    delivered = (delivered.0 + 1, delivered.1 + bytes);
+                    Fate::Done
+                }
+                Err(KafkaError::MessageProduction(RDKafkaErrorCode::MessageSizeTooLarge)) => {
+                    Fate::Rejected(Reason::new("too_large", Some("kafka".into()), "larger than the topic or the client allows"))
+                }
+                Err(_) => Fate::GoesOn(()),
+            });
+            context.set_ready(again.is_empty());
+            context.count_delivered(delivered.0, delivered.1);
+            context.reject(rejected).await;
+            let Some(((), rest)) = again.pop() else { return };
+            let error = outcomes.iter().find_map(|outcome| outcome.as_ref().err()).map(ToString::to_string).unwrap_or_default();
+            warn!(sink = "kafka", error, documents = rest.len(), "documents could not be written; they are sent again");
+            batch = rest;
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+
+    async fn send(&self, producer: &FutureProducer, batch: &DocumentBatch) -> Vec<Result<usize, KafkaError>> {
+        let queue = |index: usize| -> Result<DeliveryFuture, KafkaError> {
+            let (key, value) = unframe(batch.document(index)).unwrap_or((None, batch.document(index)));
+            let mut record: FutureRecord<'_, [u8], [u8]> = FutureRecord::to(&self.topic).payload(value);
+            record.key = key;
+            producer.send_result(record).map_err(|(error, _)| error)
+        };
+        let queued: Vec<_> = (0..batch.len()).map(queue).collect();
+        let mut outcomes = Vec::with_capacity(queued.len());
+        for (index, queued) in queued.into_iter().enumerate() {
+            outcomes.push(match queued {
+                Ok(answer) => match answer.await {
+                    Ok(Ok(_)) => Ok(batch.document(index).len()),
+                    Ok(Err((error, _))) => Err(error),
+                    Err(_) => Err(KafkaError::Canceled),
+                },
+                Err(error) => Err(error),
+            });
+        }
+        outcomes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_frame_keeps_key_and_value_apart() {
+        for key in [None, Some(&b""[..]), Some(&b"k"[..])] {
+            let mut body = Vec::new();
+            frame(&mut body, key);
+            body.extend_from_slice(b"value");
+            assert_eq!(unframe(&body), Some((key, &b"value"[..])));
+        }
+        assert_eq!(unframe(b"\x09\0\0\0ab"), None);
+    }
+}

@@ -1,0 +1,151 @@
+//! Sinks: where documents go. Each is a task that takes batches and brings every document to an end: done, or refused
+//! with a reason. Retrying and concurrency are the sink's own affair.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use tokio::sync::mpsc;
+
+use crate::config::{Args, ComponentDef, Diagnostic};
+use crate::delivery::{DocumentBatch, Hub, Limits, Rejected, Shutdown};
+use crate::observe::health::{Health, Readiness};
+use crate::observe::metrics as names;
+
+pub mod backoff;
+pub mod elasticsearch;
+pub mod kafka;
+pub mod lines;
+pub mod null;
+
+/// All sinks: the table from which parsers, schema and reference pages come.
+pub const DEFS: &[&ComponentDef] = &[&elasticsearch::DEF, &kafka::DEF, &lines::FILE_DEF, &lines::STDOUT_DEF, &null::DEF];
+
+/// A sink as configured, checked but not started.
+#[derive(Clone, Debug)]
+pub enum SinkSpec {
+    /// An Elasticsearch cluster.
+    Elasticsearch(Box<elasticsearch::ElasticsearchSink>),
+    /// A Kafka topic.
+    Kafka(Box<kafka::KafkaSink>),
+    /// A file or standard output, one JSON document a line.
+    Lines(lines::LinesSink),
+    /// Nowhere.
+    Null(null::NullSink),
+}
+
+impl SinkSpec {
+    /// Builds the sink `kind` from its options, without connecting to anything.
+    ///
+    /// # Errors
+    /// Every option that can't work.
+    pub fn from_args(kind: &str, args: &Args) -> Result<Self, Vec<Diagnostic>> {
+        match kind {
+            "elasticsearch" => {
+                elasticsearch::ElasticsearchSink::from_args(args).map(|sink| SinkSpec::Elasticsearch(Box::new(sink)))
+            }
+            "kafka" => kafka::KafkaSink::from_args(args).map(|sink| SinkSpec::Kafka(Box::new(sink))),
+            "file" => lines::LinesSink::file(args).map(SinkSpec::Lines),
+            "stdout" => Ok(SinkSpec::Lines(lines::LinesSink::stdout())),
+            "null" => Ok(SinkSpec::Null(null::NullSink)),
+            other => Err(vec![Diagnostic::error(args.span, format!("unknown sink `{other}`"))]),
+        }
+    }
+
+    pub(crate) fn build(self) -> Box<dyn Sink> {
+        match self {
+            SinkSpec::Elasticsearch(sink) => sink,
+            SinkSpec::Kafka(sink) => sink,
+            SinkSpec::Lines(sink) => Box::new(sink),
+            SinkSpec::Null(sink) => Box::new(sink),
+        }
+    }
+}
+
+/// What a sink's work ends with.
+pub type SinkFuture = Pin<Box<dyn Future<Output = Result<(), SinkError>> + Send>>;
+
+/// A sink that can be run.
+pub trait Sink: Send {
+    /// Its name, a label in metrics.
+    fn name(&self) -> &str;
+
+    /// When a batch for it is full.
+    fn limits(&self) -> Limits;
+
+    /// Takes batches until the channel closes and every document has ended. Work that it starts beside itself must end
+    /// when the future is dropped.
+    fn run(self: Box<Self>, input: mpsc::Receiver<DocumentBatch>, context: SinkContext) -> SinkFuture;
+}
+
+/// Why a sink can't go on.
+#[derive(Debug, thiserror::Error)]
+pub enum SinkError {
+    /// The system refused to write.
+    #[error("{path}: {error}")]
+    Write {
+        /// Where to.
+        path: String,
+        /// What the system says.
+        error: std::io::Error,
+    },
+    /// The client could not be built.
+    #[error("{0}")]
+    Client(String),
+}
+
+/// A sink's view of the run.
+#[derive(Clone)]
+pub struct SinkContext {
+    /// The sink's name.
+    pub name: Arc<str>,
+    pub(crate) hub: Arc<Hub>,
+    dead_letters: mpsc::Sender<Vec<Rejected>>,
+    readiness: Readiness,
+}
+
+impl fmt::Debug for SinkContext {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SinkContext").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+impl SinkContext {
+    pub(crate) fn new(name: &str, hub: Arc<Hub>, dead_letters: mpsc::Sender<Vec<Rejected>>, health: &Health) -> Self {
+        let readiness = health.readiness(format!("sink {name}"));
+        SinkContext { name: Arc::from(name), hub, dead_letters, readiness }
+    }
+
+    /// The order to stop.
+    pub fn shutdown(&self) -> &Shutdown {
+        &self.hub.shutdown
+    }
+
+    /// Says whether the target answers.
+    pub fn set_ready(&self, ready: bool) {
+        self.readiness.set(ready);
+    }
+
+    /// Counts documents that the target has acknowledged.
+    pub fn count_delivered(&self, documents: usize, bytes: usize) {
+        self.hub.totals.documents.fetch_add(documents as u64, Ordering::Relaxed);
+        metrics::counter!(names::DOCUMENTS_OUT, "sink" => self.name.clone()).increment(documents as u64);
+        metrics::counter!(names::DOCUMENT_BYTES_OUT, "sink" => self.name.clone()).increment(bytes as u64);
+    }
+
+    /// Every document of a batch was acknowledged.
+    pub fn finish(&self, batch: DocumentBatch) {
+        self.count_delivered(batch.len(), batch.body().len());
+        batch.finish();
+    }
+
+    /// Hands refused documents to the dead letters; their records stay open until these are durable.
+    pub async fn reject(&self, rejected: Vec<Rejected>) {
+        if !rejected.is_empty() {
+            // The dead letters end after every sink has; they are gone before only when all is let go.
+            let _ = self.dead_letters.send(rejected).await;
+        }
+    }
+}

@@ -1,0 +1,291 @@
+//! The loop of the Kafka source: poll, gather, hand over, commit.
+//!
+//! It polls whatever happens. While the budget is full it waits a little without polling, which keeps what is already
+//! fetched; if that does not help, partitions are paused and polling goes on, so the group never misses this member.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
+use tracing::{error, info, warn};
+
+use super::group::{Group, commit};
+use super::{KafkaSource, Topics, client_config, sizes};
+use crate::delivery::{BatchBuilder, NewRecord, RawBatch, Shape};
+use crate::observe::metrics as names;
+use crate::source::{SourceContext, SourceError, Submit};
+
+const IDLE_POLL: Duration = Duration::from_millis(100);
+/// How long a full budget is waited for before partitions are paused.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+pub(super) fn run(source: KafkaSource, context: SourceContext) -> Result<(), SourceError> {
+    let mut properties = source.properties.clone();
+    sizes::derive(&mut properties, &source.topics, context.settings.prefetch_bytes());
+    if matches!(source.topics, Topics::Pattern(_)) {
+        properties.entry("topic.metadata.refresh.interval.ms".into()).or_insert_with(|| "30000".into());
+    }
+    let group = Group {
+        hub: context.hub.clone(),
+        rebalance_timeout: source.rebalance_timeout,
+        readiness: context.health.readiness("source"),
+        changed: false.into(),
+    };
+    let consumer: BaseConsumer<Group> = client_config(&properties).create_with_context(group)?;
+    match &source.topics {
+        Topics::Named(names) => consumer.subscribe(&names.iter().map(String::as_str).collect::<Vec<_>>())?,
+        // librdkafka takes a topic that begins with a caret as a pattern.
+        Topics::Pattern(pattern) => consumer.subscribe(&[&format!("^({pattern})$")])?,
+    }
+    info!(group = source.group_id, topics = ?source.topics, "joining the consumer group");
+    let mut reader = Reader {
+        builder: context.builder(),
+        began: Instant::now(),
+        cached: None,
+        waiting: VecDeque::new(),
+        paused: false,
+        committed: Instant::now(),
+        max_event_bytes: source.max_event_bytes,
+        commit_interval: source.commit_interval,
+        consumer: &consumer,
+        context,
+    };
+    let result = reader.read();
+    reader.drain();
+    drop(reader);
+    // Leaving the group runs the callback for revocation once more, which commits what is left.
+    drop(consumer);
+    result
+}
+
+struct Reader<'a> {
+    consumer: &'a BaseConsumer<Group>,
+    context: SourceContext,
+    builder: BatchBuilder,
+    /// When the batch in the making got its first record.
+    began: Instant,
+    /// The origin of the last record: topic handle, partition, index in the builder. The handle is only compared.
+    cached: Option<(usize, i32, u32)>,
+    /// Batches that no worker has taken yet, oldest first.
+    waiting: VecDeque<Arc<RawBatch>>,
+    paused: bool,
+    committed: Instant,
+    max_event_bytes: usize,
+    commit_interval: Duration,
+}
+
+impl Reader<'_> {
+    fn read(&mut self) -> Result<(), SourceError> {
+        let heartbeat = self.context.heartbeat();
+        while !self.context.shutdown().is_requested() {
+            heartbeat.busy();
+            self.commit_if_due();
+            if !self.offer(Duration::ZERO) {
+                return Ok(());
+            }
+            if !self.waiting.is_empty() || !self.context.hub.budget.has_room() {
+                self.hold_back()?;
+                continue;
+            }
+            if self.paused {
+                self.set_paused(false)?;
+            }
+            if !self.gather()? {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    /// Polls until a batch is complete or there is nothing more for now; `false` when the run is over.
+    fn gather(&mut self) -> Result<bool, SourceError> {
+        loop {
+            let mut polled = self.consumer.poll(Duration::ZERO);
+            if polled.is_none() {
+                let patience = match self.builder.is_empty() {
+                    true => IDLE_POLL,
+                    false => self.context.settings.batch_age.saturating_sub(self.began.elapsed()),
+                };
+                polled = self.consumer.poll(patience);
+            }
+            if self.consumer.context().changed.swap(false, Ordering::AcqRel) {
+                self.after_rebalance()?;
+            }
+            let idle = polled.is_none();
+            if let Some(message) = polled {
+                self.take(message)?;
+            }
+            let complete = self.context.is_full(&self.builder)
+                || (idle && !self.builder.is_empty() && self.began.elapsed() >= self.context.settings.batch_age);
+            if complete {
+                return Ok(self.close());
+            }
+            if idle {
+                return Ok(true);
+            }
+        }
+    }
+
+    fn take(&mut self, message: Result<BorrowedMessage<'_>, KafkaError>) -> Result<(), SourceError> {
+        match message {
+            Ok(message) => {
+                self.push(&message);
+                Ok(())
+            }
+            Err(KafkaError::PartitionEOF(_)) => Ok(()),
+            Err(error @ KafkaError::MessageConsumptionFatal(_)) => Err(error.into()),
+            Err(error @ KafkaError::MessageConsumption(RDKafkaErrorCode::AutoOffsetReset)) => {
+                error!(%error, "a partition has no valid offset and `auto_offset_reset` is `none`");
+                Err(error.into())
+            }
+            Err(error) => {
+                warn!(%error, "trouble while reading; librdkafka goes on by itself");
+                Ok(())
+            }
+        }
+    }
+
+    fn push(&mut self, message: &BorrowedMessage<'_>) {
+        let handle = message.topic_ptr() as usize;
+        let partition = message.partition();
+        let origin = match self.cached {
+            Some((topic, of, origin)) if topic == handle && of == partition => origin,
+            _ => {
+                // A record of a partition that has just been taken away is its next owner's.
+                let Some(origin) = self.context.hub.ledger().origin(message.topic(), partition) else { return };
+                let origin = self.builder.origin(message.topic(), partition, || origin);
+                self.cached = Some((handle, partition, origin));
+                origin
+            }
+        };
+        if self.builder.is_empty() {
+            self.began = Instant::now();
+        }
+        let value = message.payload();
+        let shape = match value {
+            None => Shape::Tombstone,
+            Some(value) if value.len() > self.max_event_bytes => Shape::Oversized,
+            Some(_) => Shape::Plain,
+        };
+        let record = NewRecord {
+            origin,
+            offset: message.offset(),
+            timestamp_ms: message.timestamp().to_millis().unwrap_or(-1),
+            key: message.key(),
+            value: value.unwrap_or_default(),
+            shape,
+        };
+        match message.headers() {
+            None => self.builder.push(record, std::iter::empty()),
+            Some(headers) => self.builder.push(record, headers.iter().map(|header| (header.key, header.value))),
+        }
+    }
+
+    /// Admits the batch in the making and hands it over; `false` when the run is over.
+    fn close(&mut self) -> bool {
+        self.cached = None;
+        if self.builder.is_empty() {
+            return true;
+        }
+        let builder = std::mem::replace(&mut self.builder, self.context.builder());
+        let batch = self.context.admit(builder);
+        self.waiting.push_back(batch);
+        self.offer(Duration::ZERO)
+    }
+
+    /// Offers waiting batches to the workers; `false` when the run is over.
+    fn offer(&mut self, timeout: Duration) -> bool {
+        while let Some(batch) = self.waiting.pop_front() {
+            match self.context.submit(batch, timeout) {
+                Submit::Taken => {}
+                Submit::Later(batch) => {
+                    self.waiting.push_front(batch);
+                    return true;
+                }
+                Submit::Over => return false,
+            }
+        }
+        true
+    }
+
+    /// What was gathered of partitions that are gone is forgotten; the rest leaves under the origins it was read with.
+    fn after_rebalance(&mut self) -> Result<(), SourceError> {
+        self.builder.drop_disowned();
+        self.close();
+        if self.paused {
+            self.set_paused(true)?;
+        }
+        Ok(())
+    }
+
+    /// Waits for room. Patience first, then paused partitions and polls for the sake of the group.
+    fn hold_back(&mut self) -> Result<(), SourceError> {
+        if !self.paused {
+            let began = Instant::now();
+            while began.elapsed() < PATIENCE && !self.context.shutdown().is_requested() {
+                if self.context.hub.budget.wait(IDLE_POLL) && (!self.offer(IDLE_POLL) || self.waiting.is_empty()) {
+                    return Ok(());
+                }
+            }
+            self.set_paused(true)?;
+        }
+        let polled = self.consumer.poll(IDLE_POLL);
+        if self.consumer.context().changed.swap(false, Ordering::AcqRel) {
+            self.after_rebalance()?;
+        }
+        match polled {
+            // Read before the pause took hold: kept, for it will not be read again.
+            Some(message) => self.take(message),
+            None => Ok(()),
+        }
+    }
+
+    fn set_paused(&mut self, pause: bool) -> Result<(), SourceError> {
+        let assignment = self.consumer.assignment()?;
+        match pause {
+            true => self.consumer.pause(&assignment)?,
+            false => self.consumer.resume(&assignment)?,
+        }
+        if pause != self.paused {
+            info!(
+                in_flight_bytes = self.context.hub.budget.used(),
+                "{}",
+                if pause { "reading is paused: the in-flight limit is reached" } else { "reading goes on" }
+            );
+            metrics::gauge!(names::SOURCE_PAUSED, "pipeline" => self.context.hub.pipeline.clone()).set(f64::from(u8::from(pause)));
+        }
+        self.paused = pause;
+        Ok(())
+    }
+
+    fn commit_if_due(&mut self) {
+        if self.committed.elapsed() < self.commit_interval {
+            return;
+        }
+        self.committed = Instant::now();
+        let commits = self.context.hub.ledger().committable();
+        commit(self.consumer, &self.context.hub, &commits, CommitMode::Async);
+    }
+
+    /// Stays in the group until everything that was handed over has ended, then commits. What was gathered and not
+    /// handed over is unknown to the ledger and will be read again.
+    fn drain(&mut self) {
+        self.builder = self.context.builder();
+        self.waiting.clear();
+        self.context.end_input();
+        if let Err(error) = self.consumer.assignment().and_then(|assignment| self.consumer.pause(&assignment)) {
+            warn!(%error, "partitions could not be paused");
+        }
+        while !self.context.is_drained() {
+            // Nothing is read any more: a record that still comes is read again by the next owner.
+            let _ = self.consumer.poll(Duration::from_millis(20));
+            self.commit_if_due();
+        }
+        let commits = self.context.hub.ledger().committable();
+        commit(self.consumer, &self.context.hub, &commits, CommitMode::Sync);
+    }
+}

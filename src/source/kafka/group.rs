@@ -1,0 +1,159 @@
+//! The consumer group's side: what happens when partitions come and go, and what librdkafka reports.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use rdkafka::client::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _, ConsumerContext, Rebalance};
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
+use rdkafka::statistics::Statistics;
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use tracing::{debug, error, info, warn};
+
+use crate::delivery::Hub;
+use crate::delivery::ledger::Commit;
+use crate::observe::health::Readiness;
+use crate::observe::metrics as names;
+
+/// Called by librdkafka, on the source's thread unless it is about logs.
+pub(super) struct Group {
+    pub hub: Arc<Hub>,
+    pub rebalance_timeout: Duration,
+    pub readiness: Readiness,
+    /// Set when partitions came or went since the source looked last.
+    pub changed: AtomicBool,
+}
+
+impl Group {
+    fn assigned(&self, partitions: &TopicPartitionList) {
+        let mut ledger = self.hub.ledger();
+        for partition in partitions.elements() {
+            ledger.assign(partition.topic(), partition.partition());
+        }
+        let owned = ledger.assigned();
+        drop(ledger);
+        self.changed.store(true, Ordering::Release);
+        self.readiness.set(true);
+        metrics::counter!(names::REBALANCES, "kind" => "assigned").increment(1);
+        info!(partitions = partitions.count(), owned, "partitions assigned");
+    }
+
+    /// Nothing new of these partitions is read; what was read may still end, then what is done is committed, then all
+    /// the rest is let go.
+    fn revoked(&self, consumer: &BaseConsumer<Self>, partitions: &TopicPartitionList) {
+        let names: Vec<(String, i32)> =
+            partitions.elements().iter().map(|partition| (partition.topic().to_string(), partition.partition())).collect();
+        let lost = consumer.assignment_lost();
+        if lost {
+            warn!(partitions = names.len(), "partitions lost: another member may have them already");
+        } else {
+            let limit = if self.hub.shutdown.is_forced() { Duration::ZERO } else { self.rebalance_timeout };
+            let began = Instant::now();
+            let drained =
+                self.hub.wait_until(limit, |ledger| names.iter().all(|(topic, partition)| ledger.open(topic, *partition) == 0));
+            let commits: Vec<Commit> = {
+                let ledger = self.hub.ledger();
+                names.iter().filter_map(|(topic, partition)| ledger.committable_of(topic, *partition)).collect()
+            };
+            commit(consumer, &self.hub, &commits, CommitMode::Sync);
+            info!(partitions = names.len(), drained, waited_ms = began.elapsed().as_millis() as u64, "partitions revoked");
+        }
+        let mut ledger = self.hub.ledger();
+        for (topic, partition) in &names {
+            ledger.revoke(topic, *partition);
+        }
+        drop(ledger);
+        for (topic, partition) in names {
+            metrics::gauge!(names::LAG, "topic" => topic, "partition" => partition.to_string()).set(0.0);
+        }
+        self.changed.store(true, Ordering::Release);
+        metrics::counter!(names::REBALANCES, "kind" => if lost { "lost" } else { "revoked" }).increment(1);
+    }
+}
+
+impl ConsumerContext for Group {
+    fn pre_rebalance(&self, consumer: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
+        match rebalance {
+            Rebalance::Assign(partitions) => self.assigned(partitions),
+            Rebalance::Revoke(partitions) => self.revoked(consumer, partitions),
+            Rebalance::Error(error) => error!(%error, "rebalancing failed"),
+        }
+    }
+
+    fn commit_callback(&self, result: KafkaResult<()>, offsets: &TopicPartitionList) {
+        let failed = offsets.elements().iter().any(|partition| partition.error().is_err());
+        match result {
+            Ok(()) if !failed => metrics::counter!(names::COMMITS, "outcome" => "ok").increment(1),
+            Err(KafkaError::ConsumerCommit(RDKafkaErrorCode::NoOffset)) => {}
+            result => {
+                let error = result.err().map(|error| error.to_string()).unwrap_or_default();
+                warn!(error, "a commit failed; it is asked for again");
+                metrics::counter!(names::COMMITS, "outcome" => "failed").increment(1);
+                self.hub.ledger().commit_failed();
+            }
+        }
+    }
+}
+
+impl ClientContext for Group {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        match level {
+            RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical | RDKafkaLogLevel::Error => {
+                error!(facility, "librdkafka: {message}");
+            }
+            // Records have been deleted before they were read: never a quiet matter.
+            _ if facility == "OFFSET" && message.contains("out of range") => {
+                error!(facility, "records were deleted before they could be read: {message}");
+            }
+            RDKafkaLogLevel::Warning | RDKafkaLogLevel::Notice => warn!(facility, "librdkafka: {message}"),
+            RDKafkaLogLevel::Info | RDKafkaLogLevel::Debug => debug!(facility, "librdkafka: {message}"),
+        }
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        warn!(%error, reason, "trouble with the brokers");
+    }
+
+    fn stats(&self, statistics: Statistics) {
+        let partitions = statistics.topics.iter().flat_map(|(topic, state)| state.partitions.iter().map(move |(id, state)| (topic, id, state)));
+        let lags: Vec<(&String, i32, i64)> = {
+            let ledger = self.hub.ledger();
+            let owned = partitions.filter(|(topic, partition, _)| ledger.origin(topic, **partition).is_some());
+            owned
+                .map(|(topic, partition, state)| {
+                    let done_to = ledger.done_to(topic, *partition);
+                    (topic, *partition, done_to.map_or(state.consumer_lag, |done_to| state.ls_offset - done_to))
+                })
+                .collect()
+        };
+        for (topic, partition, lag) in lags.into_iter().filter(|(.., lag)| *lag >= 0) {
+            metrics::gauge!(names::LAG, "topic" => topic.clone(), "partition" => partition.to_string()).set(lag as f64);
+        }
+    }
+}
+
+/// Commits and notes it in the ledger; a failure is logged and the offsets are asked for again later.
+pub(super) fn commit(consumer: &BaseConsumer<Group>, hub: &Hub, commits: &[Commit], mode: CommitMode) {
+    if commits.is_empty() {
+        return;
+    }
+    let mut offsets = TopicPartitionList::with_capacity(commits.len());
+    for commit in commits {
+        if let Err(error) = offsets.add_partition_offset(&commit.topic, commit.partition, Offset::Offset(commit.offset)) {
+            error!(%error, topic = &*commit.topic, partition = commit.partition, "an offset can't be committed");
+        }
+    }
+    {
+        let mut ledger = hub.ledger();
+        for commit in commits {
+            ledger.requested(commit);
+        }
+    }
+    if let Err(error) = consumer.commit(&offsets, mode) {
+        warn!(%error, "a commit failed; it is asked for again");
+        metrics::counter!(names::COMMITS, "outcome" => "failed").increment(1);
+        hub.ledger().commit_failed();
+    }
+}

@@ -1,0 +1,181 @@
+//! Sources: where records come from. Each runs on a thread of its own, hands over batches, and takes "done up to here"
+//! from the ledger.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use crossbeam_channel::{SendTimeoutError, Sender};
+
+use crate::config::{Args, ComponentDef, Diagnostic};
+use crate::delivery::{BatchBuilder, Hub, RawBatch, Settings, Shutdown};
+use crate::observe::health::{Health, Heartbeat};
+
+pub mod file;
+pub mod kafka;
+mod lines;
+pub mod stdin;
+
+/// All sources: the table from which parsers, schema and reference pages come.
+pub const DEFS: &[&ComponentDef] = &[&kafka::DEF, &file::DEF, &stdin::DEF];
+
+/// A source as configured, checked but not started.
+#[derive(Clone, Debug)]
+pub enum SourceSpec {
+    /// Topics of a Kafka cluster.
+    Kafka(Box<kafka::KafkaSource>),
+    /// Lines of files.
+    File(file::FileSource),
+    /// Lines of standard input.
+    Stdin(stdin::StdinSource),
+}
+
+impl SourceSpec {
+    /// Builds the source `kind` from its options, without connecting to anything.
+    ///
+    /// # Errors
+    /// Every option that can't work.
+    pub fn from_args(kind: &str, args: &Args) -> Result<Self, Vec<Diagnostic>> {
+        match kind {
+            "kafka" => kafka::KafkaSource::from_args(args).map(|source| SourceSpec::Kafka(Box::new(source))),
+            "file" => file::FileSource::from_args(args).map(SourceSpec::File),
+            "stdin" => stdin::StdinSource::from_args(args).map(SourceSpec::Stdin),
+            other => Err(vec![Diagnostic::error(args.span, format!("unknown source `{other}`"))]),
+        }
+    }
+
+    pub(crate) fn build(self) -> Box<dyn Source> {
+        match self {
+            SourceSpec::Kafka(source) => source,
+            SourceSpec::File(source) => Box::new(source),
+            SourceSpec::Stdin(source) => Box::new(source),
+        }
+    }
+}
+
+/// A source that can be run.
+pub trait Source: Send {
+    /// Reads until the end or a shutdown, calls [`SourceContext::end_input`], stays until everything is drained, commits
+    /// for the last time, and returns.
+    ///
+    /// # Errors
+    /// When it can't go on.
+    fn run(self: Box<Self>, context: SourceContext) -> Result<(), SourceError>;
+}
+
+/// Why a source can't go on.
+#[derive(Debug, thiserror::Error)]
+pub enum SourceError {
+    /// The Kafka client refused its configuration or met a fatal error.
+    #[error("kafka: {0}")]
+    Kafka(#[from] rdkafka::error::KafkaError),
+    /// A file can't be read or a checkpoint can't be written.
+    #[error("{path}: {error}")]
+    File {
+        /// The file.
+        path: String,
+        /// What the system says.
+        error: std::io::Error,
+    },
+    /// There is nothing to read.
+    #[error("{0}")]
+    Nothing(String),
+}
+
+/// What became of a batch that a source submitted.
+#[derive(Debug)]
+pub enum Submit {
+    /// A worker will take it.
+    Taken,
+    /// All workers are behind; submit it again.
+    Later(Arc<RawBatch>),
+    /// The workers are gone: the run is over.
+    Over,
+}
+
+/// A source's view of the run.
+pub struct SourceContext {
+    pub(crate) hub: Arc<Hub>,
+    pub(crate) settings: Settings,
+    pub(crate) health: Health,
+    output: Option<Sender<Arc<RawBatch>>>,
+    drained: Arc<AtomicBool>,
+}
+
+impl SourceContext {
+    pub(crate) fn new(
+        hub: Arc<Hub>,
+        output: Sender<Arc<RawBatch>>,
+        drained: Arc<AtomicBool>,
+        settings: Settings,
+        health: Health,
+    ) -> Self {
+        SourceContext { hub, settings, health, output: Some(output), drained }
+    }
+
+    /// The order to stop.
+    pub fn shutdown(&self) -> &Shutdown {
+        &self.hub.shutdown
+    }
+
+    /// Watches the source's loop.
+    pub fn heartbeat(&self) -> Heartbeat {
+        self.health.heartbeat("source")
+    }
+
+    /// An empty batch.
+    pub fn builder(&self) -> BatchBuilder {
+        BatchBuilder::new(self.hub.raw_buffers.get())
+    }
+
+    /// Whether a batch has reached its size.
+    pub fn is_full(&self, builder: &BatchBuilder) -> bool {
+        builder.bytes() >= self.settings.batch_bytes || builder.len() >= self.settings.batch_records
+    }
+
+    /// Enters a batch into ledger and budget; hand it to [`submit`](Self::submit) next.
+    pub fn admit(&self, builder: BatchBuilder) -> Arc<RawBatch> {
+        self.hub.admit(builder)
+    }
+
+    /// Hands a batch to the workers; waits at most `timeout` for one of them.
+    pub fn submit(&self, batch: Arc<RawBatch>, timeout: Duration) -> Submit {
+        let Some(output) = &self.output else { return Submit::Over };
+        match output.send_timeout(batch, timeout) {
+            Ok(()) => Submit::Taken,
+            Err(SendTimeoutError::Timeout(batch)) => Submit::Later(batch),
+            Err(SendTimeoutError::Disconnected(_)) => Submit::Over,
+        }
+    }
+
+    /// No more batches will come.
+    pub fn end_input(&mut self) {
+        self.output = None;
+    }
+
+    /// Whether everything that was submitted has left the run.
+    pub fn is_drained(&self) -> bool {
+        self.drained.load(Ordering::Acquire)
+    }
+
+    /// Admits and submits in one, for sources that have nothing else to do meanwhile. `false` when the run is over.
+    pub(crate) fn deliver(&self, builder: BatchBuilder) -> bool {
+        if builder.is_empty() {
+            return true;
+        }
+        while !self.hub.budget.wait(Duration::from_millis(500)) {
+            if self.shutdown().is_forced() {
+                return false;
+            }
+        }
+        let mut batch = self.admit(builder);
+        loop {
+            match self.submit(batch, Duration::from_millis(500)) {
+                Submit::Taken => return true,
+                Submit::Over => return false,
+                Submit::Later(_) if self.shutdown().is_forced() => return false,
+                Submit::Later(again) => batch = again,
+            }
+        }
+    }
+}

@@ -1,0 +1,175 @@
+//! The command line through the real binary: what it prints, where, and its exit codes.
+
+use std::io::Write as _;
+use std::process::{Command, Output, Stdio};
+
+fn logproc(arguments: &[&str], input: &str) -> Output {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_logproc"))
+        .args(arguments)
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .env("RUST_LOG", "warn")
+        .env_remove("GEOIP_CITY")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // A command that does not read its input closes the pipe.
+    let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
+    child.wait_with_output().unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+/// A pipeline file with this text, for as long as the folder lives.
+fn pipeline(text: &str) -> (tempfile::TempDir, String) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("pipeline.toml");
+    std::fs::write(&path, text).unwrap();
+    let path = path.display().to_string();
+    (folder, path)
+}
+
+#[test]
+fn the_pipelines_that_ship_are_valid() {
+    let output = logproc(&["check", "pipelines/nginx.toml", "pipelines/nginx-legacy.toml"], "");
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    assert_eq!(text(&output.stdout).lines().count(), 2);
+}
+
+#[test]
+fn check_reports_every_mistake_with_place_and_caret() {
+    let (_folder, path) = pipeline(
+        r#"[source]
+type = "kafak"
+
+[[filter]]
+type = "grok"
+match = { message = "%{NOSUCHPATTERN}" }
+tag_on_failur = "x"
+
+[[filter]]
+if = '[a] = 2'
+type = "mutate"
+
+[[filter]]
+type = "geoip"
+source = "[source][ip]"
+database = "nowhere.mmdb"
+
+[[filter]]
+type = "date"
+match = ["t", "yyyy-bb"]
+
+[sink]
+type = "elasticsearch"
+index = "UPPER"
+"#,
+    );
+    let output = logproc(&["check", &path], "");
+    assert_eq!(output.status.code(), Some(1));
+    let problems = text(&output.stderr);
+    for expected in [
+        "pipeline.toml:2:8: error: there is no source `kafak`",
+        "help: did you mean `kafka`?",
+        "pipeline.toml:6:22: error: unable to find pattern [NOSUCHPATTERN]",
+        "pipeline.toml:7:1: error: unknown option `tag_on_failur` for filter grok",
+        "help: did you mean `tag_on_failure`?",
+        "pipeline.toml:10:11: error: ",
+        "     |           ^",
+        "pipeline.toml:16:12: error: ",
+        "pipeline.toml:20:15: error: bad date format `yyyy-bb`",
+        "pipeline.toml:24:9: error: `UPPER` is not a legal name of an index",
+    ] {
+        assert!(problems.contains(expected), "`{expected}` in:\n{problems}");
+    }
+}
+
+#[test]
+fn running_an_invalid_pipeline_is_refused_before_anything_starts() {
+    let (_folder, path) = pipeline("[sink]\ntype = \"nowhere\"\n");
+    let output = logproc(&["--pipeline", &path, "--stdin", "--stdout"], "x\n");
+    assert_eq!(output.status.code(), Some(2));
+    assert_eq!(text(&output.stdout), "");
+}
+
+#[test]
+fn wrong_usage_is_exit_code_2_and_help_is_a_result() {
+    assert_eq!(logproc(&["--nonsense"], "").status.code(), Some(2));
+    let help = logproc(&["--help"], "");
+    assert_eq!(help.status.code(), Some(0));
+    for word in ["--pipeline", "check", "setup", "schema", "completions", "Exit codes"] {
+        assert!(text(&help.stdout).contains(word), "{word}");
+    }
+    assert!(text(&logproc(&["--version"], "").stdout).starts_with("logproc "));
+}
+
+#[test]
+fn standard_input_to_standard_output_needs_no_server() {
+    let (_folder, path) = pipeline(
+        r#"
+[[filter]]
+type = "grok"
+match = { message = "%{WORD:verb} %{NUMBER:n:int}" }
+[[filter]]
+if = '[n] > 1'
+type = "mutate"
+add_field = { "[@metadata][secret]" = "s", "big" = "%{verb}!" }
+"#,
+    );
+    let output = logproc(&["--pipeline", &path, "--stdin", "--stdout"], "get 1\nput 2\n");
+    assert_eq!(output.status.code(), Some(0));
+    let lines: Vec<serde_json::Value> =
+        text(&output.stdout).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!((&lines[0]["verb"], &lines[0]["n"]), (&"get".into(), &1.into()));
+    assert_eq!(lines[1]["big"], "put!");
+    assert_eq!(lines[1].get("@metadata"), None);
+}
+
+#[test]
+fn the_codec_is_json_where_it_is_asked_for() {
+    let (_folder, path) = pipeline("");
+    let output = logproc(&["--pipeline", &path, "--stdin", "--stdout", "--codec", "json"], "{\"@timestamp\":\"2026-01-01T00:00:00Z\",\"a\":[1,2.0]}\n");
+    assert_eq!(text(&output.stdout), "{\"@timestamp\":\"2026-01-01T00:00:00.000Z\",\"a\":[1,2.0]}\n");
+}
+
+#[test]
+fn values_of_variables_never_become_syntax() {
+    let (_folder, path) = pipeline("[[filter]]\ntype = \"mutate\"\nadd_field = { x = \"${EVIL:-\\\"] [sink] %}\" }\n");
+    let output = logproc(&["--pipeline", &path, "--stdin", "--stdout"], "line\n");
+    let document: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(document["x"], "\"] [sink] %");
+}
+
+#[test]
+fn a_logstash_configuration_runs_as_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("logstash.conf");
+    let config = r#"filter { grok { match => { "message" => "%{WORD:verb}" } } if [verb] == "drop" { drop { } } }"#;
+    std::fs::write(&path, config).unwrap();
+    let output = logproc(&["--pipeline", &path.display().to_string(), "--stdin", "--stdout"], "keep\ndrop\n");
+    let lines = text(&output.stdout);
+    assert_eq!(lines.lines().count(), 1, "{lines}");
+    assert!(lines.contains("\"verb\":\"keep\""));
+}
+
+#[test]
+fn the_schema_names_every_filter_and_its_options() {
+    let output = logproc(&["schema"], "");
+    let schema: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let filters = schema["$defs"]["filter"]["oneOf"].as_array().unwrap();
+    let grok = filters.iter().find(|filter| filter["properties"]["type"]["const"] == "grok").unwrap();
+    assert_eq!(grok["required"], serde_json::json!(["type", "match"]));
+    assert_eq!(grok["properties"]["timeout_millis"]["default"], 30_000);
+    assert!(grok["properties"]["add_tag"]["description"].is_string());
+}
+
+#[test]
+fn completions_are_printed_for_shells() {
+    for shell in ["bash", "zsh", "fish"] {
+        let output = logproc(&["completions", shell], "");
+        assert!(text(&output.stdout).contains("logproc"), "{shell}");
+    }
+}

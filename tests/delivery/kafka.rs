@@ -1,0 +1,215 @@
+//! The Kafka source against librdkafka's mock brokers.
+
+use std::time::Duration;
+
+use rdkafka::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::message::{Header, Headers as _, Message as _, OwnedHeaders};
+use rdkafka::mocking::MockCluster;
+use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer as _, ThreadedProducer};
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+
+use super::support::*;
+use logproc::config::{Data, Span};
+use logproc::dead_letter::{self, DeadLetterSpec};
+use logproc::delivery::Settings;
+use logproc::source::{self, SourceSpec};
+use logproc::testkit::fake_cluster::{Fault, FakeCluster, ItemFate};
+
+struct Brokers {
+    mock: MockCluster<'static, DefaultProducerContext>,
+}
+
+impl Brokers {
+    fn start(topics: &[(&str, i32)]) -> Self {
+        let mock = MockCluster::new(1).unwrap();
+        for (topic, partitions) in topics {
+            mock.create_topic(topic, *partitions, 1).unwrap();
+        }
+        Brokers { mock }
+    }
+
+    fn produce(&self, topic: &str, partition: i32, values: impl IntoIterator<Item = String>) {
+        let producer: ThreadedProducer<_> =
+            ClientConfig::new().set("bootstrap.servers", self.mock.bootstrap_servers()).create().unwrap();
+        for value in values {
+            let record = BaseRecord::<(), _>::to(topic).partition(partition).payload(value.as_bytes());
+            producer.send(record).map_err(|(error, _)| error).unwrap();
+        }
+        producer.flush(Duration::from_secs(30)).unwrap();
+    }
+
+    fn consumer(&self, group: &str) -> BaseConsumer {
+        let mut config = ClientConfig::new();
+        config.set("bootstrap.servers", self.mock.bootstrap_servers()).set("group.id", group);
+        config.create().unwrap()
+    }
+
+    fn committed(&self, topic: &str, partitions: i32) -> Vec<Option<i64>> {
+        let consumer = self.consumer("logproc");
+        let mut wanted = TopicPartitionList::new();
+        wanted.add_partition_range(topic, 0, partitions - 1);
+        let committed = consumer.committed_offsets(wanted, Duration::from_secs(30)).unwrap();
+        committed.elements().iter().map(|partition| match partition.offset() {
+            Offset::Offset(offset) => Some(offset),
+            _ => None,
+        }).collect()
+    }
+
+    fn source(&self, topic: &str, more: &[(&str, Data)]) -> SourceSpec {
+        let mut entries = vec![
+            ("bootstrap_servers", text(self.mock.bootstrap_servers())),
+            ("topics", text(topic)),
+            ("group_id", text("logproc")),
+            ("partition_assignment_strategy", text("range")),
+            ("commit_interval", text("50ms")),
+            // The mock brokers keep a member that has left until its session ends.
+            ("session_timeout_ms", Data::Integer(6_000)),
+            ("heartbeat_interval_ms", Data::Integer(500)),
+            ("rebalance_timeout", text("5s")),
+        ];
+        entries.extend_from_slice(more);
+        SourceSpec::from_args("kafka", &args(&source::kafka::DEF, &entries)).unwrap()
+    }
+}
+
+fn numbers(range: std::ops::Range<usize>) -> impl Iterator<Item = String> {
+    range.map(|number| format!("{{\"n\":{number}}}"))
+}
+
+#[test]
+fn records_arrive_and_are_committed_behind_their_answers() {
+    let brokers = Brokers::start(&[("in", 2)]);
+    brokers.produce("in", 0, numbers(0..500));
+    brokers.produce("in", 1, numbers(500..1_000));
+    let cluster = FakeCluster::start().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let running = Running::start(plan(brokers.source("in", &[]), vec![elasticsearch(&cluster.url(), &[])], &folder.path().join("dead")));
+    until("all is stored", || cluster.stored().len() == 1_000);
+    until("all is committed while running", || brokers.committed("in", 2) == [Some(500), Some(500)]);
+    let summary = running.stop();
+    assert_eq!((summary.records, summary.documents, summary.unfinished), (1_000, 1_000, 0));
+    assert!(cluster.stored().values().all(|stored| stored.sent == 1));
+    // A second run has nothing to read again.
+    brokers.produce("in", 0, numbers(1_000..1_001));
+    let running = Running::start(plan(brokers.source("in", &[]), vec![elasticsearch(&cluster.url(), &[])], &folder.path().join("dead")));
+    until("the new record is stored", || cluster.stored().len() == 1_001);
+    assert_eq!(running.stop().records, 1);
+}
+
+#[test]
+fn an_offset_never_passes_what_has_not_ended() {
+    let brokers = Brokers::start(&[("in", 1)]);
+    brokers.produce("in", 0, numbers(0..300));
+    let cluster = FakeCluster::start().unwrap();
+    cluster.script_items(|_, source| match source {
+        b"{\"n\":150}" => ItemFate::Refuse(503, "unavailable_shards_exception"),
+        _ => ItemFate::Take,
+    });
+    let folder = tempfile::tempdir().unwrap();
+    let mut first = plan(brokers.source("in", &[]), vec![elasticsearch(&cluster.url(), &[])], &folder.path().join("dead"));
+    first.settings = Settings { workers: 2, batch_records: 10, shutdown_timeout: Duration::from_millis(300), ..Settings::default() };
+    let running = Running::start(first);
+    until("all others are stored", || cluster.stored().len() == 299);
+    until("the prefix is committed", || brokers.committed("in", 1) == [Some(150)]);
+    let summary = running.stop();
+    assert_eq!(summary.unfinished, 10, "the batch of the record that never ended");
+    assert_eq!(brokers.committed("in", 1), [Some(150)]);
+    cluster.script_items(|_, _| ItemFate::Take);
+    let running = Running::start(plan(brokers.source("in", &[]), vec![elasticsearch(&cluster.url(), &[])], &folder.path().join("dead")));
+    until("the last one is stored", || cluster.stored().len() == 300);
+    running.stop();
+    assert_eq!(brokers.committed("in", 1), [Some(300)]);
+}
+
+#[test]
+fn tombstones_and_oversized_values_release_their_offsets() {
+    let brokers = Brokers::start(&[("in", 1), ("dead", 1)]);
+    let producer: ThreadedProducer<_> = ClientConfig::new().set("bootstrap.servers", brokers.mock.bootstrap_servers()).create().unwrap();
+    let headers = OwnedHeaders::new().insert(Header { key: "trace", value: Some("t1") });
+    let big = "x".repeat(5_000);
+    producer.send(BaseRecord::<str, str>::to("in").partition(0).key("gone")).map_err(|(error, _)| error).unwrap();
+    producer.send(BaseRecord::to("in").partition(0).key("big").payload(&big).headers(headers)).map_err(|(error, _)| error).unwrap();
+    producer.send(BaseRecord::<str, _>::to("in").partition(0).payload("{\"n\":1}")).map_err(|(error, _)| error).unwrap();
+    producer.flush(Duration::from_secs(30)).unwrap();
+    let cluster = FakeCluster::start().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let source = brokers.source("in", &[("max_event_bytes", Data::Integer(1_000))]);
+    let mut plan = plan(source, vec![elasticsearch(&cluster.url(), &[])], &folder.path().join("dead"));
+    let entries = [("bootstrap_servers", text(brokers.mock.bootstrap_servers())), ("topic", text("dead"))];
+    plan.dead_letter = DeadLetterSpec::from_args(&args(&dead_letter::DEF, &entries)).unwrap();
+    let running = Running::start(plan);
+    until("all three are committed", || brokers.committed("in", 1) == [Some(3)]);
+    let summary = running.stop();
+    assert_eq!((summary.dropped, summary.dead_lettered, summary.documents), (1, 1, 1));
+
+    let consumer = brokers.consumer("test");
+    let mut partitions = TopicPartitionList::new();
+    partitions.add_partition_offset("dead", 0, Offset::Beginning).unwrap();
+    consumer.assign(&partitions).unwrap();
+    let mut letter = None;
+    until("the dead letter is read", || {
+        letter = consumer.poll(Duration::from_millis(100)).map(|message| message.unwrap().detach());
+        letter.is_some()
+    });
+    let letter = letter.unwrap();
+    assert_eq!((letter.key(), letter.payload()), (Some(&b"big"[..]), Some(big.as_bytes())));
+    let headers = letter.headers().unwrap();
+    let header = |name: &str| headers.iter().find(|header| header.key == name).and_then(|header| header.value).map(String::from_utf8_lossy);
+    assert_eq!(header("trace").as_deref(), Some("t1"));
+    assert_eq!(header("logproc.reason").as_deref(), Some("oversized"));
+    assert_eq!((header("logproc.topic").as_deref(), header("logproc.offset").as_deref()), (Some("in"), Some("1")));
+}
+
+#[test]
+fn a_full_budget_pauses_reading_and_nothing_is_lost() {
+    let brokers = Brokers::start(&[("in", 1)]);
+    let padding = "x".repeat(1_000);
+    brokers.produce("in", 0, (0..5_000).map(|number| format!("{{\"n\":{number},\"p\":\"{padding}\"}}")));
+    let cluster = FakeCluster::start().unwrap();
+    cluster.fail_always(Some(Fault::Status(503, "unavailable")));
+    let folder = tempfile::tempdir().unwrap();
+    let mut plan = plan(brokers.source("in", &[]), vec![elasticsearch(&cluster.url(), &[])], &folder.path().join("dead"));
+    plan.settings = Settings { workers: 1, in_flight_limit: Some(1 << 20), batch_bytes: 64 << 10, ..Settings::default() };
+    let running = Running::start(plan);
+    until("requests are refused", || cluster.requests() > 20);
+    assert!(cluster.documents() == 0 && cluster.stored().is_empty());
+    cluster.fail_always(None);
+    until("all is stored", || cluster.stored().len() == 5_000);
+    let summary = running.stop();
+    assert_eq!((summary.records, summary.documents), (5_000, 5_000));
+    assert_eq!(brokers.committed("in", 1), [Some(5_000)]);
+}
+
+#[test]
+fn a_second_member_takes_over_without_loss() {
+    let brokers = Brokers::start(&[("in", 4)]);
+    for partition in 0..4 {
+        brokers.produce("in", partition, numbers(partition as usize * 1_000..partition as usize * 1_000 + 500));
+    }
+    let cluster = FakeCluster::start().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let start = || Running::start(plan(brokers.source("in", &[]), vec![elasticsearch(&cluster.url(), &[])], &folder.path().join("dead")));
+    let first = start();
+    until("the first reads", || cluster.stored().len() == 2_000);
+    let second = start();
+    for partition in 0..4 {
+        brokers.produce("in", partition, numbers(partition as usize * 1_000 + 500..partition as usize * 1_000 + 1_000));
+    }
+    until("all is stored", || cluster.stored().len() == 4_000);
+    first.stop();
+    for partition in 0..4 {
+        brokers.produce("in", partition, ["{\"n\":-1}".to_string()]);
+    }
+    until("the second has taken over", || cluster.stored().len() == 4_004);
+    second.stop();
+    assert_eq!(brokers.committed("in", 4), [Some(1_001); 4]);
+}
+
+#[test]
+fn options_that_contradict_are_refused() {
+    let entries = [("topics", text("a")), ("topics_pattern", text("b"))];
+    let problems = SourceSpec::from_args("kafka", &args(&source::kafka::DEF, &entries)).unwrap_err();
+    assert!(problems[0].message.contains("not both"));
+    assert_eq!(problems[0].span, Span::default());
+}

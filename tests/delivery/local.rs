@@ -1,0 +1,62 @@
+//! Files as sources and sinks.
+
+use super::support::*;
+use logproc::config::Data;
+use logproc::sink::SinkSpec;
+
+#[test]
+fn a_file_is_read_once_and_every_record_ends() {
+    let folder = tempfile::tempdir().unwrap();
+    let (input, output, dead) = (folder.path().join("in"), folder.path().join("out"), folder.path().join("dead"));
+    std::fs::write(&input, "a\r\ndrop\nrefuse\nlast").unwrap();
+    let sink = SinkSpec::from_args("file", &args(&logproc::sink::lines::FILE_DEF, &[("path", text(output.to_string_lossy()))])).unwrap();
+    let summary = Running::start(plan(file_source(&input, &[]), vec![sink], &dead)).wait();
+    assert_eq!((summary.records, summary.documents, summary.dropped, summary.dead_lettered, summary.unfinished), (4, 2, 1, 1, 0));
+    let written = std::fs::read_to_string(&output).unwrap();
+    let sources: Vec<&str> = written.lines().skip(1).step_by(2).collect();
+    assert_eq!(sources, ["a", "last"]);
+    let [letter] = &dead_letters(&dead)[..] else { panic!("one dead letter") };
+    assert_eq!((&letter["value"], &letter["reason"], &letter["offset"]), (&"refuse".into(), &"decode".into(), &8.into()));
+}
+
+#[test]
+fn a_line_without_bound_is_cut_and_kept_aside() {
+    let folder = tempfile::tempdir().unwrap();
+    let (input, dead) = (folder.path().join("in"), folder.path().join("dead"));
+    std::fs::write(&input, format!("{}\nshort\n", "x".repeat(3_000_000))).unwrap();
+    let source = file_source(&input, &[("max_event_bytes", Data::Integer(1_000))]);
+    let null = SinkSpec::from_args("null", &args(&logproc::sink::null::DEF, &[])).unwrap();
+    let summary = Running::start(plan(source, vec![null], &dead)).wait();
+    assert_eq!((summary.records, summary.documents, summary.dead_lettered), (2, 1, 1));
+    let [letter] = &dead_letters(&dead)[..] else { panic!("one dead letter") };
+    assert_eq!(letter["value"].as_str().unwrap().len(), 1_000);
+}
+
+#[test]
+fn a_followed_file_goes_on_where_it_was_done() {
+    let folder = tempfile::tempdir().unwrap();
+    let (input, output) = (folder.path().join("in"), folder.path().join("out"));
+    let sink = || SinkSpec::from_args("file", &args(&logproc::sink::lines::FILE_DEF, &[("path", text(output.to_string_lossy()))])).unwrap();
+    let source = || {
+        let checkpoint = folder.path().join("sincedb").to_string_lossy().into_owned();
+        let more = [("mode", text("tail")), ("start_position", text("beginning")), ("sincedb_path", text(checkpoint)), ("stat_interval", text("20ms"))];
+        file_source(&input, &more)
+    };
+    let written = || std::fs::read_to_string(&output).unwrap_or_default().lines().skip(1).step_by(2).map(str::to_string).collect::<Vec<_>>();
+    let append = |text: &str| {
+        let mut old = std::fs::read_to_string(&input).unwrap_or_default();
+        old.push_str(text);
+        std::fs::write(&input, old).unwrap();
+    };
+    append("one\ntwo\n");
+    let running = Running::start(plan(source(), vec![sink()], &folder.path().join("dead")));
+    until("the first lines are there", || written() == ["one", "two"]);
+    append("three\n");
+    until("the third line is there", || written().len() == 3);
+    running.stop();
+    append("four\n");
+    let running = Running::start(plan(source(), vec![sink()], &folder.path().join("dead")));
+    until("the fourth line is there", || written().len() == 4);
+    running.stop();
+    assert_eq!(written(), ["one", "two", "three", "four"]);
+}

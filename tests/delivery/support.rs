@@ -1,0 +1,128 @@
+//! What the tests share: options from a few words, a pipeline that passes records through, waiting with a deadline.
+
+use std::path::Path;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use logproc::config::{Args, ComponentDef, Data, Key, Node, Span};
+use logproc::dead_letter::DeadLetterSpec;
+use logproc::delivery::{Outputs, Plan, Processor, RawBatch, Reason, RunError, Settings, Shutdown, Summary, Verdict, run};
+use logproc::observe::health::Health;
+use logproc::sink::{self, SinkSpec};
+use logproc::source::{self, SourceSpec};
+
+pub fn text(value: impl Into<String>) -> Data {
+    Data::String(value.into())
+}
+
+pub fn args(def: &ComponentDef, entries: &[(&str, Data)]) -> Args {
+    let span = Span::default();
+    let entries = entries.iter().map(|(name, data)| (Key { span, name: (*name).into() }, Node { span, data: data.clone() }));
+    Args::check(def.name, span, entries.collect(), def.options.iter().copied()).unwrap()
+}
+
+pub fn elasticsearch(url: &str, more: &[(&str, Data)]) -> SinkSpec {
+    let mut entries =
+        vec![("hosts", text(url)), ("retry_initial_interval", text("5ms")), ("retry_max_interval", text("40ms")), ("linger", text("10ms"))];
+    entries.retain(|(name, _)| more.iter().all(|(given, _)| given != name));
+    entries.extend_from_slice(more);
+    SinkSpec::from_args("elasticsearch", &args(&sink::elasticsearch::DEF, &entries)).unwrap()
+}
+
+pub fn file_source(path: &Path, more: &[(&str, Data)]) -> SourceSpec {
+    let mut entries = vec![("path", text(path.to_string_lossy()))];
+    entries.extend_from_slice(more);
+    SourceSpec::from_args("file", &args(&source::file::DEF, &entries)).unwrap()
+}
+
+/// Makes a create action of each record, with an id from its origin. The values `drop` and `refuse` get what they say.
+pub struct PassThrough;
+
+impl Processor for PassThrough {
+    fn process(&mut self, batch: &RawBatch, index: usize, out: &mut Outputs) -> Verdict {
+        let value = batch.value(index);
+        if value == b"drop" {
+            return Verdict::Dropped("test");
+        }
+        let origin = batch.origin(index);
+        let offset = batch.records()[index].offset;
+        for sink in 0..out.len() {
+            let buffer = out.sink(sink);
+            let start = buffer.begin();
+            let action = format!("{{\"create\":{{\"_index\":\"i\",\"_id\":\"{}-{}-{offset}\"}}}}\n", origin.topic, origin.partition);
+            buffer.body.extend_from_slice(action.as_bytes());
+            buffer.body.extend_from_slice(value);
+            buffer.body.push(b'\n');
+            buffer.end(start);
+        }
+        match value {
+            b"refuse" => Verdict::DeadLetter(Reason::new("decode", Some("test".into()), "as it asks for")),
+            _ => Verdict::Done,
+        }
+    }
+}
+
+pub fn plan(source: SourceSpec, sinks: Vec<SinkSpec>, dead_letters: &Path) -> Plan {
+    Plan {
+        pipeline_name: "test".into(),
+        pipeline_version: "1".into(),
+        source,
+        sinks,
+        processors: Box::new(|_| Box::new(PassThrough)),
+        dead_letter: DeadLetterSpec::file(dead_letters),
+        settings: Settings { workers: 2, ..Settings::default() },
+        health: Health::default(),
+    }
+}
+
+pub struct Running {
+    pub shutdown: Shutdown,
+    thread: Option<JoinHandle<Result<Summary, RunError>>>,
+}
+
+impl Running {
+    pub fn start(plan: Plan) -> Self {
+        logproc::observe::logs::init(logproc::observe::logs::Format::Text);
+        let shutdown = Shutdown::new();
+        let handle = shutdown.clone();
+        Running { shutdown, thread: Some(std::thread::spawn(move || run(plan, &handle))) }
+    }
+
+    pub fn wait(mut self) -> Summary {
+        self.thread.take().unwrap().join().unwrap().unwrap()
+    }
+
+    pub fn stop(self) -> Summary {
+        self.shutdown.drain();
+        self.wait()
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.shutdown.force();
+    }
+}
+
+/// Waits until `holds`; panics after a minute.
+#[track_caller]
+pub fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !holds() {
+        assert!(Instant::now() < deadline, "waited too long until {what}");
+        std::thread::park_timeout(Duration::from_millis(5));
+    }
+}
+
+pub fn dead_letters(path: &Path) -> Vec<serde_json::Value> {
+    let text = std::fs::read_to_string(path).unwrap_or_default();
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+/// Writes `count` numbered lines and returns the file's path.
+pub fn lines(folder: &Path, count: usize) -> std::path::PathBuf {
+    let path = folder.join("input.log");
+    let text: String = (0..count).map(|number| format!("{{\"n\":{number}}}\n")).collect();
+    std::fs::write(&path, text).unwrap();
+    path
+}

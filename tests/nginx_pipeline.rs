@@ -1,0 +1,166 @@
+//! `pipelines/nginx.toml` through the real binary, held against the documents that Filebeat's nginx module makes of the
+//! same lines. What may differ is what `pipelines/README.md` says, and nothing else.
+
+use std::collections::BTreeMap;
+use std::io::Write as _;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use serde_json::{Map, Value, json};
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// Runs a pipeline on lines and answers its documents, in order.
+fn documents(pipeline: &str, arguments: &[&str], input: &[u8]) -> Vec<Value> {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_logproc"))
+        .arg("--pipeline")
+        .arg(root().join(pipeline))
+        .args(["--stdin", "--stdout", "--workers", "1"])
+        .args(arguments)
+        .env_remove("GEOIP_CITY")
+        .env("RUST_LOG", "warn")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    let input = input.to_vec();
+    let writer = std::thread::spawn(move || stdin.write_all(&input).unwrap());
+    let output = child.wait_with_output().unwrap();
+    writer.join().unwrap();
+    assert!(output.status.success(), "exit {:?}", output.status);
+    String::from_utf8(output.stdout).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+fn flatten(value: &Value, path: String, out: &mut BTreeMap<String, Value>) {
+    match value {
+        Value::Object(map) => {
+            for (key, value) in map {
+                let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+                flatten(value, path, out);
+            }
+        }
+        value => {
+            out.insert(path, value.clone());
+        }
+    }
+}
+
+/// Whether a difference is one that `pipelines/README.md` documents.
+fn is_documented(field: &str, got: Option<&Value>, wanted: &Value, expected: &Map<String, Value>) -> bool {
+    let ingress = expected["event.dataset"] == "nginx.ingress_controller";
+    let no_agent = expected.get("user_agent.original").is_some_and(|agent| agent == "-");
+    match field {
+        _ if field.starts_with("source.geo.") || field.starts_with("source.as.") => true,
+        _ if wanted == "-" || wanted == "" => got.is_none() || (ingress && field == "source.address"),
+        _ if field.starts_with("user_agent.") && no_agent => got.is_none(),
+        "user_agent.device.name" => wanted == "Other" && got == Some(&json!("Mac")),
+        "user_agent.version" => wanted.as_str().and_then(|version| version.strip_suffix('.')) == got.and_then(Value::as_str),
+        "@timestamp" => {
+            let instant = |value: &Value| value.as_str().and_then(logproc::event::Timestamp::parse_iso8601);
+            instant(wanted).is_some() && got.and_then(instant) == instant(wanted)
+        }
+        _ => false,
+    }
+}
+
+#[test]
+fn filebeats_own_lines_become_filebeats_documents() {
+    let text = std::fs::read_to_string(root().join("tests/data/filebeat-nginx/cases.jsonl")).unwrap();
+    let cases: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let mut input = Vec::new();
+    for case in &cases {
+        let expected = &case["expected"]["event_flat"];
+        let mut event = json!({
+            "@timestamp": "2020-02-20T20:20:20.000Z",
+            "message": case["input"]["event"]["message"],
+            "event": { "module": "nginx", "dataset": expected["event.dataset"], "timezone": expected["event.timezone"] },
+            "fileset": { "name": expected["fileset.name"] },
+            "service": { "type": "nginx" },
+            "input": { "type": "log" },
+            "log": { "offset": expected["log.offset"] },
+        });
+        if let Some(flags) = expected.get("log.flags") {
+            event["log"]["flags"] = flags.clone();
+        }
+        writeln!(input, "{event}").unwrap();
+    }
+    let documents = documents("pipelines/nginx.toml", &[], &input);
+    assert_eq!(documents.len(), cases.len());
+    let mut problems = Vec::new();
+    for (case, document) in cases.iter().zip(&documents) {
+        let expected = case["expected"]["event_flat"].as_object().unwrap();
+        let mut got = BTreeMap::new();
+        flatten(document, String::new(), &mut got);
+        for (field, wanted) in expected {
+            let got = got.get(field);
+            if got != Some(wanted) && !is_documented(field, got, wanted, expected) {
+                problems.push(format!("{}: {field}: got {got:?}, expected {wanted}", case["name"]));
+            }
+        }
+    }
+    assert!(problems.is_empty(), "{}", problems.join("\n"));
+}
+
+#[test]
+fn the_same_lines_without_filebeats_fields_are_recognised() {
+    let text = std::fs::read_to_string(root().join("tests/data/filebeat-nginx/cases.jsonl")).unwrap();
+    let mut input = Vec::new();
+    let mut wanted = Vec::new();
+    for line in text.lines() {
+        let case: Value = serde_json::from_str(line).unwrap();
+        let message = case["input"]["event"]["message"].as_str().unwrap();
+        if !message.contains('\n') {
+            writeln!(input, "{message}").unwrap();
+            wanted.push(case["expected"]["event_flat"]["event.dataset"].clone());
+        }
+    }
+    let documents = documents("pipelines/nginx.toml", &["--codec", "plain"], &input);
+    let got: Vec<Value> = documents.iter().map(|document| document["event"]["dataset"].clone()).collect();
+    assert_eq!(got, wanted);
+}
+
+#[test]
+fn odd_lines_lose_nothing() {
+    for (line, field, expected) in [
+        (r#"10.1.2.3 - - [23/Nov/2026:10:05:01 +0000] "" 400 0 "-" "-""#, "/http/response/status_code", json!(400)),
+        (r#"10.1.2.3 - - [23/Nov/2026:10:05:01 +0000] "\x16\x03\x01" 400 157 "-" "-""#, "/event/outcome", json!("failure")),
+        (r#"2001:db8::1 - - [23/Nov/2026:10:05:01 +0000] "GET /x HTTP/1.1" 200 1 "-" "a""#, "/source/ip", json!("2001:db8::1")),
+        (r#"10.1.2.3 - - [23/Nov/2026:10:05:01 +0000] "GET / HTTP/1.1" 200 1 "-" "say \"hi\" (x)""#, "/user_agent/original", json!(r#"say \"hi\" (x)"#)),
+        (r#"10.1.2.3 - - [23/Nov/2026:10:05:01 +0000] "GET / HTTP/1.1" 200 1 "-" "a" "81.2.69.142, 10.0.0.1""#, "/network/forwarded_ip", json!("81.2.69.142")),
+        (r#"10.1.2.3 - bob [23/Nov/2026:10:05:01 +0000] "GET / HTTP/1.1" 200 1 "-" "a""#, "/related/user/0", json!("bob")),
+        (r#"10.1.2.3 - two words [23/Nov/2026:10:05:01 +0000] "GET / HTTP/1.1" 200 1 "-" "a""#, "/user/name", json!("two words")),
+        (r#"81.2.69.142 - - [23/Nov/2026:10:05:01 +0000] "GET / HTTP/1.1" 200 1 "-" "a""#, "/source/geo/city_name", json!("London")),
+        (r#"10.1.2.3 - - [23/Nov/2026:10:05:01 +0000] "GET / HTTP/1.1" 200 1 "-" "a""#, "/tags/0", json!("_geoip_lookup_failure")),
+        ("no nginx line at all", "/event/kind", json!("pipeline_error")),
+        ("no nginx line at all", "/message", json!("no nginx line at all")),
+    ] {
+        let documents = documents("pipelines/nginx.toml", &["--codec", "plain"], line.as_bytes());
+        assert_eq!(documents.len(), 1, "{line}");
+        assert_eq!(documents[0].pointer(field), Some(&expected), "{field} of {}", documents[0]);
+    }
+}
+
+#[test]
+fn the_legacy_pipeline_has_logstashs_names() {
+    let line = br#"81.2.69.142 - frank [10/Oct/2000:13:55:36 -0700] "GET /x.gif HTTP/1.0" 200 2326 "http://a/b" "Mozilla/5.0 (X11; Linux x86_64; rv:27.0) Gecko/20100101 Firefox/27.0""#;
+    let documents = documents("pipelines/nginx-legacy.toml", &["--codec", "plain"], line);
+    for (field, expected) in [
+        ("/@timestamp", json!("2000-10-10T20:55:36.000Z")),
+        ("/clientip", json!("81.2.69.142")),
+        ("/auth", json!("frank")),
+        ("/verb", json!("GET")),
+        ("/request", json!("/x.gif")),
+        ("/httpversion", json!("1.0")),
+        ("/response", json!(200)),
+        ("/bytes", json!(2326)),
+        ("/referrer", json!("http://a/b")),
+        ("/user_agent/name", json!("Firefox")),
+        ("/geoip/city_name", json!("London")),
+        ("/geoip/country_code2", json!("GB")),
+    ] {
+        assert_eq!(documents[0].pointer(field), Some(&expected), "{field} of {}", documents[0]);
+    }
+}

@@ -1,0 +1,279 @@
+//! What end-to-end tests share: a world of its own for each test, and runs of the real binary in it.
+
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Once;
+use std::time::{Duration, Instant, SystemTime};
+
+use rdkafka::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::message::{Headers as _, Message as _};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
+use serde_json::Value;
+
+const PATIENCE: Duration = Duration::from_secs(120);
+
+fn variable(name: &str) -> String {
+    std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set: run these tests with `make test-e2e`"))
+}
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// Waits for something, looking ever less often.
+pub fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    let mut pause = Duration::from_millis(20);
+    while !holds() {
+        assert!(Instant::now() < deadline, "waited in vain for {what}");
+        std::thread::park_timeout(pause);
+        pause = (pause * 2).min(Duration::from_millis(500));
+    }
+}
+
+/// Runs `dev/services`.
+pub fn service(args: &[&str]) {
+    let status = Command::new(root().join("dev/services")).args(args).stdout(Stdio::null()).status().unwrap();
+    assert!(status.success(), "dev/services {args:?}");
+}
+
+fn http(address: &str, request: &str, body: &str) -> Option<(u16, String)> {
+    let mut stream = TcpStream::connect(address).ok()?;
+    stream.set_read_timeout(Some(Duration::from_secs(60))).ok()?;
+    let length = body.len();
+    let head = format!("{request} HTTP/1.0\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n");
+    stream.write_all(head.as_bytes()).ok()?;
+    stream.write_all(body.as_bytes()).ok()?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).ok()?;
+    let status = answer.split(' ').nth(1)?.parse().ok()?;
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
+    let chunked = head.to_ascii_lowercase().contains("transfer-encoding: chunked");
+    Some((status, if chunked { without_chunks(body) } else { body.to_string() }))
+}
+
+/// A body without the sizes of its chunks, which Elasticsearch puts there for answers of some length.
+fn without_chunks(mut body: &str) -> String {
+    let mut out = String::new();
+    while let Some((size, rest)) = body.split_once("\r\n") {
+        let size = usize::from_str_radix(size.trim(), 16).unwrap();
+        out.push_str(&rest[..size]);
+        body = rest[size..].strip_prefix("\r\n").unwrap_or("");
+    }
+    out
+}
+
+/// A topic, a group, a namespace of data streams and a dead-letter topic that no other test uses.
+pub struct World {
+    pub topic: String,
+    group: String,
+    namespace: String,
+    dead_letter_topic: String,
+    brokers: String,
+    elasticsearch: String,
+}
+
+impl World {
+    pub fn new(name: &str) -> World {
+        let brokers = variable("KAFKA_BROKERS");
+        let elasticsearch = variable("ELASTICSEARCH_URL");
+        static TEMPLATES: Once = Once::new();
+        TEMPLATES.call_once(|| {
+            let mut setup = Command::new(env!("CARGO_BIN_EXE_logproc"));
+            setup.args(["setup", "--pipeline"]).arg(root().join("pipelines/nginx.toml"));
+            assert!(setup.env("ELASTICSEARCH_URL", &elasticsearch).status().unwrap().success(), "setup");
+        });
+        let started = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_millis();
+        let unique = format!("{name}-{started}");
+        let world = World {
+            topic: format!("logs-{unique}"),
+            group: format!("group-{unique}"),
+            namespace: unique.replace('-', "_"),
+            dead_letter_topic: format!("dead-{unique}"),
+            brokers,
+            elasticsearch,
+        };
+        world.dev(&["topic", "create", "--partitions", "4", "--kafka", &world.brokers, "--topic", &world.topic]);
+        world
+    }
+
+    fn dev(&self, args: &[&str]) -> String {
+        let output = Command::new(env!("CARGO_BIN_EXE_logproc-dev")).args(args).output().unwrap();
+        assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// Puts generated traffic on the topic.
+    pub fn generate(&self, count: usize, malformed: f64) {
+        let (count, malformed) = (count.to_string(), malformed.to_string());
+        self.dev(&[
+            "generate", "--count", &count, "--malformed-rate", &malformed, "--kafka", &self.brokers, "--topic", &self.topic,
+        ]);
+    }
+
+    /// Puts one record on the topic.
+    pub fn produce(&self, key: Option<&[u8]>, value: Option<&[u8]>) {
+        let producer: BaseProducer = ClientConfig::new().set("bootstrap.servers", &self.brokers).create().unwrap();
+        let mut record = BaseRecord::<[u8], [u8]>::to(&self.topic);
+        record.key = key;
+        record.payload = value;
+        producer.send(record).unwrap();
+        producer.flush(Duration::from_secs(30)).unwrap();
+    }
+
+    fn search(&self, path: &str, body: &str) -> Value {
+        let address = self.elasticsearch.trim_start_matches("http://");
+        let path = format!("POST /logs-*-{}/{path}?ignore_unavailable=true", self.namespace);
+        http(address, &format!("POST /logs-*-{}/_refresh", self.namespace), "");
+        let answer = http(address, &path, body).filter(|(status, _)| *status == 200);
+        answer.map_or(Value::Null, |(_, body)| serde_json::from_str(&body).unwrap())
+    }
+
+    /// Number of documents; 0 while Elasticsearch is away.
+    pub fn documents(&self) -> usize {
+        self.search("_count", "{}")["count"].as_u64().unwrap_or(0) as usize
+    }
+
+    /// Number of different ids among the documents.
+    pub fn distinct_ids(&self) -> usize {
+        let mut ids = std::collections::HashSet::new();
+        let mut after = String::new();
+        loop {
+            let body = format!(r#"{{"size":10000,"_source":false,"sort":[{{"@timestamp":"asc"}},{{"_doc":"asc"}}]{after}}}"#);
+            let answer = self.search("_search", &body);
+            let hits = answer["hits"]["hits"].as_array().cloned().unwrap_or_default();
+            let Some(last) = hits.last() else { return ids.len() };
+            after = format!(r#","search_after":{}"#, last["sort"]);
+            ids.extend(hits.iter().map(|hit| hit["_id"].as_str().unwrap().to_string()));
+        }
+    }
+
+    /// The only document.
+    pub fn one_document(&self) -> Value {
+        self.search("_search", "{}")["hits"]["hits"][0]["_source"].clone()
+    }
+
+    /// Records that the group has not committed.
+    pub fn lag(&self) -> i64 {
+        let out = self.dev(&["topic", "lag", "--kafka", &self.brokers, "--topic", &self.topic, "--group", &self.group]);
+        out.split_whitespace().last().and_then(|number| number.parse().ok()).expect("a number")
+    }
+}
+
+/// A running `logproc`; killed when it is dropped.
+pub struct Run {
+    child: Child,
+    http: String,
+}
+
+impl Run {
+    pub fn start(world: &World) -> Run {
+        // A port of its own: bound and let go just before.
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let http = listener.local_addr().unwrap().to_string();
+        drop(listener);
+        let child = Command::new(env!("CARGO_BIN_EXE_logproc"))
+            .arg("--pipeline")
+            .arg(root().join("pipelines/nginx.toml"))
+            .args(["--http-address", &http])
+            .env("KAFKA_BROKERS", &world.brokers)
+            .env("KAFKA_TOPICS", &world.topic)
+            .env("KAFKA_GROUP", &world.group)
+            .env("ELASTICSEARCH_URL", &world.elasticsearch)
+            .env("DATA_STREAM_NAMESPACE", &world.namespace)
+            .env("DEAD_LETTER_TOPIC", &world.dead_letter_topic)
+            .env("DEAD_LETTER_PATH", std::env::temp_dir().join(&world.dead_letter_topic))
+            .env_remove("GEOIP_CITY")
+            .spawn()
+            .unwrap();
+        Run { child, http }
+    }
+
+    pub fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Asks the process to stop and waits for its end.
+    pub fn stop(self) -> ExitStatus {
+        self.stop_within(PATIENCE)
+    }
+
+    pub fn stop_within(mut self, limit: Duration) -> ExitStatus {
+        let asked = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status().unwrap();
+        assert!(asked.success());
+        let started = Instant::now();
+        let mut status = None;
+        wait_until("the process to stop", || {
+            status = self.child.try_wait().unwrap();
+            status.is_some()
+        });
+        assert!(started.elapsed() < limit, "stopping took {:?}", started.elapsed());
+        status.unwrap()
+    }
+
+    pub fn http_status(&self, path: &str) -> u16 {
+        http(&self.http, &format!("GET {path}"), "").map_or(0, |(status, _)| status)
+    }
+
+    /// A metric without regard to labels; 0 while it is not there.
+    pub fn metric(&self, name: &str) -> f64 {
+        let Some((_, body)) = http(&self.http, "GET /metrics", "") else { return 0.0 };
+        let line = body.lines().find(|line| line.starts_with(name));
+        line.and_then(|line| line.rsplit(' ').next()?.parse().ok()).unwrap_or(0.0)
+    }
+}
+
+impl Drop for Run {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A record of the dead-letter topic.
+#[derive(Debug)]
+pub struct Letter {
+    pub key: Option<Vec<u8>>,
+    pub value: Vec<u8>,
+    headers: Vec<(String, String)>,
+}
+
+impl Letter {
+    /// The header whose name ends like this.
+    pub fn header(&self, name: &str) -> &str {
+        let found = self.headers.iter().find(|(key, _)| key == name || key.ends_with(&format!(".{name}")));
+        found.map_or("", |(_, value)| value)
+    }
+}
+
+/// Reads the world's dead letters, of which there are `expected`.
+pub fn dead_letters(world: &World, expected: usize) -> Vec<Letter> {
+    let consumer: BaseConsumer = ClientConfig::new()
+        .set("bootstrap.servers", &world.brokers)
+        .set("group.id", format!("{}-letters", world.group))
+        .set("auto.offset.reset", "earliest")
+        .create()
+        .unwrap();
+    consumer.subscribe(&[&world.dead_letter_topic]).unwrap();
+    let mut letters = Vec::new();
+    wait_until("the dead letters", || {
+        while let Some(Ok(message)) = consumer.poll(Duration::from_millis(100)) {
+            let headers = message.headers().map_or(Vec::new(), |headers| {
+                let text = |value: Option<&[u8]>| String::from_utf8_lossy(value.unwrap_or_default()).into_owned();
+                headers.iter().map(|header| (header.key.to_string(), text(header.value))).collect()
+            });
+            letters.push(Letter {
+                key: message.key().map(<[u8]>::to_vec),
+                value: message.payload().unwrap_or_default().to_vec(),
+                headers,
+            });
+        }
+        letters.len() >= expected
+    });
+    assert_eq!(letters.len(), expected, "{letters:?}");
+    letters
+}
