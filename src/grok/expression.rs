@@ -170,8 +170,15 @@ impl<'s> Match<'s> {
     }
 
     /// The captures that took part: index in [`Grok::captures`], and span.
+    #[inline]
     pub fn iter(&self) -> impl Iterator<Item = (usize, Range<usize>)> + use<'s> {
-        let this = *self;
-        (0..self.captures.len()).filter_map(move |index| this.get(index).map(|span| (index, span)))
+        let slots = self.slots;
+        self.captures.iter().enumerate().filter_map(move |(index, capture)| {
+            let group = capture.group as usize;
+            match slots.get(2 * group..2 * group + 2) {
+                Some(&[start, end]) if start != UNSET && end != UNSET => Some((index, start as usize..end as usize)),
+                _ => None,
+            }
+        })
     }
 }

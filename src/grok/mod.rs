@@ -17,9 +17,19 @@
 //!
 //! The reference is Joni, the engine under Logstash's grok: leftmost match, alternatives in order,
 //! greedy and lazy loops, atomic groups, look-around, back references. Speed must not change an
-//! answer, so every shortcut rests on a proof about the pattern: a branch is skipped only if it
-//! cannot begin with the next byte, and a run is never shortened only if nothing that follows
-//! could use what it would give back.
+//! answer, so every shortcut rests on a proof about the pattern, and declines where there is none:
+//!
+//! * a branch is skipped if it cannot begin with the next byte, and a run of characters is not
+//!   given back if nothing that follows could use it ([`analysis`], [`program`]);
+//! * a part whose end is the only one possible is read by an automaton, and so needs no choices at
+//!   all ([`automaton`]);
+//! * a line is turned down at once if it lacks a text that every match contains, or if an automaton
+//!   for a wider language turns it down ([`strategy`], [`set`]).
+//!
+//! What is left runs on a backtracking [`machine`] that remembers failed choices once a search turns
+//! out to be hard, which makes it linear for all patterns without back references, recursion and
+//! conditionals; those are stopped by a budget of steps ([`Limit`]). Where a line does not match,
+//! [`explain`] runs the pattern once more, word for word, to tell how far it got.
 
 mod analysis;
 mod automaton;

@@ -1,8 +1,8 @@
-//! Common beginnings of alternatives, taken out.
+//! The same pattern, written so that fewer choices remain.
 
-use crate::grok::syntax::{Kind, Node};
+use crate::grok::syntax::{Greed, Kind, Node};
 
-/// Rewrites `ab|ac|d` as `a(?:b|c)|d`, everywhere in the tree.
+/// Rewrites `ab|ac|d` as `a(?:b|c)|d`, and a loop over a loop as one, everywhere in the tree.
 ///
 /// Neighbouring branches that begin with the same character, or the same class, have only one way
 /// to match that beginning, so the order in which everything is tried stays the same. What is
@@ -12,7 +12,7 @@ pub fn factor(node: &Node) -> Node {
     let kind = match &node.kind {
         Kind::Alternate(branches) => return alternatives(branches.iter().map(factor).collect(), node.at),
         Kind::Concat(nodes) => Kind::Concat(nodes.iter().map(factor).collect()),
-        Kind::Repeat { node, min, max, greed } => Kind::Repeat { node: inner(node), min: *min, max: *max, greed: *greed },
+        Kind::Repeat { node, min, max, greed } => repeat(inner(node), *min, *max, *greed),
         Kind::Capture(number, node) => Kind::Capture(*number, inner(node)),
         Kind::Atomic(node) => Kind::Atomic(inner(node)),
         // Branches of a look-behind must keep their own lengths.
@@ -23,6 +23,20 @@ pub fn factor(node: &Node) -> Node {
         kind => kind.clone(),
     };
     Node { kind, at: node.at }
+}
+
+/// `(?:x?)*` is `x*`, and so on: a greedy loop over a greedy loop over one character.
+fn repeat(node: Box<Node>, min: u32, max: Option<u32>, greed: Greed) -> Kind {
+    let simple = |min: u32, max: Option<u32>| min <= 1 && max.is_none_or(|max| max == 1);
+    if let Kind::Repeat { node: inner, min: least, max: most, greed: Greed::Greedy } = &node.kind
+        && greed == Greed::Greedy
+        && simple(min, max)
+        && simple(*least, *most)
+        && matches!(inner.kind, Kind::Char(_) | Kind::Class(_))
+    {
+        return Kind::Repeat { node: inner.clone(), min: min * least, max: max.and(*most), greed };
+    }
+    Kind::Repeat { node, min, max, greed }
 }
 
 fn alternatives(branches: Vec<Node>, at: u32) -> Node {

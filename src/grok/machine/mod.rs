@@ -113,7 +113,7 @@ impl<'m> Machine<'m> {
                 }
                 Inst::Literal { start, len } => {
                     let literal = &program.bytes[start as usize..(start + len) as usize];
-                    if bytes[pos..].starts_with(literal) {
+                    if begins_with(&bytes[pos..], literal) {
                         pos += literal.len();
                         true
                     } else {
@@ -355,5 +355,18 @@ impl<'m> Machine<'m> {
         if !self.scratch.stack.is_empty() {
             self.scratch.stack.push(Frame::Register { register, old });
         }
+    }
+}
+
+/// Whether a text begins with a literal; most are too short for a call to be worth it.
+#[inline(always)]
+fn begins_with(text: &[u8], literal: &[u8]) -> bool {
+    const SHORT: usize = 8;
+    if literal.len() > SHORT {
+        return text.starts_with(literal);
+    }
+    match text.get(..literal.len()) {
+        Some(ahead) => ahead.iter().zip(literal).all(|(a, b)| a == b),
+        None => false,
     }
 }

@@ -57,7 +57,7 @@ impl Machine<'_> {
         if slot < 2 {
             return;
         }
-        if slot % 2 == 0 {
+        if slot.is_multiple_of(2) {
             return self.set_register(slot / 2, pos);
         }
         self.set_slot(slot - 1, self.scratch.registers[slot as usize / 2]);

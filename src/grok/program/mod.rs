@@ -1,5 +1,6 @@
 //! The compiled form of a pattern: a list of small instructions.
 
+mod choice;
 mod emit;
 mod group;
 mod piece;
@@ -193,7 +194,7 @@ pub struct Program {
     /// Repeated sets.
     pub runs: Vec<Run>,
     /// For each dispatcher, the place for each byte, and at 256 for the end of the text.
-    pub tables: Vec<Box<[u32; 257]>>,
+    pub tables: Vec<[u32; 257]>,
     /// Loops whose rounds may be empty.
     pub rounds: Vec<Round>,
     /// Counting loops.

@@ -10,7 +10,7 @@ use crate::grok::syntax::{Kind, Node};
 /// A part with fewer choices than this is as fast without an automaton.
 const MIN_CHOICES: usize = 2;
 /// A class with more ASCII members than this is skipped over faster than an automaton can read.
-const WIDE_CLASS: usize = 64;
+const WIDE_CLASS: usize = 80;
 
 impl<'t> Emitter<'t> {
     /// Writes consecutive nodes as an automaton, with their program for when it declines.

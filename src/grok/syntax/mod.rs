@@ -10,6 +10,7 @@ mod class;
 mod escape;
 mod fold;
 mod fold_table;
+mod group;
 mod parser;
 
 pub use charset::CharSet;

@@ -59,8 +59,8 @@ pub(super) struct Flags {
 pub(super) struct Groups {
     pub(super) plain: u32,
     pub(super) names: Vec<(String, Vec<u32>)>,
-    index: HashMap<String, usize>,
-    total: u32,
+    pub(super) index: HashMap<String, usize>,
+    pub(super) total: u32,
 }
 
 impl Groups {
@@ -151,7 +151,7 @@ impl<'p> Parser<'p> {
     }
 
     /// Whether plain groups remember; `true` until a named one is known.
-    fn plain_groups_capture(&self) -> bool {
+    pub(super) fn plain_groups_capture(&self) -> bool {
         self.known.as_ref().is_none_or(|known| known.names.is_empty())
     }
 
@@ -161,7 +161,7 @@ impl<'p> Parser<'p> {
     }
 
     /// Branches up to `)` or the end, neither consumed.
-    fn alternation(&mut self) -> Result<Node, SyntaxError> {
+    pub(super) fn alternation(&mut self) -> Result<Node, SyntaxError> {
         self.enter()?;
         let at = self.pos;
         let mut branches = Vec::new();
@@ -341,157 +341,6 @@ impl<'p> Parser<'p> {
             c => Kind::Char(c),
         };
         Ok(Node::new(kind, start))
-    }
-
-    fn close(&mut self, start: usize) -> Result<(), SyntaxError> {
-        if self.eat(")") { Ok(()) } else { Err(self.error(start, Problem::UnclosedGroup)) }
-    }
-
-    /// The inside of a group and its `)`; options set within end with it.
-    fn inside(&mut self, start: usize) -> Result<Box<Node>, SyntaxError> {
-        let flags = self.flags;
-        let node = self.alternation()?;
-        self.flags = flags;
-        self.close(start)?;
-        Ok(Box::new(node))
-    }
-
-    fn group(&mut self, start: usize) -> Result<Node, SyntaxError> {
-        if !self.eat("?") {
-            if self.rest().starts_with('*') && self.rest()[1..].starts_with(|c: char| c.is_ascii_uppercase()) {
-                return Err(self.error(start, Problem::UnknownGroup));
-            }
-            if !self.plain_groups_capture() {
-                return Ok(*self.inside(start)?);
-            }
-            self.seen.plain += 1;
-            self.seen.total += 1;
-            let number = self.seen.total;
-            return Ok(Node::new(Kind::Capture(number, self.inside(start)?), start));
-        }
-        let look = |behind, negative| move |node| Kind::Look { behind, negative, node };
-        let forms: [(&str, &dyn Fn(Box<Node>) -> Kind); 7] = [
-            (":", &|node| Kind::Concat(vec![*node])),
-            (">", &Kind::Atomic),
-            ("=", &look(false, false)),
-            ("!", &look(false, true)),
-            ("<=", &look(true, false)),
-            ("<!", &look(true, true)),
-            ("~", &Kind::Absent),
-        ];
-        for (mark, build) in forms {
-            if self.eat(mark) {
-                let node = self.inside(start)?;
-                if mark == ":" {
-                    return Ok(*node);
-                }
-                return Ok(Node::new(build(node), start));
-            }
-        }
-        match self.peek() {
-            Some('#') => {
-                self.comment(start)?;
-                Ok(Node::new(Kind::Empty, start))
-            }
-            Some('<') => self.named_group(start, '>'),
-            Some('\'') => self.named_group(start, '\''),
-            Some('(') => self.conditional(start),
-            _ => self.options(start),
-        }
-    }
-
-    fn comment(&mut self, start: usize) -> Result<(), SyntaxError> {
-        loop {
-            match self.next() {
-                Some('\\') => {
-                    self.next();
-                }
-                Some(')') => return Ok(()),
-                Some(_) => {}
-                None => return Err(self.error(start, Problem::UnclosedGroup)),
-            }
-        }
-    }
-
-    fn named_group(&mut self, start: usize, close: char) -> Result<Node, SyntaxError> {
-        self.pos += 1;
-        let name_at = self.pos;
-        let length = self.rest().find(close).ok_or_else(|| self.error(start, Problem::UnclosedGroup))?;
-        let name = &self.rest()[..length];
-        if name.is_empty() {
-            return Err(self.error(name_at, Problem::EmptyGroupName));
-        }
-        if name.starts_with(|c: char| c.is_ascii_digit() || c == '-' || c == '+') || name.contains(')') {
-            return Err(self.error(name_at, Problem::InvalidGroupName(name.to_owned())));
-        }
-        self.pos += length + 1;
-        self.seen.total += 1;
-        let number = self.seen.total;
-        let next = self.seen.names.len();
-        let index = *self.seen.index.entry(name.to_owned()).or_insert(next);
-        if index == next {
-            self.seen.names.push((name.to_owned(), Vec::new()));
-        }
-        self.seen.names[index].1.push(number);
-        Ok(Node::new(Kind::Capture(number, self.inside(start)?), start))
-    }
-
-    fn conditional(&mut self, start: usize) -> Result<Node, SyntaxError> {
-        self.pos += 1;
-        let at = self.pos;
-        let length = self.rest().find(')').ok_or_else(|| self.error(start, Problem::UnclosedGroup))?;
-        let condition = &self.rest()[..length];
-        let bare = condition
-            .strip_prefix('<')
-            .and_then(|rest| rest.strip_suffix('>'))
-            .or_else(|| condition.strip_prefix('\'').and_then(|rest| rest.strip_suffix('\'')));
-        let number = condition.bytes().all(|b| b.is_ascii_digit());
-        let name = match bare {
-            Some(name) => name,
-            None if number && !condition.is_empty() => condition,
-            None => return Err(self.error(at, Problem::InvalidCondition)),
-        };
-        let groups = self.resolve(name, at)?;
-        self.pos += length + 1;
-        let node = *self.inside(start)?;
-        let (yes, no) = match node.kind {
-            Kind::Alternate(mut branches) if branches.len() == 2 => {
-                let no = branches.remove(1);
-                (branches.remove(0), no)
-            }
-            Kind::Alternate(_) => return Err(self.error(start, Problem::InvalidCondition)),
-            kind => (Node { kind, at: node.at }, Node::new(Kind::Empty, start)),
-        };
-        Ok(Node::new(Kind::Conditional { groups, yes: Box::new(yes), no: Box::new(no) }, start))
-    }
-
-    /// `(?imx-imx:…)`, or `(?i)` for the rest of the enclosing group.
-    fn options(&mut self, start: usize) -> Result<Node, SyntaxError> {
-        let outer = self.flags;
-        let mut on = true;
-        loop {
-            match self.next() {
-                Some('-') => on = false,
-                Some('i') => self.flags.ignore_case = on,
-                Some('m') => self.flags.dot_all = on,
-                Some('x') => self.flags.extended = on,
-                Some('a') if on => self.flags.repertoire = Repertoire::Ascii,
-                Some('u') if on => self.flags.repertoire = Repertoire::Unicode,
-                Some('d') if on => self.flags.repertoire = Repertoire::Ruby,
-                Some(':') => {
-                    let node = self.alternation()?;
-                    self.flags = outer;
-                    self.close(start)?;
-                    return Ok(node);
-                }
-                Some(')') => {
-                    let rest = self.alternation()?;
-                    self.flags = outer;
-                    return Ok(rest);
-                }
-                _ => return Err(self.error(start, Problem::UnknownGroup)),
-            }
-        }
     }
 }
 

@@ -1,0 +1,123 @@
+//! Choices between branches, decided by the next byte where it can.
+
+use super::Inst;
+use super::emit::{Emitter, Label, Next};
+use crate::grok::analysis::First;
+use crate::grok::error::SyntaxError;
+use std::collections::HashMap;
+
+/// For each list of branches that a byte leaves possible, the place that tries them in order.
+type Chains = HashMap<Vec<usize>, Label>;
+
+impl Emitter<'_> {
+    /// What may come after a node as far as a choice may see: if success is final, what follows
+    /// must not sway it.
+    pub(super) fn visible(&self, next: Next) -> First {
+        if next.commits { First::ANY } else { next.first }
+    }
+
+    /// Goes to the first branch that can match the next byte, to the others on failure.
+    pub(super) fn choice(&mut self, branches: &[(First, Label)]) -> Result<(), SyntaxError> {
+        let everything = (0..branches.len()).collect::<Vec<_>>();
+        if self.options.plain {
+            let mut chains = Chains::new();
+            let label = self.chain(&everything, branches, &mut chains);
+            return self.write_chains(label, branches, chains);
+        }
+        let viable = |index: usize| -> Vec<usize> {
+            let possible = |first: &First| match u8::try_from(index) {
+                Ok(byte) => first.bytes.contains(byte),
+                Err(_) => first.end,
+            };
+            everything.iter().copied().filter(|&branch| possible(&branches[branch].0)).collect()
+        };
+        let mut chains = Chains::new();
+        let mut table = [0u32; 257];
+        for (index, entry) in table.iter_mut().enumerate() {
+            *entry = self.chain(&viable(index), branches, &mut chains);
+        }
+        if table.iter().all(|&label| label == table[0]) {
+            return self.write_chains(table[0], branches, chains);
+        }
+        let index = match self.program.tables.iter().position(|known| *known == table) {
+            Some(index) => index,
+            None => {
+                self.program.tables.push(table);
+                self.program.tables.len() - 1
+            }
+        };
+        self.push(Inst::Dispatch(index as u32))?;
+        let done = self.label();
+        self.write_chains(done, branches, chains)?;
+        self.bind(done);
+        Ok(())
+    }
+
+    /// The place that tries these branches in order.
+    fn chain(
+        &mut self,
+        viable: &[usize],
+        branches: &[(First, Label)],
+        chains: &mut Chains,
+    ) -> Label {
+        match viable {
+            [] => self.fail,
+            [only] => branches[*only].1,
+            [_, rest @ ..] => {
+                if let Some(&label) = chains.get(viable) {
+                    return label;
+                }
+                let label = self.label();
+                chains.insert(viable.to_vec(), label);
+                self.chain(rest, branches, chains);
+                label
+            }
+        }
+    }
+
+    /// Writes the chains, that of `entry` first, so that it needs no jump.
+    fn write_chains(
+        &mut self,
+        entry: Label,
+        branches: &[(First, Label)],
+        chains: Chains,
+    ) -> Result<(), SyntaxError> {
+        let mut ordered: Vec<(Vec<usize>, Label)> = chains.iter().map(|(viable, label)| (viable.clone(), *label)).collect();
+        ordered.sort_by_key(|(viable, label)| (*label != entry, viable.clone()));
+        if !ordered.iter().any(|&(_, label)| label == entry) && branches.iter().any(|&(_, label)| label == entry) {
+            self.push(Inst::Jump(entry))?;
+        } else if entry == self.fail {
+            self.push(Inst::Fail)?;
+        }
+        for (viable, label) in ordered {
+            self.bind(label);
+            let first = branches[viable[0]].1;
+            let second = match &viable[1..] {
+                [only] => branches[*only].1,
+                rest => chains[rest],
+            };
+            self.push(Inst::Split { first, second })?;
+        }
+        Ok(())
+    }
+
+    /// Where a dispatcher leads to another one, the first can say where the second would lead.
+    pub(super) fn shorten_dispatch(&mut self) {
+        let insts = &self.program.insts;
+        let onward = |tables: &[[u32; 257]], from: u32, index: usize| match insts.get(from as usize) {
+            Some(Inst::Dispatch(table)) => Some(tables[*table as usize][index]),
+            Some(Inst::Jump(to)) if *to > from => Some(*to),
+            _ => None,
+        };
+        for table in 0..self.program.tables.len() {
+            for index in 0..257 {
+                // A loop of dispatchers would have no end, so only a few are skipped.
+                for _ in 0..4 {
+                    let from = self.program.tables[table][index];
+                    let Some(to) = onward(&self.program.tables, from, index) else { break };
+                    self.program.tables[table][index] = to;
+                }
+            }
+        }
+    }
+}
