@@ -150,3 +150,24 @@ fn number_end(bytes: &[u8]) -> usize {
     }
     end
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn integers_as_ruby_reads_them() {
+        for (text, value) in [("12abc", 12), (" \t-7.9", -7), ("+3", 3), ("", 0), ("x1", 0), ("1_000_", 1000), ("1__0", 1), ("0x1A", 0)] {
+            assert_eq!(to_i(text), Integer::Small(value), "{text:?}");
+        }
+        assert_eq!(to_i("-9223372036854775808"), Integer::Small(i64::MIN));
+        assert_eq!(to_i("0012345678901234567890"), Integer::Big("12345678901234567890".to_owned()));
+    }
+
+    #[test]
+    fn floats_as_ruby_reads_them() {
+        for (text, value) in [("12.5ms", 12.5), ("1.", 1.0), (".5", 0.5), ("-1e3x", -1000.0), ("1e", 1.0), ("abc", 0.0), ("1_0.2_5", 10.25)] {
+            assert!((to_f(text) - value).abs() < f64::EPSILON, "{text:?} is {}", to_f(text));
+        }
+    }
+}

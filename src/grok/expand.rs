@@ -236,3 +236,42 @@ fn definition_end(text: &str, start: usize) -> Option<usize> {
     }
     None
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn written_out(expression: &str, dialect: Dialect, named_only: bool) -> String {
+        let mut dictionary = Dictionary::empty();
+        dictionary.add("NUM", r"\d+");
+        dictionary.add("PAIR", "%{NUM:left:int}-%{NUM}");
+        expand(expression, &dictionary, dialect, named_only).map_or_else(|error| error.to_string(), |expansion| expansion.regex)
+    }
+
+    #[test]
+    fn placeholders_become_groups() {
+        let logstash = |expression| written_out(expression, Dialect::Logstash, true);
+        assert_eq!(logstash("a %{PAIR:p} %{NUM}"), r"a (?<PAIR:p>(?<NUM:left:int>\d+)-(?:\d+)) (?:\d+)");
+        assert_eq!(logstash("%{X=[a-z]{2}} %{X:y}"), "(?:[a-z]{2}) (?<X:y>[a-z]{2})");
+        assert_eq!(logstash("%{NUM:[a][b]?}"), r"(?<NUM:[a][b]>\d+)", "what follows the field is ignored");
+        assert_eq!(logstash("100%{ %{}"), "100%{ %{}", "this is plain text");
+        assert_eq!(written_out("%{PAIR}", Dialect::Logstash, false), r"(?<PAIR>(?<NUM:left:int>\d+)-(?<NUM>\d+))");
+    }
+
+    #[test]
+    fn elasticsearch_is_stricter() {
+        assert_eq!(written_out("%{NUM:a(b)}", Dialect::Elasticsearch, true), "%{NUM:a(b)}");
+        assert_eq!(written_out("%{NUM} %{NUM:a}", Dialect::Elasticsearch, false), r"(?<NUM_0>\d+) (?<NUM_14>\d+)");
+    }
+
+    #[test]
+    fn a_place_is_traced_back() {
+        let mut dictionary = Dictionary::empty();
+        dictionary.add("NUM", r"\d+");
+        let expansion = expand("ab %{NUM:n} cd", &dictionary, Dialect::Logstash, true).expect("it expands");
+        let at = |text: &str| expansion.regex.find(text).expect("it is there");
+        assert_eq!(expansion.origin_of(at("cd")), 12);
+        assert_eq!(expansion.origin_of(at(r"\d")), 3);
+        assert_eq!(expansion.pieces_at(at(r"\d")).map(|piece| piece.name.as_str()).collect::<Vec<_>>(), ["NUM"]);
+    }
+}

@@ -144,7 +144,7 @@ mod tests {
         let dictionary = Dictionary::bundled(EcsCompatibility::V8);
         let grok = Grok::compile("%{COMBINEDAPACHELOG}", &dictionary, &CompileOptions::default()).expect("compiles");
         let explanation = grok.explain("1.2.3.4 - - [17/Foo/2015:10:05:03 +0000] \"GET / HTTP/1.1\" 200 1 \"-\" \"-\"");
-        assert_eq!(explanation.column, 17);
+        assert_eq!(explanation.column, 18, "the F might begin February");
         assert_eq!(explanation.field.as_deref(), Some("timestamp"));
         assert_eq!(explanation.within.last().map(String::as_str), Some("MONTH"));
     }

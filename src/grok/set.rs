@@ -95,3 +95,25 @@ impl GrokSet {
         Ok(None)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::grok::{CompileOptions, Dictionary, EcsCompatibility};
+
+    #[test]
+    fn the_first_that_matches_counts() {
+        let dictionary = Dictionary::bundled(EcsCompatibility::V8);
+        let compile = |text: &&str| Grok::compile(text, &dictionary, &CompileOptions::default()).expect("compiles");
+        let patterns = ["login %{WORD:user}", "%{IP:ip}", "logout (?:now|later)", "%{INT:n}|%{UUID:id}", "^$"];
+        let set = GrokSet::new(patterns.iter().map(compile).collect());
+        let mut scratch = Scratch::new();
+        let mut first = |text: &str| set.find(text, &mut scratch, &Limit::NONE).ok().flatten().map(|(index, _)| index);
+        assert_eq!(first("login bob from 1.2.3.4"), Some(0));
+        assert_eq!(first("from 1.2.3.4"), Some(1));
+        assert_eq!(first("logout later"), Some(2));
+        assert_eq!(first("x7"), Some(3));
+        assert_eq!(first(""), Some(4));
+        assert_eq!(first("nothing of this"), None);
+    }
+}

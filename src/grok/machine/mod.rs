@@ -316,8 +316,11 @@ impl<'m> Machine<'m> {
     fn note_failure(&mut self, pc: usize, pos: usize, start: usize) {
         let furthest = &mut self.scratch.furthest;
         let telling = !matches!(self.program.insts[pc], Inst::Fail | Inst::NegativeEnd(_));
-        let progress = (pos as u32).saturating_sub(start as u32);
-        if telling && (!furthest.known || progress > furthest.pos - furthest.start) {
+        // Of failures at the same place, the one latest in the pattern tells most: what came before it was optional.
+        let origin = self.program.origins[pc];
+        let progress = ((pos as u32).saturating_sub(start as u32), origin);
+        let known = (furthest.pos - furthest.start, self.program.origins[furthest.pc as usize]);
+        if telling && (!furthest.known || progress > known && furthest.start == start as u32 || progress.0 > known.0) {
             *furthest = Furthest { pos: pos as u32, pc: pc as u32, start: start as u32, known: true };
         }
     }
