@@ -277,14 +277,17 @@ impl<'n> Builder<'n> {
             }
         }
         let count = self.samples.len();
-        let mut members = vec![0; count];
-        self.classes.iter().for_each(|&class| members[usize::from(class)] += 1);
+        let mut weights = vec![0; count];
+        for byte in 0..=255u8 {
+            weights[usize::from(self.classes[usize::from(byte)])] += stretch::weight(byte);
+        }
+        let space = 1 << (self.classes[usize::from(b' ')] & 63);
         let next = |state: usize, class: usize| {
             let step = steps[state][class];
             (step.next != usize::MAX && live[step.next] && !step.accepts && !step.declines).then_some(step.next)
         };
         let ends = |state: usize| steps[state].iter().any(|step| step.accepts || step.declines);
-        let mut stretches = stretch::find(steps.len(), &members, &next, &ends);
+        let mut stretches = stretch::find(steps.len(), &weights, &next, &ends, space);
         // States where a stretch begins come last, so that one comparison tells them.
         let mut order: Vec<usize> = (0..steps.len()).filter(|&state| live[state]).collect();
         order.sort_by_key(|&state| (stretches[state].is_some(), state));

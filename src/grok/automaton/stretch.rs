@@ -23,21 +23,33 @@ pub(super) struct Stretch {
     pub(super) end: usize,
 }
 
+/// How often a byte is met in logs, roughly, where a pattern leaves the choice.
+pub(super) fn weight(byte: u8) -> u32 {
+    match byte {
+        b' ' => 20,
+        b'0'..=b'9' | b':' | b'.' | b'/' | b'-' => 4,
+        b'a'..=b'z' => 2,
+        0x21..=0x7e => 1,
+        _ => 0,
+    }
+}
+
 /// For each state the stretch that begins there, if one does.
 ///
 /// `next` gives the state that a class leads to, `ends` tells whether the piece can end at a state,
-/// and `bytes` how many bytes are in each class.
+/// `weights` how often the bytes of each class are met ([`weight`]), and `space` is the space's class as a bit.
 pub(super) fn find(
     states: usize,
-    bytes: &[u32],
+    weights: &[u32],
     next: &impl Fn(usize, usize) -> Option<usize>,
     ends: &impl Fn(usize) -> bool,
+    space: u64,
 ) -> Vec<Option<Stretch>> {
     let mut found: Vec<Option<Stretch>> = vec![None; states];
-    if bytes.len() > 64 {
+    if weights.len() > 64 {
         return found;
     }
-    let paths: Vec<(Stretch, Vec<usize>)> = (0..states).map(|state| path(state, bytes, next, ends)).collect();
+    let paths: Vec<(Stretch, Vec<usize>)> = (0..states).map(|state| path(state, weights, next, ends, space)).collect();
     let mut order: Vec<usize> = (0..states).filter(|&state| paths[state].0.masks.len() >= SHORTEST).collect();
     order.sort_by_key(|&state| (std::cmp::Reverse(paths[state].0.masks.len()), state));
     let mut covered = vec![false; states];
@@ -55,15 +67,16 @@ pub(super) fn find(
 /// Follows the likeliest transitions while they are likely.
 fn path(
     start: usize,
-    bytes: &[u32],
+    weights: &[u32],
     next: &impl Fn(usize, usize) -> Option<usize>,
     ends: &impl Fn(usize) -> bool,
+    space: u64,
 ) -> (Stretch, Vec<usize>) {
     let mut stretch = Stretch { masks: Vec::new(), end: start };
     let mut passed = Vec::new();
     while stretch.masks.len() < LONGEST {
         let mut ways: Vec<(usize, u32, u64)> = Vec::new();
-        for (class, &count) in bytes.iter().enumerate() {
+        for (class, &count) in weights.iter().enumerate() {
             let Some(to) = next(stretch.end, class) else { continue };
             match ways.iter_mut().find(|(known, ..)| *known == to) {
                 Some((_, total, mask)) => {
@@ -75,12 +88,12 @@ fn path(
         }
         // The more can come after it, the likelier is a byte: `2` may begin any year, `9` few hours.
         for (to, total, _) in &mut ways {
-            *total *= (0..bytes.len()).filter(|&class| next(*to, class).is_some()).map(|class| bytes[class]).sum::<u32>().clamp(1, 12);
+            *total *= (0..weights.len()).filter(|&class| next(*to, class).is_some()).map(|class| weights[class]).sum::<u32>().clamp(1, 60);
         }
         let all: u32 = ways.iter().map(|(_, total, _)| total).sum();
         let Some(&(to, total, mask)) = ways.iter().max_by_key(|(_, total, _)| *total) else { break };
         // A loop is no fixed shape, nor is what can end at every byte, like the name of a host.
-        if total * 5 < all * 3 || to == stretch.end || ends(stretch.end) {
+        if total * 20 < all * 9 || to == stretch.end || ends(stretch.end) {
             break;
         }
         if stretch.masks.len() >= SAME && stretch.masks[stretch.masks.len() - SAME..].iter().all(|&known| known == mask) {
@@ -89,6 +102,10 @@ fn path(
         stretch.masks.push(mask);
         stretch.end = to;
         passed.push(to);
+        // After a space something new begins, whose shape is anybody's guess.
+        if mask == space {
+            break;
+        }
     }
     (stretch, passed)
 }
