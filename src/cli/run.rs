@@ -27,6 +27,9 @@ pub struct RunArgs {
     /// Write one JSON document a line to standard output in place of the file's sinks.
     #[arg(long)]
     stdout: bool,
+    /// Make documents and throw them away in place of writing them to the file's sinks: for measuring.
+    #[arg(long, conflicts_with = "stdout")]
+    null: bool,
     /// How a record becomes an event: one line of text, or one JSON event. By default what the file's source declares.
     #[arg(long, value_enum)]
     codec: Option<CodecName>,
@@ -55,7 +58,11 @@ pub fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
     let Some(path) = &args.pipeline else { return Ok(ExitCode::from(INVALID)) };
     let overrides = Overrides {
         stdin: args.stdin,
-        stdout: args.stdout,
+        sink: if args.stdout {
+            Some("stdout")
+        } else {
+            args.null.then_some("null")
+        },
         codec: args.codec.map(|codec| match codec {
             CodecName::Plain => Codec::Plain,
             CodecName::Json => Codec::Json,

@@ -43,8 +43,8 @@ const PIPELINE_OPTIONS: &[OptionDef] = &[
 pub struct Overrides {
     /// Read standard input in place of the file's source.
     pub stdin: bool,
-    /// Write to standard output in place of the file's sinks.
-    pub stdout: bool,
+    /// A sink without options (`stdout`, `null`) in place of the file's sinks.
+    pub sink: Option<&'static str>,
     /// The codec of the source, whatever the file says.
     pub codec: Option<Codec>,
     /// Field names and patterns, whatever the file says.
@@ -306,9 +306,9 @@ impl Loader<'_> {
             }
         });
         self.diagnostics.extend(conditions.into_inner());
-        if self.overrides.stdout {
-            return Loader { diagnostics: Vec::new(), overrides: &Overrides::default(), environment, text: self.text }
-                .sinks(&PipelineSpec::default());
+        if let Some(kind) = self.overrides.sink {
+            let replaced = PipelineSpec { sinks: vec![Statement::Component(default_component(kind))], ..PipelineSpec::default() };
+            return Loader { diagnostics: Vec::new(), overrides: &Overrides::default(), environment, text: self.text }.sinks(&replaced);
         }
         sinks.routes = routes;
         Some(sinks)
