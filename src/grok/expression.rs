@@ -79,6 +79,11 @@ impl Grok {
         Ok(Grok { expression: expression.to_owned(), expansion, parsed, captures, matcher, strategy, explainer: OnceLock::new() })
     }
 
+    /// The tree, for those that look at many expressions together.
+    pub(super) fn root(&self) -> &Node {
+        &self.parsed.root
+    }
+
     /// The expression as given.
     pub fn as_str(&self) -> &str {
         &self.expression

@@ -22,6 +22,7 @@
 //! could use what it would give back.
 
 mod analysis;
+mod automaton;
 mod capture;
 mod dictionary;
 mod error;

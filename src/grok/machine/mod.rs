@@ -18,6 +18,7 @@ mod scratch;
 pub use scratch::Scratch;
 pub(crate) use scratch::{Furthest, UNSET};
 
+use super::automaton::Outcome;
 use super::limit::{Limit, Timeout};
 use super::program::{Inst, Program};
 use memory::Memory;
@@ -45,11 +46,9 @@ pub(crate) struct Machine<'m> {
 impl<'m> Machine<'m> {
     /// Prepares the buffers for one search.
     pub(crate) fn new(program: &'m Program, text: &'m str, origin: usize, scratch: &'m mut Scratch, limit: &Limit) -> Self {
-        scratch.registers.clear();
+        // What they hold does not matter, only how many there are: every attempt begins anew.
         scratch.registers.resize(program.registers, 0);
-        scratch.slots.clear();
         scratch.slots.resize(program.slots, UNSET);
-        scratch.stack.clear();
         Machine {
             program,
             text,
@@ -71,6 +70,13 @@ impl<'m> Machine<'m> {
     /// The same, and notes the furthest failure.
     pub(crate) fn attempt_traced(&mut self, start: usize) -> Result<bool, Timeout> {
         self.run::<true>(start)
+    }
+
+    /// Counts a step. Only choices, jumps and failures count: between them a program is straight.
+    #[inline]
+    fn step(&mut self) -> Result<(), Timeout> {
+        self.steps += 1;
+        if self.steps >= self.next_check { self.check() } else { Ok(()) }
     }
 
     #[cold]
@@ -96,10 +102,6 @@ impl<'m> Machine<'m> {
         self.scratch.slots[0] = start as u32;
         let (mut pc, mut pos) = (0usize, start);
         loop {
-            self.steps += 1;
-            if self.steps >= self.next_check {
-                self.check()?;
-            }
             let went = match program.insts[pc] {
                 Inst::Byte(byte) => {
                     if bytes.get(pos) == Some(&byte) {
@@ -140,15 +142,18 @@ impl<'m> Machine<'m> {
                     }
                 }
                 Inst::Dispatch(table) => {
+                    self.step()?;
                     let index = bytes.get(pos).map_or(256, |&byte| usize::from(byte));
                     pc = program.tables[table as usize][index] as usize;
                     continue;
                 }
                 Inst::Jump(to) => {
+                    self.step()?;
                     pc = to as usize;
                     continue;
                 }
                 Inst::Split { first, second } => {
+                    self.step()?;
                     self.scratch.stack.push(Frame::Branch { pc: second, pos: pos as u32 });
                     pc = first as usize;
                     continue;
@@ -158,6 +163,18 @@ impl<'m> Machine<'m> {
                 Inst::Save(slot) => {
                     self.save(slot, pos as u32);
                     true
+                }
+                Inst::SavedRun { run, slot } => {
+                    let run = &program.runs[run as usize];
+                    let set = &program.sets[run.set as usize];
+                    let start = pos;
+                    pos = set.run(text, pos);
+                    let enough = pos > start || run.min == 0;
+                    if enough {
+                        self.set_slot(slot, start as u32);
+                        self.set_slot(slot + 1, pos as u32);
+                    }
+                    enough
                 }
                 Inst::PrevIs { set, negative } => program.sets[set as usize].ends_at(text, pos) != negative,
                 Inst::NextIs { set, negative } => program.sets[set as usize].step(text, pos).is_some() != negative,
@@ -217,6 +234,7 @@ impl<'m> Machine<'m> {
                     true
                 }
                 Inst::CounterLoop(counter) => {
+                    self.step()?;
                     pc = self.counter_loop(pc, counter, pos);
                     continue;
                 }
@@ -227,6 +245,7 @@ impl<'m> Machine<'m> {
                 }
                 Inst::Backref(reference) => self.backref(reference, &mut pos),
                 Inst::Call(to) => {
+                    self.step()?;
                     self.call(pc)?;
                     pc = to as usize;
                     continue;
@@ -257,6 +276,22 @@ impl<'m> Machine<'m> {
                     }
                     None => false,
                 },
+                Inst::Piece(piece) => {
+                    let piece = &program.pieces[piece as usize];
+                    match piece.dfa.run(bytes, pos) {
+                        Outcome::End(end) => {
+                            if let Some(slot) = piece.slot {
+                                self.set_slot(slot, pos as u32);
+                                self.set_slot(slot + 1, end as u32);
+                            }
+                            pos = end;
+                            pc = piece.after as usize;
+                            continue;
+                        }
+                        Outcome::Fail => false,
+                        Outcome::Decline => true,
+                    }
+                }
                 Inst::Accept => {
                     self.scratch.slots[1] = pos as u32;
                     return Ok(true);
@@ -270,6 +305,7 @@ impl<'m> Machine<'m> {
             if TRACE {
                 self.note_failure(pc, pos, start);
             }
+            self.step()?;
             match self.backtrack() {
                 Some((next, place)) => (pc, pos) = (next, place),
                 None => return Ok(false),
@@ -298,18 +334,10 @@ impl<'m> Machine<'m> {
     /// Remembers a position; what it replaces is kept while a choice might need it.
     #[inline]
     fn save(&mut self, slot: u32, pos: u32) {
-        if self.program.recursive && slot > 1 {
-            // A recursion has moved the group's beginning: it is that of this depth which counts.
-            if slot % 2 == 0 {
-                self.set_register(slot / 2, pos);
-            } else {
-                self.set_slot(slot - 1, self.scratch.registers[slot as usize / 2]);
-            }
+        if self.program.recursive {
+            self.settle_group(slot, pos);
         }
         self.set_slot(slot, pos);
-        if self.program.leveled && slot % 2 == 1 {
-            self.record(slot / 2, pos);
-        }
     }
 
     #[inline]

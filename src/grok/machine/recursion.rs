@@ -52,6 +52,20 @@ impl Machine<'_> {
             .map(|event| (event.start as usize, event.end as usize))
     }
 
+    /// A recursion has moved the group's beginning: it is that of this depth which counts.
+    pub(super) fn settle_group(&mut self, slot: u32, pos: u32) {
+        if slot < 2 {
+            return;
+        }
+        if slot % 2 == 0 {
+            return self.set_register(slot / 2, pos);
+        }
+        self.set_slot(slot - 1, self.scratch.registers[slot as usize / 2]);
+        if self.program.leveled {
+            self.record(slot / 2, pos);
+        }
+    }
+
     /// Notes that a group has matched at this depth.
     pub(super) fn record(&mut self, group: u32, end: u32) {
         let start = self.scratch.slots[group as usize * 2];

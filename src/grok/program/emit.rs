@@ -6,7 +6,8 @@
 //! never given back. None of this changes what matches.
 
 use super::{Hint, Inst, Program, Reference, Run, Set, Source};
-use crate::grok::analysis::{First, can_finish, first_of};
+use super::piece::eligible;
+use crate::grok::analysis::{First, can_finish, first_of, vacuous};
 use crate::grok::error::{SyntaxError, SyntaxErrorKind as Problem};
 use crate::grok::syntax::{CharSet, Greed, Kind, Node};
 use std::collections::{HashMap, HashSet};
@@ -53,6 +54,8 @@ pub(super) struct Emitter<'t> {
     pub(super) in_look: Vec<bool>,
     pub(super) next_id: u32,
     pub(super) refers_to_groups: bool,
+    /// Within the program of an automaton's piece, no other automata are built.
+    pub(super) within_piece: bool,
     groups: HashMap<u32, &'t Node>,
     /// Groups that are called by number or name.
     called: HashSet<u32>,
@@ -75,6 +78,7 @@ pub fn emit(source: Source<'_>, options: EmitOptions) -> Result<Program, SyntaxE
         in_look: Vec::new(),
         next_id: 0,
         refers_to_groups: source.refers_to_groups,
+        within_piece: false,
         groups,
         called: HashSet::new(),
         subroutines: HashMap::new(),
@@ -221,8 +225,17 @@ impl<'t> Emitter<'t> {
     }
 
     fn finish(mut self) -> Program {
-        let labels = &self.labels;
-        let place = |label: u32| labels[label as usize];
+        let (labels, insts) = (&self.labels, self.program.insts.clone());
+        // A jump to a jump goes all the way at once.
+        let place = |label: u32| {
+            let mut place = labels[label as usize];
+            while let Some(Inst::Jump(next)) = insts.get(place as usize)
+                && labels[*next as usize] > place
+            {
+                place = labels[*next as usize];
+            }
+            place
+        };
         for inst in &mut self.program.insts {
             match inst {
                 Inst::Jump(label) | Inst::Call(label) => *label = place(*label),
@@ -239,6 +252,9 @@ impl<'t> Emitter<'t> {
             for label in table.iter_mut() {
                 *label = place(*label);
             }
+        }
+        for piece in &mut self.program.pieces {
+            piece.after = place(piece.after);
         }
         for round in &mut self.program.rounds {
             round.exit = place(round.exit);
@@ -265,6 +281,11 @@ impl<'t> Emitter<'t> {
     /// Compiles one node.
     pub(super) fn node(&mut self, node: &'t Node, next: Next) -> Result<(), SyntaxError> {
         let outer = std::mem::replace(&mut self.at, node.at);
+        let branching = matches!(node.kind, Kind::Alternate(_) | Kind::Repeat { .. } | Kind::Atomic(_));
+        if branching && eligible(node) && self.piece(std::slice::from_ref(node), next)? {
+            self.at = outer;
+            return Ok(());
+        }
         match &node.kind {
             Kind::Empty => {}
             Kind::Fail => self.push(Inst::Fail)?,
@@ -281,11 +302,7 @@ impl<'t> Emitter<'t> {
                 let label = self.subroutine(*number);
                 self.push(Inst::Call(label))?;
             }
-            Kind::Capture(number, inner) => {
-                self.push(Inst::Save(number * 2))?;
-                self.node(inner, next)?;
-                self.push(Inst::Save(number * 2 + 1))?;
-            }
+            Kind::Capture(number, inner) => self.capture(*number, inner, next)?,
             Kind::Atomic(inner) => self.atomic(inner)?,
             Kind::Look { behind, negative, node } => self.look(*behind, *negative, node)?,
             Kind::Backref { groups, fold, level } => {
@@ -307,6 +324,40 @@ impl<'t> Emitter<'t> {
         Ok(())
     }
 
+    /// A group; what an automaton or a simple run reads as a whole is remembered by that step.
+    fn capture(&mut self, number: u32, inner: &'t Node, next: Next) -> Result<(), SyntaxError> {
+        let slot = number * 2;
+        let start = self.program.insts.len();
+        self.push(Inst::Save(slot))?;
+        self.node(inner, next)?;
+        self.push(Inst::Save(slot + 1))?;
+        if self.program.recursive || self.options.plain {
+            return Ok(());
+        }
+        match self.program.insts[start + 1] {
+            Inst::Possessive(run) if self.program.insts.len() == start + 3 => {
+                let shape = &self.program.runs[run as usize];
+                if shape.max == u32::MAX && shape.min <= 1 {
+                    self.program.insts[start] = Inst::SavedRun { run, slot };
+                    self.remove(start + 2);
+                    self.remove(start + 1);
+                }
+            }
+            Inst::Piece(index) => {
+                let after = self.program.pieces[index as usize].after;
+                let end = self.program.insts.len() as u32;
+                if self.labels[after as usize] == end - 1 && self.program.pieces[index as usize].slot.is_none() {
+                    // When the automaton declines, the piece's program needs the group's beginning.
+                    self.program.insts.swap(start, start + 1);
+                    self.program.pieces[index as usize].slot = Some(slot);
+                    self.labels[after as usize] = end;
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
     fn literal(&mut self, text: &[u8]) -> Result<(), SyntaxError> {
         if let &[byte] = text {
             return self.push(Inst::Byte(byte));
@@ -317,12 +368,39 @@ impl<'t> Emitter<'t> {
     }
 
     fn concat(&mut self, nodes: &'t [Node], next: Next) -> Result<(), SyntaxError> {
-        let mut firsts = vec![next.first; nodes.len()];
-        for index in (1..nodes.len()).rev() {
-            firsts[index - 1] = first_of(&nodes[index], &firsts[index]);
-        }
+        let firsts = firsts(nodes, next.first);
         let mut index = 0;
         while index < nodes.len() {
+            // The longest stretch that an automaton can read.
+            let mut end = index;
+            while end < nodes.len() && eligible(&nodes[end]) {
+                end += 1;
+            }
+            if end > index {
+                let after = if end == nodes.len() { next } else { Next::of(firsts[end - 1]) };
+                if !self.piece(&nodes[index..end], after)? {
+                    self.sequence(&nodes[index..end], after)?;
+                }
+                index = end;
+                continue;
+            }
+            let after = if index + 1 == nodes.len() { next } else { Next::of(firsts[index]) };
+            self.node(&nodes[index], after)?;
+            index += 1;
+        }
+        Ok(())
+    }
+
+    /// Nodes one after the other, neighbouring characters as one literal.
+    pub(super) fn sequence(&mut self, nodes: &'t [Node], next: Next) -> Result<(), SyntaxError> {
+        let firsts = firsts(nodes, next.first);
+        let mut index = 0;
+        while index < nodes.len() {
+            let after = if index + 1 == nodes.len() { next } else { Next::of(firsts[index]) };
+            if !self.options.plain && vacuous(&nodes[index], &self.visible(after)) {
+                index += 1;
+                continue;
+            }
             let literal = if self.options.plain { Vec::new() } else { literal_prefix(&nodes[index..]) };
             if literal.len() > 1 {
                 self.at = nodes[index].at;
@@ -331,8 +409,6 @@ impl<'t> Emitter<'t> {
                 index += literal.len();
                 continue;
             }
-            let last = index + 1 == nodes.len();
-            let after = if last { next } else { Next::of(firsts[index]) };
             self.node(&nodes[index], after)?;
             index += 1;
         }
@@ -477,6 +553,15 @@ impl<'t> Emitter<'t> {
             Greed::Possessive => Inst::Possessive(run),
         })
     }
+}
+
+/// For each node, what can come after it.
+fn firsts(nodes: &[Node], last: First) -> Vec<First> {
+    let mut firsts = vec![last; nodes.len()];
+    for index in (1..nodes.len()).rev() {
+        firsts[index - 1] = first_of(&nodes[index], &firsts[index]);
+    }
+    firsts
 }
 
 fn collect_calls(node: &Node, calls: &mut Vec<(u32, u32)>) {

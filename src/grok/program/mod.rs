@@ -2,14 +2,16 @@
 
 mod emit;
 mod group;
+mod piece;
 mod repeat;
 mod set;
 
 pub use emit::{EmitOptions, emit};
 pub use set::{Scan, Set};
 
-use super::syntax::Assertion;
-use super::syntax::Node;
+use super::automaton::Dfa;
+use super::syntax::{Assertion, Node};
+use std::sync::Arc;
 
 /// One step of a program. Numbers that name a place are indices into [`Program::insts`];
 /// others are indices into the tables of [`Program`].
@@ -39,6 +41,8 @@ pub enum Inst {
     Dispatch(u32),
     /// Remembers the place in a slot.
     Save(u32),
+    /// A possessive run without a limit, remembered in this slot and the next.
+    SavedRun { run: u32, slot: u32 },
     /// Tests the place.
     Assert(Assertion),
     /// Tests the character before.
@@ -87,6 +91,19 @@ pub enum Inst {
     Absent(u32),
     /// One grapheme.
     Grapheme,
+    /// An automaton; where it declines, the steps after this one do its work.
+    Piece(u32),
+}
+
+/// A part of the pattern that an automaton reads.
+#[derive(Debug, Clone)]
+pub struct Piece {
+    /// The automaton.
+    pub dfa: Arc<Dfa>,
+    /// Where to go on after it.
+    pub after: u32,
+    /// The group that it is the whole of: its slot, and the next one.
+    pub slot: Option<u32>,
 }
 
 /// A repeated set.
@@ -171,6 +188,8 @@ pub struct Program {
     pub bytes: Vec<u8>,
     /// Sets of characters.
     pub sets: Vec<Set>,
+    /// Automata.
+    pub pieces: Vec<Piece>,
     /// Repeated sets.
     pub runs: Vec<Run>,
     /// For each dispatcher, the place for each byte, and at 256 for the end of the text.

@@ -35,6 +35,8 @@ pub enum Scan {
     Memchr2(u8, u8),
     /// All but these three.
     Memchr3(u8, u8, u8),
+    /// All that is not a member is at or below this byte of ASCII: eight bytes at a time.
+    Above(u8),
     /// Byte by byte.
     Table,
     /// Character by character.
@@ -65,6 +67,9 @@ impl Set {
             (Wide::All, &[a]) => Scan::Memchr(a),
             (Wide::All, &[a, b]) => Scan::Memchr2(a, b),
             (Wide::All, &[a, b, c]) => Scan::Memchr3(a, b, c),
+            (Wide::All, _) if (0x30..0x80).all(|byte| table[byte]) => {
+                Scan::Above((0..0x30u8).rev().find(|&byte| !table[usize::from(byte)]).unwrap_or(0))
+            }
             _ => Scan::Table,
         };
         Set { table, wide, scan }
@@ -110,6 +115,7 @@ impl Set {
             Scan::Memchr(a) => pos + memchr::memchr(a, rest).unwrap_or(rest.len()),
             Scan::Memchr2(a, b) => pos + memchr::memchr2(a, b, rest).unwrap_or(rest.len()),
             Scan::Memchr3(a, b, c) => pos + memchr::memchr3(a, b, c, rest).unwrap_or(rest.len()),
+            Scan::Above(limit) => pos + self.run_above(rest, limit),
             Scan::Table => pos + rest.iter().position(|&byte| !self.table[usize::from(byte)]).unwrap_or(rest.len()),
             Scan::Chars => {
                 let mut end = pos;
@@ -117,6 +123,30 @@ impl Set {
                     end = next;
                 }
                 end
+            }
+        }
+    }
+
+    /// Skips eight bytes at a time while all are above `limit`.
+    fn run_above(&self, bytes: &[u8], limit: u8) -> usize {
+        const ONES: u64 = 0x0101_0101_0101_0101;
+        const HIGH: u64 = 0x8080_8080_8080_8080;
+        let bound = ONES * u64::from(limit + 1);
+        let mut pos = 0;
+        loop {
+            while let Some(chunk) = bytes.get(pos..pos + 8) {
+                let word = u64::from_le_bytes([chunk[0], chunk[1], chunk[2], chunk[3], chunk[4], chunk[5], chunk[6], chunk[7]]);
+                // The lowest set high bit belongs to the first byte at or below the limit.
+                let low = word.wrapping_sub(bound) & !word & HIGH;
+                if low != 0 {
+                    pos += low.trailing_zeros() as usize / 8;
+                    break;
+                }
+                pos += 8;
+            }
+            match bytes.get(pos) {
+                Some(&byte) if self.table[usize::from(byte)] => pos += 1,
+                _ => return pos,
             }
         }
     }

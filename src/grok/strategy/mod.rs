@@ -10,9 +10,13 @@
 
 mod literal;
 mod reason;
+mod reject;
 mod search;
 mod start;
 
+pub(crate) use reject::Rejecter;
+
+use super::analysis::factor;
 use super::error::SyntaxError;
 use super::limit::{Limit, Timeout};
 use super::machine::Scratch;
@@ -64,7 +68,8 @@ pub(crate) fn choose(parsed: &Parsed) -> Result<(Box<dyn Matcher>, Strategy), Sy
         let reason = "plain text".to_owned();
         return Ok((Box::new(literal), Strategy { kind: StrategyKind::Literal, reason, at: None }));
     }
-    let source = Source { root: &parsed.root, groups: parsed.groups, refers_to_groups: parsed.refers_to_groups };
+    let root = factor(&parsed.root);
+    let source = Source { root: &root, groups: parsed.groups, refers_to_groups: parsed.refers_to_groups };
     let program = emit(source, EmitOptions::default())?;
     let strategy = reason::explain(parsed, &program);
     Ok((Box::new(search::Search::new(parsed, program)), strategy))

@@ -1,0 +1,60 @@
+//! Whether the next byte decides every choice.
+
+use super::{First, first_of, lengths};
+use crate::grok::syntax::{Greed, Kind, Node};
+
+/// Whether an atomic group around `node` changes nothing, given what can follow it.
+///
+/// It does not if at every choice at most one way can go on with the next byte, and that way is the
+/// one the group would choose by itself. The group chooses without looking at what follows, so a
+/// way that may match nothing must be the last one tried: then the others fail by themselves.
+pub fn decisive(node: &Node, follow: &First) -> bool {
+    match &node.kind {
+        Kind::Empty | Kind::Fail | Kind::Char(_) | Kind::Class(_) | Kind::Assert(_) | Kind::Keep => true,
+        Kind::Look { node, .. } => !node.any(&|node| matches!(node.kind, Kind::Capture(..))),
+        Kind::Concat(nodes) => {
+            let mut after = *follow;
+            nodes.iter().rev().all(|node| {
+                let decided = decisive(node, &after);
+                after = first_of(node, &after);
+                decided
+            })
+        }
+        Kind::Alternate(nodes) => {
+            let mut seen = First::NONE;
+            nodes.iter().enumerate().all(|(index, node)| {
+                let last = index + 1 == nodes.len();
+                let first = if last || lengths(node).0 > 0 { first_of(node, follow) } else { First::ANY };
+                let apart = disjoint(&seen, &first);
+                seen = seen.union(&first);
+                apart && decisive(node, follow)
+            })
+        }
+        Kind::Repeat { node, min, max, greed } => {
+            let again = first_of(node, &First::ANY);
+            if lengths(node).0 == 0 {
+                return false;
+            }
+            let choice = *max != Some(*min);
+            let inside = again.union(follow);
+            (!choice || *greed != Greed::Lazy && disjoint(&again, follow)) && decisive(node, &inside)
+        }
+        Kind::Capture(_, node) | Kind::Atomic(node) => decisive(node, follow),
+        _ => false,
+    }
+}
+
+fn disjoint(a: &First, b: &First) -> bool {
+    a.bytes.intersection(&b.bytes).is_empty() && !(a.end && b.end)
+}
+
+/// Whether a negative look-ahead always holds where what follows can match, because they cannot
+/// begin with the same byte.
+pub fn vacuous(node: &Node, follow: &First) -> bool {
+    match &node.kind {
+        Kind::Look { behind: false, negative: true, node } => {
+            lengths(node).0 > 0 && disjoint(&first_of(node, &First::ANY), follow)
+        }
+        _ => false,
+    }
+}

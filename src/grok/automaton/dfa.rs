@@ -1,0 +1,426 @@
+//! The deterministic automaton of a piece.
+//!
+//! A state is the set of states that the [`Nfa`] can be in before the tests of the place are made,
+//! and, if there are such tests, the byte before the place. The next byte decides the tests, so
+//! whether the piece ends at a place is known one byte later.
+
+use super::nfa::{Nfa, State, Test};
+use super::stretch::{self, Stretch};
+use crate::grok::analysis::{ByteSet, First};
+use crate::grok::syntax::{Assertion, Node};
+use std::collections::HashMap;
+use std::sync::{Arc, LazyLock, Mutex};
+
+/// Automata larger than this are given up.
+const MAX_STATES: usize = 2000;
+/// Automata kept for other patterns that have the same piece.
+const MAX_CACHED: usize = 512;
+
+/// The piece does not match.
+const FAIL: u16 = u16::MAX;
+/// It ends before this byte.
+const ACCEPT: u16 = u16::MAX - 1;
+/// The automaton cannot tell.
+const DECLINE: u16 = u16::MAX - 2;
+
+/// What an automaton says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// The piece ends there, and nowhere else.
+    End(usize),
+    /// It does not match.
+    Fail,
+    /// Ask the program.
+    Decline,
+}
+
+/// A piece's automaton.
+#[derive(Debug)]
+pub struct Dfa {
+    /// The class of each byte.
+    classes: Box<[u8; 256]>,
+    /// How many entries a state has: one for each class, and one for the end of the text.
+    stride: usize,
+    /// Where each state's entries begin is its number; an entry is a state or one of the answers.
+    table: Vec<u16>,
+    /// From this state on, a [`Stretch`] begins at every state.
+    special: u16,
+    /// Those, in the order of their states.
+    stretches: Vec<Stretch>,
+    /// The first state, by the class of the byte before; the last is for the beginning of the text.
+    starts: Vec<u16>,
+}
+
+static CACHE: LazyLock<Mutex<HashMap<Nfa, Option<Arc<Dfa>>>>> = LazyLock::new(Mutex::default);
+
+impl Dfa {
+    /// The automaton of consecutive nodes that `follow` can come after, if it is of use.
+    pub fn build(nodes: &[Node], follow: &First) -> Option<Arc<Dfa>> {
+        let nfa = Nfa::new(nodes, follow)?;
+        if let Ok(cache) = CACHE.lock()
+            && let Some(known) = cache.get(&nfa)
+        {
+            return known.clone();
+        }
+        let dfa = Builder::new(&nfa).build().map(Arc::new);
+        if let Ok(mut cache) = CACHE.lock()
+            && cache.len() < MAX_CACHED
+        {
+            cache.insert(nfa, dfa.clone());
+        }
+        dfa
+    }
+
+    /// Reads the text from `pos`.
+    #[inline]
+    pub fn run(&self, text: &[u8], pos: usize) -> Outcome {
+        let before = match pos.checked_sub(1) {
+            Some(before) => usize::from(self.classes[usize::from(text[before])]),
+            None => self.starts.len() - 1,
+        };
+        let (table, classes, special) = (&self.table[..], &*self.classes, self.special);
+        let mut state = self.starts[before];
+        let mut at = pos;
+        loop {
+            while state < special {
+                let Some(&byte) = text.get(at) else {
+                    return self.at_end(state, at);
+                };
+                state = table[usize::from(state) + usize::from(classes[usize::from(byte)])];
+                at += 1;
+            }
+            if state >= DECLINE {
+                break;
+            }
+            if let Some((end, length)) = self.pass(state, text, at) {
+                (state, at) = (end, at + length);
+                continue;
+            }
+            let Some(&byte) = text.get(at) else {
+                return self.at_end(state, at);
+            };
+            state = table[usize::from(state) + usize::from(classes[usize::from(byte)])];
+            at += 1;
+        }
+        match state {
+            ACCEPT => Outcome::End(at - 1),
+            FAIL => Outcome::Fail,
+            _ => Outcome::Decline,
+        }
+    }
+}
+
+impl Dfa {
+    /// The answer at the end of the text.
+    #[inline(never)]
+    fn at_end(&self, state: u16, at: usize) -> Outcome {
+        match self.table[usize::from(state) + self.stride - 1] {
+            ACCEPT => Outcome::End(at),
+            FAIL => Outcome::Fail,
+            _ => Outcome::Decline,
+        }
+    }
+
+    /// Takes the stretch that begins at `state`, if all its bytes are ahead.
+    #[inline(never)]
+    fn pass(&self, state: u16, text: &[u8], at: usize) -> Option<(u16, usize)> {
+        let stretch = &self.stretches[usize::from((state - self.special) / self.stride as u16)];
+        let length = stretch.masks.len();
+        let ahead = text.get(at..at + length)?;
+        let on_path = stretch
+            .masks
+            .iter()
+            .zip(ahead)
+            .fold(1, |all, (mask, &byte)| all & (mask >> (self.classes[usize::from(byte)] & 63)));
+        (on_path & 1 == 1).then_some((stretch.end as u16, length))
+    }
+}
+
+/// What is known of a state while building.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Key {
+    /// States of the [`Nfa`], sorted, tests not made yet.
+    kernel: Vec<u32>,
+    /// The class before, if a test might ask, or another one that gives the same answers; the
+    /// number of classes stands for the text's beginning.
+    before: Option<u8>,
+}
+
+/// A transition while building.
+#[derive(Debug, Clone, Copy)]
+struct Step {
+    accepts: bool,
+    declines: bool,
+    next: usize,
+}
+
+struct Builder<'n> {
+    nfa: &'n Nfa,
+    classes: Box<[u8; 256]>,
+    /// A byte of each class.
+    samples: Vec<u8>,
+    /// For each class, the first one that all tests of the byte before answer alike.
+    alike: Vec<u8>,
+    index: HashMap<Key, usize>,
+    keys: Vec<Key>,
+}
+
+impl<'n> Builder<'n> {
+    fn new(nfa: &'n Nfa) -> Builder<'n> {
+        let (classes, samples) = byte_classes(nfa);
+        let alike = alike(nfa, &samples);
+        Builder { nfa, classes, samples, alike, index: HashMap::new(), keys: Vec::new() }
+    }
+
+    fn build(mut self) -> Option<Dfa> {
+        let count = self.samples.len();
+        let mut starts = Vec::new();
+        for before in 0..=count {
+            starts.push(self.state(vec![self.nfa.start], before as u8)?);
+        }
+        let mut steps: Vec<Vec<Step>> = Vec::new();
+        while steps.len() < self.keys.len() {
+            let key = self.keys[steps.len()].clone();
+            let mut row = Vec::with_capacity(count + 1);
+            for class in 0..=count {
+                row.push(self.step(&key, class)?);
+            }
+            steps.push(row);
+        }
+        self.finish(&starts, &steps)
+    }
+
+    fn state(&mut self, kernel: Vec<u32>, before: u8) -> Option<usize> {
+        let asks = self.asks(&kernel);
+        let key = Key { kernel, before: asks.then(|| self.alike[usize::from(before)]) };
+        if let Some(&known) = self.index.get(&key) {
+            return Some(known);
+        }
+        if self.keys.len() >= MAX_STATES {
+            return None;
+        }
+        self.keys.push(key.clone());
+        self.index.insert(key, self.keys.len() - 1);
+        Some(self.keys.len() - 1)
+    }
+
+    /// Whether a test of the byte before can be reached without consuming one.
+    fn asks(&self, kernel: &[u32]) -> bool {
+        let mut asks = false;
+        self.closure(kernel, |test| {
+            asks |= !matches!(test, Test::After { .. } | Test::Follow(_));
+            Some(true)
+        });
+        asks
+    }
+
+    /// All states that can be reached without consuming a byte, or `None` if a test is undecided.
+    fn closure(&self, kernel: &[u32], mut holds: impl FnMut(&Test) -> Option<bool>) -> Option<Vec<u32>> {
+        let mut seen = vec![false; self.nfa.states.len()];
+        let mut stack: Vec<u32> = kernel.to_vec();
+        let mut all = Vec::new();
+        while let Some(state) = stack.pop() {
+            if std::mem::replace(&mut seen[state as usize], true) {
+                continue;
+            }
+            match &self.nfa.states[state as usize] {
+                State::Split(next) => stack.extend(next),
+                State::Test(test, next) => {
+                    if holds(test)? {
+                        stack.push(*next);
+                    }
+                }
+                State::Range(..) | State::Match => all.push(state),
+            }
+        }
+        Some(all)
+    }
+
+    fn step(&mut self, key: &Key, class: usize) -> Option<Step> {
+        let before = key.before.map(|class| self.samples.get(usize::from(class)).copied());
+        let after = self.samples.get(class).copied();
+        let place = Place { before: before.flatten(), after };
+        let Some(closure) = self.closure(&key.kernel, |test| place.holds(test)) else {
+            return Some(Step { accepts: false, declines: true, next: usize::MAX });
+        };
+        let mut accepts = false;
+        let mut kernel = Vec::new();
+        for state in closure {
+            match (&self.nfa.states[state as usize], after) {
+                (State::Match, _) => accepts = true,
+                (State::Range(low, high, next), Some(byte)) if (*low..=*high).contains(&byte) => kernel.push(*next),
+                _ => {}
+            }
+        }
+        if kernel.is_empty() {
+            return Some(Step { accepts, declines: false, next: usize::MAX });
+        }
+        kernel.sort_unstable();
+        kernel.dedup();
+        let next = self.state(kernel, class as u8)?;
+        Some(Step { accepts, declines: false, next })
+    }
+
+    /// Drops the states from which no end can be reached, and writes the table.
+    fn finish(self, starts: &[usize], steps: &[Vec<Step>]) -> Option<Dfa> {
+        let mut live: Vec<bool> = steps.iter().map(|row| row.iter().any(|step| step.accepts || step.declines)).collect();
+        loop {
+            let mut changed = false;
+            for (state, row) in steps.iter().enumerate() {
+                if !live[state] && row.iter().any(|step| step.next != usize::MAX && live[step.next]) {
+                    live[state] = true;
+                    changed = true;
+                }
+            }
+            if !changed {
+                break;
+            }
+        }
+        let count = self.samples.len();
+        let mut members = vec![0; count];
+        self.classes.iter().for_each(|&class| members[usize::from(class)] += 1);
+        let next = |state: usize, class: usize| {
+            let step = steps[state][class];
+            (step.next != usize::MAX && live[step.next] && !step.accepts && !step.declines).then_some(step.next)
+        };
+        let ends = |state: usize| steps[state].iter().any(|step| step.accepts || step.declines);
+        let mut stretches = stretch::find(steps.len(), &members, &next, &ends);
+        // States where a stretch begins come last, so that one comparison tells them.
+        let mut order: Vec<usize> = (0..steps.len()).filter(|&state| live[state]).collect();
+        order.sort_by_key(|&state| (stretches[state].is_some(), state));
+        let stride = count + 1;
+        let mut numbers = vec![FAIL; steps.len()];
+        for (row, &state) in order.iter().enumerate() {
+            numbers[state] = u16::try_from(row * stride).ok().filter(|&number| number < DECLINE)?;
+        }
+        let plain = order.iter().filter(|&&state| stretches[state].is_none()).count();
+        let mut table = Vec::with_capacity(order.len() * stride);
+        for step in order.iter().flat_map(|&state| &steps[state]) {
+            let next = if step.next == usize::MAX { FAIL } else { numbers[step.next] };
+            table.push(match (step.declines, step.accepts, next) {
+                (true, ..) => DECLINE,
+                (_, true, FAIL) => ACCEPT,
+                (_, true, _) => DECLINE,
+                (_, false, next) => next,
+            });
+        }
+        let mut in_order: Vec<Stretch> = order.iter().filter_map(|&state| stretches[state].take()).collect();
+        in_order.iter_mut().for_each(|stretch| stretch.end = usize::from(numbers[stretch.end]));
+        let starts = starts.iter().map(|&start| numbers[start]).collect();
+        let special = u16::try_from(plain * stride).ok()?;
+        let useful = table.contains(&ACCEPT);
+        useful.then_some(Dfa { classes: self.classes, stride, table, special, stretches: in_order, starts })
+    }
+}
+
+/// The bytes around a place; `None` is the beginning or the end of the text.
+struct Place {
+    before: Option<u8>,
+    after: Option<u8>,
+}
+
+impl Place {
+    /// Whether a test holds, if the bytes tell.
+    fn holds(&self, test: &Test) -> Option<bool> {
+        match *test {
+            Test::Before { set, wide, negative } => member(self.before, &set, wide).map(|is| is != negative),
+            Test::After { set, wide, negative } => member(self.after, &set, wide).map(|is| is != negative),
+            Test::Follow(first) => Some(match self.after {
+                Some(byte) => first.bytes.contains(byte),
+                None => first.end,
+            }),
+            Test::Assertion(assertion) => match assertion {
+                Assertion::LineStart => Some(self.before.is_none() || self.before == Some(b'\n') && self.after.is_some()),
+                Assertion::LineEnd => Some(self.after.is_none_or(|byte| byte == b'\n')),
+                Assertion::TextStart => Some(self.before.is_none()),
+                Assertion::TextEnd => Some(self.after.is_none()),
+                Assertion::WordBoundary => self.boundary(),
+                Assertion::NotWordBoundary => self.boundary().map(|is| !is),
+                _ => None,
+            },
+        }
+    }
+
+    fn boundary(&self) -> Option<bool> {
+        Some(word(self.before)? != word(self.after)?)
+    }
+}
+
+/// For each class and the text's beginning, the first that all tests of the byte before answer alike.
+fn alike(nfa: &Nfa, samples: &[u8]) -> Vec<u8> {
+    let mut sets = Vec::new();
+    for state in &nfa.states {
+        if let State::Test(Test::Before { set, wide, .. }, _) = state
+            && !sets.contains(&(*set, *wide))
+        {
+            sets.push((*set, *wide));
+        }
+    }
+    let mut known: HashMap<Vec<Option<bool>>, u8> = HashMap::new();
+    (0..=samples.len())
+        .map(|class| {
+            let byte = samples.get(class).copied();
+            let mut answers: Vec<Option<bool>> = sets.iter().map(|(set, wide)| member(byte, set, *wide)).collect();
+            answers.extend([word(byte), Some(byte == Some(b'\n')), Some(byte.is_none())]);
+            *known.entry(answers).or_insert(class as u8)
+        })
+        .collect()
+}
+
+fn member(byte: Option<u8>, set: &ByteSet, wide: Option<bool>) -> Option<bool> {
+    match byte {
+        None => Some(false),
+        Some(byte) if byte < 0x80 => Some(set.contains(byte)),
+        Some(_) => wide,
+    }
+}
+
+fn word(byte: Option<u8>) -> Option<bool> {
+    match byte {
+        None => Some(false),
+        Some(byte) if byte < 0x80 => Some(byte.is_ascii_alphanumeric() || byte == b'_'),
+        Some(_) => None,
+    }
+}
+
+/// Bytes that no state and no test tells apart share a class. Gives a byte of each class too.
+fn byte_classes(nfa: &Nfa) -> (Box<[u8; 256]>, Vec<u8>) {
+    let mut sets: Vec<ByteSet> = Vec::new();
+    let mut note = |set: ByteSet| {
+        if !sets.contains(&set) {
+            sets.push(set);
+        }
+    };
+    let range = |low, high| {
+        let mut set = ByteSet::EMPTY;
+        set.insert_range(low, high);
+        set
+    };
+    note(range(0x80, 0xff));
+    for state in &nfa.states {
+        match state {
+            State::Range(low, high, _) => note(range(*low, *high)),
+            State::Test(Test::Before { set, .. } | Test::After { set, .. }, _) => note(*set),
+            State::Test(Test::Follow(first), _) => note(first.bytes),
+            State::Test(Test::Assertion(_), _) => {
+                note(range(b'\n', b'\n'));
+                let mut words = range(b'0', b'9').union(&range(b'a', b'z')).union(&range(b'A', b'Z'));
+                words.insert(b'_');
+                note(words);
+            }
+            State::Split(_) | State::Match => {}
+        }
+    }
+    let mut index: HashMap<Vec<bool>, u8> = HashMap::new();
+    let mut classes = Box::new([0u8; 256]);
+    let mut samples = Vec::new();
+    for byte in 0..=255u8 {
+        let signature: Vec<bool> = sets.iter().map(|set| set.contains(byte)).collect();
+        let class = *index.entry(signature).or_insert_with(|| {
+            samples.push(byte);
+            (samples.len() - 1) as u8
+        });
+        classes[usize::from(byte)] = class;
+    }
+    (classes, samples)
+}

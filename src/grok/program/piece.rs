@@ -1,0 +1,89 @@
+//! Which parts of a pattern become automata.
+
+use super::emit::{Emitter, Next};
+use super::{Inst, Piece};
+use crate::grok::analysis::First;
+use crate::grok::automaton::Dfa;
+use crate::grok::error::SyntaxError;
+use crate::grok::syntax::{Kind, Node};
+
+/// A part with fewer choices than this is as fast without an automaton.
+const MIN_CHOICES: usize = 2;
+/// A class with more ASCII members than this is skipped over faster than an automaton can read.
+const WIDE_CLASS: usize = 64;
+
+impl<'t> Emitter<'t> {
+    /// Writes consecutive nodes as an automaton, with their program for when it declines.
+    pub(super) fn piece(&mut self, nodes: &'t [Node], next: Next) -> Result<bool, SyntaxError> {
+        if self.options.plain || self.within_piece || next.commits || next.first == First::ANY {
+            return Ok(false);
+        }
+        if nodes.iter().map(choices).sum::<usize>() < MIN_CHOICES {
+            return Ok(false);
+        }
+        let Some(dfa) = Dfa::build(nodes, &next.first) else {
+            return Ok(false);
+        };
+        let after = self.label();
+        self.program.pieces.push(Piece { dfa, after, slot: None });
+        self.push(Inst::Piece(self.program.pieces.len() as u32 - 1))?;
+        self.within_piece = true;
+        self.sequence(nodes, next)?;
+        self.within_piece = false;
+        self.bind(after);
+        Ok(true)
+    }
+}
+
+/// Whether a node may be in a piece at all: nothing is remembered, and no long run is unavoidable.
+pub(super) fn eligible(node: &Node) -> bool {
+    match &node.kind {
+        Kind::Repeat { node: inner, min, max, .. } => {
+            let long = max.is_none() && wide(inner);
+            // What is optional is rarely there: `(%.+)?` at the end of an address.
+            !(long && *min > 0) && (*min == 0 && max.is_some() && regular(inner) || !long && eligible(inner))
+        }
+        Kind::Capture(..)
+        | Kind::Backref { .. }
+        | Kind::Call(_)
+        | Kind::Conditional { .. }
+        | Kind::Keep
+        | Kind::Absent(_)
+        | Kind::Grapheme => false,
+        _ => node.children().into_iter().all(eligible),
+    }
+}
+
+/// Whether nothing in the node is remembered.
+fn regular(node: &Node) -> bool {
+    !node.any(&|node| {
+        matches!(
+            node.kind,
+            Kind::Capture(..)
+                | Kind::Backref { .. }
+                | Kind::Call(_)
+                | Kind::Conditional { .. }
+                | Kind::Keep
+                | Kind::Absent(_)
+                | Kind::Grapheme
+        )
+    })
+}
+
+fn wide(node: &Node) -> bool {
+    match &node.kind {
+        Kind::Class(set) => (0..0x80u8).filter(|&byte| set.contains(char::from(byte))).count() > WIDE_CLASS,
+        _ => false,
+    }
+}
+
+/// How many choices a program would have to make.
+fn choices(node: &Node) -> usize {
+    let own = match &node.kind {
+        Kind::Alternate(nodes) => nodes.len() - 1,
+        Kind::Repeat { min, max, .. } => usize::from(*max != Some(*min)),
+        Kind::Assert(_) | Kind::Look { .. } => 1,
+        _ => 0,
+    };
+    own + node.children().into_iter().map(choices).sum::<usize>()
+}
