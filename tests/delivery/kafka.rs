@@ -10,7 +10,7 @@ use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer as _, Threa
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
 use super::support::*;
-use logproc::config::{Data, Span};
+use logproc::config::{Data, Key, Node, Span};
 use logproc::dead_letter::{self, DeadLetterSpec};
 use logproc::delivery::Settings;
 use logproc::source::{self, SourceSpec};
@@ -68,6 +68,9 @@ impl Brokers {
             ("heartbeat_interval_ms", Data::Integer(500)),
             ("rebalance_timeout", text("5s")),
         ];
+        let span = Span::default();
+        let often = Data::Table(vec![(Key { span, name: "statistics.interval.ms".into() }, Node { span, data: Data::Integer(20) })]);
+        entries.push(("properties", often));
         entries.extend_from_slice(more);
         SourceSpec::from_args("kafka", &args(&source::kafka::DEF, &entries)).unwrap()
     }

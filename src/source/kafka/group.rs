@@ -117,16 +117,19 @@ impl ClientContext for Group {
     }
 
     fn stats(&self, statistics: Statistics) {
-        for (topic, state) in &statistics.topics {
-            for (partition, state) in &state.partitions {
-                let Some(done_to) = self.hub.ledger().origin(topic, *partition).map(|_| self.hub.ledger().done_to(topic, *partition)) else {
-                    continue;
-                };
-                let lag = done_to.map_or(state.consumer_lag, |done_to| state.ls_offset - done_to);
-                if lag >= 0 {
-                    metrics::gauge!(names::LAG, "topic" => topic.clone(), "partition" => partition.to_string()).set(lag as f64);
-                }
-            }
+        let partitions = statistics.topics.iter().flat_map(|(topic, state)| state.partitions.iter().map(move |(id, state)| (topic, id, state)));
+        let lags: Vec<(&String, i32, i64)> = {
+            let ledger = self.hub.ledger();
+            let owned = partitions.filter(|(topic, partition, _)| ledger.origin(topic, **partition).is_some());
+            owned
+                .map(|(topic, partition, state)| {
+                    let done_to = ledger.done_to(topic, *partition);
+                    (topic, *partition, done_to.map_or(state.consumer_lag, |done_to| state.ls_offset - done_to))
+                })
+                .collect()
+        };
+        for (topic, partition, lag) in lags.into_iter().filter(|(.., lag)| *lag >= 0) {
+            metrics::gauge!(names::LAG, "topic" => topic.clone(), "partition" => partition.to_string()).set(lag as f64);
         }
     }
 }
