@@ -1,9 +1,16 @@
 //! logproc: a Kafka to Elasticsearch stream processor.
 
+pub mod cli;
+pub mod condition;
 pub mod config;
+pub mod datetime;
 pub mod dead_letter;
 pub mod delivery;
+pub mod event;
+pub mod filter;
+pub mod grok;
 pub mod observe;
+pub mod pipeline;
 pub mod sink;
 pub mod source;
 #[cfg(feature = "testkit")]

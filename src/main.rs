@@ -1,2 +1,7 @@
-//! The `logproc` command.
-fn main() {}
+//! The `logproc` command: arguments in, exit code out.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    logproc::cli::main()
+}

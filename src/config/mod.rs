@@ -1,7 +1,13 @@
 //! Pipeline files: from text to a checked specification.
 
 pub mod diagnostic;
+pub mod expand;
+pub mod logstash;
 pub mod options;
+pub mod spec;
+pub mod toml;
 
 pub use diagnostic::{Diagnostic, Files, Severity, Span};
+pub use expand::{Dialect, Expander};
 pub use options::{Args, ComponentDef, Data, Fallback, Key, Kind, Node, OptionDef, option};
+pub use spec::{ComponentSpec, ConditionSpec, PipelineSpec, Statement};

@@ -199,6 +199,18 @@ impl Args {
         entries: Vec<(Key, Node)>,
         defs: impl IntoIterator<Item = OptionDef>,
     ) -> Result<Args, Vec<Diagnostic>> {
+        let (args, problems) = Args::read(what, span, entries, defs);
+        if problems.is_empty() { Ok(args) } else { Err(problems) }
+    }
+
+    /// As [`Args::check`], but answers with the options that are right beside the problems, so that a component's own
+    /// checks can still find what else is wrong.
+    pub fn read(
+        what: &str,
+        span: Span,
+        entries: Vec<(Key, Node)>,
+        defs: impl IntoIterator<Item = OptionDef>,
+    ) -> (Args, Vec<Diagnostic>) {
         let defs: Vec<OptionDef> = defs.into_iter().collect();
         let mut problems = Vec::new();
         let mut given: Vec<(Key, Node)> = Vec::with_capacity(entries.len());
@@ -211,6 +223,7 @@ impl Args {
                 problems.push(problem);
                 continue;
             };
+            let node = if matches!(def.kind, Kind::Hash) { paired(node) } else { node };
             if let Err(expected) = fits(def.kind, &node) {
                 problems.push(Diagnostic::error(
                     node.span,
@@ -228,7 +241,13 @@ impl Args {
                 problems.push(Diagnostic::error(span, format!("{what} needs the option `{}`", def.name)));
             }
         }
-        if problems.is_empty() { Ok(Args { span, defs, given }) } else { Err(problems) }
+        (Args { span, defs, given }, problems)
+    }
+
+    /// Whether every option that must be given is.
+    pub fn is_complete(&self) -> bool {
+        let given = |def: &OptionDef| self.given.iter().any(|(key, _)| key.name == def.name);
+        self.defs.iter().all(|def| !matches!(def.fallback, Fallback::Required) || given(def))
     }
 
     /// The value as written, with its place; `None` when it was not given.
@@ -347,6 +366,21 @@ impl Args {
     /// The entries of a table; empty where it was not given.
     pub fn entries(&self, name: &str) -> &[(Key, Node)] {
         self.node(name).map_or(&[], Node::entries)
+    }
+}
+
+/// Logstash takes a list of keys and values in turn where it wants a hash.
+fn paired(node: Node) -> Node {
+    match node.data {
+        Data::Array(items) if items.len() % 2 == 0 && items.iter().step_by(2).all(|key| key.to_text().is_some()) => {
+            let mut items = items.into_iter();
+            let mut entries = Vec::new();
+            while let (Some(key), Some(value)) = (items.next(), items.next()) {
+                entries.push((Key { span: key.span, name: key.to_text().unwrap_or_default() }, value));
+            }
+            Node { span: node.span, data: Data::Table(entries) }
+        }
+        data => Node { span: node.span, data },
     }
 }
 

@@ -58,6 +58,12 @@ names! {
     DEAD_LETTERS = "logproc_dead_letters_total";
     /// Writes of dead letters that failed and were tried again.
     DEAD_LETTER_RETRIES = "logproc_dead_letter_retries_total";
+    /// Events that came into a filter.
+    FILTER_EVENTS = "logproc_filter_events_total";
+    /// Events on which a filter failed; they go on, tagged.
+    FILTER_FAILURES = "logproc_filter_failures_total";
+    /// Events that a filter dropped on purpose.
+    FILTER_DROPS = "logproc_filter_drops_total";
     /// 1 while the source holds back because the in-flight limit is reached.
     SOURCE_PAUSED = "logproc_source_paused";
 }
@@ -79,6 +85,9 @@ pub fn install() -> Result<PrometheusHandle, BuildError> {
 }
 
 fn describe() {
+    describe_counter!(FILTER_EVENTS, Unit::Count, "Events that came into a filter.");
+    describe_counter!(FILTER_FAILURES, Unit::Count, "Events on which a filter failed; they go on, tagged.");
+    describe_counter!(FILTER_DROPS, Unit::Count, "Events that a filter dropped on purpose.");
     describe_counter!(RECORDS_IN, Unit::Count, "Records read from the source.");
     describe_counter!(RECORD_BYTES_IN, Unit::Bytes, "Bytes of records read from the source.");
     describe_counter!(RECORDS_DROPPED, Unit::Count, "Records dropped on purpose, by reason.");

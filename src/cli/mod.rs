@@ -1,0 +1,154 @@
+//! The command line, one file a subcommand. Results go to standard output, logs and problems to standard error.
+//!
+//! Exit codes: 0 done; 1 a negative result or a failure while running; 2 wrong usage or a pipeline that is not valid;
+//! 3 forced to stop with records unfinished (they will be read again).
+
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
+
+use crate::grok::EcsCompatibility;
+use crate::observe::logs;
+
+mod check;
+mod run;
+mod schema;
+mod setup;
+
+/// Exit code of a negative result or a failure.
+const FAILED: u8 = 1;
+/// Exit code of wrong usage or an invalid pipeline.
+const INVALID: u8 = 2;
+/// Exit code of a forced stop.
+const FORCED: u8 = 3;
+
+#[derive(Parser)]
+#[command(
+    name = "logproc",
+    version,
+    about = "Moves log events from Kafka to Elasticsearch through grok, geoip and user-agent filters; nothing lost, nothing doubled.",
+    after_help = "Examples:\n  \
+        logproc --pipeline pipelines/nginx.toml            run a pipeline\n  \
+        logproc check pipelines/*.toml                     find every mistake in pipeline files\n  \
+        tail -f access.log | logproc --pipeline pipelines/nginx.toml --stdin --stdout\n  \
+        \x20                                                  try a pipeline on lines, with no server at all\n\n\
+        Exit codes: 0 done; 1 a negative result or a failure while running; 2 wrong usage or an invalid pipeline;\n\
+        3 forced to stop with records unfinished (they will be read again).",
+    args_conflicts_with_subcommands = true,
+    arg_required_else_help = true
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    run: run::RunArgs,
+    /// How log lines on standard error look.
+    #[arg(long, value_enum, default_value_t = LogFormat::Text, global = true)]
+    log_format: LogFormat,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run a pipeline (what `logproc --pipeline FILE` is short for).
+    Run(run::RunArgs),
+    /// Check pipeline files: parse them, compile every pattern, open every database; report all errors at once.
+    Check(check::CheckArgs),
+    /// Install the index templates, component templates and lifecycle policies that ship with a pipeline.
+    Setup(setup::SetupArgs),
+    /// Print the JSON Schema of pipeline files.
+    Schema,
+    /// Print shell completions.
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum LogFormat {
+    Text,
+    Json,
+}
+
+/// Field names and grok patterns, as on the command line.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum Ecs {
+    /// Logstash's names from before the Elastic Common Schema.
+    Disabled,
+    /// The Elastic Common Schema.
+    V1,
+    /// The same as v1: Logstash 8's default.
+    V8,
+}
+
+impl From<Ecs> for EcsCompatibility {
+    fn from(ecs: Ecs) -> EcsCompatibility {
+        match ecs {
+            Ecs::Disabled => EcsCompatibility::Disabled,
+            Ecs::V1 => EcsCompatibility::V1,
+            Ecs::V8 => EcsCompatibility::V8,
+        }
+    }
+}
+
+/// Runs the command of the process's arguments.
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version are results, anything else is wrong usage; a closed pipe is nobody's problem.
+            let _ = error.print();
+            return if error.use_stderr() { ExitCode::from(INVALID) } else { ExitCode::SUCCESS };
+        }
+    };
+    logs::init(match cli.log_format {
+        LogFormat::Text => logs::Format::Text,
+        LogFormat::Json => logs::Format::Json,
+    });
+    let result = match cli.command {
+        None => run::run(&cli.run),
+        Some(Command::Run(args)) => run::run(&args),
+        Some(Command::Check(args)) => check::run(&args),
+        Some(Command::Setup(args)) => setup::run(&args),
+        Some(Command::Schema) => schema::run(),
+        Some(Command::Completions { shell }) => {
+            clap_complete::generate(shell, &mut Cli::command(), "logproc", &mut std::io::stdout());
+            Ok(ExitCode::SUCCESS)
+        }
+    };
+    result.unwrap_or_else(|error| {
+        if is_broken_pipe(&error) {
+            return ExitCode::SUCCESS;
+        }
+        eprint_line(&format!("logproc: {error:#}"));
+        ExitCode::from(FAILED)
+    })
+}
+
+/// Whether whoever read our output has gone: not a failure (`logproc … | head`).
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| cause.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe))
+}
+
+fn eprint_line(text: &str) {
+    // With standard error closed there is nobody left to tell.
+    let _ = writeln!(std::io::stderr(), "{text}");
+}
+
+/// Loads a pipeline file, showing everything that is wrong with it. `None` where it can't be used.
+fn load(path: &PathBuf, overrides: &crate::pipeline::load::Overrides) -> Option<crate::pipeline::load::Pipeline> {
+    match crate::pipeline::load::load(path, overrides) {
+        Ok(loaded) => {
+            for diagnostic in &loaded.diagnostics {
+                eprint_line(loaded.files.render(diagnostic).trim_end());
+            }
+            loaded.pipeline
+        }
+        Err(error) => {
+            eprint_line(&format!("{}: error: {error}", path.display()));
+            None
+        }
+    }
+}

@@ -1,0 +1,139 @@
+//! `logproc run`: runs a pipeline until its source ends or the process is asked to stop.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use clap::{Args, ValueEnum};
+use tracing::{info, warn};
+
+use super::{Ecs, FORCED, INVALID};
+use crate::delivery::{self, Phase, Shutdown};
+use crate::observe::health::Health;
+use crate::observe::{http, metrics};
+use crate::pipeline::load::{Overrides, Pipeline};
+use crate::pipeline::worker::Codec;
+
+/// Options of `logproc run`.
+#[derive(Args)]
+pub struct RunArgs {
+    /// The pipeline file: TOML, or Logstash's language where the name ends in `.conf`.
+    #[arg(long, short, value_name = "FILE", required = true)]
+    pipeline: Option<PathBuf>,
+    /// Read lines from standard input in place of the file's source.
+    #[arg(long)]
+    stdin: bool,
+    /// Write one JSON document a line to standard output in place of the file's sinks.
+    #[arg(long)]
+    stdout: bool,
+    /// How a record becomes an event: one line of text, or one JSON event. By default what the file's source declares.
+    #[arg(long, value_enum)]
+    codec: Option<CodecName>,
+    /// Which field names and grok patterns hold where the file does not say.
+    #[arg(long, value_enum)]
+    ecs_compatibility: Option<Ecs>,
+    /// Number of worker threads, whatever the file says.
+    #[arg(long, value_name = "N")]
+    workers: Option<usize>,
+    /// Where metrics and health are served, whatever the file says; `off` for nowhere.
+    #[arg(long, value_name = "ADDRESS")]
+    http_address: Option<String>,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum CodecName {
+    Plain,
+    Json,
+}
+
+/// Runs the subcommand.
+///
+/// # Errors
+/// A part of the pipeline can't go on.
+pub fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
+    let Some(path) = &args.pipeline else { return Ok(ExitCode::from(INVALID)) };
+    let overrides = Overrides {
+        stdin: args.stdin,
+        stdout: args.stdout,
+        codec: args.codec.map(|codec| match codec {
+            CodecName::Plain => Codec::Plain,
+            CodecName::Json => Codec::Json,
+        }),
+        ecs_compatibility: args.ecs_compatibility.map(Into::into),
+    };
+    let Some(mut pipeline) = super::load(path, &overrides) else { return Ok(ExitCode::from(INVALID)) };
+    if let Some(workers) = args.workers {
+        pipeline.settings.workers = workers.max(1);
+    }
+    let health = Health::default();
+    serve(args, &pipeline, &health)?;
+    if pipeline.manage_template {
+        super::setup::install(&pipeline).context("templates can't be installed")?;
+    }
+    let shutdown = Shutdown::new();
+    watch_signals(shutdown.clone())?;
+    let summary = delivery::run(pipeline.into_plan(health), &shutdown)?;
+    info!(
+        records = summary.records,
+        documents = summary.documents,
+        dropped = summary.dropped,
+        dead_lettered = summary.dead_lettered,
+        unfinished = summary.unfinished,
+        "stopped"
+    );
+    Ok(if summary.unfinished > 0 { ExitCode::from(FORCED) } else { ExitCode::SUCCESS })
+}
+
+/// Serves metrics and health, unless told not to. Trying a pipeline on standard input serves nothing by itself.
+fn serve(args: &RunArgs, pipeline: &Pipeline, health: &Health) -> anyhow::Result<()> {
+    let handle = metrics::install().context("metrics can't be collected")?;
+    let asked = match args.http_address.as_deref() {
+        Some("off") => return Ok(()),
+        Some(text) => Some(text.parse::<SocketAddr>().with_context(|| format!("`{text}` is not an address with a port"))?),
+        None if args.stdin => return Ok(()),
+        None => None,
+    };
+    if let Some(address) = asked {
+        http::serve(address, handle, health.clone()).with_context(|| format!("{address} can't be listened on"))?;
+        return Ok(());
+    }
+    let Some(first) = pipeline.http_address else { return Ok(()) };
+    // Like Logstash's API, several processes on one machine find each a port of its own.
+    const PORTS_TRIED: u16 = 100;
+    for step in 0..PORTS_TRIED {
+        let address = SocketAddr::new(first.ip(), first.port().saturating_add(step));
+        match http::serve(address, handle.clone(), health.clone()) {
+            Ok(_) => return Ok(()),
+            Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => {}
+            Err(error) => return Err(error).with_context(|| format!("{address} can't be listened on")),
+        }
+    }
+    warn!(address = %first, "no port is free for metrics and health; they are not served");
+    Ok(())
+}
+
+/// The first SIGTERM or SIGINT drains and commits, the second lets go of everything.
+fn watch_signals(shutdown: Shutdown) -> anyhow::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let (mut terminate, mut interrupt) = {
+        let _entered = runtime.enter();
+        (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?)
+    };
+    std::thread::Builder::new().name("logproc-signals".to_string()).spawn(move || {
+        runtime.block_on(async {
+            loop {
+                tokio::select! {
+                    _ = terminate.recv() => {}
+                    _ = interrupt.recv() => {}
+                }
+                match shutdown.request() {
+                    Phase::Forced => warn!("asked to stop again: letting go of everything"),
+                    _ => info!("asked to stop: draining; ask again to force"),
+                }
+            }
+        });
+    })?;
+    Ok(())
+}

@@ -1,0 +1,121 @@
+//! `${VAR}`, `${VAR:-default}` and `${file:PATH}` in the strings of a pipeline file.
+//!
+//! Expansion happens after the file has been parsed and only inside strings, so whatever a variable holds it can't
+//! become syntax, and a secret never has to stand in the file. `$${` is a literal `${`.
+
+use std::path::Path;
+
+/// How a default is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dialect {
+    /// `${VAR:-default}`; a variable without value or default is an error.
+    Toml,
+    /// `${VAR:default}`, Logstash's form.
+    Logstash,
+}
+
+/// Where variables and files are looked up; tests pass their own.
+pub struct Expander<'a> {
+    /// The environment.
+    pub variable: &'a dyn Fn(&str) -> Option<String>,
+    /// Relative `${file:…}` paths start here.
+    pub folder: &'a Path,
+    /// How defaults are written.
+    pub dialect: Dialect,
+}
+
+impl Expander<'_> {
+    /// Replaces every place in `text`.
+    ///
+    /// # Errors
+    /// A variable without value or default, a file that can't be read, a place that is not closed.
+    pub fn expand(&self, text: &str) -> Result<String, String> {
+        if !text.contains("${") {
+            return Ok(text.to_string());
+        }
+        let mut out = String::with_capacity(text.len());
+        let mut rest = text;
+        while let Some(start) = rest.find("${") {
+            if self.dialect == Dialect::Logstash && !is_place(&rest[start + 2..]) {
+                // To Logstash what is no variable is text, such as `${` in a regular expression.
+                out.push_str(&rest[..start + 2]);
+                rest = &rest[start + 2..];
+                continue;
+            }
+            if rest[..start].ends_with('$') {
+                out.push_str(&rest[..start - 1]);
+                out.push_str("${");
+                rest = &rest[start + 2..];
+                continue;
+            }
+            out.push_str(&rest[..start]);
+            let inner = &rest[start + 2..];
+            let end = inner.find('}').ok_or_else(|| "`${` is not closed (write `$${` for the text itself)".to_string())?;
+            out.push_str(&self.value(&inner[..end])?);
+            rest = &inner[end + 1..];
+        }
+        out.push_str(rest);
+        Ok(out)
+    }
+
+    fn value(&self, place: &str) -> Result<String, String> {
+        if let Some(path) = place.strip_prefix("file:") {
+            let content = std::fs::read_to_string(self.folder.join(path));
+            return content
+                .map(|content| content.trim_end_matches(['\n', '\r']).to_string())
+                .map_err(|error| format!("`${{file:{path}}}` can't be read: {error}"));
+        }
+        let separator = match self.dialect {
+            Dialect::Toml => ":-",
+            Dialect::Logstash => ":",
+        };
+        let (name, default) = match place.split_once(separator) {
+            Some((name, default)) => (name, Some(default)),
+            None => (place, None),
+        };
+        if name.is_empty() || !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_') {
+            return Err(format!("`${{{place}}}` is not a variable (write `$${{` for the text itself)"));
+        }
+        match ((self.variable)(name).filter(|value| default.is_none() || !value.is_empty()), default) {
+            (Some(value), _) => Ok(value),
+            (None, Some(default)) => Ok(default.to_string()),
+            (None, None) => Err(format!("the environment variable `{name}` is not set (`${{{name}{separator}default}}` gives a default)")),
+        }
+    }
+}
+
+/// Whether what follows `${` is a variable's name, perhaps a default, and a closing brace.
+fn is_place(after: &str) -> bool {
+    let name = after.bytes().take_while(|byte| byte.is_ascii_alphanumeric() || *byte == b'_').count();
+    name > 0 && after[name..].starts_with(['}', ':']) && after.contains('}')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_are_replaced() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("secret"), "s3cret\n").unwrap();
+        let variable = |name: &str| match name {
+            "HOST" => Some("es:9200".to_string()),
+            "EMPTY" => Some(String::new()),
+            _ => None,
+        };
+        let expander = Expander { variable: &variable, folder: folder.path(), dialect: Dialect::Toml };
+        for (text, expected) in [
+            ("plain $x {y}", "plain $x {y}"),
+            ("http://${HOST}/", "http://es:9200/"),
+            ("${NOPE:-a:b}", "a:b"),
+            ("${EMPTY:-d}${EMPTY}", "d"),
+            ("${file:secret}", "s3cret"),
+            ("$${HOST}", "${HOST}"),
+        ] {
+            assert_eq!(expander.expand(text).unwrap(), expected, "{text}");
+        }
+        for text in ["${NOPE}", "${HOST", "${a b}", "${file:nope}"] {
+            assert!(expander.expand(text).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,226 @@
+//! Dates as Logstash reads and writes them: Joda-Time patterns.
+//!
+//! A pattern such as `dd/MMM/yyyy:HH:mm:ss Z` is compiled once into a list of [`Item`]s. [`parse`] walks a text along
+//! that list, [`format`] prints a time along it. Joda's rules hold where they surprise: a number takes as many digits
+//! as there are (unless the next item is a number too), names of months and days are matched without regard to case, and
+//! what a pattern does not say is taken from 1970-01-01T00:00:00.
+
+pub mod format;
+pub mod iso8601;
+mod names;
+pub mod parse;
+pub mod unix;
+
+use names::Names;
+
+/// A field of a date that a pattern can name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Field {
+    /// Year, signed (`y`), or of the era (`Y`): the same for the years of logs.
+    Year,
+    /// ISO week-based year (`x`).
+    WeekYear,
+    /// ISO week of that year (`w`).
+    Week,
+    /// Day of the week, Monday = 1 (`e`).
+    Weekday,
+    /// Day of the year (`D`).
+    DayOfYear,
+    /// Month (`M`).
+    Month,
+    /// Day of the month (`d`).
+    Day,
+    /// Hour of the half day, 0 to 11 (`K`).
+    HourOfHalfday,
+    /// Clock hour of the half day, 1 to 12 (`h`).
+    ClockHourOfHalfday,
+    /// Hour of the day, 0 to 23 (`H`).
+    Hour,
+    /// Clock hour of the day, 1 to 24 (`k`).
+    ClockHour,
+    /// Minute (`m`).
+    Minute,
+    /// Second (`s`).
+    Second,
+    /// Century of the era (`C`).
+    Century,
+}
+
+/// One piece of a compiled pattern.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Item {
+    /// Text that must stand there.
+    Literal(String),
+    /// A number with at least `min` digits when printed, at most `max` when read.
+    Number { field: Field, min: usize, max: usize },
+    /// A year of two digits, read around the current century.
+    TwoDigitYear { field: Field, lenient: bool },
+    /// Digits of the second's fraction.
+    Fraction { digits: usize },
+    /// Name of the month, long or short.
+    MonthName { long: bool },
+    /// Name of the day of the week, long or short.
+    WeekdayName { long: bool },
+    /// AM or PM.
+    Halfday,
+    /// Era.
+    Era,
+    /// Offset from UTC, with a colon or without.
+    Offset { colon: bool },
+    /// A zone's id, such as `Europe/Berlin`.
+    ZoneId,
+    /// A zone's name, such as `PST`.
+    ZoneName,
+}
+
+/// A compiled Joda pattern with the names of its locale.
+#[derive(Clone, Debug)]
+pub struct Pattern {
+    items: Vec<Item>,
+    names: &'static Names,
+}
+
+/// Why a text is no date pattern.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PatternError {
+    /// A letter that Joda has no field for.
+    #[error("`{letter}` is no date field")]
+    UnknownLetter {
+        /// The letter.
+        letter: char,
+        /// Its place in the pattern, in bytes.
+        offset: usize,
+    },
+    /// There is nothing in it.
+    #[error("the pattern is empty")]
+    Empty,
+}
+
+impl Pattern {
+    /// Compiles a Joda-Time pattern. `locale` names the language of month and day names (`en`, `de-DE`, `fr_FR`);
+    /// an unknown one is English.
+    ///
+    /// # Errors
+    /// A letter that is no field (text belongs in single quotes), or an empty pattern.
+    pub fn compile(pattern: &str, locale: &str) -> Result<Pattern, PatternError> {
+        if pattern.is_empty() {
+            return Err(PatternError::Empty);
+        }
+        let tokens = tokens(pattern);
+        let mut items = Vec::new();
+        for (position, token) in tokens.iter().enumerate() {
+            let item = match *token {
+                Token::Text(ref text) => Item::Literal(text.clone()),
+                Token::Letters { letter, count, offset } => {
+                    let next_is_number = tokens.get(position + 1).is_some_and(Token::is_number);
+                    item_of(letter, count, next_is_number).ok_or(PatternError::UnknownLetter { letter, offset })?
+                }
+            };
+            items.push(item);
+        }
+        Ok(Pattern { items, names: names::of(locale) })
+    }
+
+    /// Whether a text read with this pattern has a year.
+    pub fn has_year(&self) -> bool {
+        self.items.iter().any(|item| {
+            matches!(
+                item,
+                Item::Number { field: Field::Year | Field::WeekYear, .. } | Item::TwoDigitYear { .. }
+            )
+        })
+    }
+}
+
+enum Token {
+    Text(String),
+    Letters { letter: char, count: usize, offset: usize },
+}
+
+impl Token {
+    /// Joda's rule for where a run of digits must stop: before a field that is itself printed in digits.
+    fn is_number(&self) -> bool {
+        match self {
+            Token::Letters { letter, count, .. } => match letter {
+                'c' | 'C' | 'x' | 'y' | 'Y' | 'd' | 'h' | 'H' | 'm' | 's' | 'S' | 'e' | 'D' | 'F' | 'w' | 'W' | 'k' | 'K' => true,
+                'M' => *count <= 2,
+                _ => false,
+            },
+            Token::Text(_) => false,
+        }
+    }
+}
+
+fn tokens(pattern: &str) -> Vec<Token> {
+    let mut tokens: Vec<Token> = Vec::new();
+    let mut chars = pattern.char_indices().peekable();
+    let mut literal = String::new();
+    while let Some((offset, character)) = chars.next() {
+        if character.is_ascii_alphabetic() {
+            if !literal.is_empty() {
+                tokens.push(Token::Text(std::mem::take(&mut literal)));
+            }
+            let mut count = 1;
+            while chars.next_if(|(_, next)| *next == character).is_some() {
+                count += 1;
+            }
+            tokens.push(Token::Letters { letter: character, count, offset });
+        } else if character == '\'' {
+            if chars.next_if(|(_, next)| *next == '\'').is_some() {
+                literal.push('\'');
+                continue;
+            }
+            while let Some((_, quoted)) = chars.next() {
+                if quoted != '\'' {
+                    literal.push(quoted);
+                } else if chars.next_if(|(_, next)| *next == '\'').is_some() {
+                    literal.push('\'');
+                } else {
+                    break;
+                }
+            }
+        } else {
+            literal.push(character);
+        }
+    }
+    if !literal.is_empty() {
+        tokens.push(Token::Text(literal));
+    }
+    tokens
+}
+
+fn item_of(letter: char, count: usize, next_is_number: bool) -> Option<Item> {
+    let number = |field, max| Item::Number { field, min: count, max };
+    let year = |field| {
+        if count == 2 {
+            Item::TwoDigitYear { field, lenient: !next_is_number }
+        } else {
+            Item::Number { field, min: count, max: if next_is_number { count } else { 9 } }
+        }
+    };
+    Some(match letter {
+        'G' => Item::Era,
+        'C' => number(Field::Century, count.max(2)),
+        'y' | 'Y' => year(Field::Year),
+        'x' => year(Field::WeekYear),
+        'w' => number(Field::Week, 2),
+        'e' => number(Field::Weekday, 1),
+        'E' => Item::WeekdayName { long: count >= 4 },
+        'D' => number(Field::DayOfYear, 3),
+        'M' if count >= 3 => Item::MonthName { long: count >= 4 },
+        'M' => number(Field::Month, 2),
+        'd' => number(Field::Day, 2),
+        'a' => Item::Halfday,
+        'K' => number(Field::HourOfHalfday, 2),
+        'h' => number(Field::ClockHourOfHalfday, 2),
+        'H' => number(Field::Hour, 2),
+        'k' => number(Field::ClockHour, 2),
+        'm' => number(Field::Minute, 2),
+        's' => number(Field::Second, 2),
+        'S' => Item::Fraction { digits: count },
+        'z' => Item::ZoneName,
+        'Z' if count >= 3 => Item::ZoneId,
+        'Z' => Item::Offset { colon: count == 2 },
+        _ => return None,
+    })
+}

@@ -1,0 +1,157 @@
+//! Field references: `[http][response][status_code]`, `message`, `[@metadata][topic]`, `[tags][0]`.
+//!
+//! The grammar is Logstash's: either a bare name, which is one key however many dots it has, or a run of bracketed
+//! names. References are parsed when a pipeline is compiled, so that an event's way through it never looks at their
+//! text again.
+
+use std::fmt;
+
+/// One step of a path: a key, and the index it stands for when what it meets is an array.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Segment {
+    /// The key in an object.
+    pub name: Box<str>,
+    /// The same as an array index, where it is a number; negative counts from the end.
+    pub index: Option<i64>,
+    /// Whether the key needs no escaping in JSON.
+    pub plain: bool,
+}
+
+/// A compiled field reference.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FieldRef {
+    /// Whether the path starts at `@metadata` (which is then not among the segments).
+    pub metadata: bool,
+    /// The steps; empty only for `[@metadata]` itself.
+    pub path: Box<[Segment]>,
+}
+
+/// Why a text is no field reference.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{text}` is not a field reference: {reason}")]
+pub struct FieldRefError {
+    /// The text.
+    pub text: String,
+    /// What is wrong with it.
+    pub reason: &'static str,
+}
+
+impl FieldRef {
+    /// Parses a reference.
+    ///
+    /// # Errors
+    /// Empty text, an empty or unclosed bracket, or text between or after brackets.
+    pub fn parse(text: &str) -> Result<FieldRef, FieldRefError> {
+        let fail = |reason| Err(FieldRefError { text: text.to_string(), reason });
+        if text.is_empty() {
+            return fail("it is empty");
+        }
+        if !text.contains(['[', ']']) {
+            return Ok(FieldRef::from_names([text]));
+        }
+        let mut names = Vec::new();
+        let mut rest = text;
+        while !rest.is_empty() {
+            let Some(inner) = rest.strip_prefix('[') else {
+                return fail("text stands outside the brackets");
+            };
+            let Some(end) = inner.find(['[', ']']) else {
+                return fail("a bracket is not closed");
+            };
+            if inner.as_bytes()[end] == b'[' {
+                return fail("a bracket is opened inside another");
+            }
+            if end == 0 {
+                return fail("a pair of brackets is empty");
+            }
+            names.push(&inner[..end]);
+            rest = &inner[end + 1..];
+        }
+        Ok(FieldRef::from_names(names))
+    }
+
+    /// Parses either form, or, for a name with dots and no brackets, the nested path: `source.ip` is `[source][ip]`.
+    ///
+    /// # Errors
+    /// As [`FieldRef::parse`].
+    pub fn parse_dotted(text: &str) -> Result<FieldRef, FieldRefError> {
+        if text.contains(['[', ']']) || !text.contains('.') {
+            return FieldRef::parse(text);
+        }
+        if text.split('.').any(str::is_empty) {
+            return Err(FieldRefError { text: text.to_string(), reason: "a name between dots is empty" });
+        }
+        Ok(FieldRef::from_names(text.split('.')))
+    }
+
+    /// The reference made of these keys, the first of which may be `@metadata`.
+    pub fn from_names<'a>(names: impl IntoIterator<Item = &'a str>) -> FieldRef {
+        let mut names = names.into_iter().peekable();
+        let metadata = names.next_if_eq(&"@metadata").is_some();
+        FieldRef {
+            metadata,
+            path: names
+                .map(|name| Segment {
+                    name: name.into(),
+                    index: name.parse().ok(),
+                    plain: !name.bytes().any(super::encode::needs_escape),
+                })
+                .collect(),
+        }
+    }
+
+    /// This path with one more key.
+    pub fn child(&self, name: &str) -> FieldRef {
+        let mut names: Vec<&str> = Vec::with_capacity(self.path.len() + 2);
+        if self.metadata {
+            names.push("@metadata");
+        }
+        names.extend(self.path.iter().map(|segment| &*segment.name));
+        names.push(name);
+        FieldRef::from_names(names)
+    }
+
+    /// Whether this is the top-level field `name`.
+    pub fn is_top(&self, name: &str) -> bool {
+        !self.metadata && self.path.len() == 1 && &*self.path[0].name == name
+    }
+}
+
+impl fmt::Display for FieldRef {
+    /// A top-level field prints bare, a path in brackets.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if !self.metadata && self.path.len() == 1 {
+            return formatter.write_str(&self.path[0].name);
+        }
+        if self.metadata {
+            formatter.write_str("[@metadata]")?;
+        }
+        self.path.iter().try_for_each(|segment| write!(formatter, "[{}]", segment.name))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn references_parse_as_logstash_has_them() {
+        for (text, metadata, names) in [
+            ("message", false, vec!["message"]),
+            ("a.b", false, vec!["a.b"]),
+            ("[a][b.c]", false, vec!["a", "b.c"]),
+            ("[@metadata][x]", true, vec!["x"]),
+            ("[@metadata]", true, vec![]),
+            ("@timestamp", false, vec!["@timestamp"]),
+        ] {
+            let field = FieldRef::parse(text).unwrap();
+            assert_eq!(field.metadata, metadata, "{text}");
+            assert_eq!(field.path.iter().map(|segment| &*segment.name).collect::<Vec<_>>(), names, "{text}");
+        }
+        for text in ["", "[a", "a]", "[]", "[a]b", "a[b]", "[a[b]]"] {
+            assert!(FieldRef::parse(text).is_err(), "{text}");
+        }
+        assert_eq!(FieldRef::parse_dotted("source.ip").unwrap().to_string(), "[source][ip]");
+        assert_eq!(FieldRef::parse("[list][-1]").unwrap().path[1].index, Some(-1));
+    }
+}

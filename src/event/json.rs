@@ -1,0 +1,273 @@
+//! Scanning JSON text: validates all of it, but builds nothing below the first level.
+//!
+//! A Filebeat envelope has some forty values of which a pipeline looks at five, so objects and arrays are only skipped
+//! over (checking their grammar on the way) and stay the bytes they came in until a filter asks for what is inside.
+//! Strings and numbers stay as written too: still escaped, still digits.
+
+use super::{Text, Value};
+
+/// Objects and arrays may be nested this deep, Jackson's limit and so Logstash's and Elasticsearch's.
+pub const MAX_DEPTH: u32 = 1_000;
+
+/// Why a record is no JSON event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{reason} at byte {offset}")]
+pub struct DecodeError {
+    /// What was wrong.
+    pub reason: &'static str,
+    /// Where, in bytes from the start of the record.
+    pub offset: usize,
+}
+
+/// A reader over JSON text that is known to be UTF-8.
+pub(super) struct Scanner<'a> {
+    bytes: &'a [u8],
+    pub(super) at: usize,
+}
+
+/// A string between its quotes.
+pub(super) struct Quoted {
+    pub(super) text: Text,
+    pub(super) escaped: bool,
+}
+
+type Scan<T> = Result<T, DecodeError>;
+
+impl<'a> Scanner<'a> {
+    pub(super) fn new(bytes: &'a [u8], at: usize) -> Self {
+        Scanner { bytes, at }
+    }
+
+    fn fail<T>(&self, reason: &'static str) -> Scan<T> {
+        Err(DecodeError { reason, offset: self.at })
+    }
+
+    #[inline]
+    pub(super) fn peek(&self) -> u8 {
+        self.bytes.get(self.at).copied().unwrap_or(0)
+    }
+
+    #[inline]
+    pub(super) fn skip_whitespace(&mut self) {
+        while matches!(self.peek(), b' ' | b'\n' | b'\r' | b'\t') && self.at < self.bytes.len() {
+            self.at += 1;
+        }
+    }
+
+    /// Only white space may be left.
+    pub(super) fn finish(&mut self) -> Scan<()> {
+        self.skip_whitespace();
+        if self.at == self.bytes.len() { Ok(()) } else { self.fail("text after the end of the value") }
+    }
+
+    #[inline]
+    pub(super) fn expect(&mut self, byte: u8, reason: &'static str) -> Scan<()> {
+        if self.peek() == byte && self.at < self.bytes.len() {
+            self.at += 1;
+            Ok(())
+        } else {
+            self.fail(reason)
+        }
+    }
+
+    /// A string; the reader stands on its opening quote and ends after the closing one.
+    #[inline]
+    pub(super) fn string(&mut self) -> Scan<Quoted> {
+        self.expect(b'"', "a string was expected")?;
+        let start = self.at;
+        let mut escaped = false;
+        loop {
+            self.at += super::encode::plain_run(&self.bytes[self.at..]);
+            match self.bytes.get(self.at) {
+                Some(b'"') => break,
+                Some(b'\\') => {
+                    escaped = true;
+                    self.escape()?;
+                }
+                Some(_) => return self.fail("a control character in a string"),
+                None => return self.fail("a string is not closed"),
+            }
+        }
+        let text = Text::between(start, self.at);
+        self.at += 1;
+        Ok(Quoted { text, escaped })
+    }
+
+    fn escape(&mut self) -> Scan<()> {
+        self.at += 1;
+        match self.bytes.get(self.at) {
+            Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => self.at += 1,
+            Some(b'u') => {
+                let digits = self.bytes.get(self.at + 1..self.at + 5);
+                if !digits.is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit)) {
+                    return self.fail("a \\u escape without four hexadecimal digits");
+                }
+                self.at += 5;
+            }
+            _ => return self.fail("an unknown escape in a string"),
+        }
+        Ok(())
+    }
+
+    /// Any value; containers are checked and skipped, and come back as [`Value::Raw`].
+    #[inline]
+    pub(super) fn value(&mut self, depth: u32) -> Scan<Value> {
+        match self.peek() {
+            b'"' => {
+                let Quoted { text, escaped } = self.string()?;
+                Ok(if escaped { Value::Escaped(text) } else { Value::Plain(text) })
+            }
+            b'{' | b'[' => {
+                let start = self.at;
+                self.skip_container(depth)?;
+                Ok(Value::Raw(Text::between(start, self.at)))
+            }
+            b't' => self.word(b"true", Value::Bool(true)),
+            b'f' => self.word(b"false", Value::Bool(false)),
+            b'n' => self.word(b"null", Value::Null),
+            _ => self.number(),
+        }
+    }
+
+    fn word(&mut self, word: &[u8], value: Value) -> Scan<Value> {
+        if self.bytes[self.at..].starts_with(word) {
+            self.at += word.len();
+            Ok(value)
+        } else {
+            self.fail("a value was expected")
+        }
+    }
+
+    fn digits(&mut self) -> usize {
+        let start = self.at;
+        while self.peek().is_ascii_digit() {
+            self.at += 1;
+        }
+        self.at - start
+    }
+
+    fn number(&mut self) -> Scan<Value> {
+        let start = self.at;
+        self.at += usize::from(self.peek() == b'-');
+        let leading_zero = self.peek() == b'0';
+        let whole = self.digits();
+        if whole == 0 {
+            return self.fail("a value was expected");
+        }
+        if leading_zero && whole > 1 {
+            return self.fail("a number with a leading zero");
+        }
+        if self.peek() == b'.' {
+            self.at += 1;
+            if self.digits() == 0 {
+                return self.fail("a number without digits after the decimal point");
+            }
+        }
+        if matches!(self.peek(), b'e' | b'E') {
+            self.at += 1;
+            self.at += usize::from(matches!(self.peek(), b'+' | b'-'));
+            if self.digits() == 0 {
+                return self.fail("a number without digits in its exponent");
+            }
+        }
+        Ok(Value::Number(Text::between(start, self.at)))
+    }
+
+    fn skip_container(&mut self, depth: u32) -> Scan<()> {
+        if depth >= MAX_DEPTH {
+            return self.fail("nested too deeply");
+        }
+        let object = self.peek() == b'{';
+        let close = if object { b'}' } else { b']' };
+        self.at += 1;
+        self.skip_whitespace();
+        if self.peek() == close {
+            self.at += 1;
+            return Ok(());
+        }
+        loop {
+            if object {
+                self.string()?;
+                self.colon()?;
+            }
+            self.value(depth + 1)?;
+            if self.after_element(close)? {
+                return Ok(());
+            }
+        }
+    }
+
+    /// The colon after a key, with white space on both sides.
+    #[inline]
+    pub(super) fn colon(&mut self) -> Scan<()> {
+        self.skip_whitespace();
+        self.expect(b':', "a colon was expected")?;
+        self.skip_whitespace();
+        Ok(())
+    }
+
+    /// The comma or closing bracket after an element; `true` at the end.
+    #[inline]
+    pub(super) fn after_element(&mut self, close: u8) -> Scan<bool> {
+        self.skip_whitespace();
+        match self.peek() {
+            b',' => {
+                self.at += 1;
+                self.skip_whitespace();
+                Ok(false)
+            }
+            byte if byte == close => {
+                self.at += 1;
+                Ok(true)
+            }
+            _ if self.at >= self.bytes.len() => self.fail("the text ends inside an object or array"),
+            _ => self.fail("a comma or closing bracket was expected"),
+        }
+    }
+}
+
+/// Appends `escaped`, the inside of a JSON string that [`Scanner`] has checked, as plain text. Half a surrogate pair
+/// becomes U+FFFD.
+pub(super) fn unescape(escaped: &str, out: &mut String) {
+    let mut rest = escaped;
+    while let Some(at) = memchr::memchr(b'\\', rest.as_bytes()) {
+        out.push_str(&rest[..at]);
+        rest = &rest[at + 1..];
+        let kind = rest.as_bytes().first().copied().unwrap_or(b'\\');
+        rest = rest.get(1..).unwrap_or("");
+        match kind {
+            b'b' => out.push('\u{8}'),
+            b'f' => out.push('\u{c}'),
+            b'n' => out.push('\n'),
+            b'r' => out.push('\r'),
+            b't' => out.push('\t'),
+            b'u' => {
+                let unit = take_unit(&mut rest);
+                let mut after = rest;
+                let low = match (unit, after.strip_prefix("\\u")) {
+                    (0xD800..=0xDBFF, Some(next)) => {
+                        after = next;
+                        Some(take_unit(&mut after)).filter(|low| (0xDC00..=0xDFFF).contains(low))
+                    }
+                    _ => None,
+                };
+                let code = match low {
+                    Some(low) => {
+                        rest = after;
+                        0x10000 + ((unit - 0xD800) << 10) + (low - 0xDC00)
+                    }
+                    None => unit,
+                };
+                out.push(char::from_u32(code).unwrap_or(char::REPLACEMENT_CHARACTER));
+            }
+            other => out.push(char::from(other)),
+        }
+    }
+    out.push_str(rest);
+}
+
+fn take_unit(rest: &mut &str) -> u32 {
+    let unit = rest.get(..4).and_then(|digits| u32::from_str_radix(digits, 16).ok()).unwrap_or(0xFFFD);
+    *rest = rest.get(4..).unwrap_or("");
+    unit
+}

@@ -1,0 +1,256 @@
+//! The event: one log record on its way through the pipeline.
+//!
+//! An event owns one text buffer and a flat list of nodes, both reused from event to event. A record is copied into the
+//! buffer once; from then on every string is a span of it: a field that no filter touches is printed from the bytes it
+//! came in, a captured piece of a line is a span of the line, and only new text is appended. Objects and arrays that
+//! nobody has looked into stay raw JSON ([`Value::Raw`]), strings that nobody has looked at stay escaped
+//! ([`Value::Escaped`]); both are opened on first use. So there is no allocation per field, and passing through what is
+//! not understood (big integers, `2` against `2.0`, the order of keys) is exact by construction.
+//!
+//! `@metadata` is held beside the fields and never printed. `@timestamp` is a [`Timestamp`] from the start.
+
+pub mod encode;
+pub mod field;
+pub mod json;
+mod read;
+pub mod template;
+pub mod timestamp;
+mod tree;
+
+pub use field::{FieldRef, FieldRefError};
+pub use json::DecodeError;
+pub use read::Number;
+pub use template::Template;
+pub use timestamp::Timestamp;
+
+/// A span of an event's text buffer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Text {
+    start: u32,
+    len: u32,
+}
+
+impl Text {
+    fn between(start: usize, end: usize) -> Text {
+        Text { start: start as u32, len: (end - start) as u32 }
+    }
+
+    /// The bytes `start..end` of this span (relative to it), which must lie on character boundaries inside it.
+    #[inline]
+    pub fn slice(self, start: usize, end: usize) -> Text {
+        debug_assert!(start <= end && end <= self.len as usize);
+        Text { start: self.start + start as u32, len: (end - start) as u32 }
+    }
+
+    /// Length in bytes.
+    pub fn len(self) -> usize {
+        self.len as usize
+    }
+
+    /// Whether it holds no byte.
+    pub fn is_empty(self) -> bool {
+        self.len == 0
+    }
+
+    #[inline]
+    fn range(self) -> std::ops::Range<usize> {
+        self.start as usize..self.start as usize + self.len as usize
+    }
+}
+
+/// A list of nodes: the entries of an object or the elements of an array.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct List(u32);
+
+impl List {
+    const ROOT: List = List(0);
+    const METADATA: List = List(1);
+}
+
+/// A value of a field. Copying it copies no data: text and lists live in the event.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Value {
+    /// `null`.
+    Null,
+    /// `true` or `false`.
+    Bool(bool),
+    /// A whole number.
+    Int(i64),
+    /// A number with a fraction.
+    Float(f64),
+    /// A number as it was written, not yet looked at (it may be bigger than 64 bits).
+    Number(Text),
+    /// Text that may need escaping when printed.
+    Str(Text),
+    /// Text that holds nothing to escape.
+    Plain(Text),
+    /// Text still in JSON's escapes, as it came.
+    Escaped(Text),
+    /// A point in time.
+    Time(Timestamp),
+    /// An object.
+    Object(List),
+    /// An array.
+    Array(List),
+    /// An object or array as JSON text, not yet looked into.
+    Raw(Text),
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Node {
+    key: Text,
+    plain_key: bool,
+    value: Value,
+    next: u32,
+}
+
+const END: u32 = u32::MAX;
+
+#[derive(Clone, Copy, Debug)]
+struct ListHead {
+    first: u32,
+    last: u32,
+    len: u32,
+}
+
+const EMPTY_LIST: ListHead = ListHead { first: END, last: END, len: 0 };
+
+/// A field could not be set because something on its path is a value, not an object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a part of the path is neither an object nor absent")]
+pub struct NotAnObject;
+
+/// One event. See the module's header for how it is held.
+#[derive(Clone, Debug)]
+pub struct Event {
+    text: String,
+    nodes: Vec<Node>,
+    lists: Vec<ListHead>,
+    /// `@metadata` as it came, until someone asks for it.
+    raw_metadata: Option<Text>,
+    /// Where text is unescaped; kept for its capacity.
+    spare: String,
+}
+
+impl Default for Event {
+    fn default() -> Self {
+        Event::new()
+    }
+}
+
+/// Buffers that one huge event has blown up are given back above this size.
+const KEEP_CAPACITY: usize = 1 << 20;
+
+impl Event {
+    /// An empty event.
+    pub fn new() -> Event {
+        Event {
+            text: String::with_capacity(4_096),
+            nodes: Vec::with_capacity(128),
+            lists: vec![EMPTY_LIST; 2],
+            raw_metadata: None,
+            spare: String::new(),
+        }
+    }
+
+    /// Empties the event, keeping its buffers.
+    pub fn reset(&mut self) {
+        self.text.clear();
+        self.nodes.clear();
+        self.lists.clear();
+        self.lists.extend([EMPTY_LIST; 2]);
+        self.raw_metadata = None;
+        if self.text.capacity() > KEEP_CAPACITY {
+            self.text.shrink_to(KEEP_CAPACITY);
+            self.nodes.shrink_to(1_024);
+        }
+    }
+
+    /// The text of a span.
+    #[inline]
+    pub fn str(&self, text: Text) -> &str {
+        &self.text[text.range()]
+    }
+
+    /// Appends text to the event's buffer.
+    #[inline]
+    pub fn push_str(&mut self, text: &str) -> Text {
+        let start = self.text.len();
+        self.text.push_str(text);
+        Text::between(start, self.text.len())
+    }
+
+    /// Appends text that `write` produces; it must only append.
+    pub fn push_with(&mut self, write: impl FnOnce(&mut String)) -> Text {
+        let start = self.text.len();
+        write(&mut self.text);
+        Text::between(start.min(self.text.len()), self.text.len())
+    }
+
+    /// Appends bytes, each byte that is not UTF-8 becoming U+FFFD, as Filebeat writes them.
+    pub fn push_bytes(&mut self, bytes: &[u8]) -> Text {
+        let start = self.text.len();
+        match std::str::from_utf8(bytes) {
+            Ok(text) => self.text.push_str(text),
+            Err(_) => {
+                for chunk in bytes.utf8_chunks() {
+                    self.text.push_str(chunk.valid());
+                    for _ in chunk.invalid() {
+                        self.text.push(char::REPLACEMENT_CHARACTER);
+                    }
+                }
+            }
+        }
+        Text::between(start, self.text.len())
+    }
+
+    /// Fills an empty event from a JSON object. Invalid UTF-8 is repaired as Filebeat does; a repeated key keeps its
+    /// last value. A string `@timestamp` becomes a time; one that is none is kept as `_@timestamp` and the event tagged
+    /// `_timestampparsefailure`, as Logstash does, leaving `@timestamp` to the caller.
+    ///
+    /// # Errors
+    /// The text is not one JSON object.
+    pub fn decode_json(&mut self, record: &[u8]) -> Result<(), DecodeError> {
+        let whole = self.push_bytes(record);
+        self.fill(List::ROOT, whole, true)?;
+        self.take_metadata();
+        self.take_timestamp();
+        Ok(())
+    }
+
+    /// Fills an empty event with a line of text as `message`.
+    pub fn decode_plain(&mut self, record: &[u8]) {
+        let text = self.push_bytes(record);
+        let key = self.push_str("message");
+        self.append(List::ROOT, key, true, Value::Str(text));
+    }
+
+    fn take_metadata(&mut self) {
+        if let Some(value) = self.unlink(List::ROOT, "@metadata") {
+            match value {
+                Value::Raw(text) if self.str(text).starts_with('{') => self.raw_metadata = Some(text),
+                Value::Object(list) => self.lists[List::METADATA.0 as usize] = self.lists[list.0 as usize],
+                _ => {}
+            }
+        }
+    }
+
+    fn take_timestamp(&mut self) {
+        let Some(node) = self.find(List::ROOT, "@timestamp") else { return };
+        let value = self.load_node(node);
+        let time = self.as_str(value).and_then(Timestamp::parse_iso8601);
+        match (time, value) {
+            (Some(time), _) => self.nodes[node as usize].value = Value::Time(time),
+            (None, Value::Time(_)) => {}
+            (None, _) => {
+                self.unlink(List::ROOT, "@timestamp");
+                let key = self.push_str("_@timestamp");
+                self.append(List::ROOT, key, true, value);
+                self.tag("_timestampparsefailure");
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,173 @@
+//! Text with places filled in per event: `logs-%{[event][dataset]}-%{+yyyy.MM.dd}`.
+//!
+//! The rules are those of Logstash's `sprintf`: a field prints as [`Event::print`] prints it; a field that is not there
+//! (or null) leaves its place as it is written; `%{+FORMAT}` prints `@timestamp` along a Joda pattern in UTC and
+//! `%{{FORMAT}}` along a java.time one; `%{+%s}` and `%{}` are seconds since the epoch.
+
+use super::{Event, FieldRef, Text, Value};
+use crate::datetime::{Pattern, PatternError};
+
+#[derive(Clone, Debug)]
+enum Piece {
+    Literal(Box<str>),
+    Field { field: FieldRef, written: Box<str> },
+    Time(Box<Pattern>),
+    EpochSeconds,
+}
+
+/// A compiled template.
+#[derive(Clone, Debug)]
+pub struct Template {
+    pieces: Vec<Piece>,
+}
+
+/// Why a text is no template.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`%{{+{format}}}` is not a date format: {reason}")]
+pub struct TemplateError {
+    /// The format.
+    pub format: String,
+    /// What is wrong with it.
+    pub reason: PatternError,
+}
+
+impl Template {
+    /// Compiles a template. What looks like a place but holds no field reference is text, as in Logstash.
+    ///
+    /// # Errors
+    /// A `%{+…}` whose format is no Joda pattern.
+    pub fn parse(text: &str) -> Result<Template, TemplateError> {
+        let mut pieces: Vec<Piece> = Vec::new();
+        let mut literal = String::new();
+        let mut rest = text;
+        while let Some(start) = rest.find("%{") {
+            literal.push_str(&rest[..start]);
+            let inner = &rest[start + 2..];
+            let (name, written) = if let Some(format) = inner.strip_prefix('{') {
+                match format.find("}}") {
+                    Some(end) => (format!("+{}", format[..end].replace('u', "y")), &rest[start..start + 3 + end + 2]),
+                    None => break,
+                }
+            } else {
+                match inner.find('}') {
+                    Some(end) => (inner[..end].to_string(), &rest[start..start + 3 + end]),
+                    None => break,
+                }
+            };
+            let piece = Template::place(&name, written)?;
+            rest = &rest[start + written.len()..];
+            match piece {
+                Some(piece) => {
+                    if !literal.is_empty() {
+                        pieces.push(Piece::Literal(std::mem::take(&mut literal).into()));
+                    }
+                    pieces.push(piece);
+                }
+                None => literal.push_str(written),
+            }
+        }
+        literal.push_str(rest);
+        if !literal.is_empty() {
+            pieces.push(Piece::Literal(literal.into()));
+        }
+        Ok(Template { pieces })
+    }
+
+    fn place(name: &str, written: &str) -> Result<Option<Piece>, TemplateError> {
+        if name.is_empty() || name == "+%s" {
+            return Ok(Some(Piece::EpochSeconds));
+        }
+        if let Some(format) = name.strip_prefix('+') {
+            let pattern = Pattern::compile(format, "en").map_err(|reason| TemplateError { format: format.to_string(), reason })?;
+            return Ok(Some(Piece::Time(Box::new(pattern))));
+        }
+        Ok(FieldRef::parse(name).ok().map(|field| Piece::Field { field, written: written.into() }))
+    }
+
+    /// The whole text, where it has no places.
+    pub fn as_literal(&self) -> Option<&str> {
+        match self.pieces.as_slice() {
+            [] => Some(""),
+            [Piece::Literal(text)] => Some(text),
+            _ => None,
+        }
+    }
+
+    /// The field, where the template is one place and nothing else.
+    pub fn as_field(&self) -> Option<&FieldRef> {
+        match self.pieces.as_slice() {
+            [Piece::Field { field, .. }] => Some(field),
+            _ => None,
+        }
+    }
+
+    /// Appends the template filled in with an event's fields. Answers whether every field was there.
+    pub fn render(&self, event: &mut Event, out: &mut String) -> bool {
+        let mut complete = true;
+        for piece in &self.pieces {
+            match piece {
+                Piece::Literal(text) => out.push_str(text),
+                Piece::Field { field, written } => match event.get(field) {
+                    None | Some(Value::Null) => {
+                        complete = false;
+                        out.push_str(written);
+                    }
+                    Some(value) => event.print(value, out),
+                },
+                Piece::Time(pattern) => match event.timestamp() {
+                    Some(time) => pattern.format(time, out),
+                    None => complete = false,
+                },
+                Piece::EpochSeconds => match event.timestamp() {
+                    Some(time) => out.push_str(&time.seconds.to_string()),
+                    None => complete = false,
+                },
+            }
+        }
+        complete
+    }
+
+    /// The template filled in, as new text of the event.
+    pub fn render_into(&self, event: &mut Event) -> Text {
+        if let Some(text) = self.as_literal() {
+            return event.push_str(text);
+        }
+        let mut out = String::new();
+        self.render(event, &mut out);
+        event.push_str(&out)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_are_filled_as_logstash_fills_them() {
+        let json = r#"{"@timestamp":"2024-02-03T04:05:06.789Z","a":{"b":"c","n":7},"arr":["x","y"],"nested":[{"x":1},{"x":2}],
+            "f":1.5,"small":1e-05,"exp":1e+21,"big":12345678901234567890,"null":null,"a.b":"dotted","yes":true}"#;
+        for (template, expected) in [
+            ("plain", "plain"),
+            ("%{[a][b]}/%{nope}/%{f}", "c/%{nope}/1.5"),
+            ("%{a}", r#"{"b":"c","n":7}"#),
+            ("%{arr}", "x,y"),
+            ("%{nested}", "{x=1},{x=2}"),
+            ("%{small} %{exp} %{big}", "1.0E-5 1.0E21 12345678901234567890"),
+            ("%{null}", "%{null}"),
+            ("%{a.b} %{yes}", "dotted true"),
+            ("%{+YYYY.MM.dd}", "2024.02.03"),
+            ("%{{yyyy-MM-dd'T'HH:mm:ss.SSSZ}}", "2024-02-03T04:05:06.789+0000"),
+            ("%{@timestamp}", "2024-02-03T04:05:06.789Z"),
+            ("%{} %{+%s}", "1706933106 1706933106"),
+            ("%{", "%{"),
+            ("%{str", "%{str"),
+        ] {
+            let mut event = Event::new();
+            event.decode_json(json.as_bytes()).unwrap();
+            let mut out = String::new();
+            Template::parse(template).unwrap().render(&mut event, &mut out);
+            assert_eq!(out, expected, "{template}");
+        }
+        assert!(Template::parse("%{+bogus}").is_err());
+    }
+}

@@ -1,0 +1,535 @@
+//! The tree of an event: finding, setting, removing and copying fields by [`FieldRef`].
+
+use std::collections::HashMap;
+
+use super::field::Segment;
+use super::json::{DecodeError, Scanner, unescape};
+use super::{EMPTY_LIST, END, Event, FieldRef, List, ListHead, Node, NotAnObject, Text, Value};
+
+/// Objects larger than this are filled with the help of a hash table.
+const LINEAR_KEYS: u32 = 32;
+
+impl Event {
+    /// Opens JSON text (an object or array) one level deep into `list`. `whole` says that the text is a record of its
+    /// own, which must be an object and have nothing after it.
+    pub(super) fn fill(&mut self, list: List, raw: Text, whole: bool) -> Result<(), DecodeError> {
+        let base = raw.range().start;
+        let relative = |error: DecodeError| DecodeError { offset: error.offset.saturating_sub(base), ..error };
+        let Event { text, nodes, lists, .. } = self;
+        let bytes = &text.as_bytes()[..raw.range().end];
+        let mut scanner = Scanner::new(bytes, base);
+        scanner.skip_whitespace();
+        let object = match scanner.peek() {
+            b'{' => true,
+            b'[' if !whole => false,
+            _ => return Err(relative(DecodeError { reason: "a JSON object was expected", offset: scanner.at })),
+        };
+        let close = if object { b'}' } else { b']' };
+        scanner.at += 1;
+        scanner.skip_whitespace();
+        let mut escaped_keys = false;
+        let mut seen: HashMap<&[u8], u32> = HashMap::new();
+        let mut head = lists[list.0 as usize];
+        if scanner.peek() == close {
+            scanner.at += 1;
+        } else {
+            loop {
+                let (mut key, mut plain_key) = (Text::default(), true);
+                if object {
+                    let quoted = scanner.string().map_err(relative)?;
+                    scanner.colon().map_err(relative)?;
+                    key = quoted.text;
+                    plain_key = !quoted.escaped;
+                    escaped_keys |= quoted.escaped;
+                }
+                let value = scanner.value(1).map_err(relative)?;
+                let earlier = if !object {
+                    None
+                } else if head.len < LINEAR_KEYS {
+                    find_key(nodes, bytes, head, &bytes[key.range()])
+                } else {
+                    if seen.is_empty() {
+                        let mut at = head.first;
+                        while at != END {
+                            seen.insert(&bytes[nodes[at as usize].key.range()], at);
+                            at = nodes[at as usize].next;
+                        }
+                    }
+                    seen.get(&bytes[key.range()]).copied()
+                };
+                match earlier {
+                    Some(node) => nodes[node as usize].value = value,
+                    None => {
+                        let node = push_node(nodes, &mut head, Node { key, plain_key, value, next: END });
+                        if !seen.is_empty() {
+                            seen.insert(&bytes[key.range()], node);
+                        }
+                    }
+                }
+                if scanner.after_element(close).map_err(relative)? {
+                    break;
+                }
+            }
+        }
+        if whole {
+            scanner.finish().map_err(relative)?;
+        }
+        lists[list.0 as usize] = head;
+        if escaped_keys {
+            self.unescape_keys(list);
+        }
+        Ok(())
+    }
+
+    /// Keys with escapes are rare: they are made plain in a second pass.
+    fn unescape_keys(&mut self, list: List) {
+        let mut at = self.lists[list.0 as usize].first;
+        while at != END {
+            let Node { key, plain_key, .. } = self.nodes[at as usize];
+            if !plain_key {
+                let plain = self.unescaped(key);
+                self.nodes[at as usize].key = plain;
+            }
+            at = self.nodes[at as usize].next;
+        }
+    }
+
+    fn unescaped(&mut self, text: Text) -> Text {
+        // Unescaping reads one part of the buffer and appends to it, so it goes through a second buffer.
+        let mut spare = std::mem::take(&mut self.spare);
+        spare.clear();
+        unescape(self.str(text), &mut spare);
+        let plain = self.push_str(&spare);
+        self.spare = spare;
+        plain
+    }
+
+    /// Opens a value for use: escaped text becomes plain, raw containers become lists.
+    pub fn load(&mut self, value: Value) -> Value {
+        match value {
+            Value::Escaped(text) => Value::Str(self.unescaped(text)),
+            Value::Raw(text) => {
+                let list = self.new_list();
+                // The text was checked when it was scanned, so opening it again can't fail; were it to, the list is
+                // left with what was read.
+                let opened = self.fill(list, text, false);
+                debug_assert!(opened.is_ok());
+                if self.str(text).starts_with('[') { Value::Array(list) } else { Value::Object(list) }
+            }
+            other => other,
+        }
+    }
+
+    pub(super) fn load_node(&mut self, node: u32) -> Value {
+        let value = self.nodes[node as usize].value;
+        if matches!(value, Value::Escaped(_) | Value::Raw(_)) {
+            let loaded = self.load(value);
+            self.nodes[node as usize].value = loaded;
+            return loaded;
+        }
+        value
+    }
+
+    /// A new empty list for an object or array.
+    pub fn new_list(&mut self) -> List {
+        self.lists.push(EMPTY_LIST);
+        List((self.lists.len() - 1) as u32)
+    }
+
+    /// Number of entries or elements.
+    pub fn len_of(&self, list: List) -> usize {
+        self.lists[list.0 as usize].len as usize
+    }
+
+    /// Appends an entry or element without looking for an earlier one of the same key.
+    pub fn append(&mut self, list: List, key: Text, plain_key: bool, value: Value) {
+        push_node(&mut self.nodes, &mut self.lists[list.0 as usize], Node { key, plain_key, value, next: END });
+    }
+
+    /// Appends an element to an array.
+    pub fn push(&mut self, list: List, value: Value) {
+        self.append(list, Text::default(), true, value);
+    }
+
+    /// Sets an entry of an object by name.
+    pub fn insert(&mut self, list: List, name: &str, value: Value) {
+        match self.find(list, name) {
+            Some(node) => self.nodes[node as usize].value = value,
+            None => {
+                let key = self.push_str(name);
+                self.append(list, key, super::encode::plain_run(name.as_bytes()) == name.len(), value);
+            }
+        }
+    }
+
+    /// Key, whether the key is plain, and value of each node, in order.
+    pub(super) fn nodes(&self, list: List) -> impl Iterator<Item = (&str, bool, Value)> {
+        let mut at = self.lists[list.0 as usize].first;
+        std::iter::from_fn(move || {
+            let node = *self.nodes.get(at as usize)?;
+            at = node.next;
+            Some((self.str(node.key), node.plain_key, node.value))
+        })
+    }
+
+    /// Keys and values of an object, in order, as they are held.
+    pub fn entries(&self, list: List) -> impl Iterator<Item = (&str, Value)> {
+        self.nodes(list).map(|(key, _, value)| (key, value))
+    }
+
+    /// The elements of an array (or the values of an object), opened for use.
+    pub fn loaded_values(&mut self, list: List) -> Vec<Value> {
+        let mut values = Vec::with_capacity(self.len_of(list));
+        let mut at = self.lists[list.0 as usize].first;
+        while at != END {
+            values.push(self.load_node(at));
+            at = self.nodes[at as usize].next;
+        }
+        values
+    }
+
+    /// Keys and opened values of an object.
+    pub fn loaded_entries(&mut self, list: List) -> Vec<(Text, Value)> {
+        let mut entries = Vec::with_capacity(self.len_of(list));
+        let mut at = self.lists[list.0 as usize].first;
+        while at != END {
+            let value = self.load_node(at);
+            entries.push((self.nodes[at as usize].key, value));
+            at = self.nodes[at as usize].next;
+        }
+        entries
+    }
+
+    /// The fields at the top of the event.
+    pub fn root(&self) -> List {
+        List::ROOT
+    }
+
+    /// The list that holds `@metadata`.
+    pub fn metadata(&mut self) -> List {
+        if let Some(raw) = self.raw_metadata.take() {
+            let opened = self.fill(List::METADATA, raw, false);
+            debug_assert!(opened.is_ok());
+        }
+        List::METADATA
+    }
+
+    #[inline]
+    pub(super) fn find(&self, list: List, name: &str) -> Option<u32> {
+        find_key(&self.nodes, self.text.as_bytes(), self.lists[list.0 as usize], name.as_bytes())
+    }
+
+    fn nth(&self, list: List, index: i64) -> Option<u32> {
+        let head = self.lists[list.0 as usize];
+        let index = if index < 0 { index + i64::from(head.len) } else { index };
+        if index < 0 || index >= i64::from(head.len) {
+            return None;
+        }
+        let mut at = head.first;
+        for _ in 0..index {
+            at = self.nodes[at as usize].next;
+        }
+        Some(at)
+    }
+
+    pub(super) fn unlink(&mut self, list: List, name: &str) -> Option<Value> {
+        let node = self.find(list, name)?;
+        Some(self.unlink_node(list, node))
+    }
+
+    fn unlink_node(&mut self, list: List, node: u32) -> Value {
+        let head = &mut self.lists[list.0 as usize];
+        let next = self.nodes[node as usize].next;
+        head.len -= 1;
+        if head.first == node {
+            head.first = next;
+            if next == END {
+                head.last = END;
+            }
+        } else {
+            let mut before = head.first;
+            while self.nodes[before as usize].next != node {
+                before = self.nodes[before as usize].next;
+            }
+            self.nodes[before as usize].next = next;
+            if next == END {
+                head.last = before;
+            }
+        }
+        self.nodes[node as usize].value
+    }
+
+    fn start_of(&mut self, field: &FieldRef) -> List {
+        if field.metadata { self.metadata() } else { List::ROOT }
+    }
+
+    /// The node of a field, opening what lies on the way.
+    fn node_at(&mut self, field: &FieldRef) -> Option<(List, u32)> {
+        let mut list = self.start_of(field);
+        let (last, parents) = field.path.split_last()?;
+        let mut array = false;
+        for segment in parents {
+            let node = self.step(list, array, segment)?;
+            match self.load_node(node) {
+                Value::Object(inner) => (list, array) = (inner, false),
+                Value::Array(inner) => (list, array) = (inner, true),
+                _ => return None,
+            }
+        }
+        self.step(list, array, last).map(|node| (list, node))
+    }
+
+    #[inline]
+    fn step(&self, list: List, array: bool, segment: &Segment) -> Option<u32> {
+        if array { self.nth(list, segment.index?) } else { self.find(list, &segment.name) }
+    }
+
+    /// The value of a field, opened for use; `None` where there is no such field.
+    pub fn get(&mut self, field: &FieldRef) -> Option<Value> {
+        if field.path.is_empty() {
+            return Some(Value::Object(self.start_of(field)));
+        }
+        self.node_at(field).map(|(_, node)| self.load_node(node))
+    }
+
+    /// The value of a field as it is held: text may still be escaped, containers raw.
+    pub fn peek(&mut self, field: &FieldRef) -> Option<Value> {
+        if field.path.is_empty() {
+            return Some(Value::Object(self.start_of(field)));
+        }
+        self.node_at(field).map(|(_, node)| self.nodes[node as usize].value)
+    }
+
+    /// Whether a field is there, `null` included.
+    pub fn contains(&mut self, field: &FieldRef) -> bool {
+        self.peek(field).is_some()
+    }
+
+    /// Sets a field, creating the objects on its path.
+    ///
+    /// # Errors
+    /// Something on the path is there and is neither an object nor an array (or the key is no index of the array).
+    pub fn set(&mut self, field: &FieldRef, value: Value) -> Result<(), NotAnObject> {
+        let mut list = self.start_of(field);
+        let Some((last, parents)) = field.path.split_last() else {
+            if let Value::Object(from) = self.load(value) {
+                self.lists[list.0 as usize] = self.lists[from.0 as usize];
+                return Ok(());
+            }
+            return Err(NotAnObject);
+        };
+        let mut array = false;
+        for segment in parents {
+            let inner = match self.step(list, array, segment) {
+                Some(node) => match self.load_node(node) {
+                    Value::Null => {
+                        let inner = Value::Object(self.new_list());
+                        self.nodes[node as usize].value = inner;
+                        inner
+                    }
+                    inner => inner,
+                },
+                None => {
+                    let inner = Value::Object(self.new_list());
+                    self.put(list, array, segment, inner)?;
+                    inner
+                }
+            };
+            match inner {
+                Value::Object(next) => (list, array) = (next, false),
+                Value::Array(next) => (list, array) = (next, true),
+                _ => return Err(NotAnObject),
+            }
+        }
+        match self.step(list, array, last) {
+            Some(node) => self.nodes[node as usize].value = value,
+            None => self.put(list, array, last, value)?,
+        }
+        Ok(())
+    }
+
+    /// Adds a child that is not there yet; an array is padded with nulls up to the index.
+    fn put(&mut self, list: List, array: bool, segment: &Segment, value: Value) -> Result<(), NotAnObject> {
+        if !array {
+            let key = self.push_str(&segment.name);
+            self.append(list, key, segment.plain, value);
+            return Ok(());
+        }
+        /// An index far past the end is a mistake, not a wish for that many nulls.
+        const MOST_PADDING: i64 = 1_024;
+        let length = self.len_of(list) as i64;
+        let index = segment.index.filter(|index| (length..length + MOST_PADDING).contains(index)).ok_or(NotAnObject)?;
+        for _ in length..index {
+            self.push(list, Value::Null);
+        }
+        self.push(list, value);
+        Ok(())
+    }
+
+    /// Removes a field and returns what it held.
+    pub fn remove(&mut self, field: &FieldRef) -> Option<Value> {
+        if field.path.is_empty() {
+            let list = self.start_of(field);
+            self.lists[list.0 as usize] = EMPTY_LIST;
+            return None;
+        }
+        let (list, node) = self.node_at(field)?;
+        Some(self.unlink_node(list, node))
+    }
+
+    /// A copy that shares no list with `value`, so that changing one leaves the other alone.
+    pub fn deep_copy(&mut self, value: Value) -> Value {
+        let (from, object) = match value {
+            Value::Object(list) => (list, true),
+            Value::Array(list) => (list, false),
+            other => return other,
+        };
+        let copy = self.new_list();
+        let mut at = self.lists[from.0 as usize].first;
+        while at != END {
+            let Node { key, plain_key, value, next } = self.nodes[at as usize];
+            let inner = self.deep_copy(value);
+            self.append(copy, key, plain_key, inner);
+            at = next;
+        }
+        if object { Value::Object(copy) } else { Value::Array(copy) }
+    }
+
+    /// Merges a finished JSON object into the object at `target` (the top of the event where there is none), creating it
+    /// where it is absent. Values that are there are replaced, objects merged.
+    ///
+    /// # Errors
+    /// Something on the path, or at its end, is a value that is no object.
+    pub fn merge_json(&mut self, target: Option<&FieldRef>, fragment: &str) -> Result<(), NotAnObject> {
+        let raw = self.push_str(fragment);
+        let into = match target {
+            None => List::ROOT,
+            Some(field) => match self.get(field) {
+                None | Some(Value::Null) => return self.set(field, Value::Raw(raw)),
+                Some(Value::Object(list)) => list,
+                Some(_) => return Err(NotAnObject),
+            },
+        };
+        if let Value::Object(from) = self.load(Value::Raw(raw)) {
+            self.merge_lists(into, from);
+        }
+        Ok(())
+    }
+
+    fn merge_lists(&mut self, into: List, from: List) {
+        let mut at = self.lists[from.0 as usize].first;
+        while at != END {
+            let Node { key, plain_key, value, next } = self.nodes[at as usize];
+            let head = self.lists[into.0 as usize];
+            let text = self.text.as_bytes();
+            match find_key(&self.nodes, text, head, &text[key.range()]) {
+                None => self.append(into, key, plain_key, value),
+                Some(node) => match (self.load_node(node), self.load(value)) {
+                    (Value::Object(existing), Value::Object(added)) => self.merge_lists(existing, added),
+                    (_, added) => self.nodes[node as usize].value = added,
+                },
+            }
+            at = next;
+        }
+    }
+
+    /// Removes a tag. What is left stays a list.
+    pub fn untag(&mut self, tag: &str) {
+        let Some(node) = self.find(List::ROOT, "tags") else { return };
+        match self.load_node(node) {
+            Value::Array(list) => {
+                let kept: Vec<Value> =
+                    self.loaded_values(list).into_iter().filter(|value| self.as_str(*value) != Some(tag)).collect();
+                self.lists[list.0 as usize] = EMPTY_LIST;
+                for value in kept {
+                    self.push(list, value);
+                }
+            }
+            single if self.as_str(single) == Some(tag) => {
+                let empty = self.new_list();
+                self.nodes[node as usize].value = Value::Array(empty);
+            }
+            _ => {}
+        }
+    }
+
+    /// Parses JSON text that stands in this event (such as the value of a field). Objects and arrays come back opened.
+    ///
+    /// # Errors
+    /// The text is not exactly one JSON value.
+    pub fn parse_json(&mut self, text: Text) -> Result<Value, DecodeError> {
+        let range = text.range();
+        let relative = |error: DecodeError| DecodeError { offset: error.offset.saturating_sub(range.start), ..error };
+        let mut scanner = Scanner::new(&self.text.as_bytes()[..range.end], range.start);
+        scanner.skip_whitespace();
+        let value = scanner.value(0).map_err(relative)?;
+        scanner.finish().map_err(relative)?;
+        Ok(self.load(value))
+    }
+
+    /// Adds to `[tags]` unless it is there already, as filters do when they fail.
+    pub fn tag(&mut self, tag: &str) {
+        let list = self.tags();
+        let present = self.loaded_values(list).into_iter().any(|value| self.as_str(value) == Some(tag));
+        if !present {
+            self.push_tag(list, tag);
+        }
+    }
+
+    /// Adds to `[tags]` even where it is there already, as `add_tag` does.
+    pub fn append_tag(&mut self, tag: &str) {
+        let list = self.tags();
+        self.push_tag(list, tag);
+    }
+
+    fn push_tag(&mut self, list: List, tag: &str) {
+        let text = self.push_str(tag);
+        self.push(list, Value::Str(text));
+    }
+
+    /// The list of tags, made where there is none. A `tags` that is a single value becomes a list first.
+    fn tags(&mut self) -> List {
+        let Some(node) = self.find(List::ROOT, "tags") else {
+            let list = self.new_list();
+            let key = self.push_str("tags");
+            self.append(List::ROOT, key, true, Value::Array(list));
+            return list;
+        };
+        match self.load_node(node) {
+            Value::Array(list) => list,
+            single => {
+                let list = self.new_list();
+                if single != Value::Null {
+                    self.push(list, single);
+                }
+                self.nodes[node as usize].value = Value::Array(list);
+                list
+            }
+        }
+    }
+}
+
+#[inline]
+fn find_key(nodes: &[Node], text: &[u8], head: ListHead, name: &[u8]) -> Option<u32> {
+    let mut at = head.first;
+    while let Some(node) = nodes.get(at as usize) {
+        if node.key.len as usize == name.len() && text[node.key.range()] == *name {
+            return Some(at);
+        }
+        at = node.next;
+    }
+    None
+}
+
+#[inline]
+fn push_node(nodes: &mut Vec<Node>, head: &mut ListHead, node: Node) -> u32 {
+    let index = nodes.len() as u32;
+    nodes.push(node);
+    match nodes.get_mut(head.last as usize) {
+        Some(last) if head.last != END => last.next = index,
+        _ => head.first = index,
+    }
+    head.last = index;
+    head.len += 1;
+    index
+}

@@ -1,0 +1,155 @@
+//! The options that every filter takes: fields and tags to add and remove when it succeeds.
+
+use crate::config::{Args, Diagnostic};
+use crate::event::{Event, FieldRef, NotAnObject, Template, Value};
+
+use super::{parse_field, parse_template};
+
+/// The compiled common options of one filter.
+#[derive(Clone, Debug, Default)]
+pub struct Common {
+    add_fields: Vec<(FieldName, Vec<Added>)>,
+    remove_fields: Vec<FieldName>,
+    add_tags: Vec<Template>,
+    remove_tags: Vec<Template>,
+}
+
+/// A field's name, which may itself hold places.
+#[derive(Clone, Debug)]
+enum FieldName {
+    Fixed(FieldRef),
+    Filled(Template),
+}
+
+#[derive(Clone, Debug)]
+enum Added {
+    Text(Template),
+    Int(i64),
+    Float(f64),
+    Bool(bool),
+}
+
+impl Common {
+    /// Compiles the common options among `args`.
+    pub fn compile(args: &Args, problems: &mut Vec<Diagnostic>) -> Common {
+        let mut common = Common::default();
+        for (key, node) in args.entries("add_field") {
+            let name = field_name(&key.name, key.span, problems);
+            let values = node
+                .as_list()
+                .iter()
+                .filter_map(|item| match &item.data {
+                    crate::config::Data::Integer(number) => Some(Added::Int(*number)),
+                    crate::config::Data::Float(number) => Some(Added::Float(*number)),
+                    crate::config::Data::Boolean(flag) => Some(Added::Bool(*flag)),
+                    _ => {
+                        let Some(text) = item.to_text() else {
+                            problems.push(Diagnostic::error(item.span, "a value of `add_field` is a text, a number or a list of them"));
+                            return None;
+                        };
+                        parse_template(&text, item.span, problems).map(Added::Text)
+                    }
+                })
+                .collect();
+            if let Some(name) = name {
+                common.add_fields.push((name, values));
+            }
+        }
+        let span = args.span_of("remove_field");
+        common.remove_fields =
+            args.strings("remove_field").iter().filter_map(|name| field_name(name, span, problems)).collect();
+        let mut templates = |option: &str| -> Vec<Template> {
+            let span = args.span_of(option);
+            args.strings(option).iter().filter_map(|text| parse_template(text, span, problems)).collect()
+        };
+        common.add_tags = templates("add_tag");
+        common.remove_tags = templates("remove_tag");
+        common
+    }
+
+    /// Whether there is anything to do.
+    pub fn is_empty(&self) -> bool {
+        self.add_fields.is_empty() && self.remove_fields.is_empty() && self.add_tags.is_empty() && self.remove_tags.is_empty()
+    }
+
+    /// Applies the options to an event whose filter succeeded, in Logstash's order.
+    ///
+    /// # Errors
+    /// A field to add lies under a plain value; nothing after it is applied.
+    pub fn apply(&self, event: &mut Event) -> Result<(), NotAnObject> {
+        for (name, values) in &self.add_fields {
+            with_name(name, event, |field, event| {
+                for added in values {
+                    let value = match added {
+                        Added::Text(template) => Value::Str(template.render_into(event)),
+                        Added::Int(number) => Value::Int(*number),
+                        Added::Float(number) => Value::Float(*number),
+                        Added::Bool(flag) => Value::Bool(*flag),
+                    };
+                    add_to_field(event, field, value)?;
+                }
+                Ok(())
+            })?;
+        }
+        for name in &self.remove_fields {
+            with_name(name, event, |field, event| {
+                event.remove(field);
+                Ok(())
+            })?;
+        }
+        for template in &self.add_tags {
+            let mut tag = String::new();
+            template.render(event, &mut tag);
+            event.append_tag(&tag);
+        }
+        for template in &self.remove_tags {
+            let mut tag = String::new();
+            template.render(event, &mut tag);
+            event.untag(&tag);
+        }
+        Ok(())
+    }
+}
+
+/// Adds to a field: sets it where it is absent, and otherwise makes it a list that ends with the new value.
+///
+/// # Errors
+/// Something on the path is a plain value.
+pub fn add_to_field(event: &mut Event, field: &FieldRef, value: Value) -> Result<(), NotAnObject> {
+    match event.get(field) {
+        None => event.set(field, value),
+        Some(Value::Array(list)) => {
+            event.push(list, value);
+            Ok(())
+        }
+        Some(single) => {
+            let list = event.new_list();
+            event.push(list, single);
+            event.push(list, value);
+            event.set(field, Value::Array(list))
+        }
+    }
+}
+
+fn field_name(text: &str, span: crate::config::Span, problems: &mut Vec<Diagnostic>) -> Option<FieldName> {
+    if text.contains("%{") {
+        parse_template(text, span, problems).map(FieldName::Filled)
+    } else {
+        parse_field(text, span, problems).map(FieldName::Fixed)
+    }
+}
+
+fn with_name(
+    name: &FieldName,
+    event: &mut Event,
+    act: impl FnOnce(&FieldRef, &mut Event) -> Result<(), NotAnObject>,
+) -> Result<(), NotAnObject> {
+    match name {
+        FieldName::Fixed(field) => act(field, event),
+        FieldName::Filled(template) => {
+            let mut text = String::new();
+            template.render(event, &mut text);
+            FieldRef::parse(&text).map_err(|_| NotAnObject).and_then(|field| act(&field, event))
+        }
+    }
+}

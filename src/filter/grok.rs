@@ -1,0 +1,366 @@
+//! `grok`: picks the fields out of a line with named patterns. The engine is [`crate::grok`]; this is the filter around
+//! it, with Logstash's options.
+
+use std::sync::Arc;
+
+use super::{Compiled, Compiler, Context, ECS_OPTION, Filter, Flow, parse_field};
+use crate::config::{Args, ComponentDef, Data, Diagnostic, Fallback, Kind, Node, option};
+use crate::event::{Event, FieldRef, Text, Value};
+use crate::grok::{
+    CaptureType, CompileOptions, Dictionary, Grok as Expression, GrokSet, Integer, Limit, Match, Scratch, StrategyKind, to_f, to_i,
+};
+
+pub const DEF: ComponentDef = ComponentDef {
+    name: "grok",
+    summary: "Picks fields out of text with named patterns.",
+    options: &[
+        option("match", Kind::Any, Fallback::Required, "Fields with the pattern or patterns to match them with, tried in order."),
+        option("break_on_match", Kind::Boolean, Fallback::Boolean(true), "Stop at the first pattern that matches; otherwise all are tried."),
+        option("named_captures_only", Kind::Boolean, Fallback::Boolean(true), "Keep only captures that have a name."),
+        option("keep_empty_captures", Kind::Boolean, Fallback::Boolean(false), "Keep captures that are empty."),
+        option("overwrite", Kind::Strings, Fallback::None, "Fields that a capture replaces rather than adds to."),
+        option("target", Kind::Field, Fallback::None, "The field under which captures are put."),
+        option("pattern_definitions", Kind::Hash, Fallback::None, "Patterns of your own: name to pattern."),
+        option("patterns_dir", Kind::Strings, Fallback::None, "Folders (or files) of patterns of your own."),
+        option("patterns_files_glob", Kind::String, Fallback::Text("*"), "Which files of the folders are read."),
+        option("tag_on_failure", Kind::Strings, Fallback::List(&["_grokparsefailure"]), "Tags for an event that no pattern matched."),
+        option("timeout_millis", Kind::Integer(0, i64::MAX), Fallback::Integer(30_000), "The most time a match may take. A pattern that can take long is stopped much earlier, after a number of steps that take some milliseconds."),
+        option("timeout_scope", Kind::Enum(&["pattern", "event"]), Fallback::Text("pattern"), "Whether the limit holds for each pattern or for all of an event's together."),
+        option("tag_on_timeout", Kind::Strings, Fallback::List(&["_groktimeout"]), "Tags for an event on which a pattern was stopped."),
+        option("explain_failure", Kind::Field, Fallback::None, "A field for the furthest point that a failed match reached, and in which pattern: for finding out why lines do not match."),
+        ECS_OPTION,
+    ],
+    example: r#"
+[[filter]]
+type = "grok"
+match = { message = "%{IP:client} %{WORD:method} %{URIPATHPARAM:request} %{NUMBER:bytes:int}" }
+"#,
+};
+
+struct Target {
+    field: FieldRef,
+    set: GrokSet,
+    /// For each expression, for each of its captures, where it goes.
+    captures: Vec<Vec<Destination>>,
+}
+
+struct Destination {
+    field: FieldRef,
+    ty: CaptureType,
+    overwrite: bool,
+}
+
+struct Options {
+    targets: Vec<Target>,
+    break_on_match: bool,
+    keep_empty_captures: bool,
+    tag_on_failure: Vec<String>,
+    tag_on_timeout: Vec<String>,
+    limit: Limit,
+    explain_failure: Option<FieldRef>,
+}
+
+struct Grok {
+    options: Arc<Options>,
+    scratch: Scratch,
+}
+
+/// What trying a field's patterns came to.
+enum Outcome {
+    Matched,
+    Unmatched,
+    TimedOut,
+}
+
+/// Steps that fit a millisecond: `timeout_millis` caps the engine's budget without a look at the clock per event.
+const STEPS_PER_MILLISECOND: u64 = 300_000;
+
+pub fn compile(args: &Args, compiler: &mut Compiler) -> Compiled {
+    let mut problems = Vec::new();
+    let dictionary = dictionary(args, compiler, &mut problems);
+    let options = CompileOptions { named_captures_only: args.flag("named_captures_only"), ..CompileOptions::default() };
+    let overwrite = args.strings("overwrite");
+    let target = args.text("target").and_then(|text| parse_field(&text, args.span_of("target"), &mut problems));
+    let mut targets = Vec::new();
+    for (name, span, patterns) in matches(args, &mut problems) {
+        let Some(field) = parse_field(&name, span, &mut problems) else { continue };
+        let mut expressions = Vec::new();
+        let mut captures = Vec::new();
+        for node in patterns {
+            let Some(pattern) = node.to_text() else {
+                problems.push(Diagnostic::error(node.span, "a pattern is a string"));
+                continue;
+            };
+            match Expression::compile(&pattern, &dictionary, &options) {
+                Ok(expression) => {
+                    if expression.strategy().kind == StrategyKind::Budgeted {
+                        compiler.warnings.push(Diagnostic::warning(
+                            node.span,
+                            format!("this pattern needs the backtracking engine: {}", expression.strategy().reason),
+                        ));
+                    }
+                    captures.push(destinations(&expression, target.as_ref(), &overwrite, &node, &mut problems));
+                    expressions.push(expression);
+                }
+                Err(error) => {
+                    // One past the quote is where the pattern starts, where it stands in the file as it is.
+                    let span = node.span.part(error.at + 1, error.at + 2);
+                    problems.push(Diagnostic::error(span, error.to_string()));
+                }
+            }
+        }
+        targets.push(Target { field, set: GrokSet::new(expressions), captures });
+    }
+    let explain_failure =
+        args.text("explain_failure").and_then(|text| parse_field(&text, args.span_of("explain_failure"), &mut problems));
+    if !problems.is_empty() {
+        return Err(problems);
+    }
+    let limit = match args.integer("timeout_millis").unwrap_or(0) {
+        0 => Limit::default(),
+        millis => Limit { steps: Limit::DEFAULT_STEPS.min((millis as u64).saturating_mul(STEPS_PER_MILLISECOND)), deadline: None },
+    };
+    let options = Options {
+        targets,
+        break_on_match: args.flag("break_on_match"),
+        keep_empty_captures: args.flag("keep_empty_captures"),
+        tag_on_failure: args.strings("tag_on_failure"),
+        tag_on_timeout: args.strings("tag_on_timeout"),
+        limit,
+        explain_failure,
+    };
+    Ok(Box::new(Grok { options: Arc::new(options), scratch: Scratch::default() }))
+}
+
+/// `match` is a table from field to pattern or patterns, or a list of a field and its patterns.
+fn matches(args: &Args, problems: &mut Vec<Diagnostic>) -> Vec<(String, crate::config::Span, Vec<Node>)> {
+    let Some(node) = args.node("match") else { return Vec::new() };
+    match &node.data {
+        Data::Table(entries) => {
+            let mut fields: Vec<(String, crate::config::Span, Vec<Node>)> = Vec::new();
+            for (key, node) in entries {
+                match fields.iter_mut().find(|(name, ..)| *name == key.name) {
+                    Some((.., patterns)) => patterns.extend_from_slice(node.as_list()),
+                    None => fields.push((key.name.clone(), key.span, node.as_list().to_vec())),
+                }
+            }
+            fields
+        }
+        Data::Array(items) if items.len() >= 2 && items.len() % 2 == 0 => items
+            .chunks_exact(2)
+            .map(|pair| (pair[0].to_text().unwrap_or_default(), pair[0].span, pair[1].as_list().to_vec()))
+            .collect(),
+        _ => {
+            problems.push(Diagnostic::error(node.span, "`match` takes a table: `{ message = \"%{PATTERN}\" }`"));
+            Vec::new()
+        }
+    }
+}
+
+fn dictionary(args: &Args, compiler: &Compiler, problems: &mut Vec<Diagnostic>) -> Dictionary {
+    let mut dictionary = Dictionary::bundled(compiler.ecs(args));
+    let glob = args.required_text("patterns_files_glob");
+    for text in args.strings("patterns_dir") {
+        let path = compiler.path(&text);
+        let mut files: Vec<_> = match std::fs::read_dir(&path) {
+            Ok(entries) => entries
+                .filter_map(|entry| Some(entry.ok()?.path()))
+                .filter(|path| path.file_name().is_some_and(|name| fits_glob(&glob, &name.to_string_lossy())))
+                .filter(|path| path.is_file())
+                .collect(),
+            Err(_) => vec![path],
+        };
+        files.sort();
+        for file in files {
+            if let Err(error) = dictionary.add_file(&file) {
+                problems.push(Diagnostic::error(args.span_of("patterns_dir"), error.to_string()));
+            }
+        }
+    }
+    for (key, node) in args.entries("pattern_definitions") {
+        dictionary.add(&key.name, &node.to_text().unwrap_or_default());
+    }
+    dictionary
+}
+
+/// Shell wildcards within one name: `*` and `?`.
+fn fits_glob(glob: &str, name: &str) -> bool {
+    match glob.chars().next() {
+        None => name.is_empty(),
+        Some('*') => (0..=name.len()).filter(|at| name.is_char_boundary(*at)).any(|at| fits_glob(&glob[1..], &name[at..])),
+        Some(first) => match name.chars().next() {
+            Some(other) if first == '?' || first == other => fits_glob(&glob[first.len_utf8()..], &name[other.len_utf8()..]),
+            _ => false,
+        },
+    }
+}
+
+fn destinations(
+    expression: &Expression,
+    target: Option<&FieldRef>,
+    overwrite: &[String],
+    node: &Node,
+    problems: &mut Vec<Diagnostic>,
+) -> Vec<Destination> {
+    let mut destinations = Vec::new();
+    for capture in expression.captures() {
+        if let Some(field) = parse_field(&capture.name, node.span, problems) {
+            let overwritten = overwrite.iter().any(|name| *name == capture.name || FieldRef::parse(name).as_ref() == Ok(&field));
+            let field = match target {
+                Some(target) => field.path.iter().fold(target.clone(), |field, segment| field.child(&segment.name)),
+                None => field,
+            };
+            destinations.push(Destination { field, ty: capture.ty, overwrite: overwritten });
+        }
+    }
+    destinations
+}
+
+impl Filter for Grok {
+    fn run(&mut self, event: &mut Event, context: &mut Context) -> Flow {
+        let options = Arc::clone(&self.options);
+        let mut matched = false;
+        for target in &options.targets {
+            match self.match_field(&options, target, event) {
+                Outcome::Matched => {
+                    matched = true;
+                    if options.break_on_match {
+                        break;
+                    }
+                }
+                Outcome::Unmatched => {}
+                Outcome::TimedOut => {
+                    context.fail(event, &options.tag_on_timeout);
+                    return Flow::Passed;
+                }
+            }
+        }
+        if matched {
+            return Flow::Matched;
+        }
+        if let Some(field) = &options.explain_failure {
+            explain(&options, field, event);
+        }
+        context.fail(event, &options.tag_on_failure);
+        Flow::Passed
+    }
+
+    fn fork(&self) -> Box<dyn Filter> {
+        Box::new(Grok { options: Arc::clone(&self.options), scratch: Scratch::default() })
+    }
+}
+
+impl Grok {
+    fn match_field(&mut self, options: &Options, target: &Target, event: &mut Event) -> Outcome {
+        match event.get(&target.field) {
+            None | Some(Value::Null) => Outcome::Unmatched,
+            Some(Value::Array(list)) => {
+                let mut outcome = Outcome::Unmatched;
+                for element in event.loaded_values(list) {
+                    match self.match_value(options, target, event, element) {
+                        Outcome::Unmatched => {}
+                        Outcome::Matched => outcome = Outcome::Matched,
+                        Outcome::TimedOut => return Outcome::TimedOut,
+                    }
+                }
+                outcome
+            }
+            Some(value) => self.match_value(options, target, event, value),
+        }
+    }
+
+    fn match_value(&mut self, options: &Options, target: &Target, event: &mut Event, value: Value) -> Outcome {
+        let (text, plain) = match value {
+            Value::Str(text) => (text, false),
+            Value::Plain(text) => (text, true),
+            other => {
+                let mut printed = String::new();
+                event.print(other, &mut printed);
+                (event.push_str(&printed), false)
+            }
+        };
+        if options.break_on_match {
+            return match target.set.find(event.str(text), &mut self.scratch, &options.limit) {
+                Ok(Some((index, found))) => {
+                    put_captures(options, &target.captures[index], &found, event, text, plain);
+                    Outcome::Matched
+                }
+                Ok(None) => Outcome::Unmatched,
+                Err(_) => Outcome::TimedOut,
+            };
+        }
+        // What counts in the end is whether the last pattern matched: so Logstash has it.
+        let mut outcome = Outcome::Unmatched;
+        for (expression, captures) in target.set.expressions().iter().zip(&target.captures) {
+            match expression.find(event.str(text), &mut self.scratch, &options.limit) {
+                Ok(Some(found)) => {
+                    put_captures(options, captures, &found, event, text, plain);
+                    outcome = Outcome::Matched;
+                }
+                Ok(None) => outcome = Outcome::Unmatched,
+                Err(_) => return Outcome::TimedOut,
+            }
+        }
+        outcome
+    }
+}
+
+fn put_captures(
+    options: &Options,
+    destinations: &[Destination],
+    found: &Match<'_>,
+    event: &mut Event,
+    text: Text,
+    plain: bool,
+) {
+    for (index, destination) in destinations.iter().enumerate() {
+        let value = match found.get(index) {
+            Some(span) if !span.is_empty() => {
+                typed(event, text.slice(span.start, span.end), plain, destination.ty)
+            }
+            _ if !options.keep_empty_captures => continue,
+            Some(span) => Value::Str(text.slice(span.start, span.end)),
+            None => Value::Null,
+        };
+        // A path through a plain value can't be set; Logstash drops such a capture too.
+        let _ = match destination.overwrite {
+            true => event.set(&destination.field, value),
+            false => super::common::add_to_field(event, &destination.field, value),
+        };
+    }
+}
+
+fn typed(event: &mut Event, text: Text, plain: bool, ty: CaptureType) -> Value {
+    match ty {
+        CaptureType::Int | CaptureType::Long => match to_i(event.str(text)) {
+            Integer::Small(whole) => Value::Int(whole),
+            Integer::Big(digits) => Value::Number(event.push_str(&digits)),
+        },
+        CaptureType::Float | CaptureType::Double => Value::Float(to_f(event.str(text))),
+        CaptureType::Boolean => Value::Bool(event.str(text).eq_ignore_ascii_case("true")),
+        CaptureType::String if plain => Value::Plain(text),
+        CaptureType::String => Value::Str(text),
+    }
+}
+
+/// Puts the furthest point that any pattern reached on the event.
+fn explain(options: &Options, field: &FieldRef, event: &mut Event) {
+    let mut furthest: Option<crate::grok::Explanation> = None;
+    for target in &options.targets {
+        let Some(text) = event.text_of(&target.field) else { continue };
+        for expression in target.set.expressions() {
+            let explanation = expression.explain(&text);
+            if furthest.as_ref().is_none_or(|best| explanation.offset > best.offset) {
+                furthest = Some(explanation);
+            }
+        }
+    }
+    if let Some(furthest) = furthest {
+        let place = match furthest.within.is_empty() {
+            true => String::new(),
+            false => format!(" in %{{{}}}", furthest.within.join("} > %{")),
+        };
+        let text = event.push_str(&format!("column {}{place}: expected {}", furthest.column, furthest.expected));
+        let _ = event.set(field, Value::Str(text));
+    }
+}

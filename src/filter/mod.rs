@@ -1,0 +1,186 @@
+//! Filters: what can happen to an event, one file each.
+//!
+//! A filter lists its options in a [`ComponentDef`], is compiled from [`Args`] once, and is then forked for each worker,
+//! so that running it needs no lock: what is immutable is shared behind an `Arc`, caches and scratch space are the
+//! worker's own. Adding a filter is its file and one line in [`FILTERS`].
+//!
+//! Every filter also takes Logstash's common options ([`COMMON_OPTIONS`]), which apply only where the filter succeeded.
+
+use std::path::PathBuf;
+
+use crate::config::{Args, ComponentDef, Diagnostic, Fallback, Kind, OptionDef, Span, option};
+use crate::event::{Event, FieldRef, Template, Timestamp};
+use crate::grok::EcsCompatibility;
+
+pub mod common;
+mod date;
+mod drop;
+mod geoip;
+mod grok;
+mod json;
+mod mutate;
+mod urlparse;
+mod useragent;
+
+/// What became of an event in a filter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flow {
+    /// The filter did its work: its common options apply.
+    Matched,
+    /// The filter had nothing to do, or failed and tagged the event: its common options do not apply.
+    Passed,
+    /// The event ends here, on purpose.
+    Drop,
+}
+
+/// What a running filter may use beside the event.
+#[derive(Debug)]
+pub struct Context {
+    /// The time of the batch, so that no filter reads a clock per event.
+    pub now: Timestamp,
+    /// State of a small pseudo-random generator, for sampling.
+    pub random: u64,
+    /// Failures of the filter that is running, counted by the program.
+    pub failures: u64,
+    /// Events that the filter made; they go on after it.
+    pub spawned: Vec<Event>,
+}
+
+impl Context {
+    /// A context at a point in time.
+    pub fn new(now: Timestamp, seed: u64) -> Context {
+        Context { now, random: seed | 1, failures: 0, spawned: Vec::new() }
+    }
+
+    /// Tags the event and counts the failure.
+    pub fn fail(&mut self, event: &mut Event, tags: &[String]) {
+        self.failures += 1;
+        for tag in tags {
+            event.tag(tag);
+        }
+    }
+
+    /// A number from 0 up to but not including 1 (xorshift64*).
+    pub fn random_fraction(&mut self) -> f64 {
+        self.random ^= self.random >> 12;
+        self.random ^= self.random << 25;
+        self.random ^= self.random >> 27;
+        (self.random.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 11) as f64 / (1u64 << 53) as f64
+    }
+}
+
+/// A compiled filter, as one worker runs it.
+pub trait Filter: Send + Sync {
+    /// Works on one event.
+    fn run(&mut self, event: &mut Event, context: &mut Context) -> Flow;
+
+    /// The same filter for another worker.
+    fn fork(&self) -> Box<dyn Filter>;
+
+    /// Called between batches: the place to notice that a database or dictionary file has changed.
+    fn between_batches(&mut self) {}
+}
+
+/// What a filter may need while it is compiled.
+pub struct Compiler {
+    /// The dictionary and field names to use where the filter does not say.
+    pub ecs_compatibility: EcsCompatibility,
+    /// Relative paths start here: the folder of the pipeline file.
+    pub folder: PathBuf,
+    /// Whether the pipeline can see what a filter leaves in `[@metadata]` on its own account.
+    pub metadata_visible: bool,
+    /// Warnings found on the way.
+    pub warnings: Vec<Diagnostic>,
+}
+
+impl Compiler {
+    /// The filter's own `ecs_compatibility`, or the pipeline's.
+    pub fn ecs(&self, args: &Args) -> EcsCompatibility {
+        match args.text("ecs_compatibility").as_deref() {
+            Some("disabled") => EcsCompatibility::Disabled,
+            Some("v1") => EcsCompatibility::V1,
+            Some("v8") => EcsCompatibility::V8,
+            _ => self.ecs_compatibility,
+        }
+    }
+
+    /// A path as the pipeline file means it.
+    pub fn path(&self, text: &str) -> PathBuf {
+        self.folder.join(text)
+    }
+}
+
+/// The result of compiling a component.
+pub type Compiled = Result<Box<dyn Filter>, Vec<Diagnostic>>;
+
+/// A kind of filter: its definition and how it is compiled.
+pub struct FilterDef {
+    /// Name, options, example.
+    pub component: ComponentDef,
+    /// From checked options to a filter.
+    pub compile: fn(&Args, &mut Compiler) -> Compiled,
+}
+
+/// Every filter there is, by name.
+pub static FILTERS: &[FilterDef] = &[
+    FilterDef { component: date::DEF, compile: date::compile },
+    FilterDef { component: drop::DEF, compile: drop::compile },
+    FilterDef { component: geoip::DEF, compile: geoip::compile },
+    FilterDef { component: grok::DEF, compile: grok::compile },
+    FilterDef { component: json::DEF, compile: json::compile },
+    FilterDef { component: mutate::DEF, compile: mutate::compile },
+    FilterDef { component: urlparse::DEF, compile: urlparse::compile },
+    FilterDef { component: useragent::DEF, compile: useragent::compile },
+];
+
+/// The filter of a name.
+pub fn find(name: &str) -> Option<&'static FilterDef> {
+    FILTERS.iter().find(|def| def.component.name == name)
+}
+
+/// Options that every filter takes.
+pub const COMMON_OPTIONS: &[OptionDef] = &[
+    option("id", Kind::String, Fallback::None, "Names the filter in metrics, logs and explanations; by default its type and place."),
+    option("add_field", Kind::Hash, Fallback::None, "Fields to add when the filter succeeds; names and values may hold `%{[field]}`. Added to what a field already holds."),
+    option("remove_field", Kind::Strings, Fallback::None, "Fields to remove when the filter succeeds."),
+    option("add_tag", Kind::Strings, Fallback::None, "Tags to add when the filter succeeds."),
+    option("remove_tag", Kind::Strings, Fallback::None, "Tags to remove when the filter succeeds."),
+    option("enable_metric", Kind::Boolean, Fallback::Boolean(true), "Whether the filter is counted in the metrics."),
+    option("periodic_flush", Kind::Boolean, Fallback::Boolean(false), "Accepted for Logstash's sake; no filter here holds events back."),
+];
+
+/// Row of an options table that several filters share.
+pub const ECS_OPTION: OptionDef = option(
+    "ecs_compatibility",
+    Kind::Enum(&["disabled", "v1", "v8"]),
+    Fallback::None,
+    "Which field names the filter uses: Logstash's legacy ones or those of the Elastic Common Schema. The pipeline's `ecs_compatibility` by default.",
+);
+
+/// A field reference given as an option.
+pub(crate) fn field_option(args: &Args, name: &str, problems: &mut Vec<Diagnostic>) -> Option<FieldRef> {
+    let text = args.text(name)?;
+    parse_field(&text, args.span_of(name), problems)
+}
+
+/// A field reference written at `span`.
+pub(crate) fn parse_field(text: &str, span: Span, problems: &mut Vec<Diagnostic>) -> Option<FieldRef> {
+    match FieldRef::parse(text) {
+        Ok(field) => Some(field),
+        Err(error) => {
+            problems.push(Diagnostic::error(span, error.to_string()));
+            None
+        }
+    }
+}
+
+/// A template written at `span`.
+pub(crate) fn parse_template(text: &str, span: Span, problems: &mut Vec<Diagnostic>) -> Option<Template> {
+    match Template::parse(text) {
+        Ok(template) => Some(template),
+        Err(error) => {
+            problems.push(Diagnostic::error(span, error.to_string()));
+            None
+        }
+    }
+}

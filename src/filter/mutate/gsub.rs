@@ -1,0 +1,142 @@
+//! `mutate`'s `gsub`: Ruby's `String#gsub` with a text replacement.
+
+use crate::event::{Event, Template, Value};
+use crate::grok::{Captures, Regex};
+
+/// One compiled replacement.
+pub struct Substitution {
+    pattern: Pattern,
+    replacement: Template,
+}
+
+enum Pattern {
+    Fixed(Regex),
+    /// The expression itself holds `%{field}` places, and is compiled for each event.
+    Filled(Template),
+}
+
+impl Substitution {
+    /// Compiles an expression and its replacement.
+    ///
+    /// # Errors
+    /// Says in words what is wrong with either.
+    pub fn compile(pattern: &str, replacement: &str) -> Result<Substitution, String> {
+        let pattern = if pattern.contains("%{") {
+            Pattern::Filled(Template::parse(pattern).map_err(|error| error.to_string())?)
+        } else {
+            Pattern::Fixed(Regex::new(pattern).map_err(|error| format!("bad regular expression `{pattern}`: {error}"))?)
+        };
+        let replacement = Template::parse(replacement).map_err(|error| error.to_string())?;
+        Ok(Substitution { pattern, replacement })
+    }
+
+    /// The value with every match replaced. Lists are changed element by element; what is not text stays.
+    pub fn apply(&self, event: &mut Event, value: Value) -> Value {
+        let filled;
+        let regex = match &self.pattern {
+            Pattern::Fixed(regex) => regex,
+            Pattern::Filled(template) => {
+                let mut pattern = String::new();
+                template.render(event, &mut pattern);
+                match Regex::new(&pattern) {
+                    Ok(regex) => {
+                        filled = regex;
+                        &filled
+                    }
+                    Err(_) => return value,
+                }
+            }
+        };
+        let mut replacement = String::new();
+        self.replacement.render(event, &mut replacement);
+        replace_in(event, value, regex, &replacement)
+    }
+}
+
+fn replace_in(event: &mut Event, value: Value, regex: &Regex, replacement: &str) -> Value {
+    match value {
+        Value::Array(list) => {
+            let changed = event.new_list();
+            for element in event.loaded_values(list) {
+                let element = replace_in(event, element, regex, replacement);
+                event.push(changed, element);
+            }
+            Value::Array(changed)
+        }
+        Value::Str(text) | Value::Plain(text) => match replace_all(event.str(text), regex, replacement) {
+            Some(changed) => Value::Str(event.push_str(&changed)),
+            None => value,
+        },
+        other => other,
+    }
+}
+
+/// The text with every match replaced; `None` where nothing matches.
+pub fn replace_all(text: &str, regex: &Regex, replacement: &str) -> Option<String> {
+    let mut out = String::new();
+    let mut copied = 0;
+    let mut start = 0;
+    let mut found = false;
+    while start <= text.len() {
+        let Some(captures) = regex.captures_at(text, start) else { break };
+        let Some(std::ops::Range { start: from, end: to }) = captures.get(0) else { break };
+        found = true;
+        out.push_str(&text[copied..from]);
+        expand(replacement, text, regex, &captures, &mut out);
+        copied = to;
+        start = to;
+        if from == to {
+            // An empty match moves on by one character, which is copied with the next piece.
+            start += text[to..].chars().next().map_or(1, char::len_utf8);
+        }
+    }
+    if !found {
+        return None;
+    }
+    out.push_str(&text[copied.min(text.len())..]);
+    Some(out)
+}
+
+/// Ruby's replacement escapes: `\0` to `\9`, `\k<name>`, `\\`.
+fn expand(replacement: &str, text: &str, regex: &Regex, captures: &Captures, out: &mut String) {
+    let mut rest = replacement;
+    while let Some(at) = rest.find('\\') {
+        out.push_str(&rest[..at]);
+        let after = &rest[at + 1..];
+        let mut chars = after.chars();
+        let group = match chars.next() {
+            Some(digit @ '0'..='9') => captures.get(digit as usize - '0' as usize),
+            Some('&') => captures.get(0),
+            Some('\\') => {
+                out.push('\\');
+                rest = chars.as_str();
+                continue;
+            }
+            Some('k') if after[1..].starts_with('<') => match after.find('>') {
+                Some(end) => {
+                    let named = regex.names().iter().find(|(name, _)| *name == after[2..end]);
+                    if let Some(span) = named.and_then(|(_, groups)| groups.iter().find_map(|group| captures.get(*group as usize))) {
+                        out.push_str(&text[span]);
+                    }
+                    rest = &after[end + 1..];
+                    continue;
+                }
+                None => {
+                    out.push('\\');
+                    rest = after;
+                    continue;
+                }
+            },
+            _ => {
+                out.push('\\');
+                rest = after;
+                continue;
+            }
+        };
+        if let Some(span) = group {
+            out.push_str(&text[span]);
+        }
+        rest = chars.as_str();
+    }
+    out.push_str(rest);
+}

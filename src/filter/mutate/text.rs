@@ -1,0 +1,85 @@
+//! The text operations of `mutate`: case, white space, splitting.
+
+use crate::event::{Event, Text, Value};
+
+/// An operation on text. Lists are changed element by element; what is not text stays as it is.
+#[derive(Clone, Copy, Debug)]
+pub enum TextOperation {
+    /// To upper case.
+    Uppercase,
+    /// First letter upper, the rest lower case.
+    Capitalize,
+    /// To lower case.
+    Lowercase,
+    /// Without white space at the ends.
+    Strip,
+}
+
+impl TextOperation {
+    /// The changed value.
+    pub fn apply(self, event: &mut Event, value: Value) -> Value {
+        match value {
+            Value::Array(list) => {
+                let changed = event.new_list();
+                for element in event.loaded_values(list) {
+                    let element = self.apply(event, element);
+                    event.push(changed, element);
+                }
+                Value::Array(changed)
+            }
+            Value::Str(text) | Value::Plain(text) => {
+                let current = event.str(text);
+                let changed = match self {
+                    TextOperation::Uppercase => current.to_uppercase(),
+                    TextOperation::Lowercase => current.to_lowercase(),
+                    TextOperation::Capitalize => capitalized(current),
+                    TextOperation::Strip => stripped(current).to_string(),
+                };
+                if changed == current {
+                    return value;
+                }
+                Value::Str(event.push_str(&changed))
+            }
+            other => other,
+        }
+    }
+}
+
+fn capitalized(text: &str) -> String {
+    let mut chars = text.chars();
+    match chars.next() {
+        Some(first) => first.to_uppercase().chain(chars.as_str().to_lowercase().chars()).collect(),
+        None => String::new(),
+    }
+}
+
+/// Ruby's `strip`: ASCII white space at both ends, and NUL at the end.
+fn stripped(text: &str) -> &str {
+    let white = |c: char| matches!(c, ' ' | '\t' | '\n' | '\u{b}' | '\u{c}' | '\r' | '\0');
+    text.trim_start_matches(white).trim_end_matches(white)
+}
+
+/// Ruby's `String#split`: an empty separator splits characters, a single space splits at runs of white space, and empty
+/// pieces at the end are left out.
+pub fn split(event: &mut Event, text: Text, separator: &str) -> Value {
+    let content = event.str(text);
+    let mut spans: Vec<(usize, usize)> = Vec::new();
+    let base = content.as_ptr() as usize;
+    let mut push = |piece: &str| {
+        let start = piece.as_ptr() as usize - base;
+        spans.push((start, start + piece.len()));
+    };
+    match separator {
+        "" => content.char_indices().for_each(|(at, c)| push(&content[at..at + c.len_utf8()])),
+        " " => content.split_ascii_whitespace().for_each(&mut push),
+        separator => content.split(separator).for_each(&mut push),
+    }
+    while spans.last().is_some_and(|(start, end)| start == end) {
+        spans.pop();
+    }
+    let list = event.new_list();
+    for (start, end) in spans {
+        event.push(list, Value::Str(text.slice(start, end)));
+    }
+    Value::Array(list)
+}

@@ -1,0 +1,294 @@
+//! `useragent`: browser, operating system and device of a user-agent string.
+//!
+//! The expressions are uap-core's (see `regexes.yaml` beside this file), matched by the `ua-parser` crate. Traffic
+//! repeats a few thousand strings for ever, so each worker keeps a bounded cache from string to the finished JSON
+//! fragment, and a hit costs a hash and a copy.
+
+use std::sync::{Arc, LazyLock, Mutex};
+
+use quick_cache::unsync::Cache;
+
+use super::{Compiled, Compiler, Context, ECS_OPTION, Filter, Flow, field_option};
+use crate::config::{Args, ComponentDef, Diagnostic, Fallback, Kind, option};
+use crate::event::encode::write_string;
+use crate::event::{Event, FieldRef, NotAnObject, Value};
+use crate::grok::EcsCompatibility;
+
+pub const DEF: ComponentDef = ComponentDef {
+    name: "useragent",
+    summary: "Parses a user-agent string into browser, operating system and device.",
+    options: &[
+        option("source", Kind::Field, Fallback::Required, "The field that holds the user-agent string; of a list, its first element."),
+        option("target", Kind::Field, Fallback::None, "Where the fields go: `[user_agent]` by default with ECS, the top of the event without."),
+        option("prefix", Kind::String, Fallback::Text(""), "Text before the names of the fields, without ECS."),
+        option("regexes", Kind::Path, Fallback::None, "A `regexes.yaml` of uap-core in place of the one that is built in."),
+        option("lru_cache_size", Kind::Integer(0, 100_000_000), Fallback::Integer(10_000), "User agents that each worker remembers."),
+        ECS_OPTION,
+    ],
+    example: r#"
+[[filter]]
+type = "useragent"
+source = "[user_agent][original]"
+target = "[user_agent]"
+"#,
+};
+
+/// A longer user agent is parsed each time, so that the cache is bounded in bytes too.
+const LONGEST_CACHED: usize = 1_024;
+
+/// What is known of an agent, as JSON objects ready to be merged.
+#[derive(Clone)]
+struct Description {
+    fields: Box<str>,
+    /// The parts of the versions, for `[@metadata][filter][user_agent]`.
+    metadata: Option<Box<str>>,
+}
+
+static BUNDLED: &str = include_str!("regexes.yaml");
+
+type Extractor = ua_parser::Extractor<'static>;
+
+/// The bundled expressions take a while to compile, so all pipelines of a process share them.
+static SHARED: LazyLock<Mutex<Option<Arc<Extractor>>>> = LazyLock::new(|| Mutex::new(None));
+
+struct UserAgent {
+    extractor: Arc<Extractor>,
+    source: FieldRef,
+    target: Option<FieldRef>,
+    prefix: String,
+    ecs: bool,
+    cache_size: usize,
+    /// Whether the parts of versions are put in `[@metadata]`, as Logstash does with ECS: only where a pipeline can see it.
+    metadata: bool,
+    cache: Cache<Box<str>, Description>,
+}
+
+pub fn compile(args: &Args, compiler: &mut Compiler) -> Compiled {
+    let mut problems = Vec::new();
+    let ecs = compiler.ecs(args) != EcsCompatibility::Disabled;
+    let source = field_option(args, "source", &mut problems);
+    let mut target = field_option(args, "target", &mut problems);
+    if target.is_none() && ecs {
+        target = Some(FieldRef::from_names(["user_agent"]));
+    }
+    let extractor = match args.text("regexes") {
+        None => bundled(),
+        Some(path) => std::fs::read_to_string(compiler.path(&path))
+            .map_err(|error| format!("`{path}` can't be read: {error}"))
+            .and_then(|text| build(&text).map(Arc::new)),
+    };
+    let extractor = extractor.map_err(|message| problems.push(Diagnostic::error(args.span_of("regexes"), message)));
+    match (source, extractor) {
+        (Some(source), Ok(extractor)) if problems.is_empty() => {
+            let cache_size = args.integer("lru_cache_size").unwrap_or(0).max(1) as usize;
+            Ok(Box::new(UserAgent {
+                extractor,
+                source,
+                target,
+                prefix: args.required_text("prefix"),
+                ecs,
+                metadata: ecs && compiler.metadata_visible,
+                cache_size,
+                cache: Cache::new(cache_size),
+            }))
+        }
+        _ => Err(problems),
+    }
+}
+
+fn bundled() -> Result<Arc<Extractor>, String> {
+    let mut shared = SHARED.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    if let Some(extractor) = shared.as_ref() {
+        return Ok(Arc::clone(extractor));
+    }
+    let extractor = Arc::new(build(BUNDLED)?);
+    *shared = Some(Arc::clone(&extractor));
+    Ok(extractor)
+}
+
+fn build(text: &str) -> Result<Extractor, String> {
+    let regexes: ua_parser::Regexes<'static> = serde_saphyr::from_str(text).map_err(|error| format!("not a regexes.yaml: {error}"))?;
+    Extractor::try_from(regexes).map_err(|error| format!("a regular expression of the file is not usable: {error}"))
+}
+
+impl Filter for UserAgent {
+    fn run(&mut self, event: &mut Event, _: &mut Context) -> Flow {
+        let value = match event.get(&self.source) {
+            Some(Value::Array(list)) => event.loaded_values(list).first().copied(),
+            value => value,
+        };
+        let Some(Value::Str(text) | Value::Plain(text)) = value else { return Flow::Passed };
+        if text.is_empty() {
+            return Flow::Passed;
+        }
+        let agent = event.str(text);
+        let merged = match self.cache.get(agent) {
+            Some(description) => self.put(event, description),
+            None => {
+                let description = self.describe(agent);
+                if agent.len() <= LONGEST_CACHED {
+                    self.cache.insert(agent.into(), description.clone());
+                }
+                self.put(event, &description)
+            }
+        };
+        if merged.is_ok() { Flow::Matched } else { Flow::Passed }
+    }
+
+    fn fork(&self) -> Box<dyn Filter> {
+        Box::new(UserAgent {
+            extractor: Arc::clone(&self.extractor),
+            source: self.source.clone(),
+            target: self.target.clone(),
+            prefix: self.prefix.clone(),
+            ecs: self.ecs,
+            metadata: self.metadata,
+            cache_size: self.cache_size,
+            cache: Cache::new(self.cache_size),
+        })
+    }
+}
+
+/// Builds the JSON object of an agent's fields.
+struct Fragment {
+    json: Vec<u8>,
+    depth_has_field: bool,
+}
+
+impl Fragment {
+    fn into_text(self) -> Box<str> {
+        // Every piece that went in was text.
+        String::from_utf8(self.json).unwrap_or_default().into()
+    }
+
+    fn field(&mut self, prefix: &str, name: &str, value: &str) {
+        self.key(prefix, name);
+        write_string(value, &mut self.json);
+    }
+
+    fn key(&mut self, prefix: &str, name: &str) {
+        if std::mem::replace(&mut self.depth_has_field, true) {
+            self.json.push(b',');
+        }
+        write_string(&format!("{prefix}{name}"), &mut self.json);
+        self.json.push(b':');
+    }
+
+    fn object(&mut self, name: &str, fields: &[(&str, Option<String>)]) {
+        if fields.iter().all(|(_, value)| value.is_none()) {
+            return;
+        }
+        self.key("", name);
+        self.json.push(b'{');
+        self.depth_has_field = false;
+        for (name, value) in fields {
+            if let Some(value) = value {
+                self.field("", name, value);
+            }
+        }
+        self.json.push(b'}');
+        self.depth_has_field = true;
+    }
+}
+
+/// The parts of a version that are there, joined by dots, up to the first that is missing.
+fn joined<'a>(parts: &[Option<&'a str>]) -> Option<String> {
+    let present: Vec<&'a str> = parts.iter().map_while(|part| part.filter(|part| !part.is_empty())).collect();
+    (!present.is_empty()).then(|| present.join("."))
+}
+
+impl UserAgent {
+    /// The fields of an agent as a JSON object.
+    fn describe(&self, agent: &str) -> Description {
+        let (browser, system, device) = self.extractor.extract(agent);
+        let browser_parts: [Option<&str>; 4] = match &browser {
+            Some(found) => [found.major, found.minor, found.patch, found.patch_minor].map(|part| part.filter(|part| !part.is_empty())),
+            None => [None; 4],
+        };
+        let system_parts: [Option<&str>; 4] = match &system {
+            Some(found) => [found.major.as_deref(), found.minor.as_deref(), found.patch.as_deref(), found.patch_minor.as_deref()]
+                .map(|part| part.filter(|part| !part.is_empty())),
+            None => [None; 4],
+        };
+        let browser_name = browser.as_ref().map_or("Other", |found| &*found.family);
+        let system_name = system.as_ref().map_or("Other", |found| &*found.os);
+        let device_name = device.as_ref().map_or("Other", |found| &*found.device);
+        let version = joined(&browser_parts);
+        let system_version = joined(&system_parts);
+        let system_full = match &system_version {
+            Some(version) => format!("{system_name} {version}"),
+            None => system_name.to_string(),
+        };
+        let mut fragment = Fragment { json: vec![b'{'], depth_has_field: false };
+        if self.ecs {
+            fragment.field("", "original", agent);
+            fragment.field("", "name", browser_name);
+            if let Some(version) = &version {
+                fragment.field("", "version", version);
+            }
+            let named = |name: &str| Some(name.to_string());
+            fragment.object("os", &[("name", named(system_name)), ("version", system_version), ("full", Some(system_full))]);
+            fragment.object("device", &[("name", named(device_name))]);
+        } else {
+            let prefix = self.prefix.as_str();
+            fragment.field(prefix, "name", browser_name);
+            fragment.field(prefix, "os", system_name);
+            fragment.field(prefix, "os_name", system_name);
+            fragment.field(prefix, "os_full", &system_full);
+            fragment.field(prefix, "device", device_name);
+            let system_fields = ["os_major", "os_minor", "os_patch"];
+            let browser_fields = ["major", "minor", "patch"];
+            for (names, parts) in [(system_fields, system_parts), (browser_fields, browser_parts)] {
+                for (name, part) in names.into_iter().zip(parts) {
+                    if let Some(part) = part {
+                        fragment.field(prefix, name, part);
+                    }
+                }
+            }
+            if let Some(version) = &system_version {
+                fragment.field(prefix, "os_version", version);
+            }
+            if let Some(version) = &version {
+                fragment.field(prefix, "version", version);
+            }
+        }
+        fragment.json.push(b'}');
+        let metadata = self.metadata.then(|| metadata_of(browser_parts, system_parts)).flatten();
+        Description { fields: fragment.into_text(), metadata }
+    }
+
+    fn put(&self, event: &mut Event, description: &Description) -> Result<(), NotAnObject> {
+        match &self.target {
+            // Without ECS the fields are one object that replaces what the target holds.
+            Some(target) if !self.ecs => {
+                let fields = event.push_str(&description.fields);
+                event.set(target, Value::Raw(fields))?;
+            }
+            target => event.merge_json(target.as_ref(), &description.fields)?,
+        }
+        match &description.metadata {
+            Some(metadata) => event.merge_json(Some(&FieldRef::from_names(["@metadata", "filter", "user_agent"])), metadata),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The parts of both versions, as Logstash leaves them in `[@metadata]` with ECS.
+fn metadata_of(browser: [Option<&str>; 4], system: [Option<&str>; 4]) -> Option<Box<str>> {
+    let parts = |parts: [Option<&str>; 4]| {
+        let named = ["major", "minor", "patch"].into_iter().zip(parts);
+        named.filter_map(|(name, part)| Some((name, serde_json::Value::from(part?)))).collect::<Vec<_>>()
+    };
+    let mut object = serde_json::Map::new();
+    let object_of = |parts: Vec<(&str, serde_json::Value)>| {
+        serde_json::Value::Object(parts.into_iter().map(|(name, part)| (name.to_string(), part)).collect())
+    };
+    let (browser, system) = (parts(browser), parts(system));
+    if !browser.is_empty() {
+        object.insert("version".to_string(), object_of(browser));
+    }
+    if !system.is_empty() {
+        object.insert("os".to_string(), serde_json::json!({ "version": object_of(system) }));
+    }
+    (!object.is_empty()).then(|| serde_json::Value::Object(object).to_string().into())
+}

@@ -1,0 +1,112 @@
+//! Which byte a match can begin with.
+//!
+//! The sets are never too small: a piece whose set does not have the next byte cannot match here.
+//! That is all a dispatcher needs to skip a branch, and a loop needs to know that giving back
+//! characters would be in vain.
+
+use super::ByteSet;
+use crate::grok::syntax::{Assertion, CharSet, Kind, Node};
+
+/// The bytes a piece can begin with, and whether it can match at the end of the text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct First {
+    /// Possible next bytes.
+    pub bytes: ByteSet,
+    /// Possible with nothing left.
+    pub end: bool,
+}
+
+impl First {
+    /// Nothing is known.
+    pub const ANY: First = First { bytes: ByteSet::FULL, end: true };
+    /// Nothing is possible.
+    pub const NONE: First = First { bytes: ByteSet::EMPTY, end: false };
+
+    fn bytes(bytes: ByteSet) -> First {
+        First { bytes, end: false }
+    }
+
+    /// Possible for either.
+    #[must_use]
+    pub fn union(&self, other: &First) -> First {
+        First { bytes: self.bytes.union(&other.bytes), end: self.end || other.end }
+    }
+
+    /// Possible for both.
+    #[must_use]
+    pub fn intersection(&self, other: &First) -> First {
+        First { bytes: self.bytes.intersection(&other.bytes), end: self.end && other.end }
+    }
+}
+
+/// The bytes that begin the characters of a set.
+pub fn leading_bytes(set: &CharSet) -> ByteSet {
+    let lead = |c: char| c.encode_utf8(&mut [0; 4]).as_bytes()[0];
+    let mut bytes = ByteSet::EMPTY;
+    for (low, high) in set.iter() {
+        bytes.insert_range(lead(low), lead(high));
+    }
+    bytes
+}
+
+/// What `node` can begin with if `follow` is what can come after it.
+pub fn first_of(node: &Node, follow: &First) -> First {
+    match &node.kind {
+        Kind::Empty | Kind::Keep => *follow,
+        Kind::Fail => First::NONE,
+        Kind::Char(c) => First::bytes(leading_bytes(&CharSet::single(*c))),
+        Kind::Class(set) => First::bytes(leading_bytes(set)),
+        Kind::Assert(assertion) => assertion_first(*assertion, follow),
+        Kind::Concat(nodes) => nodes.iter().rev().fold(*follow, |after, node| first_of(node, &after)),
+        Kind::Alternate(nodes) => {
+            nodes.iter().fold(First::NONE, |all, node| all.union(&first_of(node, follow)))
+        }
+        Kind::Repeat { max: Some(0), .. } => *follow,
+        Kind::Repeat { node, min, .. } => {
+            // Within a loop, the loop itself may come next.
+            let once = first_of(node, &First::NONE).union(follow);
+            let inside = first_of(node, &once);
+            if *min == 0 { inside.union(follow) } else { inside }
+        }
+        Kind::Capture(_, node) | Kind::Atomic(node) => first_of(node, follow),
+        Kind::Look { behind: false, negative: false, node } => {
+            first_of(node, &First::ANY).intersection(follow)
+        }
+        Kind::Look { behind: false, negative: true, node } => match &node.kind {
+            Kind::Class(set) => First { bytes: follow.bytes.difference(&wholly_in(set)), end: follow.end },
+            Kind::Char(c) if c.is_ascii() => {
+                First { bytes: follow.bytes.difference(&wholly_in(&CharSet::single(*c))), end: follow.end }
+            }
+            _ => *follow,
+        },
+        Kind::Look { .. } => *follow,
+        Kind::Conditional { yes, no, .. } => first_of(yes, follow).union(&first_of(no, follow)),
+        Kind::Backref { .. } | Kind::Call(_) | Kind::Absent(_) | Kind::Grapheme => First::ANY,
+    }
+}
+
+fn assertion_first(assertion: Assertion, follow: &First) -> First {
+    match assertion {
+        Assertion::LineEnd | Assertion::TextEndOrNewline => {
+            let mut newline = ByteSet::EMPTY;
+            newline.insert(b'\n');
+            follow.intersection(&First { bytes: newline, end: true })
+        }
+        Assertion::TextEnd => follow.intersection(&First { bytes: ByteSet::EMPTY, end: true }),
+        _ => *follow,
+    }
+}
+
+/// The bytes that certainly are (or begin) a character of the set.
+fn wholly_in(set: &CharSet) -> ByteSet {
+    let mut bytes = ByteSet::EMPTY;
+    for (low, high) in set.iter() {
+        if low.is_ascii() {
+            bytes.insert_range(low as u8, if high.is_ascii() { high as u8 } else { 0x7f });
+        }
+        if low <= '\u{80}' && high == char::MAX {
+            bytes.insert_range(0x80, 0xff);
+        }
+    }
+    bytes
+}

@@ -1,0 +1,150 @@
+//! What a capture is called, and how its text becomes a value.
+
+/// The type that `%{SYNTAX:semantic:type}` asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum CaptureType {
+    /// Text, also for every type that is not known.
+    #[default]
+    String,
+    /// `int`
+    Int,
+    /// `float`
+    Float,
+    /// `long`: only Elasticsearch knows it, to Logstash it is text.
+    Long,
+    /// `double`: as above.
+    Double,
+    /// `boolean`: as above.
+    Boolean,
+}
+
+impl CaptureType {
+    /// The type of that name; what is not known is text.
+    pub fn from_name(name: &str) -> CaptureType {
+        match name {
+            "int" => CaptureType::Int,
+            "float" => CaptureType::Float,
+            "long" => CaptureType::Long,
+            "double" => CaptureType::Double,
+            "boolean" => CaptureType::Boolean,
+            _ => CaptureType::String,
+        }
+    }
+
+    /// The value of a text as JSON, every type taken seriously, as in Elasticsearch.
+    pub fn value(self, text: &str) -> serde_json::Value {
+        match self {
+            CaptureType::String => text.into(),
+            CaptureType::Int | CaptureType::Long => match to_i(text) {
+                Integer::Small(value) => value.into(),
+                Integer::Big(digits) => digits.into(),
+            },
+            CaptureType::Float | CaptureType::Double => to_f(text).into(),
+            CaptureType::Boolean => text.eq_ignore_ascii_case("true").into(),
+        }
+    }
+}
+
+/// One place in an expression that captures text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CaptureDef {
+    /// The field as written: `clientip`, `a.b`, `[source][address]`.
+    pub name: String,
+    /// What its text is turned into.
+    pub ty: CaptureType,
+    /// Number of the group in the expression's regular expression.
+    pub(super) group: u32,
+}
+
+impl CaptureDef {
+    /// Splits a group's name `SYNTAX:semantic:type`; a name without colons is the semantic.
+    pub(super) fn new(group_name: &str, group: u32) -> CaptureDef {
+        let mut parts = group_name.split(':');
+        let syntax = parts.next().unwrap_or("");
+        let name = parts.next().unwrap_or(syntax).to_owned();
+        let ty = parts.next().map(CaptureType::from_name).unwrap_or_default();
+        CaptureDef { name, ty, group }
+    }
+}
+
+/// An integer of any size.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Integer {
+    /// What fits.
+    Small(i64),
+    /// What does not: its digits, with `-` if negative, without leading zeros.
+    Big(String),
+}
+
+/// The integer that a text begins with, as Ruby's `to_i` reads it: white space, a sign, digits
+/// with single underscores between them; 0 if there is none.
+pub fn to_i(text: &str) -> Integer {
+    let text = text.trim_start_matches(|c: char| c.is_ascii_whitespace() || c == '\x0b');
+    let (negative, digits) = match text.as_bytes().first() {
+        Some(b'-') => (true, &text[1..]),
+        Some(b'+') => (false, &text[1..]),
+        _ => (false, text),
+    };
+    let end = number_end(digits.as_bytes());
+    let digits = &digits[..end];
+    let mut value: Option<i64> = Some(0);
+    for digit in digits.bytes().filter(|&byte| byte != b'_') {
+        let digit = i64::from(digit - b'0');
+        value = value.and_then(|value| value.checked_mul(10)).and_then(|value| {
+            if negative { value.checked_sub(digit) } else { value.checked_add(digit) }
+        });
+    }
+    match value {
+        Some(value) => Integer::Small(value),
+        None => {
+            let plain: String = digits.chars().filter(|&c| c != '_').collect();
+            let sign = if negative { "-" } else { "" };
+            Integer::Big(format!("{sign}{}", plain.trim_start_matches('0')))
+        }
+    }
+}
+
+/// The number that a text begins with, as Ruby's `to_f` reads it; 0 if there is none.
+pub fn to_f(text: &str) -> f64 {
+    let text = text.trim_start_matches(|c: char| c.is_ascii_whitespace() || c == '\x0b');
+    let bytes = text.as_bytes();
+    let sign = usize::from(matches!(bytes.first(), Some(b'+' | b'-')));
+    let whole = number_end(&bytes[sign..]);
+    let mut end = sign + whole;
+    let mut dotted = false;
+    if bytes.get(end) == Some(&b'.') {
+        let fraction = number_end(&bytes[end + 1..]);
+        if fraction > 0 {
+            end += 1 + fraction;
+            dotted = true;
+        }
+    }
+    if whole == 0 && !dotted {
+        return 0.0;
+    }
+    if matches!(bytes.get(end), Some(b'e' | b'E')) {
+        let sign = usize::from(matches!(bytes.get(end + 1), Some(b'+' | b'-')));
+        let exponent = number_end(&bytes[end + 1 + sign..]);
+        if exponent > 0 {
+            end += 1 + sign + exponent;
+        }
+    }
+    let number = &text[..end];
+    if number.contains('_') {
+        return number.replace('_', "").parse().unwrap_or(0.0);
+    }
+    number.parse().unwrap_or(0.0)
+}
+
+/// The end of digits that single underscores may separate.
+fn number_end(bytes: &[u8]) -> usize {
+    let mut end = 0;
+    while let Some(byte) = bytes.get(end) {
+        let separator = *byte == b'_' && end > 0 && bytes.get(end + 1).is_some_and(u8::is_ascii_digit) && bytes[end - 1] != b'_';
+        if !byte.is_ascii_digit() && !separator {
+            break;
+        }
+        end += 1;
+    }
+    end
+}

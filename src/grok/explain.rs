@@ -1,0 +1,108 @@
+//! Why a text does not match.
+//!
+//! The pattern is run once more, word for word, noting the furthest place at which a step failed.
+//! That step came from a place in the pattern, and that place from a definition of the dictionary.
+
+use super::expand::Expansion;
+use super::limit::Limit;
+use super::machine::{Machine, Scratch};
+use super::program::{EmitOptions, Program, Source, emit};
+use super::syntax::Parsed;
+
+/// How far a pattern got.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Explanation {
+    /// Whether it matches after all.
+    pub matched: bool,
+    /// Byte offset in the text up to which it matched.
+    pub offset: usize,
+    /// The same in characters, counted from 1.
+    pub column: usize,
+    /// Byte offset at which the furthest attempt began.
+    pub start: usize,
+    /// The definitions in which it stopped, from the outermost to the innermost; empty if it
+    /// stopped in the expression's own text.
+    pub within: Vec<String>,
+    /// The field that the innermost of them with a semantic would have captured.
+    pub field: Option<String>,
+    /// The piece of the regular expression that did not match.
+    pub expected: String,
+    /// Where in the expression, as written, it stopped.
+    pub pattern_offset: usize,
+    /// The search was stopped by its limit.
+    pub timed_out: bool,
+}
+
+/// The word-for-word program of a pattern.
+#[derive(Debug)]
+pub(super) struct Explainer {
+    program: Program,
+}
+
+impl Explainer {
+    pub(super) fn new(parsed: &Parsed) -> Option<Explainer> {
+        let source = Source { root: &parsed.root, groups: parsed.groups, refers_to_groups: parsed.refers_to_groups };
+        emit(source, EmitOptions { plain: true }).ok().map(|program| Explainer { program })
+    }
+}
+
+impl Explanation {
+    pub(super) fn of(explainer: Option<&Explainer>, expansion: &Expansion, expression: &str, text: &str) -> Explanation {
+        let mut explanation = Explanation {
+            matched: false,
+            offset: 0,
+            column: 1,
+            start: 0,
+            within: Vec::new(),
+            field: None,
+            expected: expression.to_owned(),
+            pattern_offset: 0,
+            timed_out: false,
+        };
+        let Some(explainer) = explainer else {
+            return explanation;
+        };
+        let mut scratch = Scratch::new();
+        let mut machine = Machine::new(&explainer.program, text, 0, &mut scratch, &Limit::default());
+        machine.reset_furthest();
+        for place in (0..=text.len()).filter(|&place| text.is_char_boundary(place)) {
+            match machine.attempt_traced(place) {
+                Ok(true) => {
+                    explanation.matched = true;
+                    return explanation;
+                }
+                Ok(false) => {}
+                Err(_) => {
+                    explanation.timed_out = true;
+                    break;
+                }
+            }
+        }
+        let furthest = machine.furthest();
+        if !furthest.known {
+            return explanation;
+        }
+        let at = explainer.program.origins[furthest.pc as usize] as usize;
+        explanation.offset = furthest.pos as usize;
+        explanation.column = text[..explanation.offset].chars().count() + 1;
+        explanation.start = furthest.start as usize;
+        explanation.within = expansion.pieces_at(at).map(|piece| piece.name.clone()).collect();
+        explanation.field = expansion.pieces_at(at).filter_map(|piece| piece.semantic.clone()).last();
+        explanation.expected = piece_of(&expansion.regex, at);
+        explanation.pattern_offset = expansion.origin_of(at);
+        explanation
+    }
+}
+
+/// The piece of a regular expression that begins at an offset, as far as it is told apart easily.
+fn piece_of(regex: &str, at: usize) -> String {
+    let rest = &regex[at..];
+    let mut chars = rest.char_indices();
+    let end = match chars.next() {
+        Some((_, '\\')) => chars.next().map_or(rest.len(), |(offset, c)| offset + c.len_utf8()),
+        Some((_, '[')) => rest.char_indices().skip(2).find(|&(_, c)| c == ']').map_or(rest.len(), |(offset, _)| offset + 1),
+        Some((_, c)) => c.len_utf8(),
+        None => 0,
+    };
+    rest[..end].to_owned()
+}

@@ -1,0 +1,37 @@
+//! How much work a match may cost.
+
+use std::time::Instant;
+use thiserror::Error;
+
+/// The work that one call may do before it gives up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limit {
+    /// Steps of the matcher; a million take a few milliseconds.
+    pub steps: u64,
+    /// A moment after which to stop, looked at now and then.
+    pub deadline: Option<Instant>,
+}
+
+impl Limit {
+    /// Steps that take some milliseconds: no line that a person would call normal needs a hundredth.
+    pub const DEFAULT_STEPS: u64 = 3_000_000;
+
+    /// No limit at all: for tests.
+    pub const NONE: Limit = Limit { steps: u64::MAX, deadline: None };
+
+    /// The default number of steps, and a moment to stop.
+    pub fn until(deadline: Instant) -> Limit {
+        Limit { deadline: Some(deadline), ..Limit::default() }
+    }
+}
+
+impl Default for Limit {
+    fn default() -> Self {
+        Limit { steps: Limit::DEFAULT_STEPS, deadline: None }
+    }
+}
+
+/// The limit was reached before an answer was found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[error("the pattern took too long on this text and was stopped")]
+pub struct Timeout;

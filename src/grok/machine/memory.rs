@@ -1,0 +1,60 @@
+//! The memory of failed attempts.
+
+use super::Scratch;
+use crate::grok::program::Program;
+
+/// Failures before remembering begins: most matches never get there.
+const PATIENCE: u32 = 256;
+/// More bits of memory than this are not worth clearing.
+const MAX_BITS: usize = 64 << 20;
+
+/// Which choices have been taken at which places. Off until a search turns out to be hard.
+#[derive(Debug)]
+pub(super) struct Memory {
+    failures: u32,
+    text_len: usize,
+    active: bool,
+}
+
+impl Memory {
+    pub(super) fn new(program: &Program, text_len: usize) -> Memory {
+        let bits = program.memo_width.saturating_mul(text_len + 1);
+        let failures = if program.memoizable && bits <= MAX_BITS { 0 } else { u32::MAX };
+        Memory { failures, text_len, active: false }
+    }
+
+    /// Counts a failure, and begins to remember after too many.
+    #[inline]
+    pub(super) fn failed(&mut self, program: &Program, scratch: &mut Scratch) {
+        if self.failures < PATIENCE {
+            self.failures += 1;
+            if self.failures == PATIENCE {
+                self.begin(program, scratch);
+            }
+        }
+    }
+
+    #[cold]
+    fn begin(&mut self, program: &Program, scratch: &mut Scratch) {
+        self.active = true;
+        scratch.visited.clear();
+        scratch.visited.resize((program.memo_width * (self.text_len + 1)).div_ceil(64), 0);
+    }
+
+    /// Whether the choice is taken for the first time since remembering began.
+    #[inline]
+    pub(super) fn is_new(&self, program: &Program, scratch: &mut Scratch, pc: u32, pos: u32) -> bool {
+        if !self.active {
+            return true;
+        }
+        let key = program.memo_keys[pc as usize];
+        if key == u32::MAX {
+            return true;
+        }
+        let bit = key as usize * (self.text_len + 1) + pos as usize;
+        let word = &mut scratch.visited[bit / 64];
+        let new = *word >> (bit % 64) & 1 == 0;
+        *word |= 1 << (bit % 64);
+        new
+    }
+}

@@ -1,0 +1,330 @@
+//! Runs a program on a text.
+//!
+//! A backtracking machine: when a step fails, the most recent choice is taken back. Choices are
+//! kept on a stack in [`Scratch`], together with what must be restored when they are taken back.
+//!
+//! Two things keep it from stalling. Every step counts against a budget. And where a program has
+//! no back references, counters or recursion, failing from a step at a place is for ever: after
+//! many failures the machine begins to remember them ([`Memory`]), and no choice is
+//! taken twice at the same place, which bounds the work by the size of the program times the
+//! length of the text.
+
+mod choices;
+mod memory;
+mod place;
+mod recursion;
+mod scratch;
+
+pub use scratch::Scratch;
+pub(crate) use scratch::{Furthest, UNSET};
+
+use super::limit::{Limit, Timeout};
+use super::program::{Inst, Program};
+use memory::Memory;
+use scratch::Frame;
+use std::time::Instant;
+
+/// More pending choices than this are a stall too.
+const MAX_FRAMES: usize = 4 << 20;
+/// Steps between two looks at the clock.
+const CLOCK_INTERVAL: u64 = 4096;
+
+/// A program at work on a text.
+pub(crate) struct Machine<'m> {
+    program: &'m Program,
+    text: &'m str,
+    scratch: &'m mut Scratch,
+    /// Where the search began, for `\G`.
+    origin: usize,
+    memory: Memory,
+    steps: u64,
+    next_check: u64,
+    limit: Limit,
+}
+
+impl<'m> Machine<'m> {
+    /// Prepares the buffers for one search.
+    pub(crate) fn new(program: &'m Program, text: &'m str, origin: usize, scratch: &'m mut Scratch, limit: &Limit) -> Self {
+        scratch.registers.clear();
+        scratch.registers.resize(program.registers, 0);
+        scratch.slots.clear();
+        scratch.slots.resize(program.slots, UNSET);
+        scratch.stack.clear();
+        Machine {
+            program,
+            text,
+            scratch,
+            origin,
+            memory: Memory::new(program, text.len()),
+            steps: 0,
+            next_check: limit.steps.min(if limit.deadline.is_some() { CLOCK_INTERVAL } else { u64::MAX }),
+            limit: *limit,
+        }
+    }
+
+    /// Tries to match at `start`; on success the slots tell where.
+    #[inline]
+    pub(crate) fn attempt(&mut self, start: usize) -> Result<bool, Timeout> {
+        self.run::<false>(start)
+    }
+
+    /// The same, and notes the furthest failure.
+    pub(crate) fn attempt_traced(&mut self, start: usize) -> Result<bool, Timeout> {
+        self.run::<true>(start)
+    }
+
+    #[cold]
+    fn check(&mut self) -> Result<(), Timeout> {
+        if self.steps >= self.limit.steps || self.scratch.stack.len() > MAX_FRAMES {
+            return Err(Timeout);
+        }
+        if self.limit.deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+            return Err(Timeout);
+        }
+        self.next_check = self.limit.steps.min(self.steps + CLOCK_INTERVAL);
+        Ok(())
+    }
+
+    fn run<const TRACE: bool>(&mut self, start: usize) -> Result<bool, Timeout> {
+        let program = self.program;
+        let text = self.text;
+        let bytes = text.as_bytes();
+        self.scratch.stack.clear();
+        self.scratch.slots.fill(UNSET);
+        self.scratch.calls.clear();
+        self.scratch.history.clear();
+        self.scratch.slots[0] = start as u32;
+        let (mut pc, mut pos) = (0usize, start);
+        loop {
+            self.steps += 1;
+            if self.steps >= self.next_check {
+                self.check()?;
+            }
+            let went = match program.insts[pc] {
+                Inst::Byte(byte) => {
+                    if bytes.get(pos) == Some(&byte) {
+                        pos += 1;
+                        true
+                    } else {
+                        false
+                    }
+                }
+                Inst::Literal { start, len } => {
+                    let literal = &program.bytes[start as usize..(start + len) as usize];
+                    if bytes[pos..].starts_with(literal) {
+                        pos += literal.len();
+                        true
+                    } else {
+                        false
+                    }
+                }
+                Inst::Set(set) => match program.sets[set as usize].step(text, pos) {
+                    Some(end) => {
+                        pos = end;
+                        true
+                    }
+                    None => false,
+                },
+                Inst::Possessive(run) => {
+                    let run = &program.runs[run as usize];
+                    let set = &program.sets[run.set as usize];
+                    if run.max == u32::MAX && run.min <= 1 {
+                        let end = set.run(text, pos);
+                        let enough = end > pos || run.min == 0;
+                        pos = end;
+                        enough
+                    } else {
+                        let (end, count) = set.run_up_to(text, pos, run.max);
+                        pos = end;
+                        count >= run.min
+                    }
+                }
+                Inst::Dispatch(table) => {
+                    let index = bytes.get(pos).map_or(256, |&byte| usize::from(byte));
+                    pc = program.tables[table as usize][index] as usize;
+                    continue;
+                }
+                Inst::Jump(to) => {
+                    pc = to as usize;
+                    continue;
+                }
+                Inst::Split { first, second } => {
+                    self.scratch.stack.push(Frame::Branch { pc: second, pos: pos as u32 });
+                    pc = first as usize;
+                    continue;
+                }
+                Inst::Greedy(run) => self.greedy(pc, run, &mut pos),
+                Inst::Lazy(run) => self.lazy(pc, run, &mut pos),
+                Inst::Save(slot) => {
+                    self.save(slot, pos as u32);
+                    true
+                }
+                Inst::PrevIs { set, negative } => program.sets[set as usize].ends_at(text, pos) != negative,
+                Inst::NextIs { set, negative } => program.sets[set as usize].step(text, pos).is_some() != negative,
+                Inst::Assert(assertion) => place::holds(assertion, text, pos, self.origin),
+                Inst::AtomicBegin(id) | Inst::LookBegin(id) => {
+                    self.scratch.stack.push(Frame::Mark { id, pos: pos as u32 });
+                    true
+                }
+                Inst::AtomicEnd(id) => {
+                    self.commit(id);
+                    true
+                }
+                Inst::LookEnd(id) => {
+                    pos = self.commit(id);
+                    true
+                }
+                Inst::NegativeBegin { id, after } => {
+                    self.scratch.stack.push(Frame::Negative { id, after, pos: pos as u32 });
+                    true
+                }
+                Inst::NegativeEnd(id) => {
+                    self.abandon(id);
+                    false
+                }
+                Inst::StepBack(count) => match place::back(text, pos, count) {
+                    Some(before) => {
+                        pos = before;
+                        true
+                    }
+                    None => false,
+                },
+                Inst::StepBackBetween { min, max } => match place::back(text, pos, min) {
+                    Some(before) => {
+                        if max > min {
+                            self.scratch.stack.push(Frame::Behind { pc: pc as u32, pos: before as u32, left: max - min });
+                        }
+                        pos = before;
+                        true
+                    }
+                    None => false,
+                },
+                Inst::AtOrigin(id) => self.mark(id) == pos,
+                Inst::RoundBegin(round) => {
+                    self.round_begin(round, pos);
+                    true
+                }
+                Inst::RoundEnd(round) => match self.round_end(round, pos) {
+                    Some(true) => true,
+                    Some(false) => {
+                        pc = program.rounds[round as usize].exit as usize;
+                        continue;
+                    }
+                    None => false,
+                },
+                Inst::CounterReset(counter) => {
+                    self.set_register(program.counters[counter as usize].register, 0);
+                    true
+                }
+                Inst::CounterLoop(counter) => {
+                    pc = self.counter_loop(pc, counter, pos);
+                    continue;
+                }
+                Inst::CounterNext(counter) => {
+                    let register = program.counters[counter as usize].register;
+                    self.set_register(register, self.scratch.registers[register as usize] + 1);
+                    true
+                }
+                Inst::Backref(reference) => self.backref(reference, &mut pos),
+                Inst::Call(to) => {
+                    self.call(pc)?;
+                    pc = to as usize;
+                    continue;
+                }
+                Inst::Return => {
+                    pc = self.return_from_call();
+                    continue;
+                }
+                Inst::Condition { groups, no } => {
+                    let slots = &self.scratch.slots;
+                    let matched = |group: &u32| slots[*group as usize * 2 + 1] != UNSET;
+                    if program.conditions[groups as usize].iter().any(matched) {
+                        true
+                    } else {
+                        pc = no as usize;
+                        continue;
+                    }
+                }
+                Inst::Keep => {
+                    self.save(0, pos as u32);
+                    true
+                }
+                Inst::Absent(inner) => self.absent(pc, inner, &mut pos)?,
+                Inst::Grapheme => match place::grapheme(text, pos) {
+                    Some(end) => {
+                        pos = end;
+                        true
+                    }
+                    None => false,
+                },
+                Inst::Accept => {
+                    self.scratch.slots[1] = pos as u32;
+                    return Ok(true);
+                }
+                Inst::Fail => false,
+            };
+            if went {
+                pc += 1;
+                continue;
+            }
+            if TRACE {
+                self.note_failure(pc, pos, start);
+            }
+            match self.backtrack() {
+                Some((next, place)) => (pc, pos) = (next, place),
+                None => return Ok(false),
+            }
+        }
+    }
+
+    fn note_failure(&mut self, pc: usize, pos: usize, start: usize) {
+        let furthest = &mut self.scratch.furthest;
+        let telling = !matches!(self.program.insts[pc], Inst::Fail | Inst::NegativeEnd(_));
+        if telling && (!furthest.known || pos as u32 > furthest.pos) {
+            *furthest = Furthest { pos: pos as u32, pc: pc as u32, start: start as u32, known: true };
+        }
+    }
+
+    /// Where and why the furthest attempt failed.
+    pub(crate) fn furthest(&self) -> Furthest {
+        self.scratch.furthest
+    }
+
+    /// Forgets earlier failures.
+    pub(crate) fn reset_furthest(&mut self) {
+        self.scratch.furthest = Furthest::default();
+    }
+
+    /// Remembers a position; what it replaces is kept while a choice might need it.
+    #[inline]
+    fn save(&mut self, slot: u32, pos: u32) {
+        if self.program.recursive && slot > 1 {
+            // A recursion has moved the group's beginning: it is that of this depth which counts.
+            if slot % 2 == 0 {
+                self.set_register(slot / 2, pos);
+            } else {
+                self.set_slot(slot - 1, self.scratch.registers[slot as usize / 2]);
+            }
+        }
+        self.set_slot(slot, pos);
+        if self.program.leveled && slot % 2 == 1 {
+            self.record(slot / 2, pos);
+        }
+    }
+
+    #[inline]
+    fn set_slot(&mut self, slot: u32, pos: u32) {
+        let old = std::mem::replace(&mut self.scratch.slots[slot as usize], pos);
+        if !self.scratch.stack.is_empty() {
+            self.scratch.stack.push(Frame::Slot { slot, old });
+        }
+    }
+
+    #[inline]
+    fn set_register(&mut self, register: u32, value: u32) {
+        let old = std::mem::replace(&mut self.scratch.registers[register as usize], value);
+        if !self.scratch.stack.is_empty() {
+            self.scratch.stack.push(Frame::Register { register, old });
+        }
+    }
+}

@@ -1,0 +1,85 @@
+//! Tests of a place in a text, and steps around it.
+
+use crate::grok::syntax::{Assertion, CharSet};
+use std::sync::LazyLock;
+
+static WORD: LazyLock<CharSet> = LazyLock::new(|| class(r"[[:word:]]"));
+
+/// A set written as a pattern of this crate's own syntax.
+fn class(pattern: &str) -> CharSet {
+    use crate::grok::syntax::{Kind, SyntaxOptions, parse};
+    match parse(pattern, SyntaxOptions::default()).map(|parsed| parsed.root.kind) {
+        Ok(Kind::Class(set)) => *set,
+        _ => CharSet::empty(),
+    }
+}
+
+/// Whether an assertion holds at `pos`.
+#[inline]
+pub(super) fn holds(assertion: Assertion, text: &str, pos: usize, origin: usize) -> bool {
+    let bytes = text.as_bytes();
+    match assertion {
+        // After the newline that ends the text, no line begins.
+        Assertion::LineStart => pos == 0 || bytes[pos - 1] == b'\n' && pos < bytes.len(),
+        Assertion::LineEnd => pos == bytes.len() || bytes[pos] == b'\n',
+        Assertion::TextStart => pos == 0,
+        Assertion::TextEnd => pos == bytes.len(),
+        Assertion::TextEndOrNewline => pos == bytes.len() || bytes[pos] == b'\n' && pos + 1 == bytes.len(),
+        Assertion::SearchStart => pos == origin,
+        Assertion::WordBoundary => boundary(text, pos, is_word),
+        Assertion::NotWordBoundary => !boundary(text, pos, is_word),
+        Assertion::AsciiWordBoundary => boundary(text, pos, is_ascii_word),
+        Assertion::NotAsciiWordBoundary => !boundary(text, pos, is_ascii_word),
+    }
+}
+
+#[inline]
+fn boundary(text: &str, pos: usize, word: fn(char) -> bool) -> bool {
+    let bytes = text.as_bytes();
+    let before = match bytes[..pos].last() {
+        None => false,
+        Some(&byte) if byte < 0x80 => is_ascii_word(char::from(byte)),
+        Some(_) => text[..pos].chars().next_back().is_some_and(word),
+    };
+    let after = match bytes.get(pos) {
+        None => false,
+        Some(&byte) if byte < 0x80 => is_ascii_word(char::from(byte)),
+        Some(_) => text[pos..].chars().next().is_some_and(word),
+    };
+    before != after
+}
+
+fn is_ascii_word(c: char) -> bool {
+    c.is_ascii_alphanumeric() || c == '_'
+}
+
+fn is_word(c: char) -> bool {
+    WORD.contains(c)
+}
+
+/// The beginning of the character that ends at `pos`.
+#[inline]
+pub(super) fn previous(text: &str, pos: usize) -> usize {
+    let bytes = text.as_bytes();
+    let mut before = pos - 1;
+    while bytes[before] & 0xc0 == 0x80 {
+        before -= 1;
+    }
+    before
+}
+
+/// `count` characters before `pos`.
+pub(super) fn back(text: &str, mut pos: usize, count: u32) -> Option<usize> {
+    for _ in 0..count {
+        if pos == 0 {
+            return None;
+        }
+        pos = previous(text, pos);
+    }
+    Some(pos)
+}
+
+/// The end of the grapheme that begins at `pos`.
+pub(super) fn grapheme(text: &str, pos: usize) -> Option<usize> {
+    super::super::grapheme::end(text, pos)
+}

@@ -1,0 +1,51 @@
+//! Grok: named patterns that pick the fields out of a line.
+//!
+//! # How a pattern becomes a matcher
+//!
+//! ```text
+//! %{IP:client} %{WORD:verb}      the expression
+//!    │  expand      definitions from the `dictionary` are put in place of the placeholders
+//! (?<IP:client>…) (?<WORD:verb>…)
+//!    │  syntax      Ruby's regular expressions become a tree
+//! Concat[Capture[…], Char ' ', Capture[…]]
+//!    │  analysis    what can each piece begin with? how long is it?
+//!    │  program     a list of steps, with as few choices as possible left to run time
+//! Save 2, Dispatch 0, …
+//!    │  strategy    how the program is searched for in a text
+//! Match
+//! ```
+//!
+//! The reference is Joni, the engine under Logstash's grok: leftmost match, alternatives in order,
+//! greedy and lazy loops, atomic groups, look-around, back references. Speed must not change an
+//! answer, so every shortcut rests on a proof about the pattern: a branch is skipped only if it
+//! cannot begin with the next byte, and a run is never shortened only if nothing that follows
+//! could use what it would give back.
+
+mod analysis;
+mod capture;
+mod dictionary;
+mod error;
+mod expand;
+mod explain;
+mod expression;
+mod grapheme;
+mod limit;
+mod machine;
+mod program;
+mod regex;
+mod set;
+mod strategy;
+mod syntax;
+
+pub use capture::{CaptureDef, CaptureType, Integer, to_f, to_i};
+pub use dictionary::{Definition, Dictionary, EcsCompatibility};
+pub use error::{DictionaryError, GrokError, GrokErrorKind, SyntaxError, SyntaxErrorKind};
+pub use expand::Dialect;
+pub use explain::Explanation;
+pub use expression::{CompileOptions, Grok, Match};
+pub use limit::{Limit, Timeout};
+pub use machine::Scratch;
+pub use regex::{Captures, Regex};
+pub use set::{GrokSet, SetTimeout};
+pub use strategy::{Strategy, StrategyKind};
+pub use syntax::SyntaxOptions;

@@ -1,0 +1,101 @@
+//! Where a match could begin.
+
+use crate::grok::analysis::{First, first_of};
+use crate::grok::syntax::{Assertion, Greed, Kind, Node};
+
+/// The places at which an attempt makes sense.
+#[derive(Debug)]
+pub(super) enum Start {
+    /// Only at the beginning of the text.
+    Text,
+    /// Only where the search begins.
+    Search,
+    /// At the beginnings of lines.
+    Lines,
+    /// At this byte.
+    Byte(u8),
+    /// At one of these bytes.
+    Bytes(Box<[bool; 256]>),
+    /// Where the search begins and after each newline: the pattern begins with `.*`, so if it fails
+    /// at one place of a line, it fails at the later ones too. With `(?m)`, lines are no borders.
+    AfterLines {
+        /// Whether `.` passes over newlines.
+        dot_all: bool,
+    },
+    /// Anywhere.
+    Anywhere,
+}
+
+impl Start {
+    pub(super) fn of(root: &Node, refers_to_groups: bool) -> Start {
+        match leading(root).map(|node| &node.kind) {
+            Some(Kind::Assert(Assertion::TextStart)) => return Start::Text,
+            Some(Kind::Assert(Assertion::SearchStart)) => return Start::Search,
+            Some(Kind::Assert(Assertion::LineStart)) => return Start::Lines,
+            Some(Kind::Repeat { node, min: 0, max: None, greed: Greed::Greedy }) if !refers_to_groups => {
+                if let Kind::Class(set) = &node.kind {
+                    if set.contains('\n') && **set == crate::grok::syntax::CharSet::all() {
+                        return Start::AfterLines { dot_all: true };
+                    }
+                    if **set == crate::grok::syntax::CharSet::all_but_newline() {
+                        return Start::AfterLines { dot_all: false };
+                    }
+                }
+            }
+            _ => {}
+        }
+        let first = first_of(root, &First::ANY);
+        if first.end || first.bytes.len() > 250 {
+            return Start::Anywhere;
+        }
+        let mut bytes = first.bytes.iter();
+        match (bytes.next(), bytes.next()) {
+            (Some(byte), None) => Start::Byte(byte),
+            _ => Start::Bytes(first.bytes.table()),
+        }
+    }
+
+    /// The first place from `from` at which an attempt makes sense.
+    #[inline]
+    pub(super) fn next(&self, text: &str, from: usize, origin: usize) -> Option<usize> {
+        let bytes = text.as_bytes();
+        if from > bytes.len() {
+            return None;
+        }
+        match self {
+            Start::Text => (from == 0).then_some(0),
+            Start::Search => (from == origin).then_some(from),
+            Start::Lines => after_newline(bytes, from),
+            Start::AfterLines { .. } if from == origin => Some(from),
+            Start::AfterLines { dot_all } => if *dot_all { None } else { after_newline(bytes, from) },
+            Start::Byte(byte) => memchr::memchr(*byte, &bytes[from..]).map(|offset| from + offset),
+            Start::Bytes(table) => {
+                let mut place = from;
+                loop {
+                    place += bytes[place..].iter().position(|&byte| table[usize::from(byte)])?;
+                    if text.is_char_boundary(place) {
+                        return Some(place);
+                    }
+                    place += 1;
+                }
+            }
+            Start::Anywhere => Some(from),
+        }
+    }
+}
+
+fn after_newline(bytes: &[u8], from: usize) -> Option<usize> {
+    if from == 0 || bytes[from - 1] == b'\n' {
+        return Some(from);
+    }
+    memchr::memchr(b'\n', &bytes[from..]).map(|offset| from + offset + 1)
+}
+
+/// The node that every match begins with.
+fn leading(node: &Node) -> Option<&Node> {
+    match &node.kind {
+        Kind::Concat(nodes) => leading(nodes.first()?),
+        Kind::Capture(_, node) => leading(node),
+        _ => Some(node),
+    }
+}

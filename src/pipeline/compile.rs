@@ -1,0 +1,127 @@
+//! From a specification to programs: every filter and condition compiled, every problem reported.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::program::{FilterStep, Program, Step, flatten};
+use crate::condition::Condition;
+use crate::config::diagnostic::nearest;
+use crate::config::spec::{ComponentSpec, ConditionSpec, Statement};
+use crate::config::{Args, ComponentDef, Diagnostic, Dialect, Expander};
+use crate::filter::common::Common;
+use crate::filter::{self, Compiler};
+use crate::grok::EcsCompatibility;
+
+/// What a pipeline file is read and compiled in: where variables come from and relative paths start.
+#[derive(Clone)]
+pub struct Environment {
+    /// Looks up `${VAR}`.
+    pub variable: Arc<dyn Fn(&str) -> Option<String> + Send + Sync>,
+    /// The folder of the pipeline file.
+    pub folder: PathBuf,
+    /// TOML's or Logstash's way of writing defaults.
+    pub dialect: Dialect,
+    /// Which dictionary and field names hold where a filter does not say.
+    pub ecs_compatibility: EcsCompatibility,
+    /// Whether anything looks at what filters leave in `[@metadata][filter]`.
+    pub metadata_visible: bool,
+}
+
+impl Environment {
+    /// The process's environment, for a pipeline file.
+    pub fn of_process(file: &Path, dialect: Dialect, ecs_compatibility: EcsCompatibility) -> Environment {
+        let folder = file.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new(".")).to_path_buf();
+        let variable = Arc::new(|name: &str| std::env::var(name).ok());
+        Environment { variable, folder, dialect, ecs_compatibility, metadata_visible: false }
+    }
+
+    /// The expander for this environment.
+    pub fn expander(&self) -> Expander<'_> {
+        Expander { variable: &*self.variable, folder: &self.folder, dialect: self.dialect }
+    }
+}
+
+/// Compiles the filters of a pipeline.
+///
+/// # Errors
+/// Every problem in every filter and condition. Warnings come with the program.
+pub fn filters(statements: &[Statement], environment: &Environment) -> Result<(Program, Vec<Diagnostic>), Vec<Diagnostic>> {
+    let mut compiler = Compiler {
+        ecs_compatibility: environment.ecs_compatibility,
+        folder: environment.folder.clone(),
+        metadata_visible: environment.metadata_visible,
+        warnings: Vec::new(),
+    };
+    let problems = std::cell::RefCell::new(Vec::new());
+    let mut count = 0usize;
+    let mut leaf = |spec: &ComponentSpec| {
+        let position = count;
+        count += 1;
+        match compile_filter(spec, position, &mut compiler) {
+            Ok(step) => Some(step),
+            Err(found) => {
+                problems.borrow_mut().extend(found);
+                None
+            }
+        }
+    };
+    let mut compile_condition = |spec: &ConditionSpec| match condition(spec, environment) {
+        Ok(condition) => Some(condition),
+        Err(problem) => {
+            problems.borrow_mut().push(problem);
+            None
+        }
+    };
+    let steps: Vec<Step<FilterStep>> = flatten(statements, &mut leaf, &mut compile_condition);
+    let problems = problems.into_inner();
+    if problems.is_empty() { Ok((Program::new(steps), compiler.warnings)) } else { Err(problems) }
+}
+
+fn compile_filter(spec: &ComponentSpec, position: usize, compiler: &mut Compiler) -> Result<FilterStep, Vec<Diagnostic>> {
+    let Some(def) = filter::find(&spec.kind.name) else {
+        return Err(vec![unknown("filter", spec, filter::FILTERS.iter().map(|def| &def.component))]);
+    };
+    let what = format!("filter {}", def.component.name);
+    let options = def.component.options.iter().chain(filter::COMMON_OPTIONS).copied();
+    let (args, mut problems) = Args::read(&what, spec.kind.span, spec.entries.clone(), options);
+    if !args.is_complete() {
+        return Err(problems);
+    }
+    let common = Common::compile(&args, &mut problems);
+    let compiled = match (def.compile)(&args, compiler) {
+        Ok(filter) => Some(filter),
+        Err(found) => {
+            problems.extend(found);
+            None
+        }
+    };
+    match compiled {
+        Some(filter) if problems.is_empty() => {
+            let id = args.text("id").unwrap_or_else(|| format!("{}[{position}]", def.component.name));
+            Ok(FilterStep::new(id.into(), def.component.name, filter, common))
+        }
+        _ => Err(problems),
+    }
+}
+
+/// Compiles a condition.
+///
+/// # Errors
+/// The problem, placed inside the condition where that is possible.
+pub fn condition(spec: &ConditionSpec, environment: &Environment) -> Result<Condition, Diagnostic> {
+    let expander = environment.expander();
+    Condition::parse(&spec.text, &|text| expander.expand(text)).map_err(|error| {
+        let span = if spec.verbatim { spec.span.part(error.offset, error.end) } else { spec.span };
+        Diagnostic::error(span, error.message)
+    })
+}
+
+/// The problem of a component whose type is not known.
+pub fn unknown<'a>(what: &str, spec: &ComponentSpec, known: impl Iterator<Item = &'a ComponentDef>) -> Diagnostic {
+    let problem = Diagnostic::error(spec.kind.span, format!("there is no {what} `{}`", spec.kind.name));
+    let names: Vec<&str> = known.map(|def| def.name).collect();
+    match nearest(&spec.kind.name, names.iter().copied()) {
+        Some(near) => problem.with_help(format!("did you mean `{near}`?")),
+        None => problem.with_help(format!("there are {}", names.join(", "))),
+    }
+}

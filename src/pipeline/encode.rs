@@ -1,0 +1,335 @@
+//! From an event to the bytes that a sink sends.
+//!
+//! A document is written straight into the sink's batch. For Elasticsearch that is the action line and the document, with
+//! the index routed by the event's fields and an id that only depends on where the record came from.
+
+use super::id::{DocumentOrigin, IdRule};
+use crate::config::{Args, Diagnostic};
+use crate::event::encode::write_escaped;
+use crate::event::{Event, FieldRef, Template, Value};
+use crate::sink::kafka::frame;
+
+/// Writes documents for one sink.
+#[derive(Clone, Debug)]
+pub enum Encoder {
+    /// Bulk lines.
+    Elasticsearch(Box<BulkEncoder>),
+    /// Key and value for a topic.
+    Kafka {
+        /// The key of each record.
+        key: Option<Template>,
+    },
+    /// One JSON document a line.
+    Lines,
+}
+
+/// Why an event can't become a document; its record is a dead letter.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum EncodeError {
+    /// The event's fields make no legal name of an index.
+    #[error("`{0}` is not a legal name of an index")]
+    IndexName(String),
+    /// The event's fields make an id that Elasticsearch refuses.
+    #[error("the id is empty or longer than 512 bytes")]
+    DocumentId,
+}
+
+impl Encoder {
+    /// The encoder for a sink of type `kind`.
+    ///
+    /// # Errors
+    /// Every option that can't work.
+    pub fn from_args(kind: &str, args: &Args) -> Result<Encoder, Vec<Diagnostic>> {
+        match kind {
+            "elasticsearch" => BulkEncoder::from_args(args).map(|encoder| Encoder::Elasticsearch(Box::new(encoder))),
+            "kafka" => {
+                let mut problems = Vec::new();
+                let key = template(args, "message_key", &mut problems);
+                if problems.is_empty() { Ok(Encoder::Kafka { key }) } else { Err(problems) }
+            }
+            _ => Ok(Encoder::Lines),
+        }
+    }
+
+    /// Appends a document.
+    ///
+    /// # Errors
+    /// The event can't be a document of this sink; what was appended must be taken back.
+    pub fn encode(&mut self, event: &mut Event, origin: DocumentOrigin<'_>, out: &mut Vec<u8>) -> Result<(), EncodeError> {
+        match self {
+            Encoder::Elasticsearch(encoder) => encoder.encode(event, origin, out)?,
+            Encoder::Kafka { key } => {
+                let key = key.as_ref().map(|key| {
+                    let mut text = String::new();
+                    key.render(event, &mut text);
+                    text
+                });
+                frame(out, key.as_ref().map(|key| key.as_bytes()));
+                event.write_json(out);
+                return Ok(());
+            }
+            Encoder::Lines => event.write_json(out),
+        }
+        out.push(b'\n');
+        Ok(())
+    }
+}
+
+fn template(args: &Args, name: &str, problems: &mut Vec<Diagnostic>) -> Option<Template> {
+    let text = args.text(name)?;
+    match Template::parse(&text) {
+        Ok(template) => Some(template),
+        Err(error) => {
+            problems.push(Diagnostic::error(args.span_of(name), error.to_string()));
+            None
+        }
+    }
+}
+
+/// Where documents go.
+#[derive(Clone, Debug)]
+enum Target {
+    /// An index, alias or data stream named by a template.
+    Index(Template),
+    /// A data stream named by its three parts.
+    DataStream { parts: [Part; 3], auto_routing: bool, sync_fields: bool },
+}
+
+/// One part of a data stream's name, and the event's field for it.
+#[derive(Clone, Debug)]
+struct Part {
+    template: Template,
+    field: FieldRef,
+}
+
+/// Writes action lines and documents for `_bulk`.
+#[derive(Clone, Debug)]
+pub struct BulkEncoder {
+    target: Target,
+    action: &'static str,
+    id: IdRule,
+    document_id: Option<Template>,
+    routing: Option<Template>,
+    pipeline: Option<Template>,
+    /// The name of the last document's index, which nearly always is the next one's too.
+    index: String,
+    last_legal: String,
+    text: String,
+}
+
+impl BulkEncoder {
+    fn from_args(args: &Args) -> Result<BulkEncoder, Vec<Diagnostic>> {
+        let mut problems = Vec::new();
+        let index = template(args, "index", &mut problems);
+        let streams = args.text("data_stream").unwrap_or_default();
+        let target = match (index, streams.as_str()) {
+            (Some(_), "true") => {
+                problems.push(Diagnostic::error(args.span_of("index"), "`index` and `data_stream = true` exclude each other"));
+                return Err(problems);
+            }
+            (Some(index), _) => Target::Index(index),
+            (None, "false") => {
+                problems.push(Diagnostic::error(args.span, "without a data stream the sink needs an `index`"));
+                return Err(problems);
+            }
+            (None, _) => {
+                let mut part = |option: &str, name: &str| {
+                    let template = template(args, option, &mut problems)?;
+                    Some(Part { template, field: FieldRef::from_names(["data_stream", name]) })
+                };
+                let parts = [
+                    part("data_stream_type", "type"),
+                    part("data_stream_dataset", "dataset"),
+                    part("data_stream_namespace", "namespace"),
+                ];
+                match parts {
+                    [Some(kind), Some(dataset), Some(namespace)] => Target::DataStream {
+                        parts: [kind, dataset, namespace],
+                        auto_routing: args.flag("data_stream_auto_routing"),
+                        sync_fields: args.flag("data_stream_sync_fields"),
+                    },
+                    _ => return Err(problems),
+                }
+            }
+        };
+        let action = match (args.text("action").as_deref(), &target) {
+            (Some("index"), Target::DataStream { .. }) => {
+                problems.push(Diagnostic::error(args.span_of("action"), "a data stream takes only `create`"));
+                "create"
+            }
+            (Some("index"), _) => "index",
+            _ => "create",
+        };
+        let id = match IdRule::new(&args.text("id_salt").unwrap_or_default()) {
+            Ok(rule) => rule,
+            Err(error) => {
+                problems.push(Diagnostic::error(args.span_of("id_salt"), error.to_string()));
+                IdRule::default()
+            }
+        };
+        let document_id = template(args, "document_id", &mut problems);
+        let routing = template(args, "routing", &mut problems);
+        let pipeline = template(args, "pipeline", &mut problems);
+        if let Target::Index(index) = &target
+            && let Some(name) = index.as_literal()
+            && !is_legal_index(name)
+        {
+            problems.push(Diagnostic::error(args.span_of("index"), EncodeError::IndexName(name.to_string()).to_string()));
+        }
+        if !problems.is_empty() {
+            return Err(problems);
+        }
+        Ok(BulkEncoder {
+            target,
+            action,
+            id,
+            document_id,
+            routing,
+            pipeline,
+            index: String::new(),
+            last_legal: String::new(),
+            text: String::new(),
+        })
+    }
+
+    fn encode(&mut self, event: &mut Event, origin: DocumentOrigin<'_>, out: &mut Vec<u8>) -> Result<(), EncodeError> {
+        self.route(event)?;
+        out.extend_from_slice(b"{\"");
+        out.extend_from_slice(self.action.as_bytes());
+        out.extend_from_slice(b"\":{\"_index\":\"");
+        out.extend_from_slice(self.index.as_bytes());
+        out.extend_from_slice(b"\",\"_id\":\"");
+        match &self.document_id {
+            None => self.id.write(origin, out),
+            Some(template) => {
+                self.text.clear();
+                template.render(event, &mut self.text);
+                if self.text.is_empty() || self.text.len() > 512 {
+                    return Err(EncodeError::DocumentId);
+                }
+                write_escaped(&self.text, out);
+            }
+        }
+        out.push(b'"');
+        for (name, template) in [("routing", &self.routing), ("pipeline", &self.pipeline)] {
+            let Some(template) = template else { continue };
+            self.text.clear();
+            // Where a field is missing there is nothing to route by.
+            if template.render(event, &mut self.text) && !self.text.is_empty() {
+                out.extend_from_slice(b",\"");
+                out.extend_from_slice(name.as_bytes());
+                out.extend_from_slice(b"\":\"");
+                write_escaped(&self.text, out);
+                out.push(b'"');
+            }
+        }
+        out.extend_from_slice(b"}}\n");
+        event.write_json(out);
+        Ok(())
+    }
+
+    /// Leaves the name of the event's index in `self.index`.
+    fn route(&mut self, event: &mut Event) -> Result<(), EncodeError> {
+        self.index.clear();
+        match &self.target {
+            Target::Index(template) => {
+                template.render(event, &mut self.index);
+            }
+            Target::DataStream { parts, auto_routing, sync_fields } => {
+                for (position, part) in parts.iter().enumerate() {
+                    if position > 0 {
+                        self.index.push('-');
+                    }
+                    let start = self.index.len();
+                    let own = if *auto_routing { event.get(&part.field) } else { None };
+                    let own = own.filter(|value| event.as_str(*value).is_some_and(|text| !text.is_empty()));
+                    match own {
+                        Some(value) => event.print(value, &mut self.index),
+                        None => {
+                            part.template.render(event, &mut self.index);
+                            if *sync_fields {
+                                let text = event.push_str(&self.index[start..]);
+                                // Something else than an object named `data_stream` is left as it is.
+                                let _ = event.set(&part.field, Value::Str(text));
+                            }
+                        }
+                    }
+                }
+            }
+        }
+        if self.index != self.last_legal {
+            if !is_legal_index(&self.index) {
+                return Err(EncodeError::IndexName(self.index.clone()));
+            }
+            self.last_legal.clone_from(&self.index);
+        }
+        Ok(())
+    }
+}
+
+/// Elasticsearch's rules for names of indices and data streams.
+pub fn is_legal_index(name: &str) -> bool {
+    !name.is_empty()
+        && name.len() <= 255
+        && name != "."
+        && name != ".."
+        && !name.starts_with(['-', '_', '+'])
+        && !name.chars().any(|c| c.is_uppercase() || c.is_control() || "\\/*?\"<>| ,#:%{}".contains(c))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Data, Key, Node, Span};
+
+    fn encoder(options: &[(&str, &str)]) -> Result<Encoder, Vec<Diagnostic>> {
+        let entry = |(name, value): &(&str, &str)| {
+            let key = Key { span: Span::default(), name: name.to_string() };
+            (key, Node { span: Span::default(), data: Data::String(value.to_string()) })
+        };
+        let def = crate::sink::elasticsearch::DEF;
+        let args = Args::check("sink", Span::default(), options.iter().map(entry).collect(), def.options.iter().copied())?;
+        Encoder::from_args("elasticsearch", &args)
+    }
+
+    fn encoded(options: &[(&str, &str)], json: &str) -> Result<String, EncodeError> {
+        let mut event = Event::new();
+        event.decode_json(json.as_bytes()).unwrap();
+        let mut out = Vec::new();
+        let origin = DocumentOrigin { topic: "t", partition: 1, offset: 2, ordinal: 0 };
+        encoder(options).unwrap().encode(&mut event, origin, &mut out)?;
+        Ok(String::from_utf8(out).unwrap())
+    }
+
+    #[test]
+    fn documents_are_routed_by_fields() {
+        for (options, json, expected) in [
+            (
+                vec![("index", "logs-%{[event][dataset]}-default")],
+                r#"{"event":{"dataset":"nginx.access"}}"#,
+                "{\"create\":{\"_index\":\"logs-nginx.access-default\",\"_id\":\"1:t:1:2\"}}\n{\"event\":{\"dataset\":\"nginx.access\"}}\n",
+            ),
+            (
+                vec![("data_stream_dataset", "nginx")],
+                r#"{"data_stream":{"namespace":"prod"}}"#,
+                "{\"create\":{\"_index\":\"logs-nginx-prod\",\"_id\":\"1:t:1:2\"}}\n{\"data_stream\":{\"namespace\":\"prod\",\"type\":\"logs\",\"dataset\":\"nginx\"}}\n",
+            ),
+            (
+                vec![("index", "i"), ("action", "index"), ("document_id", "%{k}"), ("routing", "%{r}"), ("pipeline", "%{none}")],
+                r#"{"k":"a\"b","r":7}"#,
+                "{\"index\":{\"_index\":\"i\",\"_id\":\"a\\\"b\",\"routing\":\"7\"}}\n{\"k\":\"a\\\"b\",\"r\":7}\n",
+            ),
+        ] {
+            assert_eq!(encoded(&options, json).unwrap(), expected);
+        }
+    }
+
+    #[test]
+    fn illegal_names_are_refused() {
+        assert_eq!(encoded(&[("index", "x-%{nope}")], "{}"), Err(EncodeError::IndexName("x-%{nope}".into())));
+        assert_eq!(encoded(&[("index", "%{a}")], r#"{"a":"Upper"}"#), Err(EncodeError::IndexName("Upper".into())));
+        assert!(encoder(&[("index", "UPPER")]).is_err());
+        assert!(encoder(&[("index", "a"), ("data_stream", "true")]).is_err());
+        assert!(encoder(&[("action", "index")]).is_err());
+    }
+}

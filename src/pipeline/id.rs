@@ -1,0 +1,105 @@
+//! Document ids: a deterministic function of where a document comes from, so that delivering it again changes nothing.
+//!
+//! Version 1 of the function, for a record of a Kafka topic, reads `1:TOPIC:PARTITION:OFFSET`, then `:ORDINAL` for the
+//! second and later documents of one record. With a salt it is `1:TOPIC@SALT:PARTITION:OFFSET`. A person who sees a
+//! document knows from its id which record to look at. Sources whose names are no legal topic names (paths of files) are
+//! put as `#` and 32 hexadecimal digits of their FNV-1a-128 hash. The function never changes: another one would get
+//! another first digit.
+
+use std::io::Write as _;
+
+use crate::event::encode::write_integer;
+
+/// Where a document comes from.
+#[derive(Clone, Copy, Debug)]
+pub struct DocumentOrigin<'a> {
+    /// Topic, or path.
+    pub topic: &'a str,
+    /// Partition; 0 for files.
+    pub partition: i32,
+    /// Offset of the record.
+    pub offset: i64,
+    /// Which of the record's documents this is, from 0.
+    pub ordinal: u32,
+}
+
+/// Makes ids with one salt.
+#[derive(Clone, Debug, Default)]
+pub struct IdRule {
+    salt: String,
+}
+
+/// Why a salt is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a salt is 1 to 64 of the characters a-z A-Z 0-9 . _ -")]
+pub struct BadSalt;
+
+impl IdRule {
+    /// A rule with a salt, or without for an empty one.
+    ///
+    /// # Errors
+    /// A salt that would not be legal in an id.
+    pub fn new(salt: &str) -> Result<IdRule, BadSalt> {
+        if salt.len() > 64 || !salt.bytes().all(is_topic_byte) {
+            return Err(BadSalt);
+        }
+        Ok(IdRule { salt: salt.to_string() })
+    }
+
+    /// Appends the id of a document.
+    pub fn write(&self, origin: DocumentOrigin<'_>, out: &mut Vec<u8>) {
+        out.extend_from_slice(b"1:");
+        if !origin.topic.is_empty() && origin.topic.len() <= 249 && origin.topic.bytes().all(is_topic_byte) {
+            out.extend_from_slice(origin.topic.as_bytes());
+        } else {
+            // Writing to a Vec can't fail.
+            let _ = write!(out, "#{:032x}", fnv1a(origin.topic.as_bytes()));
+        }
+        if !self.salt.is_empty() {
+            out.push(b'@');
+            out.extend_from_slice(self.salt.as_bytes());
+        }
+        out.push(b':');
+        write_integer(i64::from(origin.partition), out);
+        out.push(b':');
+        write_integer(origin.offset, out);
+        if origin.ordinal > 0 {
+            out.push(b':');
+            write_integer(i64::from(origin.ordinal), out);
+        }
+    }
+}
+
+/// Kafka's legal bytes for names of topics.
+fn is_topic_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-')
+}
+
+fn fnv1a(bytes: &[u8]) -> u128 {
+    const OFFSET_BASIS: u128 = 0x6c62_272e_07bb_0142_62b8_2175_6295_c58d;
+    const PRIME: u128 = 0x0000_0000_0100_0000_0000_0000_0000_013b;
+    bytes.iter().fold(OFFSET_BASIS, |hash, byte| (hash ^ u128::from(*byte)).wrapping_mul(PRIME))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_are_what_version_1_says() {
+        for (salt, topic, partition, offset, ordinal, expected) in [
+            ("", "nginx-logs", 3, 1_234, 0, "1:nginx-logs:3:1234"),
+            ("", "nginx-logs", 3, 1_234, 2, "1:nginx-logs:3:1234:2"),
+            ("blue", "nginx-logs", 0, 0, 0, "1:nginx-logs@blue:0:0"),
+            ("", "a", 0, 9_223_372_036_854_775_807, 0, "1:a:0:9223372036854775807"),
+            // The hash of FNV's own test vector "a", behind a path-like name that is just "/": both are fixed for ever.
+            ("", "/", 0, 7, 0, "1:#d228cb695d1a8caf78912b704e4a8f19:0:7"),
+        ] {
+            let mut out = Vec::new();
+            IdRule::new(salt).unwrap().write(DocumentOrigin { topic, partition, offset, ordinal }, &mut out);
+            assert_eq!(String::from_utf8(out).unwrap(), expected);
+        }
+        assert_eq!(fnv1a(b"a"), 0xd228_cb69_6f1a_8caf_7891_2b70_4e4a_8964);
+        assert!(IdRule::new("a:b").is_err());
+    }
+}

@@ -1,0 +1,12 @@
+//! Pipelines: from a file to what workers run.
+//!
+//! [`load`] reads a file and compiles everything in it; [`compile`] and [`program`] turn filters into flat lists of
+//! steps; [`worker`] is what a worker does with a record; [`encode`] and [`id`] make documents of events.
+
+pub mod compile;
+pub mod encode;
+pub mod id;
+pub mod load;
+pub mod program;
+pub mod schema;
+pub mod worker;

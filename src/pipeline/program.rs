@@ -1,0 +1,246 @@
+//! Programs: filters and sinks as flat lists of steps with jumps for conditions.
+//!
+//! `if / else if / else` becomes tests that jump over what does not apply, so running an event is a loop over a vector
+//! and nesting costs nothing at run time.
+
+use std::sync::Arc;
+
+use crate::condition::Condition;
+use crate::config::spec::{ComponentSpec, ConditionSpec, Statement};
+use crate::event::Event;
+use crate::filter::common::Common;
+use crate::filter::{Context, Filter, Flow};
+
+/// One step of a program whose leaves are of type `L`.
+#[derive(Clone, Debug)]
+pub enum Step<L> {
+    /// A filter or sink.
+    Leaf(L),
+    /// Goes on at `target` unless the condition holds.
+    Unless {
+        /// The condition.
+        condition: Arc<Condition>,
+        /// Index of the step to go on with.
+        target: usize,
+    },
+    /// Goes on at a step.
+    Jump(usize),
+}
+
+/// Flattens statements, compiling leaves and conditions on the way. What can't be compiled is left out; the compilers
+/// have reported it.
+pub fn flatten<L>(
+    statements: &[Statement],
+    leaf: &mut dyn FnMut(&ComponentSpec) -> Option<L>,
+    condition: &mut dyn FnMut(&ConditionSpec) -> Option<Condition>,
+) -> Vec<Step<L>> {
+    let mut steps = Vec::new();
+    append(statements, leaf, condition, &mut steps);
+    steps
+}
+
+fn append<L>(
+    statements: &[Statement],
+    leaf: &mut dyn FnMut(&ComponentSpec) -> Option<L>,
+    compile_condition: &mut dyn FnMut(&ConditionSpec) -> Option<Condition>,
+    steps: &mut Vec<Step<L>>,
+) {
+    for statement in statements {
+        match statement {
+            Statement::Component(component) => steps.extend(leaf(component).map(Step::Leaf)),
+            Statement::If { branches, otherwise } => {
+                let mut ends = Vec::new();
+                for (condition, body) in branches {
+                    let test = steps.len();
+                    if let Some(condition) = compile_condition(condition) {
+                        steps.push(Step::Unless { condition: Arc::new(condition), target: usize::MAX });
+                    }
+                    append(body, leaf, compile_condition, steps);
+                    ends.push(steps.len());
+                    steps.push(Step::Jump(usize::MAX));
+                    let after = steps.len();
+                    if let Some(Step::Unless { target, .. }) = steps.get_mut(test) {
+                        *target = after;
+                    }
+                }
+                append(otherwise, leaf, compile_condition, steps);
+                let after = steps.len();
+                for end in ends {
+                    steps[end] = Step::Jump(after);
+                }
+            }
+        }
+    }
+}
+
+/// A filter in a program, with its common options and what it counted since the last batch.
+pub struct FilterStep {
+    /// Name in metrics and explanations.
+    pub id: Arc<str>,
+    /// Its type.
+    pub kind: &'static str,
+    filter: Box<dyn Filter>,
+    common: Arc<Common>,
+    /// Events that came in since the counts were last taken.
+    pub events: u64,
+    /// Of those, how many failed.
+    pub failures: u64,
+    /// Of those, how many were dropped.
+    pub drops: u64,
+}
+
+impl FilterStep {
+    /// A filter ready to run.
+    pub fn new(id: Arc<str>, kind: &'static str, filter: Box<dyn Filter>, common: Common) -> FilterStep {
+        FilterStep { id, kind, filter, common: Arc::new(common), events: 0, failures: 0, drops: 0 }
+    }
+
+    fn fork(&self) -> FilterStep {
+        FilterStep {
+            id: Arc::clone(&self.id),
+            kind: self.kind,
+            filter: self.filter.fork(),
+            common: Arc::clone(&self.common),
+            events: 0,
+            failures: 0,
+            drops: 0,
+        }
+    }
+
+    fn run(&mut self, event: &mut Event, context: &mut Context) -> Flow {
+        self.events += 1;
+        context.failures = 0;
+        let flow = self.filter.run(event, context);
+        if flow == Flow::Matched && !self.common.is_empty() && self.common.apply(event).is_err() {
+            context.failures += 1;
+            event.tag(&format!("_{}_error", self.kind));
+        }
+        self.failures += context.failures;
+        self.drops += u64::from(flow == Flow::Drop);
+        flow
+    }
+}
+
+/// The filters of a pipeline as one worker runs them.
+pub struct Program {
+    steps: Vec<Step<FilterStep>>,
+}
+
+/// What is left of an event after the filters: the event itself and those made of it, none where all were dropped.
+#[derive(Debug, Default)]
+pub struct Survivors {
+    /// Whether the event that went in came out.
+    pub original: bool,
+    /// Events that filters made.
+    pub made: Vec<Event>,
+}
+
+impl Program {
+    /// A program of these steps.
+    pub fn new(steps: Vec<Step<FilterStep>>) -> Program {
+        Program { steps }
+    }
+
+    /// The same program for another worker.
+    pub fn fork(&self) -> Program {
+        let steps = self.steps.iter().map(|step| match step {
+            Step::Leaf(filter) => Step::Leaf(filter.fork()),
+            Step::Unless { condition, target } => Step::Unless { condition: Arc::clone(condition), target: *target },
+            Step::Jump(target) => Step::Jump(*target),
+        });
+        Program { steps: steps.collect() }
+    }
+
+    /// The filters, in order.
+    pub fn filters(&mut self) -> impl Iterator<Item = &mut FilterStep> {
+        self.steps.iter_mut().filter_map(|step| match step {
+            Step::Leaf(filter) => Some(filter),
+            _ => None,
+        })
+    }
+
+    /// Runs an event through all filters.
+    pub fn run(&mut self, event: &mut Event, context: &mut Context, survivors: &mut Survivors) {
+        survivors.made.clear();
+        survivors.original = self.run_from(0, event, context, survivors, &mut |_, _| {});
+    }
+
+    /// The same, telling `watch` of the event after each filter that ran.
+    pub fn run_watched(
+        &mut self,
+        event: &mut Event,
+        context: &mut Context,
+        survivors: &mut Survivors,
+        watch: &mut dyn FnMut(&FilterStep, &mut Event),
+    ) {
+        survivors.made.clear();
+        survivors.original = self.run_from(0, event, context, survivors, watch);
+    }
+
+    fn run_from(
+        &mut self,
+        start: usize,
+        event: &mut Event,
+        context: &mut Context,
+        survivors: &mut Survivors,
+        watch: &mut dyn FnMut(&FilterStep, &mut Event),
+    ) -> bool {
+        let mut at = start;
+        while let Some(step) = self.steps.get_mut(at) {
+            at = match step {
+                Step::Jump(target) => *target,
+                Step::Unless { condition, target } => {
+                    if condition.holds(event) {
+                        at + 1
+                    } else {
+                        *target
+                    }
+                }
+                Step::Leaf(filter) => {
+                    let flow = filter.run(event, context);
+                    watch(filter, event);
+                    for mut made in std::mem::take(&mut context.spawned) {
+                        if self.run_from(at + 1, &mut made, context, survivors, watch) {
+                            survivors.made.push(made);
+                        }
+                    }
+                    if flow == Flow::Drop {
+                        return false;
+                    }
+                    at + 1
+                }
+            };
+        }
+        true
+    }
+
+    /// Lets filters look after files that changed; called between batches.
+    pub fn between_batches(&mut self) {
+        for step in &mut self.steps {
+            if let Step::Leaf(filter) = step {
+                filter.filter.between_batches();
+            }
+        }
+    }
+}
+
+/// Calls `act` with each leaf that an event reaches.
+pub fn reach<L>(steps: &[Step<L>], event: &mut Event, mut act: impl FnMut(&L, &mut Event)) {
+    let mut at = 0;
+    while let Some(step) = steps.get(at) {
+        at = match step {
+            Step::Leaf(leaf) => {
+                act(leaf, event);
+                at + 1
+            }
+            Step::Unless { condition, target } => {
+                if condition.holds(event) {
+                    at + 1
+                } else {
+                    *target
+                }
+            }
+            Step::Jump(target) => *target,
+        };
+    }
+}

@@ -1,0 +1,261 @@
+//! What a worker does with a record: decode, run the filters, write the documents.
+//!
+//! Everything an event needs lives in buffers that are used again for the next one. Clocks are read and counters
+//! published once a batch.
+
+use std::sync::Arc;
+
+use super::encode::Encoder;
+use super::id::DocumentOrigin;
+use super::program::{Program, Step, Survivors, reach};
+use crate::delivery::{Outputs, Processor, RawBatch, Reason, Verdict};
+use crate::event::{Event, FieldRef, Timestamp, Value};
+use crate::filter::Context;
+use crate::observe::metrics as names;
+
+/// How the bytes of a record become an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Codec {
+    /// One line of text is the event's `message`.
+    Plain,
+    /// A JSON object is the event.
+    Json,
+}
+
+impl Codec {
+    /// The codec of a name, Logstash's `line` and `json_lines` among them.
+    pub fn named(name: &str) -> Option<Codec> {
+        match name {
+            "plain" | "line" => Some(Codec::Plain),
+            "json" | "json_lines" => Some(Codec::Json),
+            _ => None,
+        }
+    }
+}
+
+/// What is put into `[@metadata]` about where an event came from (the kafka input's `decorate_events`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Decoration {
+    /// Nothing.
+    #[default]
+    None,
+    /// Topic, group, partition, offset, key and time.
+    Basic,
+    /// The same and the headers.
+    Extended,
+}
+
+/// How events are made of records.
+#[derive(Clone, Debug)]
+pub struct Intake {
+    /// The codec.
+    pub codec: Codec,
+    /// What is noted of the record.
+    pub decoration: Decoration,
+    /// The consumer group, for the decoration.
+    pub group: String,
+    /// Whether `[log][file][path]` is set to the record's origin: for files.
+    pub file_path: bool,
+    /// Whether `[@metadata][ingested]` is set to the time of the batch: where the pipeline refers to it.
+    pub ingested: bool,
+}
+
+/// Paths that are set on events, compiled once.
+struct Fields {
+    ingested: FieldRef,
+    path: FieldRef,
+    kafka: FieldRef,
+}
+
+/// A pipeline as one worker runs it.
+pub struct PipelineWorker {
+    pipeline: Arc<str>,
+    intake: Intake,
+    program: Program,
+    routes: Arc<Vec<Step<usize>>>,
+    encoders: Vec<Encoder>,
+    context: Context,
+    survivors: Survivors,
+    event: Event,
+    fields: Fields,
+    fresh: bool,
+}
+
+impl PipelineWorker {
+    /// A worker for a program and its sinks. `routes` leads to indices into `encoders`.
+    pub fn new(
+        pipeline: Arc<str>,
+        intake: Intake,
+        program: Program,
+        routes: Arc<Vec<Step<usize>>>,
+        encoders: Vec<Encoder>,
+        number: usize,
+    ) -> PipelineWorker {
+        let seed = Timestamp::now().as_millis() as u64 ^ ((number as u64) << 48);
+        PipelineWorker {
+            pipeline,
+            intake,
+            program,
+            routes,
+            encoders,
+            context: Context::new(Timestamp::now(), seed),
+            survivors: Survivors::default(),
+            event: Event::new(),
+            fields: Fields {
+                ingested: FieldRef::from_names(["@metadata", "ingested"]),
+                path: FieldRef::from_names(["log", "file", "path"]),
+                kafka: FieldRef::from_names(["@metadata", "kafka"]),
+            },
+            fresh: true,
+        }
+    }
+
+    /// Fills the worker's event from a record.
+    fn decode(&mut self, batch: &RawBatch, index: usize) -> Result<(), Reason> {
+        self.event.reset();
+        match self.intake.codec {
+            Codec::Json => self.event.decode_json(batch.value(index)).map_err(|error| {
+                Reason::new("decode", Some("codec json".into()), error.to_string())
+            })?,
+            Codec::Plain => self.event.decode_plain(batch.value(index)),
+        }
+        if self.event.timestamp().is_none() {
+            let time = batch.records()[index].timestamp_ms;
+            self.event.set_timestamp(if time >= 0 { Timestamp::from_millis(time) } else { self.context.now });
+        }
+        if self.intake.ingested {
+            // The top of the metadata is always an object, so this can't fail.
+            let _ = self.event.set(&self.fields.ingested, Value::Time(self.context.now));
+        }
+        if self.intake.file_path {
+            let path = self.event.push_str(&batch.origin(index).topic);
+            let _ = self.event.set(&self.fields.path, Value::Str(path));
+        }
+        if self.intake.decoration != Decoration::None {
+            self.decorate(batch, index);
+        }
+        Ok(())
+    }
+
+    fn decorate(&mut self, batch: &RawBatch, index: usize) {
+        let event = &mut self.event;
+        let record = batch.records()[index];
+        let origin = batch.origin(index);
+        let list = event.new_list();
+        let topic = event.push_str(&origin.topic);
+        event.insert(list, "topic", Value::Str(topic));
+        let group = event.push_str(&self.intake.group);
+        event.insert(list, "consumer_group", Value::Str(group));
+        event.insert(list, "partition", Value::Int(i64::from(origin.partition)));
+        event.insert(list, "offset", Value::Int(record.offset));
+        if let Some(key) = batch.key(index) {
+            let key = event.push_bytes(key);
+            event.insert(list, "key", Value::Str(key));
+        }
+        event.insert(list, "timestamp", Value::Int(record.timestamp_ms));
+        if self.intake.decoration == Decoration::Extended {
+            let headers = event.new_list();
+            for (name, value) in batch.headers(index) {
+                let value = event.push_bytes(value.unwrap_or_default());
+                event.insert(headers, name, Value::Str(value));
+            }
+            event.insert(list, "headers", Value::Object(headers));
+        }
+        let _ = event.set(&self.fields.kafka, Value::Object(list));
+    }
+
+    /// Writes the documents of everything that survived; answers how many.
+    fn write(&mut self, batch: &RawBatch, index: usize, out: &mut Outputs) -> Result<u32, Reason> {
+        let mut ordinal = 0;
+        let mut documents = 0;
+        if self.survivors.original {
+            documents += write_event(&self.routes, &mut self.encoders, &mut self.event, batch, index, ordinal, out)?;
+            ordinal += 1;
+        }
+        for event in &mut self.survivors.made {
+            documents += write_event(&self.routes, &mut self.encoders, event, batch, index, ordinal, out)?;
+            ordinal += 1;
+        }
+        Ok(documents)
+    }
+
+    fn publish_counts(&mut self) {
+        let pipeline = Arc::clone(&self.pipeline);
+        for filter in self.program.filters() {
+            for (name, count) in [
+                (names::FILTER_EVENTS, &mut filter.events),
+                (names::FILTER_FAILURES, &mut filter.failures),
+                (names::FILTER_DROPS, &mut filter.drops),
+            ] {
+                if *count > 0 {
+                    metrics::counter!(name, "pipeline" => Arc::clone(&pipeline), "filter" => Arc::clone(&filter.id)).increment(*count);
+                    *count = 0;
+                }
+            }
+        }
+    }
+}
+
+fn write_event(
+    routes: &[Step<usize>],
+    encoders: &mut [Encoder],
+    event: &mut Event,
+    batch: &RawBatch,
+    index: usize,
+    ordinal: u32,
+    out: &mut Outputs,
+) -> Result<u32, Reason> {
+    let origin = batch.origin(index);
+    let origin = DocumentOrigin {
+        topic: &origin.topic,
+        partition: origin.partition,
+        offset: batch.records()[index].offset,
+        ordinal,
+    };
+    let mut documents = 0;
+    let mut problem = None;
+    reach(routes, event, |sink, event| {
+        let buffer = out.sink(*sink);
+        let start = buffer.begin();
+        match encoders[*sink].encode(event, origin, &mut buffer.body) {
+            Ok(()) => {
+                buffer.end(start);
+                documents += 1;
+            }
+            Err(error) => {
+                buffer.abandon(start);
+                problem = Some(Reason::new("encode", Some(format!("sink {sink}").into()), error.to_string()));
+            }
+        }
+    });
+    match problem {
+        None => Ok(documents),
+        Some(reason) => Err(reason),
+    }
+}
+
+impl Processor for PipelineWorker {
+    fn process(&mut self, batch: &RawBatch, index: usize, out: &mut Outputs) -> Verdict {
+        if std::mem::replace(&mut self.fresh, false) {
+            self.context.now = Timestamp::now();
+            self.program.between_batches();
+        }
+        if let Err(reason) = self.decode(batch, index) {
+            return Verdict::DeadLetter(reason);
+        }
+        self.program.run(&mut self.event, &mut self.context, &mut self.survivors);
+        if !self.survivors.original && self.survivors.made.is_empty() {
+            return Verdict::Dropped("filter");
+        }
+        match self.write(batch, index, out) {
+            Ok(0) => Verdict::Dropped("no_sink"),
+            Ok(_) => Verdict::Done,
+            Err(reason) => Verdict::DeadLetter(reason),
+        }
+    }
+
+    fn end_of_batch(&mut self) {
+        self.fresh = true;
+        self.publish_counts();
+    }
+}

@@ -1,0 +1,270 @@
+//! Conformance vectors: one JSON object a line, an event in, an event expected out.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::Path;
+
+use logproc::config::spec::{ComponentSpec, PipelineSpec, Statement};
+use logproc::config::{Data, Dialect, Key, Node, Span, logstash};
+use logproc::event::{Event, Timestamp};
+use logproc::filter::Context;
+use logproc::grok::EcsCompatibility;
+use logproc::pipeline::compile::{self, Environment};
+use logproc::pipeline::program::Survivors;
+use serde_json::{Map, Value};
+
+/// The vectors of one file.
+pub struct Suite {
+    folder: std::path::PathBuf,
+    cases: Vec<Value>,
+}
+
+/// What came of a suite.
+#[derive(Default)]
+pub struct Report {
+    pub passed: usize,
+    pub failures: Vec<(String, String)>,
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{} passed, {} failed", self.passed, self.failures.len())?;
+        let mut kinds: BTreeMap<String, usize> = BTreeMap::new();
+        for (_, why) in &self.failures {
+            *kinds.entry(why.chars().take(60).collect()).or_default() += 1;
+        }
+        if self.failures.len() > 40 {
+            for (kind, count) in kinds.iter().filter(|(_, count)| **count > 3) {
+                writeln!(f, "  {count} x {kind}")?;
+            }
+        }
+        for (name, why) in self.failures.iter().take(40) {
+            writeln!(f, "- {name}\n    {why}")?;
+        }
+        Ok(())
+    }
+}
+
+impl Suite {
+    pub fn read(path: &Path) -> Suite {
+        let text = std::fs::read_to_string(path).unwrap();
+        let cases = text.lines().filter(|line| !line.is_empty()).map(|line| serde_json::from_str(line).unwrap()).collect();
+        Suite { folder: path.parent().unwrap().to_path_buf(), cases }
+    }
+
+    pub fn run(&self, only: &str) -> Report {
+        let mut report = Report::default();
+        for case in &self.cases {
+            let name = case["name"].as_str().unwrap_or("").to_string();
+            if !name.contains(only) {
+                continue;
+            }
+            let outcome = std::panic::catch_unwind(|| self.run_case(case));
+            match outcome.unwrap_or_else(|_| Err("panicked".into())) {
+                Ok(()) => report.passed += 1,
+                Err(why) => {
+                    let what = case["config"].as_str().map_or_else(|| case["config"].to_string(), str::to_string);
+                    report.failures.push((format!("{name} [{what}] {}", case["input"]), why));
+                }
+            }
+        }
+        report
+    }
+
+    fn run_case(&self, case: &Value) -> Result<(), String> {
+        let ecs = case["input"]["ecs_compatibility"].as_str().or(case["config"]["ecs_compatibility"].as_str());
+        let ecs = match ecs {
+            Some("v1") => EcsCompatibility::V1,
+            Some("v8") => EcsCompatibility::V8,
+            _ => EcsCompatibility::Disabled,
+        };
+        let environment = Environment {
+            variable: std::sync::Arc::new(|_| None),
+            folder: self.folder.clone(),
+            dialect: Dialect::Logstash,
+            ecs_compatibility: ecs,
+            metadata_visible: true,
+        };
+        let replaced = |text: &str| {
+            let base = self.folder.parent().unwrap();
+            text.replace("{mmdb}", &base.join("maxmind-db/test-data").display().to_string())
+                .replace("{src}", &base.join("logstash-filters").display().to_string())
+        };
+        let spec: Result<PipelineSpec, String> = match &case["config"] {
+            Value::String(config) => {
+                let text = if config.contains('{') || config.trim().is_empty() {
+                    config.clone()
+                } else {
+                    std::fs::read_to_string(self.folder.join("pipelines").join(format!("{config}.conf"))).unwrap()
+                };
+                logstash::parse(&replaced(&text), 0, &environment.expander()).map_err(|problems| problems[0].message.clone())
+            }
+            config => {
+                let entries = config.as_object().unwrap().iter().map(|(key, value)| (named(key), node(value, &replaced)));
+                let mut kind = case["filter"].as_str().unwrap();
+                if kind == "mutate" && config.get("match").is_some() {
+                    kind = "grok";
+                }
+                let component = ComponentSpec { span: Span::default(), kind: named(kind), entries: entries.collect() };
+                Ok(PipelineSpec { filters: vec![Statement::Component(component)], ..PipelineSpec::default() })
+            }
+        };
+        let compiled = spec.and_then(|spec| {
+            compile::filters(&spec.filters, &environment).map_err(|problems| format!("config: {}", problems[0].message))
+        });
+        let expected = &case["expected"];
+        if expected.get("config_error").is_some() {
+            return match compiled {
+                Err(_) => Ok(()),
+                Ok(_) => Err("config accepted".to_string()),
+            };
+        }
+        let (mut program, _) = compiled?;
+        let mut events: Vec<Value> = match case["input"].get("events") {
+            Some(events) => events.as_array().unwrap().clone(),
+            None => vec![case["input"]["event"].clone()],
+        };
+        let mut out = Vec::new();
+        for event in &mut events {
+            let bytes = unhex(event);
+            run(&mut program, &bytes, &mut out);
+        }
+        let wanted: Vec<Value> = if let Some(events) = expected.get("events") {
+            events.as_array().unwrap().clone()
+        } else if expected.get("dropped").is_some() {
+            Vec::new()
+        } else if expected.get("event_lost").is_some() || expected.get("pipeline_crash").is_some() {
+            return if out.is_empty() { Err("event lost".into()) } else { Ok(()) };
+        } else {
+            let mut all = Vec::new();
+            if let Some(event) = expected.get("event") {
+                all.push(event.clone());
+            }
+            all.extend(expected.get("new_events").and_then(Value::as_array).cloned().unwrap_or_default());
+            all
+        };
+        if out.len() != wanted.len() {
+            return Err(format!("{} events, expected {}: {}", out.len(), wanted.len(), Value::Array(out)));
+        }
+        for (got, wanted) in out.iter().zip(&wanted) {
+            if let Some(difference) = difference("", got, wanted) {
+                return Err(difference);
+            }
+        }
+        Ok(())
+    }
+}
+
+fn run(program: &mut logproc::pipeline::program::Program, json: &[u8], out: &mut Vec<Value>) {
+    let mut event = Event::new();
+    event.decode_json(json).unwrap();
+    let now = Timestamp::now();
+    let had_time = event.timestamp().is_some();
+    if !had_time {
+        event.set_timestamp(now);
+    }
+    let mut context = Context::new(now, 42);
+    let mut survivors = Survivors::default();
+    program.run(&mut event, &mut context, &mut survivors);
+    let mut print = |event: &mut Event| {
+        let mut bytes = Vec::new();
+        event.write_json(&mut bytes);
+        let mut value: Value = serde_json::from_slice(&bytes).unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&bytes)));
+        let metadata = event.metadata();
+        let mut bytes = Vec::new();
+        event.write_value(logproc::event::Value::Object(metadata), &mut bytes);
+        let metadata: Value = serde_json::from_slice(&bytes).unwrap();
+        if metadata.as_object().is_some_and(|metadata| !metadata.is_empty()) {
+            value["@metadata"] = metadata;
+        }
+        if event.timestamp() == Some(now) {
+            value["@timestamp"] = Value::String("@@now".into());
+        }
+        out.push(value);
+    };
+    if survivors.original {
+        print(&mut event);
+    }
+    for mut made in survivors.made {
+        print(&mut made);
+    }
+}
+
+/// The vectors write raw bytes as `{"@@hex": "…"}`.
+fn unhex(value: &Value) -> Vec<u8> {
+    let text = value.to_string();
+    let mut out = Vec::new();
+    let mut rest = text.as_str();
+    while let Some(at) = rest.find("{\"@@hex\":\"") {
+        out.extend_from_slice(&rest.as_bytes()[..at]);
+        let hex = &rest[at + 10..];
+        let end = hex.find('"').unwrap();
+        out.push(b'"');
+        for pair in hex.as_bytes()[..end].chunks(2) {
+            let byte = u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap();
+            match byte {
+                b'"' | b'\\' => out.extend([b'\\', byte]),
+                0..=31 => out.extend(format!("\\u{byte:04x}").bytes()),
+                _ => out.push(byte),
+            }
+        }
+        out.push(b'"');
+        rest = &hex[end + 2..];
+    }
+    out.extend_from_slice(rest.as_bytes());
+    out
+}
+
+fn named(name: &str) -> Key {
+    Key { span: Span::default(), name: name.to_string() }
+}
+
+fn node(value: &Value, replaced: &dyn Fn(&str) -> String) -> Node {
+    let data = match value {
+        Value::String(text) => Data::String(replaced(text)),
+        Value::Bool(flag) => Data::Boolean(*flag),
+        Value::Number(number) => match number.as_i64() {
+            Some(whole) => Data::Integer(whole),
+            None => Data::Float(number.as_f64().unwrap()),
+        },
+        Value::Array(items) => Data::Array(items.iter().map(|item| node(item, replaced)).collect()),
+        Value::Object(map) => Data::Table(map.iter().map(|(key, value)| (named(key), node(value, replaced))).collect()),
+        Value::Null => Data::String(String::new()),
+    };
+    Node { span: Span::default(), data }
+}
+
+/// The first difference between what came out and what was expected.
+fn difference(path: &str, got: &Value, wanted: &Value) -> Option<String> {
+    match (got, wanted) {
+        (Value::Object(got), Value::Object(wanted)) => objects(path, got, wanted),
+        (Value::Array(got), Value::Array(wanted)) if got.len() == wanted.len() => {
+            got.iter().zip(wanted).enumerate().find_map(|(index, (got, wanted))| difference(&format!("{path}[{index}]"), got, wanted))
+        }
+        (got, wanted) if got == wanted => None,
+        (Value::Number(got), Value::Number(wanted))
+            if got.is_f64() == wanted.is_f64() && (got.as_f64()? - wanted.as_f64()?).abs() <= wanted.as_f64()?.abs() * 1e-12 =>
+        {
+            None
+        }
+        (got, wanted) => Some(format!("{path}: got {got}, expected {wanted}")),
+    }
+}
+
+fn objects(path: &str, got: &Map<String, Value>, wanted: &Map<String, Value>) -> Option<String> {
+    if wanted.len() == 1 && wanted.contains_key("@@float") {
+        return None;
+    }
+    for (key, wanted) in wanted {
+        match got.get(key) {
+            Some(got) => {
+                if let Some(found) = difference(&format!("{path}.{key}"), got, wanted) {
+                    return Some(found);
+                }
+            }
+            None => return Some(format!("{path}.{key}: missing, expected {wanted} in {}", Value::Object(got.clone()))),
+        }
+    }
+    let extra = got.iter().find(|(key, _)| !wanted.contains_key(*key) && !(path.is_empty() && matches!(key.as_str(), "@timestamp" | "@version")));
+    extra.map(|(key, value)| format!("{path}.{key}: unexpected {value}"))
+}
