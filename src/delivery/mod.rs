@@ -14,6 +14,8 @@ pub mod ledger;
 pub mod processor;
 mod run;
 pub mod shutdown;
+#[cfg(test)]
+mod simulation;
 mod worker;
 
 pub use batch::{BatchBuilder, NewRecord, Origin, RawBatch, RawRecord, Shape};

@@ -33,7 +33,8 @@ pub(crate) struct Worker {
 }
 
 /// A sink has gone: the run is being let go.
-struct Gone;
+#[derive(Debug)]
+pub(crate) struct Gone;
 
 impl Worker {
     /// Works until the source has ended and everything is handed on, or until a sink is gone.
@@ -60,7 +61,7 @@ impl Worker {
                 Ok(true)
             }
             Err(RecvTimeoutError::Disconnected) => {
-                self.flush(|_, _| true)?;
+                self.flush_all()?;
                 Ok(false)
             }
         }
@@ -75,7 +76,7 @@ impl Worker {
         self.waiting_since[sink].is_some_and(|since| since.elapsed() >= self.sinks[sink].limits.linger)
     }
 
-    fn process(&mut self, raw: &Arc<RawBatch>) -> Result<(), Gone> {
+    pub(crate) fn process(&mut self, raw: &Arc<RawBatch>) -> Result<(), Gone> {
         let owned: Vec<bool> = raw.origins().iter().map(|origin| origin.is_owned()).collect();
         let mut rejected = Vec::new();
         let mut tombstones = 0;
@@ -137,6 +138,11 @@ impl Worker {
             }
         }
         Ok(())
+    }
+
+    /// Hands everything to the sinks, full or not.
+    pub(crate) fn flush_all(&mut self) -> Result<(), Gone> {
+        self.flush(|_, _| true)
     }
 
     fn flush(&mut self, due: impl Fn(&Self, usize) -> bool) -> Result<(), Gone> {
