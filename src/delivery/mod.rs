@@ -11,6 +11,7 @@ pub mod budget;
 pub mod document;
 mod hub;
 pub mod ledger;
+mod pace;
 pub mod processor;
 mod run;
 pub mod shutdown;

@@ -96,6 +96,7 @@ impl Node {
             sinks: senders.into_iter().map(|sender| SinkEntry { sender, limits }).collect(),
             dead_letters,
             heartbeat: Health::default().heartbeat("worker"),
+            pace: None,
             waiting_since: vec![None; SINKS],
         };
         let mut node = Node {

@@ -9,6 +9,7 @@ use tokio::sync::mpsc;
 use super::batch::{RawBatch, Shape};
 use super::document::{DocumentBatch, Limits, Outputs, Rejected};
 use super::hub::Hub;
+use super::pace::Pace;
 use super::processor::{Processor, Reason, Verdict};
 use crate::observe::health::Heartbeat;
 
@@ -28,6 +29,8 @@ pub(crate) struct Worker {
     pub sinks: Vec<SinkEntry>,
     pub dead_letters: mpsc::Sender<Vec<Rejected>>,
     pub heartbeat: Heartbeat,
+    /// Holds records back where the run has a rate limit.
+    pub pace: Option<Arc<Pace>>,
     /// When the oldest document in each sink's buffer was made.
     pub waiting_since: Vec<Option<Instant>>,
 }
@@ -98,6 +101,11 @@ impl Worker {
                     rejected.push(Rejected { raw: raw.clone(), record: index as u32, reason });
                     continue;
                 }
+            }
+            if let Some(pace) = &self.pace {
+                self.heartbeat.idle();
+                pace.wait(&self.hub.shutdown);
+                self.heartbeat.busy();
             }
             self.outputs.start_record(index);
             match self.processor.process(raw, index, &mut self.outputs) {
