@@ -1,12 +1,11 @@
 //! The obvious build of the nginx pipeline, kept as a yardstick: `serde_json::Value` for the event, `regex` captures for
-//! the line, a full record for every address, `ua-parser` behind a small cache, a new buffer for every bulk. A change to
+//! the line, a full record for every address, `ua-parser` for every agent, a new buffer for every bulk: no caches. A change to
 //! logproc that makes it slower shows as a worse ratio to this, whatever the machine is doing.
 //!
 //! Runs like logproc does: `cargo bench --bench naive -- BROKERS TOPIC GROUP [ENDPOINT]`, until it is told to stop; `dev/bench` does that.
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
-use std::collections::HashMap;
 use std::io::{Read as _, Write as _};
 use std::net::{IpAddr, TcpStream};
 use std::time::{Duration, Instant};
@@ -22,7 +21,6 @@ struct Naive {
     error: Regex,
     city: Vec<maxminddb::Reader<Vec<u8>>>,
     agents: ua_parser::Extractor<'static>,
-    agent_cache: HashMap<String, Value>,
 }
 
 impl Naive {
@@ -41,24 +39,18 @@ impl Naive {
             error: Regex::new(error).unwrap(),
             city: files.iter().map(|file| maxminddb::Reader::open_readfile(file).unwrap()).collect(),
             agents: regexes.try_into().unwrap(),
-            agent_cache: HashMap::new(),
         }
     }
 
-    fn agent(&mut self, agent: &str) -> Value {
-        if let Some(known) = self.agent_cache.get(agent) {
-            return known.clone();
-        }
+    fn agent(&self, agent: &str) -> Value {
         let (browser, system, device) = self.agents.extract(agent);
-        let value = json!({
+        json!({
             "original": agent,
             "name": browser.as_ref().map(|browser| browser.family.to_string()),
             "version": browser.as_ref().and_then(|browser| browser.major.map(str::to_string)),
             "os": { "name": system.as_ref().map(|system| system.os.to_string()) },
             "device": { "name": device.as_ref().map(|device| device.device.to_string()) },
-        });
-        self.agent_cache.insert(agent.to_string(), value.clone());
-        value
+        })
     }
 
     fn geo(&self, ip: &str) -> Option<Value> {
@@ -66,7 +58,7 @@ impl Naive {
         self.city.iter().find_map(|reader| reader.lookup(address).ok()?.decode::<Value>().ok()?)
     }
 
-    fn process(&mut self, record: &[u8]) -> Option<Value> {
+    fn process(&self, record: &[u8]) -> Option<Value> {
         let mut event: Value = serde_json::from_slice(record).ok()?;
         let message = event["message"].as_str()?.to_string();
         event["event"]["created"] = event["@timestamp"].clone();
@@ -134,7 +126,7 @@ fn main() {
         .create()
         .unwrap();
     consumer.subscribe(&[topic]).unwrap();
-    let mut naive = Naive::new();
+    let naive = Naive::new();
     let (mut body, mut documents, mut last_sent) = (Vec::new(), 0, Instant::now());
     loop {
         if let Some(Ok(message)) = consumer.poll(Duration::from_millis(100))

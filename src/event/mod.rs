@@ -99,9 +99,23 @@ pub enum Value {
 #[derive(Clone, Copy, Debug)]
 struct Node {
     key: Text,
+    /// See [`key_tag`].
+    tag: u32,
     plain_key: bool,
     value: Value,
     next: u32,
+}
+
+/// A fingerprint of a key: two keys with different tags differ, so that looking for a key rarely compares text.
+#[inline]
+pub(crate) fn key_tag(key: &[u8]) -> u32 {
+    match key {
+        [] => 0,
+        [first, .., last] => {
+            u32::from(*first) | u32::from(*last) << 8 | u32::from(key[key.len() / 2]) << 16 | (key.len() as u32 & 0xFF) << 24
+        }
+        [only] => u32::from(*only) | 1 << 24,
+    }
 }
 
 const END: u32 = u32::MAX;

@@ -104,6 +104,12 @@ impl Database {
 }
 
 impl Opened {
+    /// Where the database keeps its record of an address; addresses of one network, and of networks that are alike,
+    /// share a record. `None` where it has none.
+    pub fn record_of(&self, address: IpAddr) -> Option<usize> {
+        self.reader.lookup(address).ok()?.offset()
+    }
+
     /// The chosen fields of an address (those of Logstash for this kind of database where `fields` is `None`), with
     /// what they hold; `None` where the database does not know it.
     pub fn lookup(&self, address: IpAddr, fields: Option<&[GeoField]>, ecs: bool) -> Option<Vec<(&'static Row, Value)>> {
