@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::{Args, ValueEnum};
@@ -120,6 +121,9 @@ fn serve(args: &RunArgs, pipeline: &Pipeline, health: &Health) -> anyhow::Result
     Ok(())
 }
 
+/// How long a forced stop may take.
+const GRACE: Duration = Duration::from_secs(3);
+
 /// The first SIGTERM or SIGINT drains and commits, the second lets go of everything.
 fn watch_signals(shutdown: Shutdown) -> anyhow::Result<()> {
     use tokio::signal::unix::{SignalKind, signal};
@@ -136,7 +140,12 @@ fn watch_signals(shutdown: Shutdown) -> anyhow::Result<()> {
                     _ = interrupt.recv() => {}
                 }
                 match shutdown.request() {
-                    Phase::Forced => warn!("asked to stop again: letting go of everything"),
+                    Phase::Forced => {
+                        warn!("asked to stop again: letting go of everything");
+                        // What is let go ends by itself within moments; a part that hangs must not hold the process.
+                        tokio::time::sleep(GRACE).await;
+                        std::process::exit(i32::from(FORCED));
+                    }
                     _ => info!("asked to stop: draining; ask again to force"),
                 }
             }
