@@ -14,7 +14,7 @@ fn expect(got: &impl std::fmt::Debug, wanted: &impl std::fmt::Debug, same: bool)
     if same { Ok(()) } else { Err(format!("got {got:?}\n    not {wanted:?}")) }
 }
 
-/// Where Joni gives another answer than Oniguruma, or none, only its own answers bind: see `joni.rs`.
+/// Where Joni gives another answer than Oniguruma, its own binds: see `joni` below.
 #[test]
 fn oniguruma() {
     check_suite("oniguruma", "oniguruma.jsonl", |case| {
@@ -38,6 +38,26 @@ fn oniguruma() {
             expected["from"].as_u64().unwrap_or(0) as usize..expected["to"].as_u64().unwrap_or(0) as usize
         });
         expect(&span, &wanted, span == wanted)
+    });
+}
+
+/// Joni itself, with every group's span.
+#[test]
+fn joni() {
+    check_suite("joni", "joni.jsonl", |case| {
+        let (pattern, text) = (case["pattern"].as_str().unwrap_or_default(), case["text"].as_str().unwrap_or_default());
+        let options = SyntaxOptions { dot_all: case["dot_all"] == json!(true), ..SyntaxOptions::default() };
+        let regex = Regex::with_options(pattern, options);
+        if case["error"] == json!(true) {
+            return expect(&"a compiled pattern", &"an error", regex.is_err());
+        }
+        let regex = regex.map_err(|error| error.to_string())?;
+        let mut scratch = Scratch::new();
+        let found = regex.try_captures_at(text, 0, &mut scratch, &Limit::default()).map_err(|error| error.to_string())?;
+        let spans = found.map_or(Value::Null, |found| {
+            (0..found.len()).map(|group| found.get(group).map_or(Value::Null, |span| json!([span.start, span.end]))).collect()
+        });
+        expect(&spans, &case["spans"], spans == case["spans"])
     });
 }
 

@@ -13,6 +13,8 @@ use crate::grok::EcsCompatibility;
 use crate::observe::logs;
 
 mod check;
+mod grok;
+mod patterns;
 mod run;
 mod schema;
 mod setup;
@@ -57,6 +59,10 @@ enum Command {
     Check(check::CheckArgs),
     /// Install the index templates, component templates and lifecycle policies that ship with a pipeline.
     Setup(setup::SetupArgs),
+    /// Try a grok pattern on lines, and see why a line does not match.
+    Grok(grok::GrokArgs),
+    /// List and search the bundled grok patterns.
+    Patterns(patterns::PatternsArgs),
     /// Print the JSON Schema of pipeline files.
     Schema,
     /// Print shell completions.
@@ -112,6 +118,8 @@ pub fn main() -> ExitCode {
         Some(Command::Run(args)) => run::run(&args),
         Some(Command::Check(args)) => check::run(&args),
         Some(Command::Setup(args)) => setup::run(&args),
+        Some(Command::Grok(args)) => grok::run(&args),
+        Some(Command::Patterns(args)) => patterns::run(&args),
         Some(Command::Schema) => schema::run(),
         Some(Command::Completions { shell }) => {
             clap_complete::generate(shell, &mut Cli::command(), "logproc", &mut std::io::stdout());

@@ -52,18 +52,20 @@ pub struct CaptureDef {
     pub name: String,
     /// What its text is turned into.
     pub ty: CaptureType,
+    /// The how-many-eth it is of the captures with the same syntax, semantic and type, from 0.
+    pub occurrence: usize,
     /// Number of the group in the expression's regular expression.
     pub(super) group: u32,
 }
 
 impl CaptureDef {
     /// Splits a group's name `SYNTAX:semantic:type`; a name without colons is the semantic.
-    pub(super) fn new(group_name: &str, group: u32) -> CaptureDef {
+    pub(super) fn new(group_name: &str, group: u32, occurrence: usize) -> CaptureDef {
         let mut parts = group_name.split(':');
         let syntax = parts.next().unwrap_or("");
         let name = parts.next().unwrap_or(syntax).to_owned();
         let ty = parts.next().map(CaptureType::from_name).unwrap_or_default();
-        CaptureDef { name, ty, group }
+        CaptureDef { name, ty, occurrence, group }
     }
 }
 

@@ -146,7 +146,7 @@ impl Expander {
 
     fn placeholder(&mut self, placeholder: &Placeholder<'_>, origin: usize) -> Result<(), GrokError> {
         let syntax = placeholder.syntax;
-        if let (Some(definition), Dialect::Logstash) = (placeholder.definition, self.dialect) {
+        if let Some(definition) = placeholder.definition {
             self.dictionary.add(syntax, definition);
         }
         let Some(definition) = self.dictionary.get(syntax) else {

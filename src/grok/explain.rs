@@ -94,15 +94,58 @@ impl Explanation {
     }
 }
 
-/// The piece of a regular expression that begins at an offset, as far as it is told apart easily.
+/// The piece of a regular expression that begins at an offset: plain text as a whole, a class, an escape.
 fn piece_of(regex: &str, at: usize) -> String {
     let rest = &regex[at..];
+    let special = |c: char| "\\^$.|?*+()[]{}".contains(c);
     let mut chars = rest.char_indices();
     let end = match chars.next() {
         Some((_, '\\')) => chars.next().map_or(rest.len(), |(offset, c)| offset + c.len_utf8()),
         Some((_, '[')) => rest.char_indices().skip(2).find(|&(_, c)| c == ']').map_or(rest.len(), |(offset, _)| offset + 1),
-        Some((_, c)) => c.len_utf8(),
+        Some((_, c)) if special(c) => c.len_utf8(),
+        Some((_, c)) => {
+            let plain = rest.find(special).unwrap_or(rest.len());
+            // A quantifier belongs to the last character only.
+            let quantified = rest[plain..].starts_with(['?', '*', '+', '{']);
+            let last = rest[..plain].char_indices().next_back().map_or(0, |(offset, _)| offset);
+            if quantified && last > 0 { last } else { plain.max(c.len_utf8()) }
+        }
         None => 0,
     };
     rest[..end].to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::grok::{CompileOptions, Dictionary, EcsCompatibility, Grok};
+
+    fn explain(pattern: &str, text: &str) -> (usize, Vec<String>, String) {
+        let dictionary = Dictionary::bundled(EcsCompatibility::V8);
+        let grok = Grok::compile(pattern, &dictionary, &CompileOptions::default()).expect("the pattern compiles");
+        let explanation = grok.explain(text);
+        assert!(!explanation.matched);
+        (explanation.column, explanation.within, explanation.expected)
+    }
+
+    #[test]
+    fn names_the_place_and_the_piece() {
+        assert_eq!(explain("took %{NUMBER:n}ms", "it took 12 s"), (11, vec![], "ms".to_owned()));
+        let (column, within, _) = explain("took %{NUMBER:n}ms", "took long");
+        assert_eq!((column, within), (6, vec!["NUMBER".to_owned(), "BASE10NUM".to_owned()]));
+    }
+
+    #[test]
+    fn counts_columns_in_characters() {
+        assert_eq!(explain("é+ x", "ééé y").0, 5);
+    }
+
+    #[test]
+    fn knows_the_field() {
+        let dictionary = Dictionary::bundled(EcsCompatibility::V8);
+        let grok = Grok::compile("%{COMBINEDAPACHELOG}", &dictionary, &CompileOptions::default()).expect("compiles");
+        let explanation = grok.explain("1.2.3.4 - - [17/Foo/2015:10:05:03 +0000] \"GET / HTTP/1.1\" 200 1 \"-\" \"-\"");
+        assert_eq!(explanation.column, 17);
+        assert_eq!(explanation.field.as_deref(), Some("timestamp"));
+        assert_eq!(explanation.within.last().map(String::as_str), Some("MONTH"));
+    }
 }

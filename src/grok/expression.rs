@@ -58,7 +58,7 @@ impl Grok {
             .names
             .iter()
             .flat_map(|(name, groups)| groups.iter().enumerate().map(|(nth, &group)| {
-                let mut capture = CaptureDef::new(name, group);
+                let mut capture = CaptureDef::new(name, group, nth);
                 if nth > 0 && options.dialect == Dialect::Logstash {
                     // Logstash converts only the first of several captures with the same name.
                     capture.ty = CaptureType::String;
@@ -149,7 +149,7 @@ fn forget_groups(node: &mut Node, wanted: &HashSet<u32>) {
 }
 
 /// Where an expression matched.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Match<'s> {
     captures: &'s [CaptureDef],
     slots: &'s [u32],

@@ -87,6 +87,7 @@ impl Machine<'_> {
     pub(super) fn backtrack(&mut self) -> Option<(usize, usize)> {
         self.memory.failed(self.program, self.scratch);
         loop {
+            self.steps += 1;
             match self.scratch.stack.pop()? {
                 Frame::Slot { slot, old } => self.scratch.slots[slot as usize] = old,
                 Frame::Branch { pc, pos } => {
@@ -95,22 +96,31 @@ impl Machine<'_> {
                     }
                 }
                 Frame::Greedy { pc, pos, low } => {
-                    let index = self.run_at(pc);
+                    let run = self.run_at(pc);
                     let end = place::previous(self.text, pos as usize);
+                    let Some(end) = self.memory.untried_before(self.program, self.scratch, pc, end as u32) else {
+                        continue;
+                    };
+                    if end < low {
+                        continue;
+                    }
+                    let end = place::floor(self.text, end as usize);
                     let mut place = 0;
-                    if self.settle(pc as usize, index, low as usize, end, &mut place)
-                        && self.memory.is_new(self.program, self.scratch, pc + 1, place as u32)
-                    {
-                        return Some((pc as usize + 1, place));
+                    if self.settle(pc as usize, run, low as usize, end, &mut place) {
+                        self.memory.note(self.program, self.scratch, pc, place as u32, end as u32);
+                        if self.memory.is_new(self.program, self.scratch, pc + 1, place as u32) {
+                            return Some((pc as usize + 1, place));
+                        }
                     }
                 }
                 Frame::Lazy { pc, pos, left } => {
                     let index = self.run_at(pc);
                     let run = &self.program.runs[index as usize];
-                    let Some(mut place) = self.program.sets[run.set as usize].step(self.text, pos as usize) else {
+                    let Some(next) = self.program.sets[run.set as usize].step(self.text, pos as usize) else {
                         continue;
                     };
                     let left = if left == u32::MAX { left } else { left - 1 };
+                    let mut place = next;
                     if self.extend(pc as usize, index, left, &mut place)
                         && self.memory.is_new(self.program, self.scratch, pc + 1, place as u32)
                     {

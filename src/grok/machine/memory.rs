@@ -37,6 +37,8 @@ impl Memory {
     #[cold]
     fn begin(&mut self, program: &Program, scratch: &mut Scratch) {
         self.active = true;
+        scratch.tried.clear();
+        scratch.tried.resize(program.memo_width, Tried::default());
         scratch.visited.clear();
         scratch.visited.resize((program.memo_width * (self.text_len + 1)).div_ceil(64), 0);
     }
@@ -56,5 +58,43 @@ impl Memory {
         let new = *word >> (bit % 64) & 1 == 0;
         *word |= 1 << (bit % 64);
         new
+    }
+}
+
+/// The places at which the rest of the pattern has been tried after a run: one stretch of them for
+/// each run, so that what has failed is passed over at once rather than place by place.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Tried {
+    low: u32,
+    /// One past the last.
+    high: u32,
+}
+
+impl Memory {
+    /// The stretch of a run's step, while remembering.
+    fn tried<'s>(&self, program: &Program, scratch: &'s mut Scratch, pc: u32) -> Option<&'s mut Tried> {
+        if !self.active {
+            return None;
+        }
+        scratch.tried.get_mut(program.memo_keys[pc as usize] as usize)
+    }
+
+    /// The last place at or before `pos` that may not have been tried.
+    pub(super) fn untried_before(&self, program: &Program, scratch: &mut Scratch, pc: u32, pos: u32) -> Option<u32> {
+        match self.tried(program, scratch, pc) {
+            Some(tried) if tried.low <= pos && pos < tried.high => tried.low.checked_sub(1),
+            _ => Some(pos),
+        }
+    }
+
+    /// Notes that all places from `low` to `high` are tried now.
+    pub(super) fn note(&self, program: &Program, scratch: &mut Scratch, pc: u32, low: u32, high: u32) {
+        if let Some(tried) = self.tried(program, scratch, pc) {
+            if low <= tried.high && tried.low <= high + 1 {
+                *tried = Tried { low: tried.low.min(low), high: tried.high.max(high + 1) };
+            } else {
+                *tried = Tried { low, high: high + 1 };
+            }
+        }
     }
 }

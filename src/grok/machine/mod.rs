@@ -316,7 +316,8 @@ impl<'m> Machine<'m> {
     fn note_failure(&mut self, pc: usize, pos: usize, start: usize) {
         let furthest = &mut self.scratch.furthest;
         let telling = !matches!(self.program.insts[pc], Inst::Fail | Inst::NegativeEnd(_));
-        if telling && (!furthest.known || pos as u32 > furthest.pos) {
+        let progress = (pos as u32).saturating_sub(start as u32);
+        if telling && (!furthest.known || progress > furthest.pos - furthest.start) {
             *furthest = Furthest { pos: pos as u32, pc: pc as u32, start: start as u32, known: true };
         }
     }

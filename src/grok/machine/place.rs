@@ -68,6 +68,14 @@ pub(super) fn previous(text: &str, pos: usize) -> usize {
     before
 }
 
+/// The beginning of the character at `pos`.
+pub(super) fn floor(text: &str, mut pos: usize) -> usize {
+    while !text.is_char_boundary(pos) {
+        pos -= 1;
+    }
+    pos
+}
+
 /// `count` characters before `pos`.
 pub(super) fn back(text: &str, mut pos: usize, count: u32) -> Option<usize> {
     for _ in 0..count {

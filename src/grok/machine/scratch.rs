@@ -1,5 +1,7 @@
 //! The memory of a match, kept for the next one.
 
+use super::memory::Tried;
+
 /// A position that is not set.
 pub(crate) const UNSET: u32 = u32::MAX;
 
@@ -14,6 +16,7 @@ pub struct Scratch {
     pub(super) history: Vec<Event>,
     pub(super) kept: Vec<Frame>,
     pub(super) visited: Vec<u64>,
+    pub(super) tried: Vec<Tried>,
     pub(super) furthest: Furthest,
 }
 
@@ -67,7 +70,7 @@ pub(super) struct Event {
     pub(super) end: u32,
 }
 
-/// The furthest place at which a step failed.
+/// The failure before which an attempt had matched the most text.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Furthest {
     /// Byte offset in the text.

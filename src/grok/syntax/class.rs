@@ -12,14 +12,45 @@ const MAX_CLASS_NESTING: u32 = 100;
 /// One member of a class.
 enum Item {
     Char(char),
-    Set(CharSet),
+    Set(Members),
+}
+
+/// What is in a class, and what of it `(?i)` extends: not `\w` and its like, which are ASCII by definition.
+struct Members {
+    all: CharSet,
+    folding: CharSet,
+}
+
+impl Members {
+    fn empty() -> Members {
+        Members { all: CharSet::empty(), folding: CharSet::empty() }
+    }
+
+    fn folding(set: CharSet) -> Members {
+        Members { folding: set.clone(), all: set }
+    }
+
+    fn union(&mut self, other: &Members) {
+        self.all.union(&other.all);
+        self.folding.union(&other.folding);
+    }
+
+    fn intersect(&mut self, other: &Members) {
+        self.all.intersect(&other.all);
+        self.folding.intersect(&other.folding);
+    }
 }
 
 impl Parser<'_> {
     /// Reads what follows the `[` at `start`: the set, and under `(?i)` the sequences that a member folds to.
     pub(super) fn class(&mut self, start: usize) -> Result<(CharSet, Vec<&'static str>), SyntaxError> {
-        let negative = self.rest().starts_with('^');
-        let set = self.class_inside(start, 0)?;
+        let negative = self.eat("^");
+        let mut members = self.class_inside(start, 0)?;
+        if self.flags.ignore_case {
+            members.folding.fold_case();
+            members.all.union(&members.folding);
+        }
+        let set = if negative { members.all.negated() } else { members.all };
         let mut sequences = Vec::new();
         if self.flags.ignore_case && !negative {
             for &(c, sequence) in super::fold_table::FULL_FOLDS {
@@ -33,13 +64,13 @@ impl Parser<'_> {
         Ok((set, sequences))
     }
 
-    fn class_inside(&mut self, start: usize, depth: u32) -> Result<CharSet, SyntaxError> {
+    /// The members of a class up to its `]`; a `^` has been read.
+    fn class_inside(&mut self, start: usize, depth: u32) -> Result<Members, SyntaxError> {
         if depth > MAX_CLASS_NESTING {
             return Err(self.error(start, Problem::TooDeep));
         }
-        let negative = self.eat("^");
-        let mut parts: Vec<CharSet> = Vec::new();
-        let mut set = CharSet::empty();
+        let mut parts: Vec<Members> = Vec::new();
+        let mut set = Members::empty();
         let mut first = true;
         loop {
             let at = self.pos;
@@ -54,7 +85,7 @@ impl Parser<'_> {
                 }
             } else if self.eat("&&") {
                 first = false;
-                parts.push(std::mem::replace(&mut set, CharSet::empty()));
+                parts.push(std::mem::replace(&mut set, Members::empty()));
                 continue;
             }
             let item = self.class_item(start, depth, first)?;
@@ -63,21 +94,18 @@ impl Parser<'_> {
                 Item::Set(other) => set.union(&other),
                 Item::Char(low) => match self.range_end(start, depth)? {
                     Some(high) if high < low => return Err(self.error(at, Problem::RangeBackwards)),
-                    Some(high) => set.union(&CharSet::range(low, high)),
-                    None => set.union(&CharSet::single(low)),
+                    Some(high) => set.union(&Members::folding(CharSet::range(low, high))),
+                    None => set.union(&Members::folding(CharSet::single(low))),
                 },
             }
         }
         parts.push(set);
         let mut parts = parts.into_iter();
-        let mut whole = parts.next().unwrap_or_else(CharSet::empty);
+        let mut whole = parts.next().unwrap_or_else(Members::empty);
         for part in parts {
             whole.intersect(&part);
         }
-        if self.flags.ignore_case {
-            whole.fold_case();
-        }
-        Ok(if negative { whole.negated() } else { whole })
+        Ok(whole)
     }
 
     /// The end of a range, if a hyphen and another character follow.
@@ -104,8 +132,12 @@ impl Parser<'_> {
             return Err(self.error(start, Problem::UnclosedClass));
         };
         match c {
-            '[' if self.posix_follows() => self.posix(at).map(Item::Set),
-            '[' => self.class_inside(at, depth + 1).map(Item::Set),
+            '[' if self.posix_follows() => self.posix(at).map(|set| Item::Set(Members::folding(set))),
+            '[' => {
+                let negative = self.eat("^");
+                let members = self.class_inside(at, depth + 1)?;
+                Ok(Item::Set(if negative { Members::folding(members.all.negated()) } else { members }))
+            }
             ']' if !first => Err(self.error(start, Problem::UnclosedClass)),
             '\\' => {
                 if self.eat("b") {
@@ -114,9 +146,11 @@ impl Parser<'_> {
                 if self.rest().starts_with('R') || self.rest().starts_with('X') {
                     return Ok(Item::Char(self.next().unwrap_or('R')));
                 }
+                let ascii = !self.rest().starts_with(['p', 'P']) && self.flags.repertoire != Repertoire::Unicode;
                 Ok(match self.shared_escape(at)? {
                     Escape::Char(c) => Item::Char(c),
-                    Escape::Set(set) => Item::Set(set),
+                    Escape::Set(set) if ascii => Item::Set(Members { all: set, folding: CharSet::empty() }),
+                    Escape::Set(set) => Item::Set(Members::folding(set)),
                     Escape::Other(_) => return Err(self.error(at, Problem::UnclosedClass)),
                 })
             }

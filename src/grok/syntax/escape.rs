@@ -293,10 +293,10 @@ pub(super) fn named_set(name: &str, ascii: bool) -> Option<CharSet> {
         }
         "cntrl" => property(&["Cc"])?,
         "digit" => property(&["Nd"])?,
-        "graph" => property(&["White_Space", "Cc", "Cn", "Cs"])?.negated(),
+        "graph" => property(&["White_Space", "Cc", "Cn"])?.negated(),
         "lower" => property(&["Lowercase"])?,
         "print" => {
-            let mut set = property(&["White_Space", "Cc", "Cn", "Cs"])?.negated();
+            let mut set = property(&["White_Space", "Cc", "Cn"])?.negated();
             set.union(&property(&["Zs"])?);
             set
         }

@@ -331,6 +331,10 @@ impl<'p> Parser<'p> {
             '$' => Kind::Assert(Assertion::LineEnd),
             '\\' => match self.escape(start)? {
                 Escape::Char(c) => Kind::Char(c),
+                Escape::Set(mut set) if self.flags.ignore_case && self.text[start + 1..].starts_with(['p', 'P']) => {
+                    set.fold_case();
+                    Kind::Class(Box::new(set))
+                }
                 Escape::Set(set) => Kind::Class(Box::new(set)),
                 Escape::Other(kind) => kind,
             },
