@@ -125,9 +125,17 @@ struct ListHead {
     first: u32,
     last: u32,
     len: u32,
+    /// A bit for each tag that was ever in the list: most keys that are not there are told at once.
+    seen: u64,
 }
 
-const EMPTY_LIST: ListHead = ListHead { first: END, last: END, len: 0 };
+const EMPTY_LIST: ListHead = ListHead { first: END, last: END, len: 0, seen: 0 };
+
+/// The bit of a tag in [`ListHead::seen`] (Fibonacci hashing).
+#[inline]
+fn tag_bit(tag: u32) -> u64 {
+    1 << (tag.wrapping_mul(0x9E37_79B1) >> 26)
+}
 
 /// A field could not be set because something on its path is a value, not an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use super::field::Segment;
 use super::json::{DecodeError, Scanner, unescape};
-use super::{EMPTY_LIST, END, Event, FieldRef, List, ListHead, Node, NotAnObject, Text, Value, key_tag};
+use super::{EMPTY_LIST, END, Event, FieldRef, List, ListHead, Node, NotAnObject, Text, Value, key_tag, tag_bit};
 
 /// Objects larger than this are filled with the help of a hash table.
 const LINEAR_KEYS: u32 = 32;
@@ -90,7 +90,9 @@ impl Event {
             if !plain_key {
                 let plain = self.unescaped(key);
                 self.nodes[at as usize].key = plain;
-                self.nodes[at as usize].tag = key_tag(self.str(plain).as_bytes());
+                let tag = key_tag(self.str(plain).as_bytes());
+                self.nodes[at as usize].tag = tag;
+                self.lists[list.0 as usize].seen |= tag_bit(tag);
             }
             at = self.nodes[at as usize].next;
         }
@@ -519,6 +521,9 @@ impl Event {
 
 #[inline]
 fn find_key(nodes: &[Node], text: &[u8], head: ListHead, name: &[u8], tag: u32) -> Option<u32> {
+    if head.seen & tag_bit(tag) == 0 {
+        return None;
+    }
     let mut at = head.first;
     while let Some(node) = nodes.get(at as usize) {
         if node.tag == tag && text[node.key.range()] == *name {
@@ -539,5 +544,6 @@ fn push_node(nodes: &mut Vec<Node>, head: &mut ListHead, node: Node) -> u32 {
     }
     head.last = index;
     head.len += 1;
+    head.seen |= tag_bit(node.tag);
     index
 }

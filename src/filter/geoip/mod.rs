@@ -229,7 +229,14 @@ impl GeoIp {
         if !shared {
             return self.describe(address);
         }
-        let records: Box<[Option<usize>]> = self.opened.iter().map(|opened| opened.record_of(address)).collect();
+        let mut records: Box<[Option<usize>]> = vec![None; self.opened.len()].into();
+        for (position, opened) in self.opened.iter().enumerate() {
+            // Of several databases of one kind (one for IPv4, one for IPv6) one knows an address at most.
+            let alike = |other: usize| records[other].is_some() && self.opened[other].kind() == opened.kind();
+            if !(0..position).any(alike) {
+                records[position] = opened.record_of(address);
+            }
+        }
         if let Some(fragment) = self.records.get(&records) {
             return fragment.clone();
         }
