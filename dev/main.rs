@@ -1,6 +1,7 @@
 //! `logproc-dev`: what one needs to try and to measure logproc. Traffic, topics, and an endpoint that takes everything.
 
 mod generate;
+mod measure;
 mod pass_through;
 mod report;
 mod topic;
@@ -27,6 +28,8 @@ enum Command {
     Topic(topic::Command),
     /// Delivers a topic through a pipeline that does nothing, to measure what delivery costs
     PassThrough(pass_through::PassThrough),
+    /// Drains a topic with a command and prints what that cost it
+    Measure(measure::Measure),
     /// Shows documents arriving until all are there
     Watch(report::Watch),
     /// Prints counts and aggregations; fails where documents and events differ
@@ -53,6 +56,7 @@ fn main() -> anyhow::Result<()> {
         Command::Generate(options) => generate::run(&options),
         Command::Topic(command) => topic::run(&command),
         Command::PassThrough(given) => pass_through::run(&given),
+        Command::Measure(options) => measure::run(&options),
         Command::Watch(options) => report::watch(&options),
         Command::Report(options) => report::report(&options),
         Command::BulkSink { host, port, report, until } => bulk_sink(SocketAddr::new(host, port), report, until),

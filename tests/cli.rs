@@ -1,5 +1,7 @@
 //! The command line through the real binary: what it prints, where, and its exit codes.
 
+#![allow(clippy::unwrap_used)]
+
 use std::io::Write as _;
 use std::process::{Command, Output, Stdio};
 

@@ -1,5 +1,7 @@
 //! Runs the answers of other programs against ours: see `tests/conformance/README.md` for what they are and whose.
 
+#![allow(clippy::unwrap_used)]
+
 #[path = "support/vectors.rs"]
 mod vectors;
 

@@ -1,6 +1,8 @@
 //! The main job through the real binary, on a real Kafka and a real Elasticsearch: `make test` starts both
 //! (`dev/services up`) and says where they are. Each test has a topic, a consumer group and data streams of its own.
 
+#![allow(clippy::unwrap_used)]
+
 #[path = "support/servers.rs"]
 mod servers;
 

@@ -32,10 +32,10 @@ proptest! {
         }
         let dictionary = Dictionary::bundled(EcsCompatibility::V8);
         if let Ok(grok) = Grok::compile(&pattern, &dictionary, &CompileOptions::default()) {
-            if let Ok(Some(found)) = grok.find(&text, &mut Scratch::new(), &SMALL) {
-                for (_, span) in found.iter() {
-                    prop_assert!(text.get(span).is_some(), "a span that is not on characters");
-                }
+            let mut scratch = Scratch::new();
+            let found = grok.find(&text, &mut scratch, &SMALL);
+            for (_, span) in found.iter().flatten().flat_map(|found| found.iter()) {
+                prop_assert!(text.get(span).is_some(), "a span that is not on characters");
             }
         }
     }

@@ -1,6 +1,8 @@
 //! `pipelines/nginx.toml` through the real binary, held against the documents that Filebeat's nginx module makes of the
 //! same lines. What may differ is what `pipelines/README.md` says, and nothing else.
 
+#![allow(clippy::unwrap_used)]
+
 use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::path::Path;

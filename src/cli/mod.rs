@@ -4,7 +4,7 @@
 //! 3 forced to stop with records unfinished (they will be read again).
 
 use std::io::Write as _;
-use std::path::PathBuf;
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
@@ -146,7 +146,7 @@ fn eprint_line(text: &str) {
 }
 
 /// Loads a pipeline file, showing everything that is wrong with it. `None` where it can't be used.
-fn load(path: &PathBuf, overrides: &crate::pipeline::load::Overrides) -> Option<crate::pipeline::load::Pipeline> {
+fn load(path: &Path, overrides: &crate::pipeline::load::Overrides) -> Option<crate::pipeline::load::Pipeline> {
     match crate::pipeline::load::load(path, overrides) {
         Ok(loaded) => {
             for diagnostic in &loaded.diagnostics {

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::{Args, ValueEnum};
@@ -27,6 +28,9 @@ pub struct RunArgs {
     /// Write one JSON document a line to standard output in place of the file's sinks.
     #[arg(long)]
     stdout: bool,
+    /// Make documents and throw them away in place of writing them to the file's sinks: for measuring.
+    #[arg(long, conflicts_with = "stdout")]
+    null: bool,
     /// How a record becomes an event: one line of text, or one JSON event. By default what the file's source declares.
     #[arg(long, value_enum)]
     codec: Option<CodecName>,
@@ -55,7 +59,11 @@ pub fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
     let Some(path) = &args.pipeline else { return Ok(ExitCode::from(INVALID)) };
     let overrides = Overrides {
         stdin: args.stdin,
-        stdout: args.stdout,
+        sink: if args.stdout {
+            Some("stdout")
+        } else {
+            args.null.then_some("null")
+        },
         codec: args.codec.map(|codec| match codec {
             CodecName::Plain => Codec::Plain,
             CodecName::Json => Codec::Json,
@@ -113,6 +121,9 @@ fn serve(args: &RunArgs, pipeline: &Pipeline, health: &Health) -> anyhow::Result
     Ok(())
 }
 
+/// How long a forced stop may take.
+const GRACE: Duration = Duration::from_secs(3);
+
 /// The first SIGTERM or SIGINT drains and commits, the second lets go of everything.
 fn watch_signals(shutdown: Shutdown) -> anyhow::Result<()> {
     use tokio::signal::unix::{SignalKind, signal};
@@ -129,7 +140,12 @@ fn watch_signals(shutdown: Shutdown) -> anyhow::Result<()> {
                     _ = interrupt.recv() => {}
                 }
                 match shutdown.request() {
-                    Phase::Forced => warn!("asked to stop again: letting go of everything"),
+                    Phase::Forced => {
+                        warn!("asked to stop again: letting go of everything");
+                        // What is let go ends by itself within moments; a part that hangs must not hold the process.
+                        tokio::time::sleep(GRACE).await;
+                        std::process::exit(i32::from(FORCED));
+                    }
                     _ => info!("asked to stop: draining; ask again to force"),
                 }
             }

@@ -118,12 +118,12 @@ fn compare(left: Side<'_>, comparison: Comparison, right: Side<'_>, event: &mut 
         Comparison::NotEqual => return !equal(left, right, event),
         _ => order(left, right, event),
     };
-    match (order, comparison) {
-        (Some(Ordering::Less), Comparison::Less | Comparison::LessOrEqual) => true,
-        (Some(Ordering::Greater), Comparison::Greater | Comparison::GreaterOrEqual) => true,
-        (Some(Ordering::Equal), Comparison::LessOrEqual | Comparison::GreaterOrEqual) => true,
-        _ => false,
-    }
+    matches!(
+        (order, comparison),
+        (Some(Ordering::Less), Comparison::Less | Comparison::LessOrEqual)
+            | (Some(Ordering::Greater), Comparison::Greater | Comparison::GreaterOrEqual)
+            | (Some(Ordering::Equal), Comparison::LessOrEqual | Comparison::GreaterOrEqual)
+    )
 }
 
 fn equal(left: Side<'_>, right: Side<'_>, event: &mut Event) -> bool {

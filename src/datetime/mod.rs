@@ -52,21 +52,45 @@ pub enum Item {
     /// Text that must stand there.
     Literal(String),
     /// A number with at least `min` digits when printed, at most `max` when read.
-    Number { field: Field, min: usize, max: usize },
+    Number {
+        /// Which one.
+        field: Field,
+        /// Digits when printed, at least.
+        min: usize,
+        /// Digits when read, at most.
+        max: usize,
+    },
     /// A year of two digits, read around the current century.
-    TwoDigitYear { field: Field, lenient: bool },
+    TwoDigitYear {
+        /// Year or week year.
+        field: Field,
+        /// Whether more digits may be read as they stand.
+        lenient: bool,
+    },
     /// Digits of the second's fraction.
-    Fraction { digits: usize },
+    Fraction {
+        /// How many.
+        digits: usize,
+    },
     /// Name of the month, long or short.
-    MonthName { long: bool },
+    MonthName {
+        /// Whether it is printed in full; both are read.
+        long: bool,
+    },
     /// Name of the day of the week, long or short.
-    WeekdayName { long: bool },
+    WeekdayName {
+        /// Whether it is printed in full; both are read.
+        long: bool,
+    },
     /// AM or PM.
     Halfday,
     /// Era.
     Era,
     /// Offset from UTC, with a colon or without.
-    Offset { colon: bool },
+    Offset {
+        /// Whether a colon stands between hours and minutes; both are read.
+        colon: bool,
+    },
     /// A zone's id, such as `Europe/Berlin`.
     ZoneId,
     /// A zone's name, such as `PST`.

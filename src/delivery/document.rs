@@ -128,6 +128,11 @@ impl DocumentBuffer {
         self.items.truncate(items);
         if let Some(part) = self.parts.get_mut(self.part_of_current as usize) {
             part.documents -= removed;
+            // A part without documents would only keep its records in memory.
+            if part.documents == 0 {
+                self.parts.pop();
+                self.part_of_current = u32::MAX;
+            }
         }
     }
 

@@ -222,7 +222,7 @@ mod tests {
         assert_eq!(ledger.committable(), []);
         ledger.complete(first);
         let commit = Commit { topic: "t".into(), partition: 0, offset: 20 };
-        assert_eq!(ledger.committable(), [commit.clone()]);
+        assert_eq!(ledger.committable(), std::slice::from_ref(&commit));
         ledger.requested(&commit);
         assert_eq!(ledger.committable(), []);
         ledger.commit_failed();

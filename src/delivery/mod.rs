@@ -11,9 +11,12 @@ pub mod budget;
 pub mod document;
 mod hub;
 pub mod ledger;
+mod pace;
 pub mod processor;
 mod run;
 pub mod shutdown;
+#[cfg(test)]
+mod simulation;
 mod worker;
 
 pub use batch::{BatchBuilder, NewRecord, Origin, RawBatch, RawRecord, Shape};

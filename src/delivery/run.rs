@@ -4,6 +4,7 @@
 //! close and flush, the sinks see theirs close and finish what is in flight, the dead letters likewise; then the source,
 //! which has kept its place in the consumer group all the while, commits for the last time and leaves.
 
+use std::num::NonZeroU32;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,6 +15,7 @@ use tracing::{error, info, warn};
 
 use super::document::Outputs;
 use super::hub::{Hub, Summary};
+use super::pace::Pace;
 use super::processor::Processor;
 use super::shutdown::{Phase, Shutdown};
 use super::worker::{SinkEntry, Worker};
@@ -65,6 +67,8 @@ pub struct Settings {
     pub batch_age: Duration,
     /// How long a drain may take before everything is let go.
     pub shutdown_timeout: Duration,
+    /// Records a second that may go through; no limit without it.
+    pub rate_limit: Option<NonZeroU32>,
 }
 
 impl Default for Settings {
@@ -77,6 +81,7 @@ impl Default for Settings {
             batch_records: 4_096,
             batch_age: Duration::from_millis(20),
             shutdown_timeout: Duration::from_secs(30),
+            rate_limit: None,
         }
     }
 }
@@ -156,6 +161,7 @@ pub fn run(plan: Plan, shutdown: &Shutdown) -> Result<Summary, RunError> {
     }
 
     let (batches, input) = crossbeam_channel::bounded(WAITING_BATCHES);
+    let pace = settings.rate_limit.map(|per_second| Arc::new(Pace::new(per_second)));
     let mut workers = Vec::with_capacity(settings.workers);
     for number in 0..settings.workers.max(1) {
         let worker = Worker {
@@ -166,6 +172,7 @@ pub fn run(plan: Plan, shutdown: &Shutdown) -> Result<Summary, RunError> {
             sinks: entries.clone(),
             dead_letters: rejected.clone(),
             heartbeat: health.heartbeat("worker"),
+            pace: pace.clone(),
             waiting_since: vec![None; entries.len()],
         };
         workers.push(spawn(&format!("logproc-work-{number}"), shutdown, move || worker.run())?);

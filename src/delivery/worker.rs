@@ -9,6 +9,7 @@ use tokio::sync::mpsc;
 use super::batch::{RawBatch, Shape};
 use super::document::{DocumentBatch, Limits, Outputs, Rejected};
 use super::hub::Hub;
+use super::pace::Pace;
 use super::processor::{Processor, Reason, Verdict};
 use crate::observe::health::Heartbeat;
 
@@ -28,12 +29,15 @@ pub(crate) struct Worker {
     pub sinks: Vec<SinkEntry>,
     pub dead_letters: mpsc::Sender<Vec<Rejected>>,
     pub heartbeat: Heartbeat,
+    /// Holds records back where the run has a rate limit.
+    pub pace: Option<Arc<Pace>>,
     /// When the oldest document in each sink's buffer was made.
     pub waiting_since: Vec<Option<Instant>>,
 }
 
 /// A sink has gone: the run is being let go.
-struct Gone;
+#[derive(Debug)]
+pub(crate) struct Gone;
 
 impl Worker {
     /// Works until the source has ended and everything is handed on, or until a sink is gone.
@@ -60,7 +64,7 @@ impl Worker {
                 Ok(true)
             }
             Err(RecvTimeoutError::Disconnected) => {
-                self.flush(|_, _| true)?;
+                self.flush_all()?;
                 Ok(false)
             }
         }
@@ -75,7 +79,7 @@ impl Worker {
         self.waiting_since[sink].is_some_and(|since| since.elapsed() >= self.sinks[sink].limits.linger)
     }
 
-    fn process(&mut self, raw: &Arc<RawBatch>) -> Result<(), Gone> {
+    pub(crate) fn process(&mut self, raw: &Arc<RawBatch>) -> Result<(), Gone> {
         let owned: Vec<bool> = raw.origins().iter().map(|origin| origin.is_owned()).collect();
         let mut rejected = Vec::new();
         let mut tombstones = 0;
@@ -97,6 +101,11 @@ impl Worker {
                     rejected.push(Rejected { raw: raw.clone(), record: index as u32, reason });
                     continue;
                 }
+            }
+            if let Some(pace) = &self.pace {
+                self.heartbeat.idle();
+                pace.wait(&self.hub.shutdown);
+                self.heartbeat.busy();
             }
             self.outputs.start_record(index);
             match self.processor.process(raw, index, &mut self.outputs) {
@@ -137,6 +146,11 @@ impl Worker {
             }
         }
         Ok(())
+    }
+
+    /// Hands everything to the sinks, full or not.
+    pub(crate) fn flush_all(&mut self) -> Result<(), Gone> {
+        self.flush(|_, _| true)
     }
 
     fn flush(&mut self, due: impl Fn(&Self, usize) -> bool) -> Result<(), Gone> {

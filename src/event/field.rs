@@ -15,6 +15,8 @@ pub struct Segment {
     pub index: Option<i64>,
     /// Whether the key needs no escaping in JSON.
     pub plain: bool,
+    /// The key's fingerprint.
+    pub(super) tag: u32,
 }
 
 /// A compiled field reference.
@@ -95,6 +97,7 @@ impl FieldRef {
                     name: name.into(),
                     index: name.parse().ok(),
                     plain: !name.bytes().any(super::encode::needs_escape),
+                    tag: super::key_tag(name.as_bytes()),
                 })
                 .collect(),
         }

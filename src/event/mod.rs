@@ -99,9 +99,23 @@ pub enum Value {
 #[derive(Clone, Copy, Debug)]
 struct Node {
     key: Text,
+    /// See [`key_tag`].
+    tag: u32,
     plain_key: bool,
     value: Value,
     next: u32,
+}
+
+/// A fingerprint of a key: two keys with different tags differ, so that looking for a key rarely compares text.
+#[inline]
+pub(crate) fn key_tag(key: &[u8]) -> u32 {
+    match key {
+        [] => 0,
+        [first, .., last] => {
+            u32::from(*first) | u32::from(*last) << 8 | u32::from(key[key.len() / 2]) << 16 | (key.len() as u32 & 0xFF) << 24
+        }
+        [only] => u32::from(*only) | 1 << 24,
+    }
 }
 
 const END: u32 = u32::MAX;
@@ -111,9 +125,17 @@ struct ListHead {
     first: u32,
     last: u32,
     len: u32,
+    /// A bit for each tag that was ever in the list: most keys that are not there are told at once.
+    seen: u64,
 }
 
-const EMPTY_LIST: ListHead = ListHead { first: END, last: END, len: 0 };
+const EMPTY_LIST: ListHead = ListHead { first: END, last: END, len: 0, seen: 0 };
+
+/// The bit of a tag in [`ListHead::seen`] (Fibonacci hashing).
+#[inline]
+fn tag_bit(tag: u32) -> u64 {
+    1 << (tag.wrapping_mul(0x9E37_79B1) >> 26)
+}
 
 /// A field could not be set because something on its path is a value, not an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use super::field::Segment;
 use super::json::{DecodeError, Scanner, unescape};
-use super::{EMPTY_LIST, END, Event, FieldRef, List, ListHead, Node, NotAnObject, Text, Value};
+use super::{EMPTY_LIST, END, Event, FieldRef, List, ListHead, Node, NotAnObject, Text, Value, key_tag, tag_bit};
 
 /// Objects larger than this are filled with the help of a hash table.
 const LINEAR_KEYS: u32 = 32;
@@ -43,10 +43,11 @@ impl Event {
                     escaped_keys |= quoted.escaped;
                 }
                 let value = scanner.value(1).map_err(relative)?;
+                let tag = if object { key_tag(&bytes[key.range()]) } else { 0 };
                 let earlier = if !object {
                     None
                 } else if head.len < LINEAR_KEYS {
-                    find_key(nodes, bytes, head, &bytes[key.range()])
+                    find_key(nodes, bytes, head, &bytes[key.range()], tag)
                 } else {
                     if seen.is_empty() {
                         let mut at = head.first;
@@ -60,7 +61,7 @@ impl Event {
                 match earlier {
                     Some(node) => nodes[node as usize].value = value,
                     None => {
-                        let node = push_node(nodes, &mut head, Node { key, plain_key, value, next: END });
+                        let node = push_node(nodes, &mut head, Node { key, tag, plain_key, value, next: END });
                         if !seen.is_empty() {
                             seen.insert(&bytes[key.range()], node);
                         }
@@ -89,6 +90,9 @@ impl Event {
             if !plain_key {
                 let plain = self.unescaped(key);
                 self.nodes[at as usize].key = plain;
+                let tag = key_tag(self.str(plain).as_bytes());
+                self.nodes[at as usize].tag = tag;
+                self.lists[list.0 as usize].seen |= tag_bit(tag);
             }
             at = self.nodes[at as usize].next;
         }
@@ -143,7 +147,8 @@ impl Event {
 
     /// Appends an entry or element without looking for an earlier one of the same key.
     pub fn append(&mut self, list: List, key: Text, plain_key: bool, value: Value) {
-        push_node(&mut self.nodes, &mut self.lists[list.0 as usize], Node { key, plain_key, value, next: END });
+        let tag = key_tag(self.str(key).as_bytes());
+        push_node(&mut self.nodes, &mut self.lists[list.0 as usize], Node { key, tag, plain_key, value, next: END });
     }
 
     /// Appends an element to an array.
@@ -216,7 +221,12 @@ impl Event {
 
     #[inline]
     pub(super) fn find(&self, list: List, name: &str) -> Option<u32> {
-        find_key(&self.nodes, self.text.as_bytes(), self.lists[list.0 as usize], name.as_bytes())
+        self.find_tagged(list, name, key_tag(name.as_bytes()))
+    }
+
+    #[inline]
+    fn find_tagged(&self, list: List, name: &str, tag: u32) -> Option<u32> {
+        find_key(&self.nodes, self.text.as_bytes(), self.lists[list.0 as usize], name.as_bytes(), tag)
     }
 
     fn nth(&self, list: List, index: i64) -> Option<u32> {
@@ -281,7 +291,7 @@ impl Event {
 
     #[inline]
     fn step(&self, list: List, array: bool, segment: &Segment) -> Option<u32> {
-        if array { self.nth(list, segment.index?) } else { self.find(list, &segment.name) }
+        if array { self.nth(list, segment.index?) } else { self.find_tagged(list, &segment.name, segment.tag) }
     }
 
     /// The value of a field, opened for use; `None` where there is no such field.
@@ -387,7 +397,7 @@ impl Event {
         let copy = self.new_list();
         let mut at = self.lists[from.0 as usize].first;
         while at != END {
-            let Node { key, plain_key, value, next } = self.nodes[at as usize];
+            let Node { key, plain_key, value, next, .. } = self.nodes[at as usize];
             let inner = self.deep_copy(value);
             self.append(copy, key, plain_key, inner);
             at = next;
@@ -419,10 +429,10 @@ impl Event {
     fn merge_lists(&mut self, into: List, from: List) {
         let mut at = self.lists[from.0 as usize].first;
         while at != END {
-            let Node { key, plain_key, value, next } = self.nodes[at as usize];
+            let Node { key, tag, plain_key, value, next } = self.nodes[at as usize];
             let head = self.lists[into.0 as usize];
             let text = self.text.as_bytes();
-            match find_key(&self.nodes, text, head, &text[key.range()]) {
+            match find_key(&self.nodes, text, head, &text[key.range()], tag) {
                 None => self.append(into, key, plain_key, value),
                 Some(node) => match (self.load_node(node), self.load(value)) {
                     (Value::Object(existing), Value::Object(added)) => self.merge_lists(existing, added),
@@ -510,10 +520,13 @@ impl Event {
 }
 
 #[inline]
-fn find_key(nodes: &[Node], text: &[u8], head: ListHead, name: &[u8]) -> Option<u32> {
+fn find_key(nodes: &[Node], text: &[u8], head: ListHead, name: &[u8], tag: u32) -> Option<u32> {
+    if head.seen & tag_bit(tag) == 0 {
+        return None;
+    }
     let mut at = head.first;
     while let Some(node) = nodes.get(at as usize) {
-        if node.key.len as usize == name.len() && text[node.key.range()] == *name {
+        if node.tag == tag && text[node.key.range()] == *name {
             return Some(at);
         }
         at = node.next;
@@ -531,5 +544,6 @@ fn push_node(nodes: &mut Vec<Node>, head: &mut ListHead, node: Node) -> u32 {
     }
     head.last = index;
     head.len += 1;
+    head.seen |= tag_bit(node.tag);
     index
 }

@@ -101,3 +101,37 @@ fn text(status: StatusCode, body: String) -> Response<Full<Bytes>> {
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8"));
     response
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read as _, Write as _};
+
+    use metrics_exporter_prometheus::PrometheusBuilder;
+
+    use super::*;
+
+    fn ask(address: SocketAddr, request: &str) -> String {
+        let mut stream = std::net::TcpStream::connect(address).unwrap();
+        write!(stream, "{request} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
+    }
+
+    #[test]
+    fn health_and_metrics_are_shown_and_nothing_can_be_changed() {
+        let recorder = PrometheusBuilder::new().build_recorder();
+        let health = Health::default();
+        metrics::with_local_recorder(&recorder, || metrics::counter!("logproc_test_total").increment(3));
+        let address = serve(SocketAddr::from(([127, 0, 0, 1], 0)), recorder.handle(), health.clone()).unwrap();
+        let sink = health.readiness("sink x");
+        assert!(ask(address, "GET /livez").starts_with("HTTP/1.1 200"));
+        let unready = ask(address, "GET /readyz");
+        assert!(unready.starts_with("HTTP/1.1 503") && unready.contains("not ready: sink x"), "{unready}");
+        sink.set(true);
+        assert!(ask(address, "GET /readyz").starts_with("HTTP/1.1 200"));
+        assert!(ask(address, "GET /metrics").contains("logproc_test_total 3"));
+        assert!(ask(address, "POST /metrics").starts_with("HTTP/1.1 405"));
+        assert!(ask(address, "GET /").starts_with("HTTP/1.1 404"));
+    }
+}

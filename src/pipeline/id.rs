@@ -92,8 +92,8 @@ mod tests {
             ("", "nginx-logs", 3, 1_234, 2, "1:nginx-logs:3:1234:2"),
             ("blue", "nginx-logs", 0, 0, 0, "1:nginx-logs@blue:0:0"),
             ("", "a", 0, 9_223_372_036_854_775_807, 0, "1:a:0:9223372036854775807"),
-            // The hash of FNV's own test vector "a", behind a path-like name that is just "/": both are fixed for ever.
-            ("", "/", 0, 7, 0, "1:#d228cb695d1a8caf78912b704e4a8f19:0:7"),
+            // Not a name of a topic: its hash, fixed for ever.
+            ("", "/", 0, 7, 0, "1:#d228cb69251a8caf78912b704e4a2e56:0:7"),
         ] {
             let mut out = Vec::new();
             IdRule::new(salt).unwrap().write(DocumentOrigin { topic, partition, offset, ordinal }, &mut out);

@@ -33,6 +33,7 @@ const PIPELINE_OPTIONS: &[OptionDef] = &[
     option("memory_limit", Kind::Bytes, Fallback::Text("256MiB"), "Bytes that the process should stay under. What waits between source and sink is held to a part of it."),
     option("in_flight_limit", Kind::Bytes, Fallback::None, "Bytes of records and documents between source and acknowledgement; by default an eighth of `memory_limit`."),
     option("shutdown_timeout", Kind::Duration, Fallback::Text("30s"), "How long a drain may take when the process is asked to stop."),
+    option("rate_limit", Kind::Integer(1, 1_000_000_000), Fallback::None, "Records a second that go through the pipeline at most, all workers together; no limit by default."),
     option("ecs_compatibility", Kind::Enum(&["disabled", "v1", "v8"]), Fallback::Text("v8"), "Which field names and grok patterns hold where a filter does not say."),
     option("http_address", Kind::String, Fallback::Text("127.0.0.1:9600"), "Where `/metrics`, `/livez` and `/readyz` are served; an empty text turns it off."),
     option("templates", Kind::Strings, Fallback::None, "Folders of index templates, component templates and lifecycle policies that `logproc setup` installs."),
@@ -43,8 +44,8 @@ const PIPELINE_OPTIONS: &[OptionDef] = &[
 pub struct Overrides {
     /// Read standard input in place of the file's source.
     pub stdin: bool,
-    /// Write to standard output in place of the file's sinks.
-    pub stdout: bool,
+    /// A sink without options (`stdout`, `null`) in place of the file's sinks.
+    pub sink: Option<&'static str>,
     /// The codec of the source, whatever the file says.
     pub codec: Option<Codec>,
     /// Field names and patterns, whatever the file says.
@@ -173,6 +174,7 @@ impl Loader<'_> {
             memory_limit: args.bytes("memory_limit").unwrap_or(256 << 20) as usize,
             in_flight_limit: args.bytes("in_flight_limit").map(|bytes| bytes as usize),
             shutdown_timeout: args.duration("shutdown_timeout").unwrap_or_default(),
+            rate_limit: args.integer("rate_limit").and_then(|rate| u32::try_from(rate).ok()).and_then(std::num::NonZeroU32::new),
             ..Settings::default()
         };
         let http_address = match args.required_text("http_address").as_str() {
@@ -306,9 +308,9 @@ impl Loader<'_> {
             }
         });
         self.diagnostics.extend(conditions.into_inner());
-        if self.overrides.stdout {
-            return Loader { diagnostics: Vec::new(), overrides: &Overrides::default(), environment, text: self.text }
-                .sinks(&PipelineSpec::default());
+        if let Some(kind) = self.overrides.sink {
+            let replaced = PipelineSpec { sinks: vec![Statement::Component(default_component(kind))], ..PipelineSpec::default() };
+            return Loader { diagnostics: Vec::new(), overrides: &Overrides::default(), environment, text: self.text }.sinks(&replaced);
         }
         sinks.routes = routes;
         Some(sinks)

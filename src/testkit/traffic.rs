@@ -170,7 +170,7 @@ impl Traffic {
                 let _ = write!(out, "https://{}", random.pick(HOSTS));
                 target(random, out);
             }
-            _ => out.push_str(*random.pick::<&str>(REFERRERS)),
+            _ => out.push_str(random.pick::<&str>(REFERRERS)),
         }
         let _ = write!(out, "\" \"{}\"", random.favour(AGENTS));
     }
@@ -276,7 +276,7 @@ fn address(random: &mut Random, out: &mut String) {
 
 /// A path, often with a query.
 fn target(random: &mut Random, out: &mut String) {
-    out.push_str(*random.favour::<&str>(PATHS));
+    out.push_str(random.favour::<&str>(PATHS));
     if random.chance(0.4) {
         let _ = write!(out, "/{}", random.below(100_000));
     }

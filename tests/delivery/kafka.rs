@@ -10,9 +10,10 @@ use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer as _, Threa
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
 use super::support::*;
-use logproc::config::{Data, Span};
+use logproc::config::{Data, Key, Node, Span};
 use logproc::dead_letter::{self, DeadLetterSpec};
 use logproc::delivery::Settings;
+use logproc::source::kafka::{Extract, Part};
 use logproc::source::{self, SourceSpec};
 use logproc::testkit::fake_cluster::{Fault, FakeCluster, ItemFate};
 
@@ -68,6 +69,9 @@ impl Brokers {
             ("heartbeat_interval_ms", Data::Integer(500)),
             ("rebalance_timeout", text("5s")),
         ];
+        let span = Span::default();
+        let often = Data::Table(vec![(Key { span, name: "statistics.interval.ms".into() }, Node { span, data: Data::Integer(20) })]);
+        entries.push(("properties", often));
         entries.extend_from_slice(more);
         SourceSpec::from_args("kafka", &args(&source::kafka::DEF, &entries)).unwrap()
     }
@@ -204,6 +208,26 @@ fn a_second_member_takes_over_without_loss() {
     until("the second has taken over", || cluster.stored().len() == 4_004);
     second.stop();
     assert_eq!(brokers.committed("in", 4), [Some(1_001); 4]);
+}
+
+#[test]
+fn an_extract_reads_its_parts_and_ends() {
+    let brokers = Brokers::start(&[("in", 2)]);
+    brokers.produce("in", 0, numbers(0..100));
+    brokers.produce("in", 1, numbers(100..200));
+    let cluster = FakeCluster::start().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let SourceSpec::Kafka(source) = brokers.source("in", &[]) else { panic!("a kafka source") };
+    let parts = vec![Part { partition: 0, start: 10, end: 20 }, Part { partition: 1, start: 95, end: 100 }];
+    let source = SourceSpec::Kafka(Box::new(source.extract(Extract { topic: "in".into(), parts })));
+    let summary = Running::start(plan(source, vec![elasticsearch(&cluster.url(), &[])], &folder.path().join("dead"))).wait();
+    assert_eq!((summary.records, summary.documents), (15, 15));
+    let mut stored: Vec<String> = cluster.stored().into_values().map(|stored| stored.source).collect();
+    let mut expected: Vec<String> = numbers(10..20).chain(numbers(195..200)).collect();
+    stored.sort();
+    expected.sort();
+    assert_eq!(stored, expected);
+    assert_eq!(brokers.committed("in", 2), [Some(20), Some(100)]);
 }
 
 #[test]

@@ -60,3 +60,28 @@ fn a_followed_file_goes_on_where_it_was_done() {
     running.stop();
     assert_eq!(written(), ["one", "two", "three", "four"]);
 }
+
+#[test]
+fn a_record_ends_when_every_sink_has_its_document() {
+    let folder = tempfile::tempdir().unwrap();
+    let sinks: Vec<SinkSpec> = ["a", "b"]
+        .map(|name| {
+            let path = folder.path().join(name).to_string_lossy().into_owned();
+            SinkSpec::from_args("file", &args(&logproc::sink::lines::FILE_DEF, &[("path", text(path))])).unwrap()
+        })
+        .into();
+    let summary = Running::start(plan(file_source(&lines(folder.path(), 500), &[]), sinks, &folder.path().join("dead"))).wait();
+    assert_eq!((summary.records, summary.documents, summary.unfinished), (500, 1_000, 0));
+    let read = |name: &str| std::fs::read_to_string(folder.path().join(name)).unwrap().lines().count();
+    assert_eq!((read("a"), read("b")), (1_000, 1_000));
+}
+
+#[test]
+fn a_sink_that_can_not_go_on_stops_the_run() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("no/such/folder/out").to_string_lossy().into_owned();
+    let sink = SinkSpec::from_args("file", &args(&logproc::sink::lines::FILE_DEF, &[("path", text(path))])).unwrap();
+    let plan = plan(file_source(&lines(folder.path(), 10), &[]), vec![sink], &folder.path().join("dead"));
+    let error = logproc::delivery::run(plan, &logproc::delivery::Shutdown::new()).unwrap_err();
+    assert!(error.to_string().starts_with("sink `file`"), "{error}");
+}

@@ -107,7 +107,7 @@ impl Drop for Running {
 /// Waits until `holds`; panics after a minute.
 #[track_caller]
 pub fn until(what: &str, mut holds: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(60);
+    let deadline = Instant::now() + Duration::from_secs(180);
     while !holds() {
         assert!(Instant::now() < deadline, "waited too long until {what}");
         std::thread::park_timeout(Duration::from_millis(5));

@@ -259,6 +259,6 @@ fn objects(path: &str, got: &Map<String, Value>, wanted: &Map<String, Value>) ->
             None => return Some(format!("{path}.{key}: missing, expected {wanted} in {}", Value::Object(got.clone()))),
         }
     }
-    let extra = got.iter().find(|(key, _)| !wanted.contains_key(*key) && !(path.is_empty() && matches!(key.as_str(), "@timestamp" | "@version")));
+    let extra = got.iter().find(|(key, _)| !(wanted.contains_key(*key) || path.is_empty() && matches!(key.as_str(), "@timestamp" | "@version")));
     extra.map(|(key, value)| format!("{path}.{key}: unexpected {value}"))
 }

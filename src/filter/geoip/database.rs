@@ -11,6 +11,9 @@ use serde_json::Value;
 
 use super::fields::{GeoField, ROWS, Row, defaults};
 
+/// No path of the table of fields is longer.
+const LONGEST_PATH: usize = 4;
+
 /// How often a database's file is looked at for a newer one.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 
@@ -104,6 +107,17 @@ impl Database {
 }
 
 impl Opened {
+    /// What kind of database it is, such as `GeoLite2-City`.
+    pub fn kind(&self) -> &str {
+        &self.reader.metadata().database_type
+    }
+
+    /// Where the database keeps its record of an address; addresses of one network, and of networks that are alike,
+    /// share a record. `None` where it has none.
+    pub fn record_of(&self, address: IpAddr) -> Option<usize> {
+        self.reader.lookup(address).ok()?.offset()
+    }
+
     /// The chosen fields of an address (those of Logstash for this kind of database where `fields` is `None`), with
     /// what they hold; `None` where the database does not know it.
     pub fn lookup(&self, address: IpAddr, fields: Option<&[GeoField]>, ecs: bool) -> Option<Vec<(&'static Row, Value)>> {
@@ -143,13 +157,14 @@ fn read(result: &LookupResult<'_, Mmap>, row: &Row, address: IpAddr) -> Option<V
 fn field(result: &LookupResult<'_, Mmap>, field: GeoField) -> Option<Value> {
     let row = ROWS.iter().find(|row| row.field == field)?;
     row.paths.iter().find_map(|path| {
-        let elements: Vec<PathElement<'_>> = path
-            .iter()
-            .map(|name| if *name == "last" { PathElement::IndexFromEnd(0) } else { PathElement::Key(name) })
-            .collect();
+        let mut elements = [const { PathElement::Index(0) }; LONGEST_PATH];
+        for (element, name) in elements.iter_mut().zip(*path) {
+            *element = if *name == "last" { PathElement::IndexFromEnd(0) } else { PathElement::Key(name) };
+        }
+        let elements = &elements[..path.len()];
         let value = match field {
-            GeoField::Latitude | GeoField::Longitude => coordinate(result, &elements)?,
-            _ => result.decode_path::<Value>(&elements).ok().flatten()?,
+            GeoField::Latitude | GeoField::Longitude => coordinate(result, elements)?,
+            _ => result.decode_path::<Value>(elements).ok().flatten()?,
         };
         let empty = value.as_str().is_some_and(str::is_empty);
         (!empty && !value.is_object() && !value.is_array()).then_some(value)

@@ -119,6 +119,11 @@ impl GeoField {
         ROWS.iter().find(|row| row.names.contains(&name.as_str())).map(|row| row.field)
     }
 
+    /// Whether the field depends on the address itself, not only on its record.
+    pub fn is_of_address(self) -> bool {
+        matches!(self, Ip | Network)
+    }
+
     /// Whether a record says `false` where it says nothing.
     pub fn is_flag(self) -> bool {
         matches!(self, Anonymous | AnonymousVpn | HostingProvider | PublicProxy | ResidentialProxy | TorExitNode)

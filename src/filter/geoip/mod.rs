@@ -1,7 +1,9 @@
 //! `geoip`: where an address is, and whose it is.
 //!
 //! Addresses repeat, so each worker keeps a bounded cache from address to the finished JSON fragment of its fields; a
-//! hit costs a hash and a copy. A private or unknown address fails nothing: the event is tagged and goes on.
+//! hit costs a hash and a copy. Behind it is a second cache by the databases' records, which many addresses share, so
+//! that a new address rarely means reading and printing a record. A private or unknown address fails nothing: the event
+//! is tagged and goes on.
 
 mod database;
 mod fields;
@@ -52,6 +54,8 @@ struct GeoIp {
     ecs: bool,
     cache_size: usize,
     cache: Cache<IpAddr, Fragment>,
+    /// By the records of all databases; unused where the address itself is among the fields.
+    records: Cache<Box<[Option<usize>]>, Fragment>,
     opened: Vec<Arc<Opened>>,
     generation: u64,
 }
@@ -111,6 +115,7 @@ pub fn compile(args: &Args, compiler: &mut Compiler) -> Compiled {
                 ecs,
                 cache_size,
                 cache: Cache::new(cache_size),
+                records: Cache::new(cache_size),
                 opened: Vec::new(),
                 generation: 0,
             };
@@ -156,7 +161,7 @@ impl Filter for GeoIp {
             Some(Some(fragment)) => event.merge_json(Some(&self.target), fragment),
             Some(None) => return self.failed(event, context),
             None => {
-                let fragment = self.describe(address);
+                let fragment = self.find(address);
                 self.cache.insert(address, fragment.clone());
                 match fragment {
                     Some(fragment) => event.merge_json(Some(&self.target), &fragment),
@@ -180,6 +185,7 @@ impl Filter for GeoIp {
             ecs: self.ecs,
             cache_size: self.cache_size,
             cache: Cache::new(self.cache_size),
+            records: Cache::new(self.cache_size),
             opened: self.opened.clone(),
             generation: self.generation,
         })
@@ -204,6 +210,7 @@ impl GeoIp {
         self.generation = self.current_generation();
         self.opened = self.databases.iter().map(Database::current).collect();
         self.cache = Cache::new(self.cache_size);
+        self.records = Cache::new(self.cache_size);
     }
 
     /// Tags the event and, as Logstash does, leaves an empty object where the fields would have gone.
@@ -215,6 +222,27 @@ impl GeoIp {
         }
         context.fail(event, &self.tag_on_failure);
         Flow::Passed
+    }
+
+    fn find(&mut self, address: IpAddr) -> Fragment {
+        let shared = self.fields.as_ref().is_some_and(|fields| !fields.iter().any(|field| field.is_of_address()));
+        if !shared {
+            return self.describe(address);
+        }
+        let mut records: Box<[Option<usize>]> = vec![None; self.opened.len()].into();
+        for (position, opened) in self.opened.iter().enumerate() {
+            // Of several databases of one kind (one for IPv4, one for IPv6) one knows an address at most.
+            let alike = |other: usize| records[other].is_some() && self.opened[other].kind() == opened.kind();
+            if !(0..position).any(alike) {
+                records[position] = opened.record_of(address);
+            }
+        }
+        if let Some(fragment) = self.records.get(&records) {
+            return fragment.clone();
+        }
+        let fragment = self.describe(address);
+        self.records.insert(records, fragment.clone());
+        fragment
     }
 
     fn describe(&self, address: IpAddr) -> Fragment {

@@ -51,8 +51,8 @@ struct Attempt {
 enum Outcome {
     /// Each document has an answer.
     Answered(BulkAnswer),
-    /// The whole request is sent again, for the reason given.
-    Again(Class),
+    /// The whole request is sent again; the text is the cause's label.
+    Again(&'static str),
     /// It is sent in two halves.
     Split(u16, String),
 }
@@ -94,7 +94,7 @@ impl Delivery {
             match outcome {
                 Outcome::Answered(BulkAnswer::AllTaken { failure_store }) => self.all_taken(attempt.batch, failure_store),
                 Outcome::Answered(BulkAnswer::Items(items)) => attempts.extend(self.sort(attempt, &items).await),
-                Outcome::Again(class) => attempts.push(self.again(attempt, class)),
+                Outcome::Again(cause) => attempts.push(self.again(attempt, cause)),
                 Outcome::Split(status, message) => attempts.extend(self.split(attempt, status, message).await),
             }
         }
@@ -108,27 +108,26 @@ impl Delivery {
         let began = Instant::now();
         let answer = self.client.request(Method::Post, "_bulk", &[("filter_path", answer::FILTER_PATH)], payload).await;
         let took = began.elapsed();
-        metrics::histogram!(names::BULK_SECONDS, "sink" => self.context.name.clone()).record(took.as_secs_f64());
+        if answer.is_ok() {
+            metrics::histogram!(names::BULK_SECONDS, "sink" => self.context.name.clone()).record(took.as_secs_f64());
+        }
         metrics::histogram!(names::BULK_BYTES, "sink" => self.context.name.clone()).record(batch.body().len() as f64);
         metrics::gauge!(names::BULK_CONCURRENCY, "sink" => self.context.name.clone()).set(self.limiter.places() as f64);
-        let (label, outcome, load) = match answer {
+        let (label, outcome) = match answer {
             Err(problem) => {
                 self.loudly("unreachable", || error!(error = %problem, "elasticsearch does not answer; sending again until it does"));
                 self.context.set_ready(false);
-                ("unreachable", Outcome::Again(Class::Failing), Load::Refused)
+                ("unreachable", Outcome::Again("unreachable"))
             }
-            Ok(answer) => {
-                let (label, outcome) = self.judge(answer.status, &answer.body, batch.len());
-                let refused = matches!(outcome, Outcome::Again(Class::Busy | Class::Failing));
-                (label, outcome, if refused { Load::Refused } else { Load::Answered(took) })
-            }
+            Ok(answer) => self.judge(answer.status, &answer.body, batch.len()),
         };
         metrics::counter!(names::BULK_REQUESTS, "sink" => self.context.name.clone(), "outcome" => label).increment(1);
-        let load = match &outcome {
-            Outcome::Answered(BulkAnswer::Items(items)) if items.iter().any(|item| item.class() == Class::Busy) => Load::Refused,
-            _ => load,
+        let refused = match &outcome {
+            Outcome::Answered(BulkAnswer::Items(items)) => items.iter().any(|item| item.class() == Class::Busy),
+            Outcome::Again(_) => true,
+            _ => false,
         };
-        (outcome, load)
+        (outcome, if refused { Load::Refused } else { Load::Answered(took) })
     }
 
     /// What the status of the whole request says.
@@ -146,18 +145,18 @@ impl Delivery {
                 }
                 Err(problem) => {
                     self.loudly("bad_answer", || error!(error = %problem, body = excerpt(), "a bulk answer can't be believed; sending again"));
-                    ("bad_answer", Outcome::Again(Class::Failing))
+                    ("bad_answer", Outcome::Again("bad_answer"))
                 }
             },
             413 => ("too_large", Outcome::Split(status, "the request is too large for the cluster".to_string())),
             400 => ("bad_request", Outcome::Split(status, excerpt())),
             408 | 429 => {
                 self.loudly("busy", || warn!(status, "elasticsearch has too much to do; sending again, more slowly"));
-                ("busy", Outcome::Again(Class::Busy))
+                ("busy", Outcome::Again("busy"))
             }
             500.. => {
                 self.loudly("failing", || error!(status, body = excerpt(), "elasticsearch fails; sending again until it does not"));
-                ("failing", Outcome::Again(Class::Failing))
+                ("failing", Outcome::Again("failing"))
             }
             _ => {
                 // Credentials, rights, addresses: nothing that a document could be blamed for.
@@ -168,7 +167,7 @@ impl Delivery {
                 let label = class.label();
                 self.loudly(label, || error!(status, body = excerpt(), "elasticsearch refuses everything; delivery waits until this is put right"));
                 self.context.set_ready(false);
-                (label, Outcome::Again(class))
+                (label, Outcome::Again(label))
             }
         }
     }
@@ -214,7 +213,7 @@ impl Delivery {
                 warn!(class = class.label(), documents = batch.len(), example, "documents were not taken; only these are sent again");
             });
             let suspect_since = (class == Class::Failing).then(|| attempt.suspect_since.unwrap_or(now));
-            attempts.push(self.again(Attempt { batch, tries: attempt.tries, not_before: None, suspect_since }, class));
+            attempts.push(self.again(Attempt { batch, tries: attempt.tries, not_before: None, suspect_since }, class.label()));
         }
         attempts
     }
@@ -228,8 +227,8 @@ impl Delivery {
         })
     }
 
-    fn again(&self, attempt: Attempt, class: Class) -> Attempt {
-        metrics::counter!(names::BULK_RETRIES, "sink" => self.context.name.clone(), "cause" => class.label()).increment(1);
+    fn again(&self, attempt: Attempt, cause: &'static str) -> Attempt {
+        metrics::counter!(names::BULK_RETRIES, "sink" => self.context.name.clone(), "cause" => cause).increment(1);
         let pause = self.backoff.pause(attempt.tries);
         Attempt { tries: attempt.tries + 1, not_before: Some(Instant::now() + pause), ..attempt }
     }

@@ -3,7 +3,7 @@
 //! It polls whatever happens. While the budget is full it waits a little without polling, which keeps what is already
 //! fetched; if that does not help, partitions are paused and polling goes on, so the group never misses this member.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -11,10 +11,11 @@ use std::time::{Duration, Instant};
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use tracing::{error, info, warn};
 
 use super::group::{Group, commit};
-use super::{KafkaSource, Topics, client_config, sizes};
+use super::{Extract, KafkaSource, Topics, client_config, sizes};
 use crate::delivery::{BatchBuilder, NewRecord, RawBatch, Shape};
 use crate::observe::metrics as names;
 use crate::source::{SourceContext, SourceError, Submit};
@@ -35,13 +36,17 @@ pub(super) fn run(source: KafkaSource, context: SourceContext) -> Result<(), Sou
         readiness: context.health.readiness("source"),
         changed: false.into(),
     };
-    let consumer: BaseConsumer<Group> = client_config(&properties).create_with_context(group)?;
-    match &source.topics {
-        Topics::Named(names) => consumer.subscribe(&names.iter().map(String::as_str).collect::<Vec<_>>())?,
-        // librdkafka takes a topic that begins with a caret as a pattern.
-        Topics::Pattern(pattern) => consumer.subscribe(&[&format!("^({pattern})$")])?,
+    if source.extract.is_some() {
+        properties.insert("enable.partition.eof".into(), "true".into());
     }
-    info!(group = source.group_id, topics = ?source.topics, "joining the consumer group");
+    let consumer: BaseConsumer<Group> = client_config(&properties).create_with_context(group)?;
+    match (&source.extract, &source.topics) {
+        (Some(extract), _) => assign(&consumer, extract)?,
+        (None, Topics::Named(names)) => consumer.subscribe(&names.iter().map(String::as_str).collect::<Vec<_>>())?,
+        // librdkafka takes a topic that begins with a caret as a pattern.
+        (None, Topics::Pattern(pattern)) => consumer.subscribe(&[&format!("^({pattern})$")])?,
+    }
+    info!(group = source.group_id, topics = ?source.topics, extract = source.extract.is_some(), "reading from kafka");
     let mut reader = Reader {
         builder: context.builder(),
         began: Instant::now(),
@@ -49,6 +54,7 @@ pub(super) fn run(source: KafkaSource, context: SourceContext) -> Result<(), Sou
         waiting: VecDeque::new(),
         paused: false,
         committed: Instant::now(),
+        ends: source.extract.map(|extract| extract.parts.iter().map(|part| (part.partition, part.end)).collect()),
         max_event_bytes: source.max_event_bytes,
         commit_interval: source.commit_interval,
         consumer: &consumer,
@@ -60,6 +66,16 @@ pub(super) fn run(source: KafkaSource, context: SourceContext) -> Result<(), Sou
     // Leaving the group runs the callback for revocation once more, which commits what is left.
     drop(consumer);
     result
+}
+
+/// Takes parts of a topic without a group.
+fn assign(consumer: &BaseConsumer<Group>, extract: &Extract) -> Result<(), SourceError> {
+    let mut parts = TopicPartitionList::with_capacity(extract.parts.len());
+    for part in extract.parts.iter().filter(|part| part.start < part.end) {
+        parts.add_partition_offset(&extract.topic, part.partition, Offset::Offset(part.start))?;
+    }
+    consumer.context().assigned(&parts);
+    Ok(consumer.assign(&parts)?)
 }
 
 struct Reader<'a> {
@@ -74,6 +90,8 @@ struct Reader<'a> {
     waiting: VecDeque<Arc<RawBatch>>,
     paused: bool,
     committed: Instant,
+    /// For an extract, the end of each partition that has not come to it.
+    ends: Option<HashMap<i32, i64>>,
     max_event_bytes: usize,
     commit_interval: Duration,
 }
@@ -82,6 +100,10 @@ impl Reader<'_> {
     fn read(&mut self) -> Result<(), SourceError> {
         let heartbeat = self.context.heartbeat();
         while !self.context.shutdown().is_requested() {
+            if self.ends.as_ref().is_some_and(HashMap::is_empty) {
+                self.finish();
+                return Ok(());
+            }
             heartbeat.busy();
             self.commit_if_due();
             if !self.offer(Duration::ZERO) {
@@ -136,7 +158,10 @@ impl Reader<'_> {
                 self.push(&message);
                 Ok(())
             }
-            Err(KafkaError::PartitionEOF(_)) => Ok(()),
+            Err(KafkaError::PartitionEOF(partition)) => {
+                self.ends.as_mut().map(|ends| ends.remove(&partition));
+                Ok(())
+            }
             Err(error @ KafkaError::MessageConsumptionFatal(_)) => Err(error.into()),
             Err(error @ KafkaError::MessageConsumption(RDKafkaErrorCode::AutoOffsetReset)) => {
                 error!(%error, "a partition has no valid offset and `auto_offset_reset` is `none`");
@@ -152,6 +177,15 @@ impl Reader<'_> {
     fn push(&mut self, message: &BorrowedMessage<'_>) {
         let handle = message.topic_ptr() as usize;
         let partition = message.partition();
+        if let Some(ends) = &mut self.ends {
+            let end = ends.get(&partition).copied().unwrap_or(i64::MIN);
+            if message.offset() + 1 >= end {
+                ends.remove(&partition);
+            }
+            if message.offset() >= end {
+                return;
+            }
+        }
         let origin = match self.cached {
             Some((topic, of, origin)) if topic == handle && of == partition => origin,
             _ => {
@@ -195,6 +229,14 @@ impl Reader<'_> {
         let batch = self.context.admit(builder);
         self.waiting.push_back(batch);
         self.offer(Duration::ZERO)
+    }
+
+    /// Hands over everything that was gathered: the extract has come to its end.
+    fn finish(&mut self) {
+        let mut open = self.close();
+        while open && !self.waiting.is_empty() && !self.context.shutdown().is_forced() {
+            open = self.offer(IDLE_POLL);
+        }
     }
 
     /// Offers waiting batches to the workers; `false` when the run is over.

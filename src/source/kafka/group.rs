@@ -27,7 +27,7 @@ pub(super) struct Group {
 }
 
 impl Group {
-    fn assigned(&self, partitions: &TopicPartitionList) {
+    pub(super) fn assigned(&self, partitions: &TopicPartitionList) {
         let mut ledger = self.hub.ledger();
         for partition in partitions.elements() {
             ledger.assign(partition.topic(), partition.partition());

@@ -129,10 +129,31 @@ pub enum Topics {
     Pattern(String),
 }
 
+/// A part of a topic to read once, instead of following it as a member of the group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Extract {
+    /// The topic.
+    pub topic: String,
+    /// The parts: one for each partition.
+    pub parts: Vec<Part>,
+}
+
+/// A part of a partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Part {
+    /// The partition.
+    pub partition: i32,
+    /// The first offset.
+    pub start: i64,
+    /// One past the last offset; no further than the end of the partition.
+    pub end: i64,
+}
+
 /// The Kafka source as configured.
 #[derive(Clone)]
 pub struct KafkaSource {
     topics: Topics,
+    extract: Option<Extract>,
     group_id: String,
     properties: BTreeMap<String, String>,
     decorate: Decorate,
@@ -185,6 +206,7 @@ impl KafkaSource {
             .map(|millis| Duration::from_millis(millis.unsigned_abs()));
         Ok(KafkaSource {
             topics,
+            extract: None,
             group_id: args.required_text("group_id"),
             properties,
             decorate: match args.required_text("decorate_events").as_str() {
@@ -212,6 +234,12 @@ impl KafkaSource {
     /// Which topics are read.
     pub fn topics(&self) -> &Topics {
         &self.topics
+    }
+
+    /// The same source, reading parts of one topic once and then ending. It joins no group; what is done is committed
+    /// under the group id all the same, so it must be one of its own.
+    pub fn extract(self, extract: Extract) -> Self {
+        KafkaSource { topics: Topics::Named(vec![extract.topic.clone()]), extract: Some(extract), ..self }
     }
 
     /// The number of workers asked for with `consumer_threads`.

@@ -1,7 +1,8 @@
 //! How much librdkafka may hold.
 //!
-//! Its limits are per partition queue and it overshoots them by what a fetch brings, which is compressed and grows when it
-//! is unpacked. So the number of partitions is looked up first, and the limits are a share of the memory for each.
+//! All partitions of a consumer share one queue, and `queued.max.messages.kbytes` bounds that one. It is overshot by what
+//! is being fetched, which is compressed and grows when it is unpacked: so an answer, and each partition's share of it, is
+//! bounded too, and for that the number of partitions is looked up first.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -54,9 +55,9 @@ impl Limits {
     fn new(prefetch_bytes: usize, partitions: usize) -> Self {
         let share = prefetch_bytes / 2 / partitions;
         Limits {
-            queue_kib: (share / 1024).clamp(64, 64 << 10),
+            queue_kib: (prefetch_bytes / 4 / 1024).max(256),
             partition_fetch: (share / UNPACKED).clamp(32 << 10, LARGEST_PARTITION_FETCH),
-            fetch: (prefetch_bytes / UNPACKED).clamp(1_000_000, 16 << 20),
+            fetch: (prefetch_bytes / 4 / UNPACKED).clamp(1_000_000, 16 << 20),
         }
     }
 }
@@ -90,11 +91,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn all_queues_together_stay_in_the_share() {
-        for partitions in [1, 4, 64] {
+    fn the_queue_and_what_is_fetched_stay_in_the_share() {
+        for partitions in [1, 4, 64, 1_000] {
             let limits = Limits::new(16 << 20, partitions);
-            let worst = partitions * (limits.queue_kib * 1024 + limits.partition_fetch * UNPACKED);
-            assert!(worst <= 16 << 20, "{partitions} partitions: {worst}");
+            let fetched = limits.fetch.min(partitions * limits.partition_fetch) * UNPACKED;
+            assert!(limits.queue_kib * 1024 + fetched <= 16 << 20, "{partitions} partitions: {limits:?}");
         }
         assert_eq!(Limits::new(16 << 20, 4).partition_fetch, LARGEST_PARTITION_FETCH);
         assert_eq!(Limits::new(4 << 20, 16).partition_fetch, 32 << 10);

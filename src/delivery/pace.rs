@@ -1,0 +1,61 @@
+//! A limit on how many records a second go through a run: for catching up beside live traffic without harming it.
+
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use governor::clock::{Clock as _, DefaultClock};
+use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
+
+use super::shutdown::Shutdown;
+
+/// A shutdown is noticed after this long at most.
+const LOOK_UP_EVERY: Duration = Duration::from_millis(100);
+
+/// Paces all workers of a run together.
+#[derive(Debug)]
+pub(crate) struct Pace {
+    limiter: DefaultDirectRateLimiter,
+    clock: DefaultClock,
+}
+
+impl Pace {
+    /// At most so many records a second, in bursts of no more than a tenth of that.
+    pub(crate) fn new(per_second: NonZeroU32) -> Pace {
+        let burst = NonZeroU32::new(per_second.get() / 10).unwrap_or(NonZeroU32::MIN);
+        Pace { limiter: RateLimiter::direct(Quota::per_second(per_second).allow_burst(burst)), clock: DefaultClock::default() }
+    }
+
+    /// Waits until another record may go. A run that drains is not held back.
+    pub(crate) fn wait(&self, shutdown: &Shutdown) {
+        while let Err(not_until) = self.limiter.check() {
+            if shutdown.is_requested() {
+                return;
+            }
+            std::thread::sleep(not_until.wait_time_from(self.clock.now()).min(LOOK_UP_EVERY));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use super::*;
+
+    #[test]
+    fn records_are_paced_until_a_drain() {
+        let pace = Pace::new(NonZeroU32::new(200).unwrap());
+        let shutdown = Shutdown::new();
+        let started = Instant::now();
+        for _ in 0..60 {
+            pace.wait(&shutdown);
+        }
+        assert!(started.elapsed() >= Duration::from_millis(180), "{:?}", started.elapsed());
+        shutdown.drain();
+        let started = Instant::now();
+        for _ in 0..10_000 {
+            pace.wait(&shutdown);
+        }
+        assert!(started.elapsed() < Duration::from_secs(5));
+    }
+}

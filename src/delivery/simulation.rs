@@ -1,0 +1,271 @@
+//! A node of delivery in a deterministic simulation: brokers and cluster are a few lines of bookkeeping, the schedule comes
+//! from a seed, and everything between them is the real thing: batches, workers, buffers, ledger, budget, outcomes.
+//!
+//! The one law that is checked at every commit: before a committed offset, every record has been taken by the cluster, is
+//! a durable dead letter, or was dropped on purpose. At the end everything is committed, and nothing is held in memory.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use proptest::prelude::*;
+use tokio::sync::mpsc;
+
+use super::batch::{BatchBuilder, NewRecord, RawBatch, Shape};
+use super::document::{DocumentBatch, Fate, Limits, Outputs, Rejected};
+use super::hub::Hub;
+use super::processor::{Processor, Reason, Verdict};
+use super::shutdown::Shutdown;
+use super::worker::{SinkEntry, Worker};
+use crate::observe::health::Health;
+
+const PARTITIONS: usize = 3;
+const SINKS: usize = 2;
+
+/// What a record's offset tells the pipeline to do with it.
+fn is_dropped(offset: i64) -> bool {
+    offset % 11 == 3
+}
+
+fn is_refused(offset: i64) -> bool {
+    offset % 13 == 5
+}
+
+struct Pipeline;
+
+impl Processor for Pipeline {
+    fn process(&mut self, batch: &RawBatch, index: usize, out: &mut Outputs) -> Verdict {
+        let offset = batch.records()[index].offset;
+        if is_dropped(offset) {
+            return Verdict::Dropped("simulated");
+        }
+        for sink in 0..out.len() {
+            let buffer = out.sink(sink);
+            let start = buffer.begin();
+            buffer.body.extend_from_slice(batch.value(index));
+            buffer.end(start);
+        }
+        if is_refused(offset) { Verdict::DeadLetter(Reason::new("simulated", None, "")) } else { Verdict::Done }
+    }
+}
+
+/// A process; when it is thrown away, it has crashed.
+struct Node {
+    hub: Arc<Hub>,
+    worker: Worker,
+    sinks: Vec<mpsc::Receiver<DocumentBatch>>,
+    letters: mpsc::Receiver<Vec<Rejected>>,
+    in_flight: Vec<(usize, DocumentBatch)>,
+    waiting_letters: Vec<Rejected>,
+    read: Vec<Arc<RawBatch>>,
+    next: [i64; PARTITIONS],
+}
+
+/// What outlives every process.
+#[derive(Default)]
+struct World {
+    log: [i64; PARTITIONS],
+    committed: [i64; PARTITIONS],
+    taken: HashSet<(usize, usize, i64)>,
+    dead: HashSet<(usize, i64)>,
+}
+
+impl World {
+    fn has_ended(&self, partition: usize, offset: i64) -> bool {
+        let taken = (0..SINKS).all(|sink| self.taken.contains(&(sink, partition, offset)));
+        is_dropped(offset) || self.dead.contains(&(partition, offset)) || (taken && !is_refused(offset))
+    }
+}
+
+fn place(batch: &DocumentBatch, index: usize) -> (usize, i64) {
+    let (raw, record) = batch.record(index);
+    (raw.origin(record).partition as usize, raw.records()[record].offset)
+}
+
+impl Node {
+    fn start(world: &World) -> Self {
+        let hub = Hub::new("simulation", "1", 1 << 20, Shutdown::new());
+        let limits = Limits { max_bytes: 60, max_items: 7, linger: Duration::from_secs(3_600) };
+        let (senders, sinks): (Vec<_>, Vec<_>) = (0..SINKS).map(|_| mpsc::channel(10_000)).unzip();
+        let (dead_letters, letters) = mpsc::channel(10_000);
+        let worker = Worker {
+            hub: hub.clone(),
+            input: crossbeam_channel::never(),
+            processor: Box::new(Pipeline),
+            outputs: Outputs::new(SINKS),
+            sinks: senders.into_iter().map(|sender| SinkEntry { sender, limits }).collect(),
+            dead_letters,
+            heartbeat: Health::default().heartbeat("worker"),
+            pace: None,
+            waiting_since: vec![None; SINKS],
+        };
+        let mut node = Node {
+            hub,
+            worker,
+            sinks,
+            letters,
+            in_flight: Vec::new(),
+            waiting_letters: Vec::new(),
+            read: Vec::new(),
+            next: world.committed,
+        };
+        (0..PARTITIONS).for_each(|partition| node.assign(world, partition));
+        node
+    }
+
+    fn assign(&mut self, world: &World, partition: usize) {
+        self.hub.ledger().assign("t", partition as i32);
+        self.next[partition] = world.committed[partition];
+    }
+
+    fn revoke(&mut self, partition: usize) {
+        self.hub.ledger().revoke("t", partition as i32);
+    }
+
+    /// Reads a few records of each partition that is owned.
+    fn read(&mut self, world: &World, most: i64) {
+        let mut builder = BatchBuilder::default();
+        for partition in 0..PARTITIONS {
+            let Some(origin) = self.hub.ledger().origin("t", partition as i32) else { continue };
+            let end = (self.next[partition] + most).min(world.log[partition]);
+            for offset in self.next[partition]..end {
+                let origin = builder.origin("t", partition as i32, || origin.clone());
+                let record = NewRecord { origin, offset, timestamp_ms: -1, key: None, value: b"record", shape: Shape::Plain };
+                builder.push(record, std::iter::empty());
+            }
+            self.next[partition] = end;
+        }
+        if !builder.is_empty() {
+            self.read.push(self.hub.admit(builder));
+        }
+    }
+
+    fn work(&mut self, which: usize) {
+        if !self.read.is_empty() {
+            let raw = self.read.swap_remove(which % self.read.len());
+            assert!(self.worker.process(&raw).is_ok());
+        }
+        self.collect();
+    }
+
+    fn collect(&mut self) {
+        for (sink, receiver) in self.sinks.iter_mut().enumerate() {
+            while let Ok(batch) = receiver.try_recv() {
+                self.in_flight.push((sink, batch));
+            }
+        }
+        while let Ok(letters) = self.letters.try_recv() {
+            self.waiting_letters.extend(letters);
+        }
+    }
+
+    /// The cluster answers one request: `fates` decides for each document.
+    fn answer(&mut self, world: &mut World, which: usize, mut fates: impl FnMut() -> u8) {
+        if self.in_flight.is_empty() {
+            return;
+        }
+        let (sink, batch) = self.in_flight.swap_remove(which % self.in_flight.len());
+        let Some(batch) = batch.drop_disowned() else { return };
+        let places: Vec<(usize, i64)> = (0..batch.len()).map(|index| place(&batch, index)).collect();
+        if fates() == 0 && batch.len() > 1 {
+            let (first, second) = batch.split();
+            self.in_flight.extend([(sink, first), (sink, second)]);
+            return;
+        }
+        let (again, rejected) = batch.sort_out(|index| match fates() {
+            0 | 1 => Fate::GoesOn(fates() % 2),
+            2 => Fate::Rejected(Reason::new("simulated", None, "")),
+            // Taken, and the answer is lost: it goes on all the same.
+            3 => {
+                world.taken.insert((sink, places[index].0, places[index].1));
+                Fate::GoesOn(0)
+            }
+            _ => {
+                world.taken.insert((sink, places[index].0, places[index].1));
+                Fate::Done
+            }
+        });
+        self.in_flight.extend(again.into_iter().map(|(_, batch)| (sink, batch)));
+        self.waiting_letters.extend(rejected);
+    }
+
+    fn write_letters(&mut self, world: &mut World) {
+        for rejected in self.waiting_letters.drain(..) {
+            rejected.raw.mark_dead(rejected.record);
+            let record = rejected.record as usize;
+            let partition = rejected.raw.origin(record).partition as usize;
+            world.dead.insert((partition, rejected.raw.records()[record].offset));
+            rejected.settle();
+        }
+    }
+
+    fn commit(&mut self, world: &mut World) -> Result<(), TestCaseError> {
+        let commits = self.hub.ledger().committable();
+        for commit in commits {
+            let partition = commit.partition as usize;
+            prop_assert!(commit.offset >= world.committed[partition], "a commit never goes back");
+            for offset in world.committed[partition]..commit.offset {
+                prop_assert!(world.has_ended(partition, offset), "offset {offset} of partition {partition} has not ended");
+            }
+            world.committed[partition] = commit.offset;
+            self.hub.ledger().requested(&commit);
+        }
+        Ok(())
+    }
+
+    /// All goes well from now on.
+    fn settle(&mut self, world: &mut World) -> Result<(), TestCaseError> {
+        for partition in 0..PARTITIONS {
+            if self.hub.ledger().origin("t", partition as i32).is_none() {
+                self.assign(world, partition);
+            }
+        }
+        self.read(world, i64::MAX / 2);
+        while !self.read.is_empty() {
+            self.work(0);
+        }
+        assert!(self.worker.flush_all().is_ok());
+        self.collect();
+        while !self.in_flight.is_empty() {
+            self.answer(world, 0, || 9);
+        }
+        self.write_letters(world);
+        self.commit(world)
+    }
+}
+
+/// The seeds may be many: `PROPTEST_CASES` sets their number.
+fn schedule() -> impl Strategy<Value = Vec<(u8, usize, Vec<u8>)>> {
+    proptest::collection::vec((0..20u8, any::<usize>(), proptest::collection::vec(0..10u8, 1..12)), 1..200)
+}
+
+proptest! {
+    #[test]
+    fn no_schedule_loses_a_record(steps in schedule()) {
+        let mut world = World::default();
+        let mut node = Node::start(&world);
+        for (kind, number, fates) in steps {
+            let mut turn = fates.iter().copied().cycle();
+            match kind {
+                0..=2 => world.log[number % PARTITIONS] += (number % 17) as i64,
+                3..=5 => node.read(&world, (number % 9) as i64 + 1),
+                6..=9 => node.work(number),
+                10..=13 => node.answer(&mut world, number, || turn.next().unwrap_or(9)),
+                14 => node.write_letters(&mut world),
+                15 | 16 => node.commit(&mut world)?,
+                17 => node.revoke(number % PARTITIONS),
+                18 => {
+                    let partition = number % PARTITIONS;
+                    let gone = node.hub.ledger().origin("t", partition as i32).is_none();
+                    if gone { node.assign(&world, partition); }
+                }
+                _ if number % 4 == 0 => node = Node::start(&world),
+                _ => {}
+            }
+        }
+        node.settle(&mut world)?;
+        prop_assert_eq!(world.committed, world.log, "everything is committed in the end");
+        prop_assert_eq!(node.hub.ledger().open_in_all(), 0);
+        prop_assert_eq!(node.hub.budget.used(), 0, "every byte was given back");
+    }
+}
