@@ -13,6 +13,8 @@ use regex::bytes::Regex as Bytes;
 
 /// Fewer expressions than this are simply tried.
 const MIN_EXPRESSIONS: usize = 3;
+/// Fewer expressions without such a text than this are tried rather than asked together.
+const MIN_OTHERS: usize = 4;
 /// A required text must be so telling: three bytes, or two if it has no alternatives.
 const MIN_WORTH: usize = 8;
 
@@ -57,7 +59,7 @@ impl GrokSet {
             }
         }
         let others: Vec<_> = set.without_text().map(|index| set.expressions[index].root()).collect();
-        if !others.is_empty() {
+        if others.len() >= MIN_OTHERS {
             set.others = Rejecter::new(others);
         }
         set
@@ -80,9 +82,14 @@ impl GrokSet {
         limit: &Limit,
     ) -> Result<Option<(usize, Match<'s>)>, SetTimeout> {
         let with_text = self.texts.as_ref().is_none_or(|texts| texts.is_match(text.as_bytes()));
-        let others = self.others.as_ref().is_none_or(|others| !others.rejects(text, 0));
+        let mut others = None;
         for (index, expression) in self.expressions.iter().enumerate() {
-            if !(if self.needs_text[index] { with_text } else { others }) {
+            let possible = if self.needs_text[index] {
+                with_text
+            } else {
+                *others.get_or_insert_with(|| self.others.as_ref().is_none_or(|others| !others.rejects(text, 0)))
+            };
+            if !possible {
                 continue;
             }
             let found = expression.find(text, scratch, limit).map(|found| found.is_some());

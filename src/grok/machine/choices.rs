@@ -155,7 +155,7 @@ impl Machine<'_> {
             Frame::Slot { slot, old } => self.scratch.slots[slot as usize] = old,
             Frame::Register { register, old } => self.scratch.registers[register as usize] = old,
             Frame::Uncall => self.undo_call(),
-            Frame::Unreturn(state) => self.undo_return(*state),
+            Frame::Unreturn => self.undo_return(),
             Frame::Forget => {
                 self.scratch.history.pop();
             }
@@ -179,7 +179,7 @@ impl Machine<'_> {
         let restores = |frame: &Frame| {
             matches!(
                 frame,
-                Frame::Slot { .. } | Frame::Register { .. } | Frame::Uncall | Frame::Unreturn(_) | Frame::Forget
+                Frame::Slot { .. } | Frame::Register { .. } | Frame::Uncall | Frame::Unreturn | Frame::Forget
             )
         };
         if self.scratch.stack[index..].iter().any(restores) {

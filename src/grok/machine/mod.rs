@@ -98,6 +98,7 @@ impl<'m> Machine<'m> {
         self.scratch.stack.clear();
         self.scratch.slots.fill(UNSET);
         self.scratch.calls.clear();
+        self.scratch.returned.clear();
         self.scratch.history.clear();
         self.scratch.slots[0] = start as u32;
         let (mut pc, mut pos) = (0usize, start);
@@ -336,7 +337,7 @@ impl<'m> Machine<'m> {
     }
 
     /// Remembers a position; what it replaces is kept while a choice might need it.
-    #[inline]
+    #[inline(always)]
     fn save(&mut self, slot: u32, pos: u32) {
         if self.program.recursive {
             self.settle_group(slot, pos);
@@ -344,7 +345,7 @@ impl<'m> Machine<'m> {
         self.set_slot(slot, pos);
     }
 
-    #[inline]
+    #[inline(always)]
     fn set_slot(&mut self, slot: u32, pos: u32) {
         let old = std::mem::replace(&mut self.scratch.slots[slot as usize], pos);
         if !self.scratch.stack.is_empty() {

@@ -93,7 +93,8 @@ impl Machine<'_> {
         };
         let inner = std::mem::replace(&mut self.scratch.registers, activation.registers.clone());
         let back = activation.back as usize;
-        self.scratch.stack.push(Frame::Unreturn(Box::new((activation, inner))));
+        self.scratch.returned.push((activation, inner));
+        self.scratch.stack.push(Frame::Unreturn);
         back
     }
 
@@ -101,9 +102,11 @@ impl Machine<'_> {
         self.scratch.calls.pop();
     }
 
-    pub(super) fn undo_return(&mut self, (activation, inner): (Activation, Vec<u32>)) {
-        self.scratch.registers = inner;
-        self.scratch.calls.push(activation);
+    pub(super) fn undo_return(&mut self) {
+        if let Some((activation, inner)) = self.scratch.returned.pop() {
+            self.scratch.registers = inner;
+            self.scratch.calls.push(activation);
+        }
     }
 }
 

@@ -13,6 +13,7 @@ pub struct Scratch {
     pub(super) stack: Vec<Frame>,
     pub(super) registers: Vec<u32>,
     pub(super) calls: Vec<Activation>,
+    pub(super) returned: Vec<(Activation, Vec<u32>)>,
     pub(super) history: Vec<Event>,
     pub(super) kept: Vec<Frame>,
     pub(super) visited: Vec<u64>,
@@ -27,8 +28,8 @@ impl Scratch {
     }
 }
 
-/// What to do when the present way fails.
-#[derive(Debug, Clone, PartialEq)]
+/// What to do when the present way fails. Plain data, so that forgetting a stack of them costs nothing.
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Frame {
     /// Goes on there.
     Branch { pc: u32, pos: u32 },
@@ -48,8 +49,8 @@ pub(super) enum Frame {
     Negative { id: u32, after: u32, pos: u32 },
     /// Undoes a call.
     Uncall,
-    /// Undoes a return.
-    Unreturn(Box<(Activation, Vec<u32>)>),
+    /// Undoes a return: what it ended is the last of `returned`.
+    Unreturn,
     /// Forgets the last event.
     Forget,
 }
