@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use clap::{Args, ValueEnum};
@@ -76,11 +76,11 @@ pub fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
     }
     let health = Health::default();
     serve(args, &pipeline, &health)?;
-    if pipeline.manage_template {
-        super::setup::install(&pipeline).context("templates can't be installed")?;
-    }
     let shutdown = Shutdown::new();
     watch_signals(shutdown.clone())?;
+    if pipeline.manage_template {
+        install_templates(&pipeline, &shutdown);
+    }
     let summary = delivery::run(pipeline.into_plan(health), &shutdown)?;
     info!(
         records = summary.records,
@@ -119,6 +119,22 @@ fn serve(args: &RunArgs, pipeline: &Pipeline, health: &Health) -> anyhow::Result
     }
     warn!(address = %first, "no port is free for metrics and health; they are not served");
     Ok(())
+}
+
+/// Installs the pipeline's templates before its first document, trying again until the cluster takes them.
+fn install_templates(pipeline: &Pipeline, shutdown: &Shutdown) {
+    const PAUSE: Duration = Duration::from_secs(5);
+    const LOOK_UP_EVERY: Duration = Duration::from_millis(200);
+    while let Err(error) = super::setup::install(pipeline) {
+        warn!(error = format!("{error:#}"), "templates can't be installed; trying again");
+        let since = Instant::now();
+        while since.elapsed() < PAUSE {
+            if shutdown.is_requested() {
+                return;
+            }
+            std::thread::sleep(LOOK_UP_EVERY);
+        }
+    }
 }
 
 /// How long a forced stop may take.

@@ -84,13 +84,17 @@ impl Database {
         self.generation.load(Ordering::Acquire)
     }
 
-    /// Opens the file again if it has changed. One that can't be used leaves the old one in place.
+    /// Opens the file again if it has changed, looking at it every few seconds at most. One that can't be used leaves
+    /// the old one in place.
     pub fn refresh(&self) {
         let Ok(mut looked) = self.looked.try_lock() else { return };
-        if looked.elapsed() < LOOK_EVERY {
-            return;
+        if looked.elapsed() >= LOOK_EVERY {
+            *looked = Instant::now();
+            self.look();
         }
-        *looked = Instant::now();
+    }
+
+    fn look(&self) {
         let version = version_of(&self.path);
         if version.is_none() || version.as_ref() == Some(&self.current().version) {
             return;
@@ -191,5 +195,42 @@ fn java_address(address: IpAddr) -> String {
             let groups: Vec<String> = address.segments().iter().map(|group| format!("{group:x}")).collect();
             groups.join(":")
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn city_of(database: &Database) -> Option<String> {
+        let found = database.current().lookup("81.2.69.142".parse().unwrap(), Some(&[GeoField::CityName]), true)?;
+        found.first().and_then(|(_, value)| value.as_str().map(str::to_string))
+    }
+
+    #[test]
+    fn a_replaced_file_is_opened_again_and_a_broken_one_is_not() {
+        let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("pipelines/geoip");
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("geo.mmdb");
+        let replace_with = |bytes: &[u8]| {
+            let fresh = folder.path().join("fresh");
+            std::fs::write(&fresh, bytes).unwrap();
+            std::fs::rename(&fresh, &path).unwrap();
+        };
+        replace_with(&std::fs::read(data.join("GeoLite2-ASN-Test.mmdb")).unwrap());
+        let database = Database::open(&path).unwrap();
+        assert_eq!(city_of(&database), None);
+
+        replace_with(b"no database");
+        database.look();
+        assert_eq!(database.generation(), 0);
+
+        replace_with(&std::fs::read(data.join("GeoLite2-City-Test.mmdb")).unwrap());
+        database.look();
+        assert_eq!(database.generation(), 1);
+        assert_eq!(city_of(&database).as_deref(), Some("London"));
+
+        database.look();
+        assert_eq!(database.generation(), 1);
     }
 }
