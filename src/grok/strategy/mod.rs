@@ -7,6 +7,8 @@
 //! * [`machine`](mod@self::search): the pattern's program, run at every place where a match could
 //!   begin. Whether it is linear in time, or has a piece that needs the step budget, is what
 //!   [`Strategy`] tells.
+//!
+//! After a few places without a match, [`reject`] asks whether the rest of the line can match at all.
 
 mod literal;
 mod reason;
