@@ -63,6 +63,15 @@ async fn count(client: &Elasticsearch, index: &str) -> anyhow::Result<u64> {
     Ok(answer["count"].as_u64().unwrap_or(0))
 }
 
+async fn search(client: &Elasticsearch, index: &str, body: Value) -> anyhow::Result<Value> {
+    let index = [index];
+    let answer = client.search(SearchParts::Index(&index)).ignore_unavailable(true).body(body).send().await?;
+    Ok(answer.json().await?)
+}
+
+/// Rows of the table over time.
+const TIME_STEPS: f64 = 10.0;
+
 /// Shows documents arriving until all are there.
 pub fn watch(options: &Watch) -> anyhow::Result<()> {
     runtime()?.block_on(async {
@@ -96,6 +105,12 @@ pub fn report(options: &Report) -> anyhow::Result<()> {
         let client = client(&options.elasticsearch)?;
         let documents = count(&client, &options.index).await?;
         let terms = |field: &str| json!({ "terms": { "field": field, "size": 8 } });
+        let ends = json!({ "size": 0, "aggs": {
+            "first": { "min": { "field": "@timestamp" } }, "last": { "max": { "field": "@timestamp" } },
+        } });
+        let ends = search(&client, &options.index, ends).await?;
+        let end = |name: &str| ends["aggregations"][name]["value"].as_f64().unwrap_or(0.0);
+        let seconds = ((end("last") - end("first")) / 1e3 / TIME_STEPS).ceil().max(1.0);
         let body = json!({
             "size": 0,
             "aggs": {
@@ -105,7 +120,7 @@ pub fn report(options: &Report) -> anyhow::Result<()> {
                 "agents": terms("user_agent.name"),
                 "failed": terms("tags"),
                 "time": {
-                    "auto_date_histogram": { "field": "@timestamp", "buckets": 10 },
+                    "date_histogram": { "field": "@timestamp", "fixed_interval": format!("{seconds}s"), "min_doc_count": 1 },
                     "aggs": { "status": { "range": { "field": "http.response.status_code", "ranges": [
                         { "key": "2xx", "from": 200, "to": 300 }, { "key": "3xx", "from": 300, "to": 400 },
                         { "key": "4xx", "from": 400, "to": 500 }, { "key": "5xx", "from": 500, "to": 600 },
@@ -113,10 +128,7 @@ pub fn report(options: &Report) -> anyhow::Result<()> {
                 },
             },
         });
-        let index = [options.index.as_str()];
-        let search = client.search(SearchParts::Index(&index)).ignore_unavailable(true).body(body).send().await?;
-        let answer: Value = search.json().await?;
-        anyhow::Ok((documents, answer))
+        anyhow::Ok((documents, search(&client, &options.index, body).await?))
     })?;
     let aggregations = answer.get("aggregations").with_context(|| format!("the search failed: {answer}"))?;
     println!("events on the topic      {events}");
