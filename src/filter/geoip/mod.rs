@@ -30,7 +30,7 @@ pub const DEF: ComponentDef = ComponentDef {
         option("database", Kind::Strings, Fallback::Required, "Database files, or folders of them (`*.mmdb`); several are asked in turn and what they know is put together. One text may name several, separated by commas. A file that is replaced (by renaming) is opened again."),
         option("default_database_type", Kind::Enum(&["City", "ASN"]), Fallback::Text("City"), "Accepted for Logstash's sake; the type is read from the database."),
         option("fields", Kind::Strings, Fallback::None, "The fields to add, by Logstash's names (`city_name`, `country_code2`, `location`, …); by default those Logstash gives for the type of database."),
-        option("cache_size", Kind::Integer(1, 100_000_000), Fallback::Integer(10_000), "Addresses that each worker remembers."),
+        option("cache_size", Kind::Integer(1, 100_000_000), Fallback::Integer(50_000), "Addresses that each worker remembers."),
         option("tag_on_failure", Kind::Strings, Fallback::List(&["_geoip_lookup_failure"]), "Tags for an event whose address is unknown or none."),
         ECS_OPTION,
     ],
@@ -42,8 +42,9 @@ database = ["geoip/GeoLite2-City-Test.mmdb", "geoip/GeoLite2-ASN-Test.mmdb"]
 "#,
 };
 
-/// What a worker remembers of an address: its fields as JSON, or that nothing is known.
-type Fragment = Option<Box<str>>;
+/// What a worker remembers of an address: its fields as JSON, or that nothing is known. Addresses with the same record
+/// share the text, so an address that is remembered costs some tens of bytes.
+type Fragment = Option<Arc<str>>;
 
 struct GeoIp {
     source: FieldRef,
@@ -115,7 +116,7 @@ pub fn compile(args: &Args, compiler: &mut Compiler) -> Compiled {
                 ecs,
                 cache_size,
                 cache: Cache::new(cache_size),
-                records: Cache::new(cache_size),
+                records: Cache::new(records_of(cache_size)),
                 opened: Vec::new(),
                 generation: 0,
             };
@@ -124,6 +125,11 @@ pub fn compile(args: &Args, compiler: &mut Compiler) -> Compiled {
         }
         _ => Err(problems),
     }
+}
+
+/// Records are fewer than addresses, and larger.
+fn records_of(cache_size: usize) -> usize {
+    (cache_size / 4).max(1)
 }
 
 fn parent_of_ip(source: &FieldRef) -> Option<FieldRef> {
@@ -185,7 +191,7 @@ impl Filter for GeoIp {
             ecs: self.ecs,
             cache_size: self.cache_size,
             cache: Cache::new(self.cache_size),
-            records: Cache::new(self.cache_size),
+            records: Cache::new(records_of(self.cache_size)),
             opened: self.opened.clone(),
             generation: self.generation,
         })
@@ -210,7 +216,7 @@ impl GeoIp {
         self.generation = self.current_generation();
         self.opened = self.databases.iter().map(Database::current).collect();
         self.cache = Cache::new(self.cache_size);
-        self.records = Cache::new(self.cache_size);
+        self.records = Cache::new(records_of(self.cache_size));
     }
 
     /// Tags the event and, as Logstash does, leaves an empty object where the fields would have gone.
