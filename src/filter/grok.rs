@@ -25,7 +25,7 @@ pub const DEF: ComponentDef = ComponentDef {
         option("patterns_files_glob", Kind::String, Fallback::Text("*"), "Which files of the folders are read."),
         option("tag_on_failure", Kind::Strings, Fallback::List(&["_grokparsefailure"]), "Tags for an event that no pattern matched."),
         option("timeout_millis", Kind::Integer(0, i64::MAX), Fallback::Integer(30_000), "The most time a match may take. A pattern that can take long is stopped much earlier, after a number of steps that take some milliseconds."),
-        option("timeout_scope", Kind::Enum(&["pattern", "event"]), Fallback::Text("pattern"), "Whether the limit holds for each pattern or for all of an event's together."),
+        option("timeout_scope", Kind::Enum(&["pattern", "event"]), Fallback::Text("pattern"), "Accepted for Logstash's sake: the limit holds for each pattern, whose number of steps is bounded anyway."),
         option("tag_on_timeout", Kind::Strings, Fallback::List(&["_groktimeout"]), "Tags for an event on which a pattern was stopped."),
         option("explain_failure", Kind::Field, Fallback::None, "A field for the furthest point that a failed match reached, and in which pattern: for finding out why lines do not match."),
         ECS_OPTION,
