@@ -1,6 +1,7 @@
 //! Reading conditions: precedence climbing over Logstash's operators.
 
 use super::{Comparison, Expression, Operand};
+use crate::config::cursor;
 use crate::event::FieldRef;
 use crate::grok::Regex;
 
@@ -50,21 +51,11 @@ impl<'a> Parser<'a> {
     }
 
     fn skip_blank(&mut self) {
-        loop {
-            let trimmed = self.rest().trim_start();
-            self.at = self.text.len() - trimmed.len();
-            if !trimmed.starts_with('#') {
-                return;
-            }
-            self.at += trimmed.find('\n').unwrap_or(trimmed.len());
-        }
+        cursor::skip_blank(self.text, &mut self.at);
     }
 
     fn eat(&mut self, token: &str) -> bool {
-        self.skip_blank();
-        let found = self.rest().starts_with(token);
-        self.at += if found { token.len() } else { 0 };
-        found
+        cursor::eat(self.text, &mut self.at, token)
     }
 
     fn word(&mut self, word: &str) -> bool {

@@ -4,6 +4,7 @@
 //! barewords, quoted texts, numbers, arrays, hashes, plugins as values; `if / else if / else`; `#` comments). Texts are
 //! taken as they stand between their quotes, as Logstash takes them without `config.support_escapes`.
 
+use super::cursor;
 use super::diagnostic::{Diagnostic, Span};
 use super::expand::Expander;
 use super::options::{Data, Key, Node};
@@ -55,21 +56,11 @@ impl<'a> Reader<'a> {
     }
 
     fn skip_blank(&mut self) {
-        loop {
-            let trimmed = self.rest().trim_start();
-            self.at = self.text.len() - trimmed.len();
-            if !trimmed.starts_with('#') {
-                return;
-            }
-            self.at += trimmed.find('\n').unwrap_or(trimmed.len());
-        }
+        cursor::skip_blank(self.text, &mut self.at);
     }
 
     fn eat(&mut self, token: &str) -> bool {
-        self.skip_blank();
-        let found = self.rest().starts_with(token);
-        self.at += if found { token.len() } else { 0 };
-        found
+        cursor::eat(self.text, &mut self.at, token)
     }
 
     fn expect(&mut self, token: &str) -> Parsed<()> {

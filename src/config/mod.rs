@@ -1,5 +1,6 @@
 //! Pipeline files: from text to a checked specification.
 
+pub(crate) mod cursor;
 pub mod diagnostic;
 pub mod expand;
 pub mod logstash;
