@@ -2,7 +2,9 @@
 
 use std::io::Write as _;
 
-use super::{Event, List, Value};
+use wide::u8x16;
+
+use super::{Event, KeyForm, List, Value};
 
 /// Whether a byte can't stand in a JSON string as it is (RFC 8259, section 7).
 #[inline]
@@ -10,26 +12,20 @@ pub const fn needs_escape(byte: u8) -> bool {
     byte < 0x20 || byte == b'"' || byte == b'\\'
 }
 
-/// Length of the run at the start of `bytes` that holds no quote, no backslash and no control character.
-///
-/// Looks at eight bytes at a time: each test leaves the top bit of every byte that it hits, and never misses the first
-/// one (a borrow can only mark bytes after a true hit).
+/// Length of the run at the start of `bytes` that holds no quote, no backslash and no control character; looks at
+/// sixteen bytes at a time.
 #[inline]
 pub fn plain_run(bytes: &[u8]) -> usize {
-    const ONES: u64 = 0x0101_0101_0101_0101;
-    const TOPS: u64 = 0x8080_8080_8080_8080;
+    let (quote, backslash, control) = (u8x16::splat(b'"'), u8x16::splat(b'\\'), u8x16::splat(0x1F));
     let mut at = 0;
-    while let Some(chunk) = bytes.get(at..at + 8) {
-        let word = u64::from_le_bytes([chunk[0], chunk[1], chunk[2], chunk[3], chunk[4], chunk[5], chunk[6], chunk[7]]);
-        let zero_bytes = |word: u64| word.wrapping_sub(ONES) & !word;
-        let control = word.wrapping_sub(ONES * 0x20) & !word;
-        let quote = zero_bytes(word ^ (ONES * b'"' as u64));
-        let backslash = zero_bytes(word ^ (ONES * b'\\' as u64));
-        let hits = (control | quote | backslash) & TOPS;
-        if hits != 0 {
-            return at + (hits.trailing_zeros() / 8) as usize;
+    while let Some(chunk) = bytes[at..].first_chunk::<16>() {
+        let chunk = u8x16::new(*chunk);
+        let hits = chunk.cmp_eq(quote) | chunk.cmp_eq(backslash) | chunk.min(control).cmp_eq(chunk);
+        let mask = hits.move_mask();
+        if mask != 0 {
+            return at + mask.trailing_zeros() as usize;
         }
-        at += 8;
+        at += 16;
     }
     at + bytes[at..].iter().take_while(|byte| !needs_escape(**byte)).count()
 }
@@ -94,6 +90,22 @@ pub fn write_float(number: f64, out: &mut Vec<u8>) {
     }
 }
 
+/// Appends a piece of `text`. Most pieces are short, and a fixed-size copy that takes too much and is cut back costs less
+/// than a call that must find out how much to take.
+#[inline]
+fn copy(text: &[u8], piece: std::ops::Range<usize>, out: &mut Vec<u8>) {
+    const SHORT: usize = 32;
+    let length = piece.len();
+    match text.get(piece.start..).and_then(|rest| rest.first_chunk::<SHORT>()) {
+        Some(chunk) if length <= SHORT => {
+            let end = out.len() + length;
+            out.extend_from_slice(chunk);
+            out.truncate(end);
+        }
+        _ => out.extend_from_slice(&text[piece]),
+    }
+}
+
 impl Event {
     /// Appends the event as one line of JSON, without `@metadata` and without a line end.
     pub fn write_json(&self, out: &mut Vec<u8>) {
@@ -125,24 +137,68 @@ impl Event {
         }
     }
 
+    /// Prints an object or array. Neighbours that stand side by side in the event's text, as they came in, are copied
+    /// in one go.
     fn write_list(&self, list: List, object: bool, out: &mut Vec<u8>) {
+        let text = self.text.as_bytes();
         out.push(if object { b'{' } else { b'[' });
-        for (position, (key, plain_key, value)) in self.nodes(list).enumerate() {
-            if position > 0 {
+        let mut run = 0..0;
+        let mut first = true;
+        for node in self.nodes(list) {
+            let mut key = 0..0;
+            if object && node.form == KeyForm::Quoted {
+                key = node.key.range();
+                key = key.start - 1..key.end + 2;
+            }
+            let value = self.verbatim(node.value);
+            if let Some(value) = &value
+                && (!object || key.end == value.start)
+            {
+                let whole = if object { key.start..value.end } else { value.clone() };
+                if !run.is_empty() && run.end + 1 == whole.start && text[run.end] == b',' {
+                    run.end = whole.end;
+                    continue;
+                }
+                copy(text, run, out);
+                run = whole;
+                if !std::mem::replace(&mut first, false) {
+                    out.push(b',');
+                }
+                continue;
+            }
+            copy(text, run, out);
+            run = 0..0;
+            if !std::mem::replace(&mut first, false) {
                 out.push(b',');
             }
-            if object {
-                out.push(b'"');
-                if plain_key {
-                    out.extend_from_slice(key.as_bytes());
-                } else {
-                    write_escaped(key, out);
-                }
-                out.extend_from_slice(b"\":");
+            if !key.is_empty() {
+                copy(text, key, out);
+            } else if object {
+                write_string(self.str(node.key), out);
+                out.push(b':');
             }
-            self.write_value(value, out);
+            match value {
+                Some(value) => copy(text, value, out),
+                None => self.write_value(node.value, out),
+            }
         }
+        copy(text, run, out);
         out.push(if object { b'}' } else { b']' });
+    }
+
+    /// Where a value stands in the event's text just as it is to be printed, quotes included.
+    #[inline]
+    fn verbatim(&self, value: Value) -> Option<std::ops::Range<usize>> {
+        let text = self.text.as_bytes();
+        match value {
+            Value::Raw(span) | Value::Number(span) => Some(span.range()),
+            Value::Plain(span) | Value::Escaped(span) => {
+                let inner = span.range();
+                let quoted = inner.start > 0 && text[inner.start - 1] == b'"' && text.get(inner.end) == Some(&b'"');
+                quoted.then(|| inner.start - 1..inner.end + 1)
+            }
+            _ => None,
+        }
     }
 }
 

@@ -6,6 +6,8 @@
 
 use std::fmt;
 
+use super::path_cache::prefixes;
+
 /// One step of a path: a key, and the index it stands for when what it meets is an array.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Segment {
@@ -17,6 +19,10 @@ pub struct Segment {
     pub plain: bool,
     /// The key's fingerprint.
     pub(super) tag: u32,
+    /// The hash of the path up to and with this step.
+    pub(super) prefix: u64,
+    /// The key as it stands in JSON, with quotes and colon, where it is plain.
+    pub(super) quoted: Box<str>,
 }
 
 /// A compiled field reference.
@@ -90,17 +96,17 @@ impl FieldRef {
     pub fn from_names<'a>(names: impl IntoIterator<Item = &'a str>) -> FieldRef {
         let mut names = names.into_iter().peekable();
         let metadata = names.next_if_eq(&"@metadata").is_some();
-        FieldRef {
-            metadata,
-            path: names
-                .map(|name| Segment {
-                    name: name.into(),
-                    index: name.parse().ok(),
-                    plain: !name.bytes().any(super::encode::needs_escape),
-                    tag: super::key_tag(name.as_bytes()),
-                })
-                .collect(),
-        }
+        let names: Vec<&str> = names.collect();
+        let prefixes = prefixes(metadata, names.iter().copied());
+        let segments = names.iter().zip(prefixes).map(|(name, prefix)| Segment {
+            name: (*name).into(),
+            index: name.parse().ok(),
+            plain: !name.bytes().any(super::encode::needs_escape),
+            tag: super::key_tag(name.as_bytes()),
+            prefix,
+            quoted: format!("\"{name}\":").into(),
+        });
+        FieldRef { metadata, path: segments.collect() }
     }
 
     /// This path with one more key.

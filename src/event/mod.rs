@@ -11,13 +11,17 @@
 
 pub mod encode;
 pub mod field;
+pub mod fragment;
 pub mod json;
+mod path_cache;
 mod read;
+mod tags;
 pub mod template;
 pub mod timestamp;
 mod tree;
 
 pub use field::{FieldRef, FieldRefError};
+pub use fragment::Fragment;
 pub use json::DecodeError;
 pub use read::Number;
 pub use template::Template;
@@ -101,9 +105,22 @@ struct Node {
     key: Text,
     /// See [`key_tag`].
     tag: u32,
-    plain_key: bool,
+    form: KeyForm,
     value: Value,
     next: u32,
+}
+
+/// How a node's key stands in the event's text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum KeyForm {
+    /// With a quote before it and a quote and a colon after it: printed as it stands.
+    Quoted,
+    /// Without quotes, and free of what needs escaping (or the node is an element of an array and has no key).
+    Plain,
+    /// With something that needs escaping.
+    Special,
+    /// The node has been taken out of its list.
+    Gone,
 }
 
 /// A fingerprint of a key: two keys with different tags differ, so that looking for a key rarely compares text.
@@ -152,6 +169,7 @@ pub struct Event {
     raw_metadata: Option<Text>,
     /// Where text is unescaped; kept for its capacity.
     spare: String,
+    found: path_cache::PathCache,
 }
 
 impl Default for Event {
@@ -172,6 +190,7 @@ impl Event {
             lists: vec![EMPTY_LIST; 2],
             raw_metadata: None,
             spare: String::new(),
+            found: path_cache::PathCache::new(),
         }
     }
 
@@ -182,6 +201,7 @@ impl Event {
         self.lists.clear();
         self.lists.extend([EMPTY_LIST; 2]);
         self.raw_metadata = None;
+        self.found.clear();
         if self.text.capacity() > KEEP_CAPACITY {
             self.text.shrink_to(KEEP_CAPACITY);
             self.nodes.shrink_to(1_024);
@@ -200,6 +220,28 @@ impl Event {
         let start = self.text.len();
         self.text.push_str(text);
         Text::between(start, self.text.len())
+    }
+
+    /// An empty text with room, to be given back.
+    pub(crate) fn take_spare(&mut self) -> String {
+        let mut spare = std::mem::take(&mut self.spare);
+        spare.clear();
+        spare
+    }
+
+    /// Takes back what [`Event::take_spare`] lent.
+    pub(crate) fn give_back(&mut self, spare: String) {
+        self.spare = spare;
+    }
+
+    /// Appends text between quotes, so that it can be printed as it stands; it must hold nothing to escape.
+    #[inline]
+    pub(crate) fn push_plain(&mut self, text: &str) -> Value {
+        debug_assert_eq!(encode::plain_run(text.as_bytes()), text.len());
+        self.text.push('"');
+        let inner = self.push_str(text);
+        self.text.push('"');
+        Value::Plain(inner)
     }
 
     /// Appends text that `write` produces; it must only append.
@@ -243,15 +285,17 @@ impl Event {
     /// Fills an empty event with a line of text as `message`.
     pub fn decode_plain(&mut self, record: &[u8]) {
         let text = self.push_bytes(record);
-        let key = self.push_str("message");
-        self.append(List::ROOT, key, true, Value::Str(text));
+        self.insert(List::ROOT, "message", Value::Str(text));
     }
 
     fn take_metadata(&mut self) {
         if let Some(value) = self.unlink(List::ROOT, "@metadata") {
             match value {
                 Value::Raw(text) if self.str(text).starts_with('{') => self.raw_metadata = Some(text),
-                Value::Object(list) => self.lists[List::METADATA.0 as usize] = self.lists[list.0 as usize],
+                Value::Object(list) => {
+                    self.found.clear();
+                    self.lists[List::METADATA.0 as usize] = self.lists[list.0 as usize];
+                }
                 _ => {}
             }
         }
@@ -266,13 +310,14 @@ impl Event {
             (None, Value::Time(_)) => {}
             (None, _) => {
                 self.unlink(List::ROOT, "@timestamp");
-                let key = self.push_str("_@timestamp");
-                self.append(List::ROOT, key, true, value);
+                self.insert(List::ROOT, "_@timestamp", value);
                 self.tag("_timestampparsefailure");
             }
         }
     }
 }
 
+#[cfg(test)]
+mod model;
 #[cfg(test)]
 mod tests;

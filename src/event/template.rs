@@ -4,7 +4,7 @@
 //! (or null) leaves its place as it is written; `%{+FORMAT}` prints `@timestamp` along a Joda pattern in UTC and
 //! `%{{FORMAT}}` along a java.time one; `%{+%s}` and `%{}` are seconds since the epoch.
 
-use super::{Event, FieldRef, Text, Value};
+use super::{Event, FieldRef, Value};
 use crate::datetime::{Pattern, PatternError};
 
 #[derive(Clone, Debug)]
@@ -19,6 +19,8 @@ enum Piece {
 #[derive(Clone, Debug)]
 pub struct Template {
     pieces: Vec<Piece>,
+    /// Whether its own text holds nothing that JSON escapes.
+    plain: bool,
 }
 
 /// Why a text is no template.
@@ -70,7 +72,7 @@ impl Template {
         if !literal.is_empty() {
             pieces.push(Piece::Literal(literal.into()));
         }
-        Ok(Template { pieces })
+        Ok(Template { pieces, plain: !text.bytes().any(super::encode::needs_escape) })
     }
 
     fn place(name: &str, written: &str) -> Result<Option<Piece>, TemplateError> {
@@ -127,14 +129,21 @@ impl Template {
         complete
     }
 
-    /// The template filled in, as new text of the event.
-    pub fn render_into(&self, event: &mut Event) -> Text {
+    /// The template filled in, as a text value of the event.
+    pub fn value(&self, event: &mut Event) -> Value {
         if let Some(text) = self.as_literal() {
-            return event.push_str(text);
+            return if self.plain { event.push_plain(text) } else { Value::Str(event.push_str(text)) };
         }
-        let mut out = String::new();
+        if let Some(field) = self.as_field()
+            && let Some(text @ (Value::Str(_) | Value::Plain(_))) = event.get(field)
+        {
+            return text;
+        }
+        let mut out = event.take_spare();
         self.render(event, &mut out);
-        event.push_str(&out)
+        let text = event.push_str(&out);
+        event.give_back(out);
+        Value::Str(text)
     }
 }
 

@@ -146,33 +146,37 @@ impl Timestamp {
     /// Appends `2026-11-23T10:05:01.000Z`: milliseconds always, micro- and nanoseconds only where they are not zero.
     pub fn write_iso8601(self, out: &mut Vec<u8>) {
         let (year, month, day, hour, minute, second) = self.civil_utc();
-        let pair = |value: u32| [b'0' + (value / 10) as u8, b'0' + (value % 10) as u8];
+        let mut text = *b"0000-00-00T00:00:00.000000000Z";
         if (0..=9_999).contains(&year) {
-            out.extend_from_slice(&pair((year / 100) as u32));
-            out.extend_from_slice(&pair((year % 100) as u32));
+            digits(&mut text[..4], year as u32);
         } else {
             out.extend_from_slice(year.to_string().as_bytes());
         }
-        for (separator, value) in [(b'-', month), (b'-', day), (b'T', hour), (b':', minute), (b':', second)] {
-            out.push(separator);
-            out.extend_from_slice(&pair(value));
+        for (at, value) in [(5, month), (8, day), (11, hour), (14, minute), (17, second)] {
+            digits(&mut text[at..at + 2], value);
         }
-        out.push(b'.');
-        let mut digits = [b'0'; 9];
-        let mut rest = self.nanos;
-        for digit in digits.iter_mut().rev() {
-            *digit = b'0' + (rest % 10) as u8;
-            rest /= 10;
-        }
-        let shown = if self.nanos % 1_000_000 == 0 {
-            3
+        let end = if self.nanos % 1_000_000 == 0 {
+            digits(&mut text[20..23], self.nanos / 1_000_000);
+            23
         } else if self.nanos % 1_000 == 0 {
-            6
+            digits(&mut text[20..26], self.nanos / 1_000);
+            26
         } else {
-            9
+            digits(&mut text[20..29], self.nanos);
+            29
         };
-        out.extend_from_slice(&digits[..shown]);
-        out.push(b'Z');
+        text[end] = b'Z';
+        let start = if (0..=9_999).contains(&year) { 0 } else { 4 };
+        out.extend_from_slice(&text[start..=end]);
+    }
+}
+
+/// Fills `place` with a number's digits, leading zeros included.
+#[inline]
+fn digits(place: &mut [u8], mut number: u32) {
+    for digit in place.iter_mut().rev() {
+        *digit = b'0' + (number % 10) as u8;
+        number /= 10;
     }
 }
 

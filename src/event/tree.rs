@@ -4,7 +4,14 @@ use std::collections::HashMap;
 
 use super::field::Segment;
 use super::json::{DecodeError, Scanner, unescape};
-use super::{EMPTY_LIST, END, Event, FieldRef, List, ListHead, Node, NotAnObject, Text, Value, key_tag, tag_bit};
+use super::{EMPTY_LIST, END, Event, FieldRef, KeyForm, List, ListHead, Node, NotAnObject, Text, Value, key_tag, tag_bit};
+
+/// Where a walk along a path stands: in a list, before a step.
+struct Place {
+    list: List,
+    array: bool,
+    at: usize,
+}
 
 /// Objects larger than this are filled with the help of a hash table.
 const LINEAR_KEYS: u32 = 32;
@@ -34,12 +41,16 @@ impl Event {
             scanner.at += 1;
         } else {
             loop {
-                let (mut key, mut plain_key) = (Text::default(), true);
+                let (mut key, mut form) = (Text::default(), KeyForm::Plain);
                 if object {
                     let quoted = scanner.string().map_err(relative)?;
-                    scanner.colon().map_err(relative)?;
                     key = quoted.text;
-                    plain_key = !quoted.escaped;
+                    form = match (quoted.escaped, scanner.peek()) {
+                        (true, _) => KeyForm::Special,
+                        (false, b':') => KeyForm::Quoted,
+                        (false, _) => KeyForm::Plain,
+                    };
+                    scanner.colon().map_err(relative)?;
                     escaped_keys |= quoted.escaped;
                 }
                 let value = scanner.value(1).map_err(relative)?;
@@ -61,7 +72,7 @@ impl Event {
                 match earlier {
                     Some(node) => nodes[node as usize].value = value,
                     None => {
-                        let node = push_node(nodes, &mut head, Node { key, tag, plain_key, value, next: END });
+                        let node = push_node(nodes, &mut head, Node { key, tag, form, value, next: END });
                         if !seen.is_empty() {
                             seen.insert(&bytes[key.range()], node);
                         }
@@ -86,8 +97,8 @@ impl Event {
     fn unescape_keys(&mut self, list: List) {
         let mut at = self.lists[list.0 as usize].first;
         while at != END {
-            let Node { key, plain_key, .. } = self.nodes[at as usize];
-            if !plain_key {
+            let Node { key, form, .. } = self.nodes[at as usize];
+            if form == KeyForm::Special {
                 let plain = self.unescaped(key);
                 self.nodes[at as usize].key = plain;
                 let tag = key_tag(self.str(plain).as_bytes());
@@ -146,40 +157,63 @@ impl Event {
     }
 
     /// Appends an entry or element without looking for an earlier one of the same key.
-    pub fn append(&mut self, list: List, key: Text, plain_key: bool, value: Value) {
+    pub(super) fn append(&mut self, list: List, key: Text, form: KeyForm, value: Value) -> u32 {
         let tag = key_tag(self.str(key).as_bytes());
-        push_node(&mut self.nodes, &mut self.lists[list.0 as usize], Node { key, tag, plain_key, value, next: END });
+        push_node(&mut self.nodes, &mut self.lists[list.0 as usize], Node { key, tag, form, value, next: END })
+    }
+
+    /// Appends an entry with the key of a path's step.
+    fn append_step(&mut self, list: List, segment: &Segment, value: Value) -> u32 {
+        let (key, form) = if segment.plain {
+            let quoted = self.push_str(&segment.quoted);
+            (quoted.slice(1, quoted.len() - 2), KeyForm::Quoted)
+        } else {
+            (self.push_str(&segment.name), KeyForm::Special)
+        };
+        let node = Node { key, tag: segment.tag, form, value, next: END };
+        push_node(&mut self.nodes, &mut self.lists[list.0 as usize], node)
+    }
+
+    /// Puts another value into a node. What was found below an object that goes is forgotten.
+    #[inline]
+    pub(super) fn replace(&mut self, node: u32, value: Value) {
+        let place = &mut self.nodes[node as usize].value;
+        if matches!(place, Value::Object(_) | Value::Array(_)) {
+            self.found.clear();
+        }
+        *place = value;
     }
 
     /// Appends an element to an array.
     pub fn push(&mut self, list: List, value: Value) {
-        self.append(list, Text::default(), true, value);
+        self.append(list, Text::default(), KeyForm::Plain, value);
     }
 
     /// Sets an entry of an object by name.
     pub fn insert(&mut self, list: List, name: &str, value: Value) {
         match self.find(list, name) {
-            Some(node) => self.nodes[node as usize].value = value,
+            Some(node) => self.replace(node, value),
             None => {
+                let plain = super::encode::plain_run(name.as_bytes()) == name.len();
                 let key = self.push_str(name);
-                self.append(list, key, super::encode::plain_run(name.as_bytes()) == name.len(), value);
+                self.append(list, key, if plain { KeyForm::Plain } else { KeyForm::Special }, value);
             }
         }
     }
 
-    /// Key, whether the key is plain, and value of each node, in order.
-    pub(super) fn nodes(&self, list: List) -> impl Iterator<Item = (&str, bool, Value)> {
+    /// The nodes of a list, in order.
+    pub(super) fn nodes(&self, list: List) -> impl Iterator<Item = &Node> {
         let mut at = self.lists[list.0 as usize].first;
         std::iter::from_fn(move || {
-            let node = *self.nodes.get(at as usize)?;
+            let node = self.nodes.get(at as usize)?;
             at = node.next;
-            Some((self.str(node.key), node.plain_key, node.value))
+            Some(node)
         })
     }
 
     /// Keys and values of an object, in order, as they are held.
     pub fn entries(&self, list: List) -> impl Iterator<Item = (&str, Value)> {
-        self.nodes(list).map(|(key, _, value)| (key, value))
+        self.nodes(list).map(|node| (self.str(node.key), node.value))
     }
 
     /// The elements of an array (or the values of an object), opened for use.
@@ -229,6 +263,11 @@ impl Event {
         find_key(&self.nodes, self.text.as_bytes(), self.lists[list.0 as usize], name.as_bytes(), tag)
     }
 
+    /// The node of the same key as another list's.
+    pub(super) fn find_like(&self, list: List, like: &Node) -> Option<u32> {
+        find_key(&self.nodes, self.text.as_bytes(), self.lists[list.0 as usize], self.str(like.key).as_bytes(), like.tag)
+    }
+
     fn nth(&self, list: List, index: i64) -> Option<u32> {
         let head = self.lists[list.0 as usize];
         let index = if index < 0 { index + i64::from(head.len) } else { index };
@@ -266,27 +305,71 @@ impl Event {
                 head.last = before;
             }
         }
-        self.nodes[node as usize].value
+        let gone = &mut self.nodes[node as usize];
+        gone.form = KeyForm::Gone;
+        if !matches!(gone.value, Value::Object(_) | Value::Array(_)) {
+            return gone.value;
+        }
+        self.found.clear();
+        gone.value
     }
 
     fn start_of(&mut self, field: &FieldRef) -> List {
         if field.metadata { self.metadata() } else { List::ROOT }
     }
 
-    /// The node of a field, opening what lies on the way.
-    fn node_at(&mut self, field: &FieldRef) -> Option<(List, u32)> {
-        let mut list = self.start_of(field);
-        let (last, parents) = field.path.split_last()?;
-        let mut array = false;
-        for segment in parents {
-            let node = self.step(list, array, segment)?;
-            match self.load_node(node) {
-                Value::Object(inner) => (list, array) = (inner, false),
-                Value::Array(inner) => (list, array) = (inner, true),
-                _ => return None,
+    /// The node that was found for a path before.
+    #[inline]
+    fn known(&self, segment: &Segment) -> Option<u32> {
+        self.found.get(segment.prefix).filter(|node| self.nodes[*node as usize].form != KeyForm::Gone)
+    }
+
+    /// The list to look in for the first step of a path that is not known yet, and which step that is.
+    fn nearest(&mut self, field: &FieldRef) -> Option<Place> {
+        let steps = field.path.len().checked_sub(1)?;
+        for at in (0..steps).rev() {
+            // A null may yet become an object, which is for the walk to do.
+            if let Some(node) = self.known(&field.path[at]).filter(|node| self.nodes[*node as usize].value != Value::Null) {
+                return self.inside(node).map(|(list, array)| Place { list, array, at: at + 1 });
             }
         }
-        self.step(list, array, last).map(|node| (list, node))
+        Some(Place { list: self.start_of(field), array: false, at: 0 })
+    }
+
+    /// The list in a node, opened; `None` where it holds a plain value.
+    fn inside(&mut self, node: u32) -> Option<(List, bool)> {
+        match self.load_node(node) {
+            Value::Object(list) => Some((list, false)),
+            Value::Array(list) => Some((list, true)),
+            _ => None,
+        }
+    }
+
+    /// The node of a field, opening what lies on the way.
+    fn locate(&mut self, field: &FieldRef) -> Option<u32> {
+        if let Some(node) = self.known(field.path.last()?) {
+            return Some(node);
+        }
+        self.walk(field).map(|(_, node)| node)
+    }
+
+    /// The same, step by step, with the list that the node is in. Nodes inside arrays are not noted: their index changes.
+    fn walk(&mut self, field: &FieldRef) -> Option<(List, u32)> {
+        let mut place = self.nearest(field)?;
+        let mut noted = true;
+        loop {
+            let segment = &field.path[place.at];
+            let node = self.step(place.list, place.array, segment)?;
+            noted &= !place.array;
+            if noted {
+                self.found.note(segment.prefix, node);
+            }
+            if place.at + 1 == field.path.len() {
+                return Some((place.list, node));
+            }
+            let (list, array) = self.inside(node)?;
+            place = Place { list, array, at: place.at + 1 };
+        }
     }
 
     #[inline]
@@ -299,7 +382,7 @@ impl Event {
         if field.path.is_empty() {
             return Some(Value::Object(self.start_of(field)));
         }
-        self.node_at(field).map(|(_, node)| self.load_node(node))
+        self.locate(field).map(|node| self.load_node(node))
     }
 
     /// The value of a field as it is held: text may still be escaped, containers raw.
@@ -307,7 +390,7 @@ impl Event {
         if field.path.is_empty() {
             return Some(Value::Object(self.start_of(field)));
         }
-        self.node_at(field).map(|(_, node)| self.nodes[node as usize].value)
+        self.locate(field).map(|node| self.nodes[node as usize].value)
     }
 
     /// Whether a field is there, `null` included.
@@ -320,50 +403,83 @@ impl Event {
     /// # Errors
     /// Something on the path is there and is neither an object nor an array (or the key is no index of the array).
     pub fn set(&mut self, field: &FieldRef, value: Value) -> Result<(), NotAnObject> {
-        let mut list = self.start_of(field);
-        let Some((last, parents)) = field.path.split_last() else {
+        if field.path.is_empty() {
+            let list = self.start_of(field);
             if let Value::Object(from) = self.load(value) {
+                self.found.clear();
                 self.lists[list.0 as usize] = self.lists[from.0 as usize];
                 return Ok(());
             }
             return Err(NotAnObject);
-        };
-        let mut array = false;
-        for segment in parents {
-            let inner = match self.step(list, array, segment) {
-                Some(node) => match self.load_node(node) {
-                    Value::Null => {
-                        let inner = Value::Object(self.new_list());
-                        self.nodes[node as usize].value = inner;
-                        inner
-                    }
-                    inner => inner,
-                },
-                None => {
-                    let inner = Value::Object(self.new_list());
-                    self.put(list, array, segment, inner)?;
-                    inner
-                }
-            };
-            match inner {
-                Value::Object(next) => (list, array) = (next, false),
-                Value::Array(next) => (list, array) = (next, true),
-                _ => return Err(NotAnObject),
-            }
         }
-        match self.step(list, array, last) {
-            Some(node) => self.nodes[node as usize].value = value,
-            None => self.put(list, array, last, value)?,
+        if let Some(node) = self.set_new(field, value)? {
+            self.replace(node, value);
         }
         Ok(())
     }
 
+    /// Adds to a field: sets it where it is absent, and otherwise makes it a list that ends with the new value.
+    ///
+    /// # Errors
+    /// Something on the path is a plain value.
+    pub fn add(&mut self, field: &FieldRef, value: Value) -> Result<(), NotAnObject> {
+        if field.path.is_empty() {
+            return Err(NotAnObject);
+        }
+        let Some(node) = self.set_new(field, value)? else { return Ok(()) };
+        match self.load_node(node) {
+            Value::Array(list) => self.push(list, value),
+            single => {
+                let list = self.new_list();
+                self.push(list, single);
+                self.push(list, value);
+                self.replace(node, Value::Array(list));
+            }
+        }
+        Ok(())
+    }
+
+    /// Sets a field that is not there yet; where it is there, nothing is changed and its node is the answer.
+    fn set_new(&mut self, field: &FieldRef, value: Value) -> Result<Option<u32>, NotAnObject> {
+        let Some((last, parents)) = field.path.split_last() else { return Err(NotAnObject) };
+        if let Some(node) = self.known(last) {
+            return Ok(Some(node));
+        }
+        let Place { mut list, mut array, at } = self.nearest(field).ok_or(NotAnObject)?;
+        let mut noted = true;
+        for segment in &parents[at..] {
+            noted &= !array;
+            let node = match self.step(list, array, segment) {
+                Some(node) => {
+                    if self.nodes[node as usize].value == Value::Null {
+                        self.nodes[node as usize].value = Value::Object(self.new_list());
+                    }
+                    node
+                }
+                None => {
+                    let inner = Value::Object(self.new_list());
+                    self.put(list, array, segment, inner)?
+                }
+            };
+            if noted {
+                self.found.note(segment.prefix, node);
+            }
+            (list, array) = self.inside(node).ok_or(NotAnObject)?;
+        }
+        let (node, old) = match self.step(list, array, last) {
+            Some(node) => (node, Some(node)),
+            None => (self.put(list, array, last, value)?, None),
+        };
+        if noted && !array {
+            self.found.note(last.prefix, node);
+        }
+        Ok(old)
+    }
+
     /// Adds a child that is not there yet; an array is padded with nulls up to the index.
-    fn put(&mut self, list: List, array: bool, segment: &Segment, value: Value) -> Result<(), NotAnObject> {
+    fn put(&mut self, list: List, array: bool, segment: &Segment, value: Value) -> Result<u32, NotAnObject> {
         if !array {
-            let key = self.push_str(&segment.name);
-            self.append(list, key, segment.plain, value);
-            return Ok(());
+            return Ok(self.append_step(list, segment, value));
         }
         /// An index far past the end is a mistake, not a wish for that many nulls.
         const MOST_PADDING: i64 = 1_024;
@@ -372,8 +488,7 @@ impl Event {
         for _ in length..index {
             self.push(list, Value::Null);
         }
-        self.push(list, value);
-        Ok(())
+        Ok(self.append(list, Text::default(), KeyForm::Plain, value))
     }
 
     /// Removes a field and returns what it held.
@@ -381,9 +496,10 @@ impl Event {
         if field.path.is_empty() {
             let list = self.start_of(field);
             self.lists[list.0 as usize] = EMPTY_LIST;
+            self.found.clear();
             return None;
         }
-        let (list, node) = self.node_at(field)?;
+        let (list, node) = self.walk(field)?;
         Some(self.unlink_node(list, node))
     }
 
@@ -397,70 +513,12 @@ impl Event {
         let copy = self.new_list();
         let mut at = self.lists[from.0 as usize].first;
         while at != END {
-            let Node { key, plain_key, value, next, .. } = self.nodes[at as usize];
+            let Node { key, form, value, next, .. } = self.nodes[at as usize];
             let inner = self.deep_copy(value);
-            self.append(copy, key, plain_key, inner);
+            self.append(copy, key, form, inner);
             at = next;
         }
         if object { Value::Object(copy) } else { Value::Array(copy) }
-    }
-
-    /// Merges a finished JSON object into the object at `target` (the top of the event where there is none), creating it
-    /// where it is absent. Values that are there are replaced, objects merged.
-    ///
-    /// # Errors
-    /// Something on the path, or at its end, is a value that is no object.
-    pub fn merge_json(&mut self, target: Option<&FieldRef>, fragment: &str) -> Result<(), NotAnObject> {
-        let raw = self.push_str(fragment);
-        let into = match target {
-            None => List::ROOT,
-            Some(field) => match self.get(field) {
-                None | Some(Value::Null) => return self.set(field, Value::Raw(raw)),
-                Some(Value::Object(list)) => list,
-                Some(_) => return Err(NotAnObject),
-            },
-        };
-        if let Value::Object(from) = self.load(Value::Raw(raw)) {
-            self.merge_lists(into, from);
-        }
-        Ok(())
-    }
-
-    fn merge_lists(&mut self, into: List, from: List) {
-        let mut at = self.lists[from.0 as usize].first;
-        while at != END {
-            let Node { key, tag, plain_key, value, next } = self.nodes[at as usize];
-            let head = self.lists[into.0 as usize];
-            let text = self.text.as_bytes();
-            match find_key(&self.nodes, text, head, &text[key.range()], tag) {
-                None => self.append(into, key, plain_key, value),
-                Some(node) => match (self.load_node(node), self.load(value)) {
-                    (Value::Object(existing), Value::Object(added)) => self.merge_lists(existing, added),
-                    (_, added) => self.nodes[node as usize].value = added,
-                },
-            }
-            at = next;
-        }
-    }
-
-    /// Removes a tag. What is left stays a list.
-    pub fn untag(&mut self, tag: &str) {
-        let Some(node) = self.find(List::ROOT, "tags") else { return };
-        match self.load_node(node) {
-            Value::Array(list) => {
-                let kept: Vec<Value> =
-                    self.loaded_values(list).into_iter().filter(|value| self.as_str(*value) != Some(tag)).collect();
-                self.lists[list.0 as usize] = EMPTY_LIST;
-                for value in kept {
-                    self.push(list, value);
-                }
-            }
-            single if self.as_str(single) == Some(tag) => {
-                let empty = self.new_list();
-                self.nodes[node as usize].value = Value::Array(empty);
-            }
-            _ => {}
-        }
     }
 
     /// Parses JSON text that stands in this event (such as the value of a field). Objects and arrays come back opened.
@@ -475,47 +533,6 @@ impl Event {
         let value = scanner.value(0).map_err(relative)?;
         scanner.finish().map_err(relative)?;
         Ok(self.load(value))
-    }
-
-    /// Adds to `[tags]` unless it is there already, as filters do when they fail.
-    pub fn tag(&mut self, tag: &str) {
-        let list = self.tags();
-        let present = self.loaded_values(list).into_iter().any(|value| self.as_str(value) == Some(tag));
-        if !present {
-            self.push_tag(list, tag);
-        }
-    }
-
-    /// Adds to `[tags]` even where it is there already, as `add_tag` does.
-    pub fn append_tag(&mut self, tag: &str) {
-        let list = self.tags();
-        self.push_tag(list, tag);
-    }
-
-    fn push_tag(&mut self, list: List, tag: &str) {
-        let text = self.push_str(tag);
-        self.push(list, Value::Str(text));
-    }
-
-    /// The list of tags, made where there is none. A `tags` that is a single value becomes a list first.
-    fn tags(&mut self) -> List {
-        let Some(node) = self.find(List::ROOT, "tags") else {
-            let list = self.new_list();
-            let key = self.push_str("tags");
-            self.append(List::ROOT, key, true, Value::Array(list));
-            return list;
-        };
-        match self.load_node(node) {
-            Value::Array(list) => list,
-            single => {
-                let list = self.new_list();
-                if single != Value::Null {
-                    self.push(list, single);
-                }
-                self.nodes[node as usize].value = Value::Array(list);
-                list
-            }
-        }
     }
 }
 

@@ -81,12 +81,12 @@ impl Common {
             with_name(name, event, |field, event| {
                 for added in values {
                     let value = match added {
-                        Added::Text(template) => Value::Str(template.render_into(event)),
+                        Added::Text(template) => template.value(event),
                         Added::Int(number) => Value::Int(*number),
                         Added::Float(number) => Value::Float(*number),
                         Added::Bool(flag) => Value::Bool(*flag),
                     };
-                    add_to_field(event, field, value)?;
+                    event.add(field, value)?;
                 }
                 Ok(())
             })?;
@@ -108,26 +108,6 @@ impl Common {
             event.untag(&tag);
         }
         Ok(())
-    }
-}
-
-/// Adds to a field: sets it where it is absent, and otherwise makes it a list that ends with the new value.
-///
-/// # Errors
-/// Something on the path is a plain value.
-pub fn add_to_field(event: &mut Event, field: &FieldRef, value: Value) -> Result<(), NotAnObject> {
-    match event.get(field) {
-        None => event.set(field, value),
-        Some(Value::Array(list)) => {
-            event.push(list, value);
-            Ok(())
-        }
-        Some(single) => {
-            let list = event.new_list();
-            event.push(list, single);
-            event.push(list, value);
-            event.set(field, Value::Array(list))
-        }
     }
 }
 

@@ -47,12 +47,16 @@ struct Options {
     formats: Vec<Format>,
     target: FieldRef,
     zone: Zone,
+    /// Whether a text means the same time in every event: no zone from a field, no year from the clock.
+    fixed: bool,
     tag_on_failure: Vec<String>,
 }
 
 #[derive(Clone)]
 struct Date {
     options: Arc<Options>,
+    /// The last text and its time, where nothing else decides about it: the lines of a second follow one another.
+    last: Option<(String, Timestamp)>,
     /// The zone of the last event, where zones come from a field: nearly always the same.
     last_zone: Option<(String, TimeZone)>,
 }
@@ -105,8 +109,10 @@ pub fn compile(args: &Args, _: &mut Compiler) -> Compiled {
     };
     match (source, target) {
         (Some(source), Some(target)) if problems.is_empty() => {
-            let options = Options { source, formats, target, zone, tag_on_failure: args.strings("tag_on_failure") };
-            Ok(Box::new(Date { options: Arc::new(options), last_zone: None }))
+            let says_year = |format: &Format| !matches!(format, Format::Joda(pattern) if !pattern.has_year());
+            let fixed = matches!(zone, Zone::Fixed(_)) && formats.iter().all(says_year);
+            let options = Options { source, formats, target, zone, fixed, tag_on_failure: args.strings("tag_on_failure") };
+            Ok(Box::new(Date { options: Arc::new(options), last: None, last_zone: None }))
         }
         _ => Err(problems),
     }
@@ -123,6 +129,12 @@ impl Filter for Date {
             },
             Some(value) => value,
         };
+        if let (Some((text, time)), true) = (&self.last, options.fixed)
+            && event.as_str(value) == Some(text)
+        {
+            let time = *time;
+            return self.put(event, context, Some(time));
+        }
         let zone = match &options.zone {
             Zone::Fixed(zone) => Some(zone),
             Zone::Field(template) => self.zone_of(template, event),
@@ -131,14 +143,13 @@ impl Filter for Date {
             let context = parse::Context { zone, now: context.now };
             options.formats.iter().find_map(|format| format.read(event, value, context))
         });
-        match time {
-            // Logstash's dates have milliseconds; what is finer in a text is cut.
-            Some(time) if event.set(&options.target, Value::Time(time)).is_ok() => Flow::Matched,
-            _ => {
-                context.fail(event, &options.tag_on_failure);
-                Flow::Passed
-            }
+        if let (Some(time), Some(text), true) = (time, event.as_str(value), options.fixed) {
+            let (last, at) = self.last.get_or_insert_with(|| (String::new(), time));
+            last.clear();
+            last.push_str(text);
+            *at = time;
         }
+        self.put(event, context, time)
     }
 
     fn fork(&self) -> Box<dyn Filter> {
@@ -147,6 +158,16 @@ impl Filter for Date {
 }
 
 impl Date {
+    fn put(&self, event: &mut Event, context: &mut Context, time: Option<Timestamp>) -> Flow {
+        match time {
+            Some(time) if event.set(&self.options.target, Value::Time(time)).is_ok() => Flow::Matched,
+            _ => {
+                context.fail(event, &self.options.tag_on_failure);
+                Flow::Passed
+            }
+        }
+    }
+
     fn zone_of(&mut self, template: &Template, event: &mut Event) -> Option<&TimeZone> {
         let mut name = String::new();
         if !template.render(event, &mut name) {

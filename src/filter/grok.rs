@@ -325,7 +325,7 @@ fn put_captures(
         // A path through a plain value can't be set; Logstash drops such a capture too.
         let _ = match destination.overwrite {
             true => event.set(&destination.field, value),
-            false => super::common::add_to_field(event, &destination.field, value),
+            false => event.add(&destination.field, value),
         };
     }
 }

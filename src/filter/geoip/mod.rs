@@ -18,7 +18,7 @@ use self::database::{Database, Opened};
 use self::fields::GeoField;
 use super::{Compiled, Compiler, Context, ECS_OPTION, Filter, Flow, field_option};
 use crate::config::{Args, ComponentDef, Diagnostic, Fallback, Kind, option};
-use crate::event::{Event, FieldRef, Value};
+use crate::event::{Event, FieldRef, Fragment, Value};
 use crate::grok::EcsCompatibility;
 
 pub const DEF: ComponentDef = ComponentDef {
@@ -44,7 +44,7 @@ database = ["geoip/GeoLite2-City-Test.mmdb", "geoip/GeoLite2-ASN-Test.mmdb"]
 
 /// What a worker remembers of an address: its fields as JSON, or that nothing is known. Addresses with the same record
 /// share the text, so an address that is remembered costs some tens of bytes.
-type Fragment = Option<Arc<str>>;
+type Known = Option<Arc<Fragment>>;
 
 struct GeoIp {
     source: FieldRef,
@@ -54,9 +54,9 @@ struct GeoIp {
     tag_on_failure: Vec<String>,
     ecs: bool,
     cache_size: usize,
-    cache: Cache<IpAddr, Fragment>,
+    cache: Cache<IpAddr, Known>,
     /// By the records of all databases; unused where the address itself is among the fields.
-    records: Cache<Box<[Option<usize>]>, Fragment>,
+    records: Cache<Box<[Option<usize>]>, Known>,
     opened: Vec<Arc<Opened>>,
     generation: u64,
 }
@@ -164,13 +164,13 @@ impl Filter for GeoIp {
         }
         let Ok(address) = text.parse::<IpAddr>() else { return self.failed(event, context) };
         let merged = match self.cache.get(&address) {
-            Some(Some(fragment)) => event.merge_json(Some(&self.target), fragment),
+            Some(Some(fragment)) => event.merge(Some(&self.target), fragment),
             Some(None) => return self.failed(event, context),
             None => {
                 let fragment = self.find(address);
                 self.cache.insert(address, fragment.clone());
                 match fragment {
-                    Some(fragment) => event.merge_json(Some(&self.target), &fragment),
+                    Some(fragment) => event.merge(Some(&self.target), &fragment),
                     None => return self.failed(event, context),
                 }
             }
@@ -230,7 +230,7 @@ impl GeoIp {
         Flow::Passed
     }
 
-    fn find(&mut self, address: IpAddr) -> Fragment {
+    fn find(&mut self, address: IpAddr) -> Known {
         let shared = self.fields.as_ref().is_some_and(|fields| !fields.iter().any(|field| field.is_of_address()));
         if !shared {
             return self.describe(address);
@@ -251,7 +251,7 @@ impl GeoIp {
         fragment
     }
 
-    fn describe(&self, address: IpAddr) -> Fragment {
+    fn describe(&self, address: IpAddr) -> Known {
         let mut object = Map::new();
         for opened in &self.opened {
             for (row, value) in opened.lookup(address, self.fields.as_deref(), self.ecs).unwrap_or_default() {
@@ -270,6 +270,6 @@ impl GeoIp {
                 }
             }
         }
-        if object.is_empty() { None } else { serde_json::to_string(&object).ok().map(Into::into) }
+        if object.is_empty() { None } else { serde_json::to_string(&object).ok().map(|json| Arc::new(Fragment::new(&json))) }
     }
 }

@@ -62,6 +62,8 @@ enum Operation {
 enum NewValue {
     One(Template),
     List(Vec<Template>),
+    /// A list without places, as JSON.
+    Constant(Box<str>),
 }
 
 /// An operation could not be done; the event is tagged.
@@ -181,7 +183,10 @@ fn new_value(node: &Node, problems: &mut Vec<Diagnostic>) -> Option<NewValue> {
         .filter_map(|item| parse_template(&item.to_text().unwrap_or_default(), item.span, problems))
         .collect();
     match node.data {
-        crate::config::Data::Array(_) => Some(NewValue::List(templates)),
+        crate::config::Data::Array(_) => Some(match templates.iter().map(Template::as_literal).collect::<Option<Vec<&str>>>() {
+            Some(texts) => NewValue::Constant(serde_json::Value::from(texts).to_string().into()),
+            None => NewValue::List(templates),
+        }),
         _ => templates.pop().map(NewValue::One),
     }
 }
@@ -205,12 +210,13 @@ impl Filter for Mutate {
 impl NewValue {
     fn value(&self, event: &mut Event) -> Value {
         match self {
-            NewValue::One(template) => Value::Str(template.render_into(event)),
+            NewValue::One(template) => template.value(event),
+            NewValue::Constant(json) => Value::Raw(event.push_str(json)),
             NewValue::List(templates) => {
                 let list = event.new_list();
                 for template in templates {
-                    let text = template.render_into(event);
-                    event.push(list, Value::Str(text));
+                    let text = template.value(event);
+                    event.push(list, text);
                 }
                 Value::Array(list)
             }
@@ -239,7 +245,7 @@ impl Operation {
         match self {
             Operation::Coerce(field, template) => {
                 if event.get(field) == Some(Value::Null) {
-                    let value = Value::Str(template.render_into(event));
+                    let value = template.value(event);
                     event.set(field, value)?;
                 }
             }

@@ -11,7 +11,7 @@ use quick_cache::unsync::Cache;
 use super::{Compiled, Compiler, Context, ECS_OPTION, Filter, Flow, field_option};
 use crate::config::{Args, ComponentDef, Diagnostic, Fallback, Kind, option};
 use crate::event::encode::write_string;
-use crate::event::{Event, FieldRef, NotAnObject, Value};
+use crate::event::{Event, FieldRef, Fragment, NotAnObject, Value};
 use crate::grok::EcsCompatibility;
 
 pub const DEF: ComponentDef = ComponentDef {
@@ -39,9 +39,9 @@ const LONGEST_CACHED: usize = 1_024;
 /// What is known of an agent, as JSON objects ready to be merged.
 #[derive(Clone)]
 struct Description {
-    fields: Box<str>,
+    fields: Fragment,
     /// The parts of the versions, for `[@metadata][filter][user_agent]`.
-    metadata: Option<Box<str>>,
+    metadata: Option<Fragment>,
 }
 
 static BUNDLED: &str = include_str!("regexes.yaml");
@@ -58,8 +58,8 @@ struct UserAgent {
     prefix: String,
     ecs: bool,
     cache_size: usize,
-    /// Whether the parts of versions are put in `[@metadata]`, as Logstash does with ECS: only where a pipeline can see it.
-    metadata: bool,
+    /// Where the parts of versions go, `[@metadata][filter][user_agent]` as with Logstash: only where a pipeline can see it.
+    metadata: Option<FieldRef>,
     cache: Cache<Box<str>, Description>,
 }
 
@@ -87,7 +87,7 @@ pub fn compile(args: &Args, compiler: &mut Compiler) -> Compiled {
                 target,
                 prefix: args.required_text("prefix"),
                 ecs,
-                metadata: ecs && compiler.metadata_visible,
+                metadata: (ecs && compiler.metadata_visible).then(|| FieldRef::from_names(["@metadata", "filter", "user_agent"])),
                 cache_size,
                 cache: Cache::new(cache_size),
             }))
@@ -142,7 +142,7 @@ impl Filter for UserAgent {
             target: self.target.clone(),
             prefix: self.prefix.clone(),
             ecs: self.ecs,
-            metadata: self.metadata,
+            metadata: self.metadata.clone(),
             cache_size: self.cache_size,
             cache: Cache::new(self.cache_size),
         })
@@ -150,15 +150,16 @@ impl Filter for UserAgent {
 }
 
 /// Builds the JSON object of an agent's fields.
-struct Fragment {
+struct Writer {
     json: Vec<u8>,
     depth_has_field: bool,
 }
 
-impl Fragment {
-    fn into_text(self) -> Box<str> {
+impl Writer {
+    fn finish(mut self) -> Fragment {
+        self.json.push(b'}');
         // Every piece that went in was text.
-        String::from_utf8(self.json).unwrap_or_default().into()
+        Fragment::new(&String::from_utf8(self.json).unwrap_or_default())
     }
 
     fn field(&mut self, prefix: &str, name: &str, value: &str) {
@@ -219,7 +220,7 @@ impl UserAgent {
             Some(version) => format!("{system_name} {version}"),
             None => system_name.to_string(),
         };
-        let mut fragment = Fragment { json: vec![b'{'], depth_has_field: false };
+        let mut fragment = Writer { json: vec![b'{'], depth_has_field: false };
         if self.ecs {
             fragment.field("", "name", browser_name);
             if let Some(version) = &version {
@@ -251,29 +252,28 @@ impl UserAgent {
                 fragment.field(prefix, "version", version);
             }
         }
-        fragment.json.push(b'}');
-        let metadata = self.metadata.then(|| metadata_of(browser_parts, system_parts)).flatten();
-        Description { fields: fragment.into_text(), metadata }
+        let metadata = self.metadata.as_ref().and_then(|_| metadata_of(browser_parts, system_parts));
+        Description { fields: fragment.finish(), metadata }
     }
 
     fn put(&self, event: &mut Event, description: &Description) -> Result<(), NotAnObject> {
         match &self.target {
             // Without ECS the fields are one object that replaces what the target holds.
             Some(target) if !self.ecs => {
-                let fields = event.push_str(&description.fields);
+                let fields = event.push_str(description.fields.json());
                 event.set(target, Value::Raw(fields))?;
             }
-            target => event.merge_json(target.as_ref(), &description.fields)?,
+            target => event.merge(target.as_ref(), &description.fields)?,
         }
         match &description.metadata {
-            Some(metadata) => event.merge_json(Some(&FieldRef::from_names(["@metadata", "filter", "user_agent"])), metadata),
+            Some(metadata) => event.merge(self.metadata.as_ref(), metadata),
             None => Ok(()),
         }
     }
 }
 
 /// The parts of both versions, as Logstash leaves them in `[@metadata]` with ECS.
-fn metadata_of(browser: [Option<&str>; 4], system: [Option<&str>; 4]) -> Option<Box<str>> {
+fn metadata_of(browser: [Option<&str>; 4], system: [Option<&str>; 4]) -> Option<Fragment> {
     let parts = |parts: [Option<&str>; 4]| {
         let named = ["major", "minor", "patch"].into_iter().zip(parts);
         named.filter_map(|(name, part)| Some((name, serde_json::Value::from(part?)))).collect::<Vec<_>>()
@@ -289,5 +289,5 @@ fn metadata_of(browser: [Option<&str>; 4], system: [Option<&str>; 4]) -> Option<
     if !system.is_empty() {
         object.insert("os".to_string(), serde_json::json!({ "version": object_of(system) }));
     }
-    (!object.is_empty()).then(|| serde_json::Value::Object(object).to_string().into())
+    (!object.is_empty()).then(|| Fragment::new(&serde_json::Value::Object(object).to_string()))
 }

@@ -5,6 +5,7 @@
 //! whether the piece ends at a place is known one byte later.
 
 use super::nfa::{Nfa, State, Test};
+use super::stay::Stay;
 use super::stretch::{self, Stretch};
 use crate::grok::analysis::{ByteSet, First};
 use crate::grok::syntax::{Assertion, Node};
@@ -43,12 +44,19 @@ pub struct Dfa {
     stride: usize,
     /// Where each state's entries begin is its number; an entry is a state or one of the answers.
     table: Vec<u16>,
-    /// From this state on, a [`Stretch`] begins at every state.
+    /// From this state on, every state has a [`Shortcut`].
     special: u16,
     /// Those, in the order of their states.
-    stretches: Vec<Stretch>,
+    shortcuts: Vec<Shortcut>,
     /// The first state, by the class of the byte before; the last is for the beginning of the text.
     starts: Vec<u16>,
+}
+
+/// A way to pass several bytes at once.
+#[derive(Debug, Clone)]
+enum Shortcut {
+    Stretch(Stretch),
+    Stay(Stay),
 }
 
 static CACHE: LazyLock<Mutex<HashMap<Nfa, Option<Arc<Dfa>>>>> = LazyLock::new(Mutex::default);
@@ -121,10 +129,16 @@ impl Dfa {
         }
     }
 
-    /// Takes the stretch that begins at `state`, if all its bytes are ahead.
+    /// Takes the shortcut of `state`, if the bytes ahead allow.
     #[inline(never)]
     fn pass(&self, state: u16, text: &[u8], at: usize) -> Option<(u16, usize)> {
-        let stretch = &self.stretches[usize::from((state - self.special) / self.stride as u16)];
+        let stretch = match &self.shortcuts[usize::from((state - self.special) / self.stride as u16)] {
+            Shortcut::Stretch(stretch) => stretch,
+            Shortcut::Stay(stay) => {
+                let length = stay.run(&text[at..]);
+                return (length > 0).then_some((state, length));
+            }
+        };
         let length = stretch.masks.len();
         let ahead = text.get(at..at + length)?;
         let on_path = stretch
@@ -288,15 +302,21 @@ impl<'n> Builder<'n> {
         };
         let ends = |state: usize| steps[state].iter().any(|step| step.accepts || step.declines);
         let mut stretches = stretch::find(steps.len(), &weights, &next, &ends, space);
-        // States where a stretch begins come last, so that one comparison tells them.
+        let mut shortcuts: Vec<Option<Shortcut>> = (0..steps.len())
+            .map(|state| {
+                let stay = Stay::new(|byte| next(state, usize::from(self.classes[usize::from(byte)])) == Some(state));
+                stay.map(Shortcut::Stay).or_else(|| stretches[state].take().map(Shortcut::Stretch))
+            })
+            .collect();
+        // States with a shortcut come last, so that one comparison tells them.
         let mut order: Vec<usize> = (0..steps.len()).filter(|&state| live[state]).collect();
-        order.sort_by_key(|&state| (stretches[state].is_some(), state));
+        order.sort_by_key(|&state| (shortcuts[state].is_some(), state));
         let stride = count + 1;
         let mut numbers = vec![FAIL; steps.len()];
         for (row, &state) in order.iter().enumerate() {
             numbers[state] = u16::try_from(row * stride).ok().filter(|&number| number < DECLINE)?;
         }
-        let plain = order.iter().filter(|&&state| stretches[state].is_none()).count();
+        let plain = order.iter().filter(|&&state| shortcuts[state].is_none()).count();
         let mut table = Vec::with_capacity(order.len() * stride);
         for step in order.iter().flat_map(|&state| &steps[state]) {
             let next = if step.next == usize::MAX { FAIL } else { numbers[step.next] };
@@ -307,12 +327,16 @@ impl<'n> Builder<'n> {
                 (_, false, next) => next,
             });
         }
-        let mut in_order: Vec<Stretch> = order.iter().filter_map(|&state| stretches[state].take()).collect();
-        in_order.iter_mut().for_each(|stretch| stretch.end = usize::from(numbers[stretch.end]));
+        let mut in_order: Vec<Shortcut> = order.iter().filter_map(|&state| shortcuts[state].take()).collect();
+        for shortcut in &mut in_order {
+            if let Shortcut::Stretch(stretch) = shortcut {
+                stretch.end = usize::from(numbers[stretch.end]);
+            }
+        }
         let starts = starts.iter().map(|&start| numbers[start]).collect();
         let special = u16::try_from(plain * stride).ok()?;
         let useful = table.contains(&ACCEPT);
-        useful.then_some(Dfa { classes: self.classes, stride, table, special, stretches: in_order, starts })
+        useful.then_some(Dfa { classes: self.classes, stride, table, special, shortcuts: in_order, starts })
     }
 }
 

@@ -12,6 +12,7 @@
 
 mod dfa;
 mod nfa;
+mod stay;
 mod stretch;
 
 pub use dfa::{Dfa, Outcome};

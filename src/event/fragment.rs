@@ -1,0 +1,123 @@
+//! Fragments: finished JSON objects that are merged into many events, such as what is known of an address.
+//!
+//! A fragment is read once, when it is made: where its entries begin and end is kept beside its text, so that merging it
+//! is one copy of the text and one node for each entry. What is inside the entries stays raw.
+
+use super::{Event, FieldRef, List, Node, NotAnObject, Text, Value};
+
+/// A JSON object that is ready to be merged. Sharing it is cheap if it stands behind an `Arc`.
+#[derive(Clone, Debug)]
+pub struct Fragment {
+    /// The object, and after it the keys that had escapes, without them.
+    text: Box<str>,
+    /// Length of the object.
+    length: usize,
+    /// Nodes whose spans are relative to `text`.
+    entries: Box<[Node]>,
+}
+
+impl Fragment {
+    /// A fragment of the text of a JSON object; of anything else, an empty one.
+    pub fn new(json: &str) -> Fragment {
+        let mut event = Event::new();
+        let whole = event.push_str(json);
+        let read = event.fill(List::ROOT, whole, true);
+        let entries = match read {
+            Ok(()) => event.nodes(List::ROOT).copied().collect(),
+            Err(_) => Box::default(),
+        };
+        Fragment { text: event.text.into(), length: json.len(), entries }
+    }
+
+    /// The object as JSON text.
+    pub fn json(&self) -> &str {
+        &self.text[..self.length]
+    }
+
+    /// Bytes that it takes up in memory, roughly.
+    pub fn bytes(&self) -> usize {
+        self.text.len() + self.entries.len() * size_of::<Node>()
+    }
+}
+
+/// The same text, further along in a buffer.
+fn moved(text: Text, by: u32) -> Text {
+    Text { start: text.start + by, ..text }
+}
+
+impl Event {
+    /// Merges a fragment into the object at `target` (the top of the event where there is none), creating it where it is
+    /// absent. Values that are there are replaced, objects merged.
+    ///
+    /// # Errors
+    /// Something on the path, or at its end, is a value that is no object.
+    pub fn merge(&mut self, target: Option<&FieldRef>, fragment: &Fragment) -> Result<(), NotAnObject> {
+        let into = match target {
+            None => List::ROOT,
+            Some(field) => match self.get(field) {
+                None | Some(Value::Null) => {
+                    let raw = self.push_str(fragment.json());
+                    return self.set(field, Value::Raw(raw));
+                }
+                Some(Value::Object(list)) => list,
+                Some(_) => return Err(NotAnObject),
+            },
+        };
+        let by = self.push_str(&fragment.text).start;
+        for node in &fragment.entries {
+            let value = match node.value {
+                Value::Number(text) => Value::Number(moved(text, by)),
+                Value::Str(text) => Value::Str(moved(text, by)),
+                Value::Plain(text) => Value::Plain(moved(text, by)),
+                Value::Escaped(text) => Value::Escaped(moved(text, by)),
+                Value::Raw(text) => Value::Raw(moved(text, by)),
+                other => other,
+            };
+            self.merge_node(into, Node { key: moved(node.key, by), value, ..*node });
+        }
+        Ok(())
+    }
+
+    fn merge_node(&mut self, into: List, added: Node) {
+        match self.find_like(into, &added) {
+            None => {
+                self.append(into, added.key, added.form, added.value);
+            }
+            Some(node) => match (self.load_node(node), self.load(added.value)) {
+                (Value::Object(existing), Value::Object(from)) => {
+                    let inner: Vec<Node> = self.nodes(from).copied().collect();
+                    for node in inner {
+                        self.merge_node(existing, node);
+                    }
+                }
+                (_, value) => self.replace(node, value),
+            },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fragment_merges_like_the_object_it_is() {
+        let fragment = Fragment::new(r#"{"a":{"x":1,"y":"\u00fc"},"b":[true,null],"k\"q":2.0}"#);
+        for (event, target, expected) in [
+            (r#"{}"#, None, r#"{"a":{"x":1,"y":"\u00fc"},"b":[true,null],"k\"q":2.0}"#),
+            (r#"{}"#, Some("[t]"), r#"{"t":{"a":{"x":1,"y":"\u00fc"},"b":[true,null],"k\"q":2.0}}"#),
+            (r#"{"t":{"a":{"y":0,"z":3},"b":1}}"#, Some("[t]"), r#"{"t":{"a":{"y":"ü","z":3,"x":1},"b":[true,null],"k\"q":2.0}}"#),
+        ] {
+            let mut into = Event::new();
+            into.decode_json(event.as_bytes()).unwrap();
+            let target = target.map(|text| FieldRef::parse(text).unwrap());
+            into.merge(target.as_ref(), &fragment).unwrap();
+            let mut out = Vec::new();
+            into.write_json(&mut out);
+            assert_eq!(String::from_utf8(out).unwrap(), expected);
+        }
+        let mut taken = Event::new();
+        taken.decode_json(br#"{"t":1}"#).unwrap();
+        assert_eq!(taken.merge(Some(&FieldRef::parse("t").unwrap()), &fragment), Err(NotAnObject));
+    }
+}

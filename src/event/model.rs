@@ -1,0 +1,150 @@
+//! The event against a plain model: whatever is set, added, removed and moved in whatever order, both hold the same.
+
+use proptest::prelude::*;
+use serde_json::{Map, Value as Json, json};
+
+use super::*;
+
+/// One thing done to an event.
+#[derive(Clone, Debug)]
+enum Act {
+    Set(Vec<&'static str>, Json),
+    Add(Vec<&'static str>, Json),
+    Get(Vec<&'static str>),
+    Remove(Vec<&'static str>),
+    Move(Vec<&'static str>, Vec<&'static str>),
+    Merge(Vec<&'static str>),
+}
+
+fn path() -> impl Strategy<Value = Vec<&'static str>> {
+    proptest::collection::vec(prop_oneof![Just("a"), Just("b"), Just("c\"")], 1..4)
+}
+
+fn value() -> impl Strategy<Value = Json> {
+    prop_oneof![Just(json!(1)), Just(json!("text")), Just(json!(null)), Just(json!({ "a": { "b": 2 } })), Just(json!([3]))]
+}
+
+fn act() -> impl Strategy<Value = Act> {
+    prop_oneof![
+        (path(), value()).prop_map(|(path, value)| Act::Set(path, value)),
+        (path(), value()).prop_map(|(path, value)| Act::Add(path, value)),
+        path().prop_map(Act::Get),
+        path().prop_map(Act::Remove),
+        (path(), path()).prop_map(|(from, to)| Act::Move(from, to)),
+        path().prop_map(Act::Merge),
+    ]
+}
+
+fn find<'m>(model: &'m mut Map<String, Json>, path: &[&str]) -> Option<&'m mut Json> {
+    let (last, parents) = path.split_last()?;
+    let mut at = model;
+    for name in parents {
+        at = at.get_mut(*name)?.as_object_mut()?;
+    }
+    at.get_mut(*last)
+}
+
+/// The object that holds the last step, made where it is absent or null.
+fn parent<'m>(model: &'m mut Map<String, Json>, path: &[&str]) -> Option<&'m mut Map<String, Json>> {
+    let mut at = model;
+    for name in &path[..path.len() - 1] {
+        let inner = at.entry(name.to_string()).or_insert(Json::Null);
+        if inner.is_null() {
+            *inner = json!({});
+        }
+        at = inner.as_object_mut()?;
+    }
+    Some(at)
+}
+
+fn put(model: &mut Map<String, Json>, path: &[&str], value: Json, add: bool) -> bool {
+    let Some(parent) = parent(model, path) else { return false };
+    let name = path[path.len() - 1];
+    match parent.get_mut(name) {
+        Some(Json::Array(list)) if add => list.push(value),
+        Some(single) if add => *single = json!([single.take(), value]),
+        Some(place) => *place = value,
+        None => {
+            parent.insert(name.to_string(), value);
+        }
+    }
+    true
+}
+
+fn remove(model: &mut Map<String, Json>, path: &[&str]) -> Option<Json> {
+    let (last, parents) = path.split_last()?;
+    match parents {
+        [] => model.remove(*last),
+        _ => find(model, parents)?.as_object_mut()?.remove(*last),
+    }
+}
+
+fn loaded(event: &mut Event, value: &Json) -> Value {
+    let text = event.push_str(&value.to_string());
+    event.parse_json(text).unwrap()
+}
+
+fn same(event: &Event, model: &Map<String, Json>) -> bool {
+    let mut out = Vec::new();
+    event.write_json(&mut out);
+    serde_json::from_slice::<Json>(&out).unwrap() == Json::Object(model.clone())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2_000))]
+    #[test]
+    fn an_event_holds_what_the_model_holds(acts in proptest::collection::vec(act(), 1..24)) {
+        let start = json!({ "a": { "b": { "a": 1 }, "c\"": 2 }, "b": [1, { "a": 1 }] });
+        let mut model = start.as_object().unwrap().clone();
+        let mut event = Event::new();
+        event.decode_json(start.to_string().as_bytes()).unwrap();
+        let fragment = Fragment::new(r#"{"a":{"x":1},"b":"y"}"#);
+        for act in acts {
+            match &act {
+                Act::Set(path, value) | Act::Add(path, value) => {
+                    let field = FieldRef::from_names(path.iter().copied());
+                    let add = matches!(act, Act::Add(..));
+                    let new = loaded(&mut event, value);
+                    let done = if add { event.add(&field, new) } else { event.set(&field, new) };
+                    prop_assert_eq!(done.is_ok(), put(&mut model, path, value.clone(), add), "{:?}", act);
+                }
+                Act::Get(path) => {
+                    let found = event.get(&FieldRef::from_names(path.iter().copied()));
+                    let mut out = Vec::new();
+                    event.write_value(found.unwrap_or(Value::Null), &mut out);
+                    let expected = find(&mut model, path).map(|value| value.clone()).unwrap_or(Json::Null);
+                    prop_assert_eq!(serde_json::from_slice::<Json>(&out).unwrap(), expected, "{:?}", act);
+                }
+                Act::Remove(path) => {
+                    let removed = event.remove(&FieldRef::from_names(path.iter().copied()));
+                    prop_assert_eq!(removed.is_some(), remove(&mut model, path).is_some(), "{:?}", act);
+                }
+                Act::Move(from, to) => {
+                    let moved = event.remove(&FieldRef::from_names(from.iter().copied()));
+                    prop_assert_eq!(moved.is_some(), find(&mut model, from).is_some(), "{:?}", act);
+                    if let (Some(moved), Some(expected)) = (moved, remove(&mut model, from)) {
+                        let done = event.set(&FieldRef::from_names(to.iter().copied()), moved);
+                        prop_assert_eq!(done.is_ok(), put(&mut model, to, expected, false), "{:?}", act);
+                    }
+                }
+                Act::Merge(path) => {
+                    let done = event.merge(Some(&FieldRef::from_names(path.iter().copied())), &fragment);
+                    let fits = match find(&mut model, path) {
+                        Some(Json::Object(into)) => {
+                            match into.get_mut("a") {
+                                Some(Json::Object(inner)) => { inner.insert("x".into(), json!(1)); }
+                                _ => { into.insert("a".into(), json!({ "x": 1 })); }
+                            }
+                            into.insert("b".into(), json!("y"));
+                            true
+                        }
+                        None | Some(Json::Null) => put(&mut model, path, json!({ "a": { "x": 1 }, "b": "y" }), false),
+                        Some(_) => false,
+                    };
+                    prop_assert_eq!(done.is_ok(), fits, "{:?}", act);
+                }
+            }
+            prop_assert!(same(&event, &model), "after {:?}", act);
+        }
+    }
+}

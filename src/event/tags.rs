@@ -1,0 +1,65 @@
+//! `[tags]`: what filters note on an event.
+
+use super::{EMPTY_LIST, Event, List, Value};
+
+impl Event {
+    /// Adds to `[tags]` unless it is there already, as filters do when they fail.
+    pub fn tag(&mut self, tag: &str) {
+        let list = self.tags();
+        let present = self.loaded_values(list).into_iter().any(|value| self.as_str(value) == Some(tag));
+        if !present {
+            self.push_tag(list, tag);
+        }
+    }
+
+    /// Adds to `[tags]` even where it is there already, as `add_tag` does.
+    pub fn append_tag(&mut self, tag: &str) {
+        let list = self.tags();
+        self.push_tag(list, tag);
+    }
+
+    fn push_tag(&mut self, list: List, tag: &str) {
+        let text = self.push_str(tag);
+        self.push(list, Value::Str(text));
+    }
+
+    /// The list of tags, made where there is none. A `tags` that is a single value becomes a list first.
+    fn tags(&mut self) -> List {
+        let Some(node) = self.find(List::ROOT, "tags") else {
+            let list = self.new_list();
+            self.insert(List::ROOT, "tags", Value::Array(list));
+            return list;
+        };
+        match self.load_node(node) {
+            Value::Array(list) => list,
+            single => {
+                let list = self.new_list();
+                if single != Value::Null {
+                    self.push(list, single);
+                }
+                self.replace(node, Value::Array(list));
+                list
+            }
+        }
+    }
+
+    /// Removes a tag. What is left stays a list.
+    pub fn untag(&mut self, tag: &str) {
+        let Some(node) = self.find(List::ROOT, "tags") else { return };
+        match self.load_node(node) {
+            Value::Array(list) => {
+                let kept: Vec<Value> =
+                    self.loaded_values(list).into_iter().filter(|value| self.as_str(*value) != Some(tag)).collect();
+                self.lists[list.0 as usize] = EMPTY_LIST;
+                for value in kept {
+                    self.push(list, value);
+                }
+            }
+            single if self.as_str(single) == Some(tag) => {
+                let empty = self.new_list();
+                self.replace(node, Value::Array(empty));
+            }
+            _ => {}
+        }
+    }
+}
