@@ -20,6 +20,7 @@ struct Naive {
     access: Regex,
     error: Regex,
     city: Vec<maxminddb::Reader<Vec<u8>>>,
+    networks: maxminddb::Reader<Vec<u8>>,
     agents: ua_parser::Extractor<'static>,
 }
 
@@ -38,6 +39,7 @@ impl Naive {
             access: Regex::new(access).unwrap(),
             error: Regex::new(error).unwrap(),
             city: files.iter().map(|file| maxminddb::Reader::open_readfile(file).unwrap()).collect(),
+            networks: maxminddb::Reader::open_readfile("pipelines/geoip/GeoLite2-ASN-Test.mmdb").unwrap(),
             agents: regexes.try_into().unwrap(),
         }
     }
@@ -47,46 +49,96 @@ impl Naive {
         json!({
             "original": agent,
             "name": browser.as_ref().map(|browser| browser.family.to_string()),
-            "version": browser.as_ref().and_then(|browser| browser.major.map(str::to_string)),
-            "os": { "name": system.as_ref().map(|system| system.os.to_string()) },
+            "version": browser.as_ref().map(|browser| [browser.major, browser.minor, browser.patch].iter().flatten().copied().collect::<Vec<_>>().join(".")),
+            "os": {
+                "name": system.as_ref().map(|system| system.os.to_string()),
+                "version": system.as_ref().and_then(|system| system.major.as_ref().map(|major| major.to_string())),
+                "full": system.as_ref().map(|system| format!("{} {}", system.os, system.major.as_deref().unwrap_or(""))),
+            },
             "device": { "name": device.as_ref().map(|device| device.device.to_string()) },
         })
     }
 
     fn geo(&self, ip: &str) -> Option<Value> {
         let address: IpAddr = ip.parse().ok()?;
-        self.city.iter().find_map(|reader| reader.lookup(address).ok()?.decode::<Value>().ok()?)
+        let record: Value = self.city.iter().find_map(|reader| reader.lookup(address).ok()?.decode::<Value>().ok()?)?;
+        Some(json!({
+            "city_name": record["city"], "country_iso_code": record["country_code"], "region_name": record["state1"],
+            "timezone": record["timezone"], "location": { "lat": record["latitude"], "lon": record["longitude"] },
+        }))
+    }
+
+    fn network(&self, ip: &str) -> Option<Value> {
+        let record = self.networks.lookup(ip.parse().ok()?).ok()?.decode::<Value>().ok()??;
+        Some(json!({ "number": record["autonomous_system_number"], "organization": { "name": record["autonomous_system_organization"] } }))
     }
 
     fn process(&self, record: &[u8]) -> Option<Value> {
         let mut event: Value = serde_json::from_slice(record).ok()?;
+        event.as_object_mut()?.remove("@metadata");
         let message = event["message"].as_str()?.to_string();
         event["event"]["created"] = event["@timestamp"].clone();
         event["event"]["ingested"] = json!(jiff::Timestamp::now().to_string());
+        event["data_stream"] = json!({ "type": "logs", "dataset": event["event"]["dataset"], "namespace": "default" });
         if let Some(found) = self.access.captures(&message) {
             let text = |name: &str| found.name(name).map(|found| found.as_str().to_string()).filter(|text| text != "-");
             let time = jiff::Timestamp::strptime("%d/%b/%Y:%H:%M:%S %z", &found["time"]).ok();
             event["@timestamp"] = json!(time.map(|time| time.to_string()));
-            event["source"] = json!({ "ip": text("ip"), "address": text("ip"), "geo": text("ip").and_then(|ip| self.geo(&ip)) });
-            event["user"] = json!({ "name": text("user") });
-            event["url"] = json!({ "original": text("url"), "path": text("url").map(|url| url.split('?').next().unwrap_or("").to_string()) });
+            let ip = text("ip");
+            event["source"] = json!({ "ip": ip, "address": ip });
+            match ip.as_ref().and_then(|ip| self.geo(ip)) {
+                Some(geo) => event["source"]["geo"] = geo,
+                None => event["tags"] = json!(["_geoip_lookup_failure"]),
+            }
+            if let Some(network) = ip.as_ref().and_then(|ip| self.network(ip)) {
+                event["source"]["as"] = network;
+            }
+            if let Some(user) = text("user") {
+                event["related"] = json!({ "user": [user] });
+                event["user"] = json!({ "name": user });
+            }
+            if let Some(url) = text("url") {
+                let (path, query) = url.split_once('?').map_or((url.as_str(), None), |(path, query)| (path, Some(query)));
+                event["url"] = json!({ "original": url, "path": path });
+                if let Some(query) = query {
+                    event["url"]["query"] = json!(query);
+                }
+                if let Some((_, extension)) = path.rsplit('/').next().and_then(|name| name.rsplit_once('.')) {
+                    event["url"]["extension"] = json!(extension);
+                }
+            }
+            let status: i64 = found["status"].parse().ok()?;
             event["http"] = json!({
-                "request": { "method": text("method"), "referrer": text("referrer") },
-                "response": { "status_code": found["status"].parse::<i64>().ok(), "body": { "bytes": found["bytes"].parse::<i64>().ok() } },
+                "request": { "method": text("method") },
+                "response": { "status_code": status, "body": { "bytes": found["bytes"].parse::<i64>().ok() } },
                 "version": text("version"),
             });
+            if let Some(referrer) = text("referrer") {
+                event["http"]["request"]["referrer"] = json!(referrer);
+            }
             if let Some(agent) = text("agent") {
                 event["user_agent"] = self.agent(&agent);
             }
-            event["related"] = json!({ "ip": [text("ip")] });
+            event["related"]["ip"] = json!([ip]);
+            event["nginx"] = json!({ "access": { "remote_ip_list": [ip] } });
+            event["event"]["kind"] = json!("event");
             event["event"]["category"] = json!(["web"]);
+            event["event"]["type"] = json!(["access"]);
+            event["event"]["outcome"] = json!(if status < 400 { "success" } else { "failure" });
             event.as_object_mut()?.remove("message");
         } else if let Some(found) = self.error.captures(&message) {
+            let time = jiff::civil::DateTime::strptime("%Y/%m/%d %H:%M:%S", &found["time"]).ok();
+            event["@timestamp"] = json!(time.and_then(|time| time.in_tz("UTC").ok()).map(|time| time.timestamp().to_string()));
             event["log"]["level"] = json!(&found["level"]);
             event["process"] = json!({ "pid": found["pid"].parse::<i64>().ok(), "thread": { "id": found["tid"].parse::<i64>().ok() } });
+            event["nginx"] = json!({ "error": { "connection_id": found.name("connection").and_then(|id| id.as_str().parse::<i64>().ok()) } });
+            event["event"]["kind"] = json!("event");
+            event["event"]["category"] = json!(["web"]);
+            event["event"]["type"] = json!(["error"]);
             event["message"] = json!(&found["message"]);
         } else {
             event["tags"] = json!(["_grokparsefailure"]);
+            event["event"]["kind"] = json!("pipeline_error");
         }
         Some(event)
     }

@@ -1,6 +1,6 @@
 //! `topic`: create, delete, count, and how far a group is behind.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 use clap::{Args, Subcommand};
@@ -83,7 +83,7 @@ pub fn lag(kafka: &str, topic: &str, group: &str) -> anyhow::Result<(i64, i64)> 
     for (partition, ..) in &ends {
         wanted.add_partition(topic, *partition);
     }
-    let committed = consumer.committed_offsets(wanted, TIMEOUT)?;
+    let committed = committed(&consumer, &wanted)?;
     let (mut lag, mut total) = (0, 0);
     for (partition, low, high) in ends {
         let offset = committed.find_partition(topic, partition).map(|found| found.offset());
@@ -91,6 +91,22 @@ pub fn lag(kafka: &str, topic: &str, group: &str) -> anyhow::Result<(i64, i64)> 
         total += high - low;
     }
     Ok((lag, total))
+}
+
+/// A group's offsets. A broker that has just started says for a moment that it coordinates no group.
+fn committed(consumer: &BaseConsumer, wanted: &TopicPartitionList) -> anyhow::Result<TopicPartitionList> {
+    use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
+    let patience = Instant::now() + TIMEOUT;
+    loop {
+        match consumer.committed_offsets(wanted.clone(), TIMEOUT) {
+            Err(KafkaError::MetadataFetch(Code::NotCoordinator | Code::CoordinatorNotAvailable | Code::CoordinatorLoadInProgress))
+                if Instant::now() < patience =>
+            {
+                std::thread::sleep(Duration::from_millis(200));
+            }
+            answer => return Ok(answer?),
+        }
+    }
 }
 
 fn consumer(target: &Target, group: &str) -> anyhow::Result<BaseConsumer> {
