@@ -50,6 +50,8 @@ pub struct Dfa {
     shortcuts: Vec<Shortcut>,
     /// The first state, by the class of the byte before; the last is for the beginning of the text.
     starts: Vec<u16>,
+    /// The first state, if the byte before makes no difference.
+    start: Option<u16>,
 }
 
 /// A way to pass several bytes at once.
@@ -82,12 +84,8 @@ impl Dfa {
     /// Reads the text from `pos`.
     #[inline]
     pub fn run(&self, text: &[u8], pos: usize) -> Outcome {
-        let before = match pos.checked_sub(1) {
-            Some(before) => usize::from(self.classes[usize::from(text[before])]),
-            None => self.starts.len() - 1,
-        };
         let (table, classes, special) = (&self.table[..], &*self.classes, self.special);
-        let mut state = self.starts[before];
+        let mut state = self.start.unwrap_or_else(|| self.start_after(text, pos));
         let mut at = pos;
         loop {
             while state < special {
@@ -119,6 +117,16 @@ impl Dfa {
 }
 
 impl Dfa {
+    /// The first state at `pos`.
+    #[inline]
+    fn start_after(&self, text: &[u8], pos: usize) -> u16 {
+        let before = match pos.checked_sub(1) {
+            Some(before) => usize::from(self.classes[usize::from(text[before])]),
+            None => self.starts.len() - 1,
+        };
+        self.starts[before]
+    }
+
     /// The answer at the end of the text.
     #[inline(never)]
     fn at_end(&self, state: u16, at: usize) -> Outcome {
@@ -333,10 +341,11 @@ impl<'n> Builder<'n> {
                 stretch.end = usize::from(numbers[stretch.end]);
             }
         }
-        let starts = starts.iter().map(|&start| numbers[start]).collect();
+        let starts: Vec<u16> = starts.iter().map(|&start| numbers[start]).collect();
+        let start = starts.first().copied().filter(|first| starts.iter().all(|start| start == first));
         let special = u16::try_from(plain * stride).ok()?;
         let useful = table.contains(&ACCEPT);
-        useful.then_some(Dfa { classes: self.classes, stride, table, special, shortcuts: in_order, starts })
+        useful.then_some(Dfa { classes: self.classes, stride, table, special, shortcuts: in_order, starts, start })
     }
 }
 

@@ -1,18 +1,17 @@
 //! States in which an automaton stays for nearly every byte, as inside quotes.
 //!
-//! Where all ASCII bytes but a few lead a state back to itself, the next byte that might lead elsewhere is looked for eight
-//! bytes at a time. Bytes that are not ASCII always count as such, since they may begin a character that is not allowed.
+//! Where all ASCII bytes but a few lead a state back to itself, the next byte that might lead elsewhere is looked for
+//! sixteen bytes at a time. Bytes that are not ASCII always count as such, since they may begin a character that is not allowed.
+
+use wide::u8x16;
 
 /// More bytes than these that lead elsewhere make the search slower than stepping.
 const MAX_STOPS: usize = 3;
 
-const ONES: u64 = 0x0101_0101_0101_0101;
-const TOPS: u64 = 0x8080_8080_8080_8080;
-
-/// The bytes at which a state may be left, each eight times over.
+/// The bytes at which a state may be left; where they are fewer than three, one is there several times.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Stay {
-    stops: [u64; MAX_STOPS],
+    stops: [u8; MAX_STOPS],
 }
 
 impl Stay {
@@ -21,39 +20,34 @@ impl Stay {
         let mut stops = [0; MAX_STOPS];
         let mut count = 0;
         for byte in (0..0x80u8).filter(|&byte| !stays(byte)) {
-            *stops.get_mut(count)? = u64::from(byte) * ONES;
+            *stops.get_mut(count)? = byte;
             count += 1;
         }
         if count == 0 {
             return None;
         }
-        for spare in count..MAX_STOPS {
-            stops[spare] = stops[0];
-        }
+        let first = stops[0];
+        stops[count..].fill(first);
         Some(Stay { stops })
     }
 
     /// How many bytes at the beginning of `text` lead back to the state for sure.
-    ///
-    /// The subtraction may also mark bytes after the first true hit, never before it, and only the first counts.
     #[inline]
     pub(super) fn run(&self, text: &[u8]) -> usize {
-        let hits = |word: u64| {
-            self.stops.iter().fold(word, |hits, stop| {
-                let zero = word ^ stop;
-                hits | (zero.wrapping_sub(ONES) & !zero)
-            }) & TOPS
-        };
+        let stops = self.stops.map(u8x16::splat);
         let mut at = 0;
-        while let Some(chunk) = text[at..].first_chunk::<8>() {
-            let hits = hits(u64::from_le_bytes(*chunk));
-            if hits != 0 {
-                return at + (hits.trailing_zeros() / 8) as usize;
+        while let Some(chunk) = text[at..].first_chunk::<16>() {
+            let chunk = u8x16::new(*chunk);
+            let hits = stops.iter().fold(chunk, |hits, stop| hits | chunk.cmp_eq(*stop));
+            // The mask takes the top bit of each byte: those of hits, and those of bytes that are not ASCII.
+            let mask = hits.move_mask();
+            if mask != 0 {
+                return at + mask.trailing_zeros() as usize;
             }
-            at += 8;
+            at += 16;
         }
-        let stops = |byte: &u8| *byte >= 0x80 || self.stops.iter().any(|stop| *stop as u8 == *byte);
-        at + text[at..].iter().take_while(|byte| !stops(byte)).count()
+        let leaves = |byte: &u8| *byte >= 0x80 || self.stops.contains(byte);
+        at + text[at..].iter().take_while(|byte| !leaves(byte)).count()
     }
 }
 

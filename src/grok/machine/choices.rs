@@ -90,6 +90,7 @@ impl Machine<'_> {
             self.steps += 1;
             match self.scratch.stack.pop()? {
                 Frame::Slot { slot, old } => self.scratch.slots[slot as usize] = old,
+                Frame::Group { slot, start, end } => self.restore_group(slot, start, end),
                 Frame::Branch { pc, pos } => {
                     if self.memory.is_new(self.program, self.scratch, pc, pos) {
                         return Some((pc as usize, pos as usize));
@@ -149,10 +150,16 @@ impl Machine<'_> {
         }
     }
 
+    fn restore_group(&mut self, slot: u32, start: u32, end: u32) {
+        self.scratch.slots[slot as usize] = start;
+        self.scratch.slots[slot as usize + 1] = end;
+    }
+
     /// Restores what a frame remembers.
     fn undo(&mut self, frame: Frame) {
         match frame {
             Frame::Slot { slot, old } => self.scratch.slots[slot as usize] = old,
+            Frame::Group { slot, start, end } => self.restore_group(slot, start, end),
             Frame::Register { register, old } => self.scratch.registers[register as usize] = old,
             Frame::Uncall => self.undo_call(),
             Frame::Unreturn => self.undo_return(),
@@ -179,7 +186,12 @@ impl Machine<'_> {
         let restores = |frame: &Frame| {
             matches!(
                 frame,
-                Frame::Slot { .. } | Frame::Register { .. } | Frame::Uncall | Frame::Unreturn | Frame::Forget
+                Frame::Slot { .. }
+                    | Frame::Group { .. }
+                    | Frame::Register { .. }
+                    | Frame::Uncall
+                    | Frame::Unreturn
+                    | Frame::Forget
             )
         };
         if self.scratch.stack[index..].iter().any(restores) {

@@ -20,7 +20,7 @@ pub(crate) use scratch::{Furthest, UNSET};
 
 use super::automaton::Outcome;
 use super::limit::{Limit, Timeout};
-use super::program::{Inst, Program};
+use super::program::{CONSUMED, Inst, Program};
 use memory::Memory;
 use scratch::Frame;
 use std::time::Instant;
@@ -145,7 +145,9 @@ impl<'m> Machine<'m> {
                 Inst::Dispatch(table) => {
                     self.step()?;
                     let index = bytes.get(pos).map_or(256, |&byte| usize::from(byte));
-                    pc = program.tables[table as usize][index] as usize;
+                    let to = program.tables[table as usize][index];
+                    pos += usize::from(to & CONSUMED != 0);
+                    pc = (to & !CONSUMED) as usize;
                     continue;
                 }
                 Inst::Jump(to) => {
@@ -282,11 +284,14 @@ impl<'m> Machine<'m> {
                     match piece.dfa.run(bytes, pos) {
                         Outcome::End(end) => {
                             if let Some(slot) = piece.slot {
-                                self.set_slot(slot, pos as u32);
-                                self.set_slot(slot + 1, end as u32);
+                                self.set_group(slot, pos as u32, end as u32);
                             }
                             pos = end;
                             pc = piece.after as usize;
+                            if piece.then.is_some_and(|then| bytes.get(pos) == Some(&then)) {
+                                pos += 1;
+                                pc += 1;
+                            }
                             continue;
                         }
                         Outcome::Fail => false,
@@ -350,6 +355,16 @@ impl<'m> Machine<'m> {
         let old = std::mem::replace(&mut self.scratch.slots[slot as usize], pos);
         if !self.scratch.stack.is_empty() {
             self.scratch.stack.push(Frame::Slot { slot, old });
+        }
+    }
+
+    /// Remembers where a group begins and ends.
+    #[inline(always)]
+    fn set_group(&mut self, slot: u32, start: u32, end: u32) {
+        let Some([first, second]) = self.scratch.slots.get_mut(slot as usize..slot as usize + 2) else { return };
+        let old = Frame::Group { slot, start: std::mem::replace(first, start), end: std::mem::replace(second, end) };
+        if !self.scratch.stack.is_empty() {
+            self.scratch.stack.push(old);
         }
     }
 

@@ -41,6 +41,8 @@ pub(super) enum Frame {
     Behind { pc: u32, pos: u32, left: u32 },
     /// Restores a slot.
     Slot { slot: u32, old: u32 },
+    /// Restores both slots of a group.
+    Group { slot: u32, start: u32, end: u32 },
     /// Restores a register.
     Register { register: u32, old: u32 },
     /// Marks the beginning of an atomic group or a look-around.

@@ -1,6 +1,6 @@
 //! Choices between branches, decided by the next byte where it can.
 
-use super::Inst;
+use super::{CONSUMED, Inst};
 use super::emit::{Emitter, Label, Next};
 use crate::grok::analysis::First;
 use crate::grok::error::SyntaxError;
@@ -116,6 +116,18 @@ impl Emitter<'_> {
                     let from = self.program.tables[table][index];
                     let Some(to) = onward(&self.program.tables, from, index) else { break };
                     self.program.tables[table][index] = to;
+                }
+            }
+        }
+        // A dispatcher has seen the byte already, so a step that only asks for it need not.
+        for table in &mut self.program.tables {
+            for (byte, entry) in table.iter_mut().enumerate() {
+                if matches!(insts.get(*entry as usize), Some(Inst::Byte(asked)) if usize::from(*asked) == byte) {
+                    let after = *entry + 1;
+                    *entry = CONSUMED | match insts.get(after as usize) {
+                        Some(Inst::Jump(to)) if *to > after => *to,
+                        _ => after,
+                    };
                 }
             }
         }

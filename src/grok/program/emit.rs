@@ -255,6 +255,9 @@ impl<'t> Emitter<'t> {
         }
         for piece in &mut self.program.pieces {
             piece.after = place(piece.after);
+            if let Some(Inst::Byte(byte)) = insts.get(piece.after as usize) {
+                piece.then = Some(*byte);
+            }
         }
         for round in &mut self.program.rounds {
             round.exit = place(round.exit);

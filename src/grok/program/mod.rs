@@ -105,6 +105,8 @@ pub struct Piece {
     pub after: u32,
     /// The group that it is the whole of: its slot, and the next one.
     pub slot: Option<u32>,
+    /// The byte that the step after it asks for, if that is all that step does.
+    pub then: Option<u8>,
 }
 
 /// A repeated set.
@@ -178,6 +180,9 @@ pub struct Reference {
     pub level: Option<i32>,
 }
 
+/// In the entry of a dispatcher: the byte has been read.
+pub const CONSUMED: u32 = 1 << 31;
+
 /// A compiled pattern.
 #[derive(Debug, Clone, Default)]
 pub struct Program {
@@ -193,7 +198,8 @@ pub struct Program {
     pub pieces: Vec<Piece>,
     /// Repeated sets.
     pub runs: Vec<Run>,
-    /// For each dispatcher, the place for each byte, and at 256 for the end of the text.
+    /// For each dispatcher, the place for each byte, and at 256 for the end of the text; with [`CONSUMED`] if that place
+    /// comes after the byte.
     pub tables: Vec<[u32; 257]>,
     /// Loops whose rounds may be empty.
     pub rounds: Vec<Round>,

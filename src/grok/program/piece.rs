@@ -25,7 +25,7 @@ impl<'t> Emitter<'t> {
             return Ok(false);
         };
         let after = self.label();
-        self.program.pieces.push(Piece { dfa, after, slot: None });
+        self.program.pieces.push(Piece { dfa, after, slot: None, then: None });
         self.push(Inst::Piece(self.program.pieces.len() as u32 - 1))?;
         self.within_piece = true;
         self.sequence(nodes, next)?;
