@@ -20,7 +20,7 @@ fn pattern() -> impl Strategy<Value = String> {
 }
 
 /// Steps that take a few milliseconds at most.
-const SMALL: Limit = Limit { steps: 20_000, deadline: None };
+const SMALL: Limit = Limit { steps: 20_000, deadline: None, shared: false };
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 3000, failure_persistence: None, ..ProptestConfig::default() })]
@@ -96,8 +96,25 @@ fn nothing_stalls() {
 #[test]
 fn the_deadline_counts() {
     let regex = Regex::new("(?<x>a*)*\\k<x>b").expect("compiles");
-    let limit = Limit { steps: u64::MAX, deadline: Some(Instant::now() + Duration::from_millis(30)) };
+    let limit = Limit { steps: u64::MAX, ..Limit::until(Instant::now() + Duration::from_millis(30)) };
     let start = Instant::now();
     assert_eq!(regex.try_captures_at(&"a".repeat(300), 0, &mut Scratch::new(), &limit), Err(Timeout));
     assert!(start.elapsed() < Duration::from_millis(500));
+}
+
+#[test]
+fn a_shared_limit_holds_for_all_calls_together() {
+    let regex = Regex::new("(a+)\\1?b").expect("compiles");
+    let text = "a".repeat(40);
+    let calls_until_timeout = |shared: bool| {
+        let limit = Limit { steps: 20_000, shared, ..Limit::default() };
+        let mut scratch = Scratch::new();
+        let ends = |scratch: &mut Scratch| regex.try_captures_at(&text, 0, scratch, &limit).is_err();
+        let calls = (1..1_000).find(|_| ends(&mut scratch));
+        scratch.start_over();
+        assert!(!ends(&mut scratch));
+        calls
+    };
+    assert_eq!(calls_until_timeout(false), None);
+    assert!(calls_until_timeout(true).is_some_and(|calls| calls > 1));
 }

@@ -25,7 +25,7 @@ pub const DEF: ComponentDef = ComponentDef {
         option("patterns_files_glob", Kind::String, Fallback::Text("*"), "Which files of the folders are read."),
         option("tag_on_failure", Kind::Strings, Fallback::List(&["_grokparsefailure"]), "Tags for an event that no pattern matched."),
         option("timeout_millis", Kind::Integer(0, i64::MAX), Fallback::Integer(30_000), "The most time a match may take. A pattern that can take long is stopped much earlier, after a number of steps that take some milliseconds."),
-        option("timeout_scope", Kind::Enum(&["pattern", "event"]), Fallback::Text("pattern"), "Accepted for Logstash's sake: the limit holds for each pattern, whose number of steps is bounded anyway."),
+        option("timeout_scope", Kind::Enum(&["pattern", "event"]), Fallback::Text("pattern"), "Whether the limit holds for each pattern, or for all patterns on an event together."),
         option("tag_on_timeout", Kind::Strings, Fallback::List(&["_groktimeout"]), "Tags for an event on which a pattern was stopped."),
         option("explain_failure", Kind::Field, Fallback::None, "A field for the furthest point that a failed match reached, and in which pattern: for finding out why lines do not match."),
         ECS_OPTION,
@@ -116,10 +116,11 @@ pub fn compile(args: &Args, compiler: &mut Compiler) -> Compiled {
     if !problems.is_empty() {
         return Err(problems);
     }
-    let limit = match args.integer("timeout_millis").unwrap_or(0) {
-        0 => Limit::default(),
-        millis => Limit { steps: Limit::DEFAULT_STEPS.min((millis as u64).saturating_mul(STEPS_PER_MILLISECOND)), deadline: None },
+    let steps = match args.integer("timeout_millis").unwrap_or(0) {
+        0 => Limit::DEFAULT_STEPS,
+        millis => Limit::DEFAULT_STEPS.min((millis as u64).saturating_mul(STEPS_PER_MILLISECOND)),
     };
+    let limit = Limit { steps, shared: args.text("timeout_scope").as_deref() == Some("event"), ..Limit::default() };
     let options = Options {
         targets,
         break_on_match: args.flag("break_on_match"),
@@ -219,6 +220,7 @@ fn destinations(
 impl Filter for Grok {
     fn run(&mut self, event: &mut Event, context: &mut Context) -> Flow {
         let options = Arc::clone(&self.options);
+        self.scratch.start_over();
         let mut matched = false;
         for target in &options.targets {
             match self.match_field(&options, target, event) {

@@ -10,6 +10,9 @@ pub struct Limit {
     pub steps: u64,
     /// A moment after which to stop, looked at now and then.
     pub deadline: Option<Instant>,
+    /// Whether the steps hold for all calls with the same [`Scratch`](super::Scratch) until its
+    /// [`start_over`](super::Scratch::start_over), rather than for each.
+    pub shared: bool,
 }
 
 impl Limit {
@@ -17,7 +20,7 @@ impl Limit {
     pub const DEFAULT_STEPS: u64 = 3_000_000;
 
     /// No limit at all: for tests.
-    pub const NONE: Limit = Limit { steps: u64::MAX, deadline: None };
+    pub const NONE: Limit = Limit { steps: u64::MAX, deadline: None, shared: false };
 
     /// The default number of steps, and a moment to stop.
     pub fn until(deadline: Instant) -> Limit {
@@ -27,7 +30,7 @@ impl Limit {
 
 impl Default for Limit {
     fn default() -> Self {
-        Limit { steps: Limit::DEFAULT_STEPS, deadline: None }
+        Limit { steps: Limit::DEFAULT_STEPS, deadline: None, shared: false }
     }
 }
 

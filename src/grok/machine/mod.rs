@@ -49,16 +49,22 @@ impl<'m> Machine<'m> {
         // What they hold does not matter, only how many there are: every attempt begins anew.
         scratch.registers.resize(program.registers, 0);
         scratch.slots.resize(program.slots, UNSET);
+        let steps = if limit.shared { scratch.spent } else { 0 };
         Machine {
             program,
             text,
             scratch,
             origin,
             memory: Memory::new(program, text.len()),
-            steps: 0,
-            next_check: limit.steps.min(if limit.deadline.is_some() { CLOCK_INTERVAL } else { u64::MAX }),
+            steps,
+            next_check: limit.steps.min(if limit.deadline.is_some() { steps + CLOCK_INTERVAL } else { u64::MAX }),
             limit: *limit,
         }
+    }
+
+    /// Ends a search: what it cost counts for the next one, if they share a limit.
+    pub(crate) fn finish(self) {
+        self.scratch.spent = self.steps;
     }
 
     /// Tries to match at `start`; on success the slots tell where.

@@ -19,9 +19,16 @@ pub struct Scratch {
     pub(super) visited: Vec<u64>,
     pub(super) tried: Vec<Tried>,
     pub(super) furthest: Furthest,
+    /// Steps of earlier calls, where the limit is shared.
+    pub(super) spent: u64,
 }
 
 impl Scratch {
+    /// Forgets what earlier calls with a shared limit have spent.
+    pub fn start_over(&mut self) {
+        self.spent = 0;
+    }
+
     /// Empty buffers.
     pub fn new() -> Scratch {
         Scratch::default()

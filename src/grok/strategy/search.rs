@@ -58,10 +58,20 @@ impl Matcher for Search {
         if text.len() >= u32::MAX as usize {
             return Err(Timeout);
         }
-        let Some(mut place) = self.start.next(text, origin, origin) else {
+        let Some(place) = self.start.next(text, origin, origin) else {
             return Ok(false);
         };
         let mut machine = Machine::new(&self.program, text, origin, scratch, limit);
+        let found = self.from(&mut machine, text, place, origin);
+        machine.finish();
+        found
+    }
+}
+
+impl Search {
+    /// Tries one place after the other.
+    #[inline]
+    fn from(&self, machine: &mut Machine<'_>, text: &str, mut place: usize, origin: usize) -> Result<bool, Timeout> {
         let mut failures = 0;
         loop {
             if machine.attempt(place)? {
