@@ -23,44 +23,45 @@ fn run(name: &str) {
     assert!(!report.passed.is_empty());
 }
 
-#[test]
-fn logstashs_mutate() {
-    run("logstash-filters/mutate.jsonl");
+/// One test for each file of answers.
+macro_rules! suites {
+    ($($name:ident = $file:literal,)*) => {
+        $(
+            #[test]
+            fn $name() {
+                run($file);
+            }
+        )*
+    };
 }
 
-#[test]
-fn logstashs_json() {
-    run("logstash-filters/json.jsonl");
-}
-
-#[test]
-fn logstashs_date() {
-    run("logstash-filters/date.jsonl");
-}
-
-#[test]
-fn logstashs_grok() {
-    run("logstash-filters/grok.jsonl");
-}
-
-#[test]
-fn logstashs_useragent() {
-    run("logstash-filters/useragent.jsonl");
-}
-
-#[test]
-fn logstashs_geoip() {
-    run("logstash-geoip/cases.jsonl");
-}
-
-#[test]
-fn logstashs_conditionals() {
-    run("logstash-core/core-conditionals.jsonl");
-}
-
-#[test]
-fn logstashs_corners() {
-    run("logstash-oracle/cases.jsonl");
+suites! {
+    logstashs_bytes = "logstash-filters/bytes.jsonl",
+    logstashs_cidr = "logstash-filters/cidr.jsonl",
+    logstashs_clone = "logstash-filters/clone.jsonl",
+    logstashs_csv = "logstash-filters/csv.jsonl",
+    logstashs_date = "logstash-filters/date.jsonl",
+    logstashs_de_dot = "logstash-filters/de_dot.jsonl",
+    logstashs_dissect = "logstash-filters/dissect.jsonl",
+    logstashs_fingerprint = "logstash-filters/fingerprint.jsonl",
+    logstashs_grok = "logstash-filters/grok.jsonl",
+    logstashs_json = "logstash-filters/json.jsonl",
+    logstashs_kv = "logstash-filters/kv.jsonl",
+    logstashs_mutate = "logstash-filters/mutate.jsonl",
+    logstashs_prune = "logstash-filters/prune.jsonl",
+    logstashs_split = "logstash-filters/split.jsonl",
+    logstashs_syslog_pri = "logstash-filters/syslog_pri.jsonl",
+    logstashs_translate = "logstash-filters/translate.jsonl",
+    logstashs_truncate = "logstash-filters/truncate.jsonl",
+    logstashs_urldecode = "logstash-filters/urldecode.jsonl",
+    logstashs_useragent = "logstash-filters/useragent.jsonl",
+    logstashs_geoip = "logstash-geoip/cases.jsonl",
+    logstashs_conditionals = "logstash-core/core-conditionals.jsonl",
+    logstashs_common_options = "logstash-core/core-filterbase.jsonl",
+    logstashs_corners = "logstash-oracle/cases.jsonl",
+    logstashs_dissect_library = "es-dissect/logstash-fixture.jsonl",
+    elasticsearchs_dissect_library = "es-dissect/java-tests.jsonl",
+    dissect_specification = "es-dissect/elastic-dissect-specification.jsonl",
 }
 
 #[test]

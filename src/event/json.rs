@@ -54,10 +54,15 @@ impl<'a> Scanner<'a> {
         }
     }
 
+    /// Whether anything but white space is left.
+    pub(super) fn more(&mut self) -> bool {
+        self.skip_whitespace();
+        self.at < self.bytes.len()
+    }
+
     /// Only white space may be left.
     pub(super) fn finish(&mut self) -> Scan<()> {
-        self.skip_whitespace();
-        if self.at == self.bytes.len() { Ok(()) } else { self.fail("text after the end of the value") }
+        if self.more() { self.fail("text after the end of the value") } else { Ok(()) }
     }
 
     #[inline]
@@ -259,7 +264,7 @@ impl<'a> Scanner<'a> {
 }
 
 /// Appends `escaped`, the inside of a JSON string that [`Scanner`] has checked, as plain text. Half a surrogate pair
-/// becomes U+FFFD.
+/// is left out, as Logstash leaves it out.
 pub(super) fn unescape(escaped: &str, out: &mut String) {
     let mut rest = escaped;
     while let Some(at) = memchr::memchr(b'\\', rest.as_bytes()) {
@@ -290,7 +295,7 @@ pub(super) fn unescape(escaped: &str, out: &mut String) {
                     }
                     None => unit,
                 };
-                out.push(char::from_u32(code).unwrap_or(char::REPLACEMENT_CHARACTER));
+                out.extend(char::from_u32(code));
             }
             other => out.push(char::from(other)),
         }

@@ -9,10 +9,12 @@
 //!
 //! `@metadata` is held beside the fields and never printed. `@timestamp` is a [`Timestamp`] from the start.
 
+mod copy;
 pub mod encode;
 pub mod field;
 pub mod fragment;
 pub mod json;
+mod named;
 mod path_cache;
 mod read;
 mod tags;

@@ -75,6 +75,11 @@ impl Template {
         Ok(Template { pieces, plain: !text.bytes().any(super::encode::needs_escape) })
     }
 
+    /// A template without places.
+    pub fn literal(text: &str) -> Template {
+        Template { pieces: vec![Piece::Literal(text.into())] }
+    }
+
     fn place(name: &str, written: &str) -> Result<Option<Piece>, TemplateError> {
         if name.is_empty() || name == "+%s" {
             return Ok(Some(Piece::EpochSeconds));

@@ -111,6 +111,48 @@ impl Common {
     }
 }
 
+/// A piece of a text value, as plain as the whole; anything but text stays as it is.
+pub fn piece(whole: Value, start: usize, end: usize) -> Value {
+    match whole {
+        Value::Plain(text) => Value::Plain(text.slice(start, end)),
+        Value::Str(text) => Value::Str(text.slice(start, end)),
+        other => other,
+    }
+}
+
+/// Replaces every text in a value, in lists and on request in objects at any depth, by what `change` makes of it (`None`
+/// leaves it as it is). What is not text stays.
+pub fn change_texts(
+    event: &mut Event,
+    value: Value,
+    objects: bool,
+    change: &mut dyn FnMut(&str) -> Option<String>,
+) -> Value {
+    match event.load(value) {
+        Value::Array(list) => {
+            let changed = event.new_list();
+            for element in event.loaded_values(list) {
+                let element = change_texts(event, element, objects, change);
+                event.push(changed, element);
+            }
+            Value::Array(changed)
+        }
+        Value::Object(list) if objects => {
+            let changed = event.new_list();
+            for (key, element) in event.loaded_entries(list) {
+                let element = change_texts(event, element, objects, change);
+                event.append_like(changed, key, element);
+            }
+            Value::Object(changed)
+        }
+        text @ (Value::Str(span) | Value::Plain(span)) => match change(event.str(span)) {
+            Some(changed) => Value::Str(event.push_str(&changed)),
+            None => text,
+        },
+        other => other,
+    }
+}
+
 fn field_name(text: &str, span: crate::config::Span, problems: &mut Vec<Diagnostic>) -> Option<FieldName> {
     if text.contains("%{") {
         parse_template(text, span, problems).map(FieldName::Filled)

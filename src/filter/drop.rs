@@ -1,13 +1,13 @@
 //! `drop`: ends an event on purpose.
 
 use super::{Compiled, Compiler, Context, Filter, Flow};
-use crate::config::{Args, ComponentDef, Fallback, Kind, option};
+use crate::config::{Args, ComponentDef, Diagnostic, Fallback, Kind, option};
 use crate::event::Event;
 
 pub const DEF: ComponentDef = ComponentDef {
     name: "drop",
     summary: "Drops the event. Its offset is committed like that of a delivered one.",
-    options: &[option("percentage", Kind::Integer(0, 100), Fallback::Integer(100), "How many of a hundred events to drop.")],
+    options: &[option("percentage", Kind::Float, Fallback::Float(100.0), "How many of a hundred events to drop, picked at random.")],
     example: r#"
 [[filter]]
 if = '[log][level] == "debug"'
@@ -21,7 +21,11 @@ struct Drop {
 }
 
 pub fn compile(args: &Args, _: &mut Compiler) -> Compiled {
-    Ok(Box::new(Drop { fraction: args.float("percentage").unwrap_or(100.0) / 100.0 }))
+    let percentage = args.float("percentage").unwrap_or(100.0);
+    if !(0.0..=100.0).contains(&percentage) {
+        return Err(vec![Diagnostic::error(args.span_of("percentage"), "`percentage` is a number from 0 to 100")]);
+    }
+    Ok(Box::new(Drop { fraction: percentage / 100.0 }))
 }
 
 impl Filter for Drop {

@@ -72,9 +72,6 @@ enum Outcome {
     TimedOut,
 }
 
-/// Steps that fit a millisecond: `timeout_millis` caps the engine's budget without a look at the clock per event.
-const STEPS_PER_MILLISECOND: u64 = 300_000;
-
 pub fn compile(args: &Args, compiler: &mut Compiler) -> Compiled {
     let mut problems = Vec::new();
     let dictionary = dictionary(args, compiler, &mut problems);
@@ -116,11 +113,8 @@ pub fn compile(args: &Args, compiler: &mut Compiler) -> Compiled {
     if !problems.is_empty() {
         return Err(problems);
     }
-    let steps = match args.integer("timeout_millis").unwrap_or(0) {
-        0 => Limit::DEFAULT_STEPS,
-        millis => Limit::DEFAULT_STEPS.min((millis as u64).saturating_mul(STEPS_PER_MILLISECOND)),
-    };
-    let limit = Limit { steps, shared: args.text("timeout_scope").as_deref() == Some("event"), ..Limit::default() };
+    let within = Limit::within(args.integer("timeout_millis").unwrap_or(0) as u64);
+    let limit = Limit { shared: args.text("timeout_scope").as_deref() == Some("event"), ..within };
     let options = Options {
         targets,
         break_on_match: args.flag("break_on_match"),

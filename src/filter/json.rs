@@ -1,8 +1,8 @@
 //! `json`: parses a field that holds JSON text.
 
-use super::{Compiled, Compiler, Context, ECS_OPTION, Filter, Flow, field_option};
+use super::{Compiled, Compiler, Context, ECS_OPTION, Filter, Flow, field_option, ruby};
 use crate::config::{Args, ComponentDef, Fallback, Kind, option};
-use crate::event::{Event, FieldRef, Timestamp, Value};
+use crate::event::{Event, FieldRef, List, NotAnObject, Timestamp, Value};
 
 pub const DEF: ComponentDef = ComponentDef {
     name: "json",
@@ -48,24 +48,23 @@ pub fn compile(args: &Args, _: &mut Compiler) -> Compiled {
 impl Filter for Json {
     fn run(&mut self, event: &mut Event, context: &mut Context) -> Flow {
         let text = match event.get(&self.source) {
-            None | Some(Value::Null) => return Flow::Passed,
+            None | Some(Value::Null | Value::Bool(false)) => return Flow::Passed,
             Some(Value::Str(text) | Value::Plain(text)) => text,
+            Some(_) if self.skip_on_invalid_json => return Flow::Passed,
             Some(_) => return self.failed(event, context),
         };
         let value = match event.parse_json(text) {
             Ok(value) => value,
+            Err(_) if self.skip_on_invalid_json => return Flow::Passed,
             Err(_) => return self.failed(event, context),
         };
-        match (&self.target, value) {
-            (Some(target), value) => {
-                if event.set(target, value).is_err() {
-                    return self.failed(event, context);
-                }
-            }
-            (None, Value::Object(list)) => self.merge(event, list, context),
-            (None, _) => return self.failed(event, context),
-        }
-        Flow::Matched
+        let fitted = match (&self.target, value) {
+            (Some(target), value) => event.set(target, value),
+            (None, Value::Object(list)) => merge(event, list, context),
+            // It is JSON, so this is a failure even where invalid JSON is none.
+            (None, _) => Err(NotAnObject),
+        };
+        if fitted.is_ok() { Flow::Matched } else { self.failed(event, context) }
     }
 
     fn fork(&self) -> Box<dyn Filter> {
@@ -75,38 +74,39 @@ impl Filter for Json {
 
 impl Json {
     fn failed(&self, event: &mut Event, context: &mut Context) -> Flow {
-        if !self.skip_on_invalid_json {
-            context.fail(event, &self.tag_on_failure);
-        }
+        context.fail(event, &self.tag_on_failure);
         Flow::Passed
     }
+}
 
-    /// Puts parsed fields at the top of the event. A `@timestamp` that is no time resets the event's to now and is kept
-    /// as `_@timestamp`, as Logstash does.
-    fn merge(&self, event: &mut Event, list: crate::event::List, context: &mut Context) {
-        let root = event.root();
-        for (key, value) in event.loaded_entries(list) {
-            let name = event.str(key).to_string();
-            match name.as_str() {
-                "@timestamp" => match event.as_str(value).and_then(Timestamp::parse_iso8601) {
-                    Some(time) => event.set_timestamp(time),
-                    None => {
-                        event.set_timestamp(context.now);
-                        event.insert(root, "_@timestamp", value);
-                        context.fail(event, &["_timestampparsefailure".to_string()]);
-                    }
-                },
-                "@metadata" => {
-                    if let Value::Object(inner) = value {
-                        let metadata = event.metadata();
-                        for (key, value) in event.loaded_entries(inner) {
-                            let name = event.str(key).to_string();
-                            event.insert(metadata, &name, value);
-                        }
-                    }
-                }
-                name => event.insert(root, name, value),
-            }
+/// Puts parsed fields at the top of the event. A `@timestamp` that is no time resets the event's to now and is kept as
+/// `_@timestamp`, as Logstash does.
+///
+/// # Errors
+/// A name is no field reference, or a value can't be where its name says; what came before it is on the event.
+fn merge(event: &mut Event, list: List, context: &mut Context) -> Result<(), NotAnObject> {
+    let mut time = Value::Null;
+    for (key, value) in event.loaded_entries(list) {
+        let name = event.str(key).to_string();
+        match name.as_str() {
+            "@timestamp" => time = value,
+            name => event.set_named(name, value)?,
         }
     }
+    if matches!(time, Value::Null | Value::Bool(false)) {
+        return Ok(());
+    }
+    match event.as_str(time).and_then(Timestamp::parse_iso8601) {
+        Some(time) => event.set_timestamp(time),
+        None => {
+            event.set_timestamp(context.now);
+            let mut text = String::new();
+            ruby::to_s(event, time, &mut text);
+            let text = event.push_str(&text);
+            let root = event.root();
+            event.insert(root, "_@timestamp", Value::Str(text));
+            context.fail(event, &["_timestampparsefailure".to_string()]);
+        }
+    }
+    Ok(())
 }

@@ -7,20 +7,41 @@
 //! Every filter also takes Logstash's common options ([`COMMON_OPTIONS`]), which apply only where the filter succeeded.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use crate::config::{Args, ComponentDef, Diagnostic, Fallback, Kind, OptionDef, Span, option};
 use crate::event::{Event, FieldRef, Template, Timestamp};
 use crate::grok::EcsCompatibility;
 
+mod bytes;
+mod cidr;
+mod clone;
 pub mod common;
+mod csv;
 mod date;
+mod de_dot;
+mod dissect;
 mod drop;
+mod fingerprint;
 mod geoip;
 mod grok;
 mod json;
+mod kv;
 mod mutate;
+mod noop;
+mod prune;
+mod reload;
+mod ruby;
+mod sample;
+mod split;
+mod syslog_pri;
+mod throttle;
+mod translate;
+mod truncate;
+mod urldecode;
 mod urlparse;
 mod useragent;
+mod uuid;
 
 /// What became of an event in a filter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -123,14 +144,32 @@ pub struct FilterDef {
 
 /// Every filter there is, by name.
 pub static FILTERS: &[FilterDef] = &[
+    FilterDef { component: bytes::DEF, compile: bytes::compile },
+    FilterDef { component: cidr::DEF, compile: cidr::compile },
+    FilterDef { component: clone::DEF, compile: clone::compile },
+    FilterDef { component: csv::DEF, compile: csv::compile },
     FilterDef { component: date::DEF, compile: date::compile },
+    FilterDef { component: de_dot::DEF, compile: de_dot::compile },
+    FilterDef { component: dissect::DEF, compile: dissect::compile },
     FilterDef { component: drop::DEF, compile: drop::compile },
+    FilterDef { component: fingerprint::DEF, compile: fingerprint::compile },
     FilterDef { component: geoip::DEF, compile: geoip::compile },
     FilterDef { component: grok::DEF, compile: grok::compile },
     FilterDef { component: json::DEF, compile: json::compile },
+    FilterDef { component: kv::DEF, compile: kv::compile },
     FilterDef { component: mutate::DEF, compile: mutate::compile },
+    FilterDef { component: noop::DEF, compile: noop::compile },
+    FilterDef { component: prune::DEF, compile: prune::compile },
+    FilterDef { component: sample::DEF, compile: sample::compile },
+    FilterDef { component: split::DEF, compile: split::compile },
+    FilterDef { component: syslog_pri::DEF, compile: syslog_pri::compile },
+    FilterDef { component: throttle::DEF, compile: throttle::compile },
+    FilterDef { component: translate::DEF, compile: translate::compile },
+    FilterDef { component: truncate::DEF, compile: truncate::compile },
+    FilterDef { component: urldecode::DEF, compile: urldecode::compile },
     FilterDef { component: urlparse::DEF, compile: urlparse::compile },
     FilterDef { component: useragent::DEF, compile: useragent::compile },
+    FilterDef { component: uuid::DEF, compile: uuid::compile },
 ];
 
 /// The filter of a name.
@@ -156,6 +195,12 @@ pub const ECS_OPTION: OptionDef = option(
     Fallback::None,
     "Which field names the filter uses: Logstash's legacy ones or those of the Elastic Common Schema. The pipeline's `ecs_compatibility` by default.",
 );
+
+/// `refresh_interval` in seconds, of which none or fewer means never.
+pub(crate) fn refresh_interval(args: &Args) -> Option<Duration> {
+    let seconds = args.integer("refresh_interval").and_then(|seconds| u64::try_from(seconds).ok());
+    seconds.filter(|seconds| *seconds > 0).map(Duration::from_secs)
+}
 
 /// A field reference given as an option.
 pub(crate) fn field_option(args: &Args, name: &str, problems: &mut Vec<Diagnostic>) -> Option<FieldRef> {

@@ -3,9 +3,10 @@
 //! What stands in an access log is whatever a client sent, so nothing is refused: a text is split at the characters that
 //! RFC 3986 (appendix B) splits at, and a part that is not there is absent.
 
+use super::common::piece;
 use super::{Compiled, Compiler, Context, Filter, Flow, field_option};
 use crate::config::{Args, ComponentDef, Fallback, Kind, option};
-use crate::event::{Event, FieldRef, Text, Value};
+use crate::event::{Event, FieldRef, Value};
 
 pub const DEF: ComponentDef = ComponentDef {
     name: "urlparse",
@@ -136,10 +137,9 @@ fn authority(url: &str, start: usize, end: usize, parts: &mut Parts) {
 
 impl Filter for UrlParse {
     fn run(&mut self, event: &mut Event, context: &mut Context) -> Flow {
-        let (text, plain) = match event.get(&self.source) {
+        let (whole, text) = match event.get(&self.source) {
             None | Some(Value::Null) => return Flow::Passed,
-            Some(Value::Str(text)) => (text, false),
-            Some(Value::Plain(text)) => (text, true),
+            Some(whole @ (Value::Str(text) | Value::Plain(text))) => (whole, text),
             Some(_) => {
                 context.fail(event, &self.tag_on_failure);
                 return Flow::Passed;
@@ -147,10 +147,6 @@ impl Filter for UrlParse {
         };
         let parts = split(event.str(text));
         let targets = &self.targets;
-        let piece = |text: Text, (start, end)| {
-            let piece = text.slice(start, end);
-            if plain { Value::Plain(piece) } else { Value::Str(piece) }
-        };
         for (part, target) in [
             (parts.scheme, &targets.scheme),
             (parts.username, &targets.username),
@@ -161,8 +157,8 @@ impl Filter for UrlParse {
             (parts.query, &targets.query),
             (parts.fragment, &targets.fragment),
         ] {
-            if let Some(span) = part.filter(|(start, end)| start < end)
-                && event.set(target, piece(text, span)).is_err()
+            if let Some((start, end)) = part.filter(|(start, end)| start < end)
+                && event.set(target, piece(whole, start, end)).is_err()
             {
                 context.fail(event, &self.tag_on_failure);
                 return Flow::Passed;

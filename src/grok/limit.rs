@@ -22,6 +22,19 @@ impl Limit {
     /// No limit at all: for tests.
     pub const NONE: Limit = Limit { steps: u64::MAX, deadline: None, shared: false };
 
+    /// The default number of steps, or fewer where a text may only take so many milliseconds. 0 asks for no limit of time,
+    /// so that the default number of steps remains. No clock is looked at.
+    pub fn within(millis: u64) -> Limit {
+        const STEPS_PER_MILLISECOND: u64 = 300_000;
+        match millis {
+            0 => Limit::default(),
+            millis => {
+                let steps = Limit::DEFAULT_STEPS.min(millis.saturating_mul(STEPS_PER_MILLISECOND));
+                Limit { steps, ..Limit::default() }
+            }
+        }
+    }
+
     /// The default number of steps, and a moment to stop.
     pub fn until(deadline: Instant) -> Limit {
         Limit { deadline: Some(deadline), ..Limit::default() }

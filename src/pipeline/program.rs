@@ -107,13 +107,25 @@ impl FilterStep {
         }
     }
 
+    /// Applies the common options to an event for which the filter did its work.
+    fn succeed(&self, event: &mut Event, context: &mut Context) {
+        if !self.common.is_empty() && self.common.apply(event).is_err() {
+            context.failures += 1;
+            event.tag(&format!("_{}_error", self.kind));
+        }
+    }
+
     fn run(&mut self, event: &mut Event, context: &mut Context) -> Flow {
         self.events += 1;
         context.failures = 0;
         let flow = self.filter.run(event, context);
-        if flow == Flow::Matched && !self.common.is_empty() && self.common.apply(event).is_err() {
-            context.failures += 1;
-            event.tag(&format!("_{}_error", self.kind));
+        if flow == Flow::Matched {
+            self.succeed(event, context);
+        }
+        if !context.spawned.is_empty() {
+            let mut spawned = std::mem::take(&mut context.spawned);
+            spawned.iter_mut().for_each(|made| self.succeed(made, context));
+            context.spawned = spawned;
         }
         self.failures += context.failures;
         self.drops += u64::from(flow == Flow::Drop);

@@ -2,6 +2,7 @@
 
 use super::Failed;
 use crate::event::{Event, FieldRef, Number, Value};
+use crate::filter::ruby;
 
 /// A type to convert to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,7 +66,7 @@ fn scalar(event: &mut Event, value: Value, conversion: Conversion) -> Result<Val
         Conversion::String => {
             let mut printed = String::new();
             match event.as_number(value) {
-                Some(Number::Float(number)) => print_ruby_float(number, &mut printed),
+                Some(Number::Float(number)) => ruby::print_float(number, &mut printed),
                 _ => event.print_scalar(value, &mut printed),
             }
             Ok(Value::Str(event.push_str(&printed)))
@@ -90,20 +91,6 @@ fn boolean(event: &Event, value: Value) -> Value {
         "false" | "f" | "no" | "n" | "0" | "0.0" => Value::Bool(false),
         _ => value,
     }
-}
-
-/// A float as Ruby's `to_s` prints it, which unlike Java's stays decimal up to 16 digits.
-fn print_ruby_float(number: f64, out: &mut String) {
-    let magnitude = number.abs();
-    if magnitude == 0.0 || (1e-4..1e16).contains(&magnitude) {
-        out.push_str(&format!("{number:?}"));
-        return;
-    }
-    let scientific = format!("{number:e}");
-    let (mantissa, exponent) = scientific.split_once('e').unwrap_or((&scientific, "0"));
-    let point = if mantissa.contains('.') { "" } else { ".0" };
-    let (sign, digits) = exponent.strip_prefix('-').map_or(('+', exponent), |digits| ('-', digits));
-    out.push_str(&format!("{mantissa}{point}e{sign}{digits:0>2}"));
 }
 
 /// Without thousands separators and with a point as the decimal mark.

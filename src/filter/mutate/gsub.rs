@@ -1,6 +1,7 @@
 //! `mutate`'s `gsub`: Ruby's `String#gsub` with a text replacement.
 
 use crate::event::{Event, Template, Value};
+use crate::filter::common::change_texts;
 use crate::grok::{Captures, Regex};
 
 /// One compiled replacement.
@@ -49,25 +50,7 @@ impl Substitution {
         };
         let mut replacement = String::new();
         self.replacement.render(event, &mut replacement);
-        replace_in(event, value, regex, &replacement)
-    }
-}
-
-fn replace_in(event: &mut Event, value: Value, regex: &Regex, replacement: &str) -> Value {
-    match value {
-        Value::Array(list) => {
-            let changed = event.new_list();
-            for element in event.loaded_values(list) {
-                let element = replace_in(event, element, regex, replacement);
-                event.push(changed, element);
-            }
-            Value::Array(changed)
-        }
-        Value::Str(text) | Value::Plain(text) => match replace_all(event.str(text), regex, replacement) {
-            Some(changed) => Value::Str(event.push_str(&changed)),
-            None => value,
-        },
-        other => other,
+        change_texts(event, value, false, &mut |text| replace_all(text, regex, &replacement))
     }
 }
 

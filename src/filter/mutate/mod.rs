@@ -13,6 +13,8 @@ use crate::config::{Args, ComponentDef, Diagnostic, Fallback, Key, Kind, Node, o
 use crate::event::{Event, FieldRef, NotAnObject, Template, Value};
 use convert::Conversion;
 use gsub::Substitution;
+pub(super) use gsub::replace_all;
+pub(super) use text::capitalized;
 use text::TextOperation;
 
 pub const DEF: ComponentDef = ComponentDef {

@@ -1,6 +1,7 @@
 //! The text operations of `mutate`: case, white space, splitting.
 
 use crate::event::{Event, Text, Value};
+use crate::filter::common::change_texts;
 
 /// An operation on text. Lists are changed element by element; what is not text stays as it is.
 #[derive(Clone, Copy, Debug)]
@@ -18,34 +19,20 @@ pub enum TextOperation {
 impl TextOperation {
     /// The changed value.
     pub fn apply(self, event: &mut Event, value: Value) -> Value {
-        match value {
-            Value::Array(list) => {
-                let changed = event.new_list();
-                for element in event.loaded_values(list) {
-                    let element = self.apply(event, element);
-                    event.push(changed, element);
-                }
-                Value::Array(changed)
-            }
-            Value::Str(text) | Value::Plain(text) => {
-                let current = event.str(text);
-                let changed = match self {
-                    TextOperation::Uppercase => current.to_uppercase(),
-                    TextOperation::Lowercase => current.to_lowercase(),
-                    TextOperation::Capitalize => capitalized(current),
-                    TextOperation::Strip => stripped(current).to_string(),
-                };
-                if changed == current {
-                    return value;
-                }
-                Value::Str(event.push_str(&changed))
-            }
-            other => other,
-        }
+        change_texts(event, value, false, &mut |current| {
+            let changed = match self {
+                TextOperation::Uppercase => current.to_uppercase(),
+                TextOperation::Lowercase => current.to_lowercase(),
+                TextOperation::Capitalize => capitalized(current),
+                TextOperation::Strip => stripped(current).to_string(),
+            };
+            (changed != current).then_some(changed)
+        })
     }
 }
 
-fn capitalized(text: &str) -> String {
+/// First letter in upper case, the others in lower.
+pub fn capitalized(text: &str) -> String {
     let mut chars = text.chars();
     match chars.next() {
         Some(first) => first.to_uppercase().chain(chars.as_str().to_lowercase().chars()).collect(),

@@ -1,0 +1,73 @@
+//! Copies of events, and values on their way from one event to another.
+
+use super::{Event, KeyForm, List, Node, Text, Value};
+
+impl Event {
+    /// A copy that holds what can be reached and nothing else: no text of what was replaced or removed.
+    pub fn compact(&self) -> Event {
+        let mut copy = Event::new();
+        copy.import_into(List::ROOT, self, List::ROOT);
+        copy.import_into(List::METADATA, self, List::METADATA);
+        copy.raw_metadata = self.raw_metadata.map(|text| copy.push_str(self.str(text)));
+        copy
+    }
+
+    /// How many bytes a clone of the event takes.
+    pub fn footprint(&self) -> usize {
+        self.text.len() + self.nodes.len() * size_of::<Node>()
+    }
+
+    /// A value of another event as a value of this one.
+    pub fn import(&mut self, from: &Event, value: Value) -> Value {
+        let mut copied = |text: Text| self.push_str(from.str(text));
+        match value {
+            Value::Number(text) => Value::Number(copied(text)),
+            Value::Str(text) => Value::Str(copied(text)),
+            Value::Plain(text) => Value::Plain(copied(text)),
+            Value::Escaped(text) => Value::Escaped(copied(text)),
+            Value::Raw(text) => Value::Raw(copied(text)),
+            Value::Object(list) => Value::Object(self.import_list(from, list)),
+            Value::Array(list) => Value::Array(self.import_list(from, list)),
+            Value::Null | Value::Bool(_) | Value::Int(_) | Value::Float(_) | Value::Time(_) => value,
+        }
+    }
+
+    fn import_list(&mut self, from: &Event, list: List) -> List {
+        let copy = self.new_list();
+        self.import_into(copy, from, list);
+        copy
+    }
+
+    fn import_into(&mut self, into: List, from: &Event, list: List) {
+        for node in from.nodes(list) {
+            let key = self.push_str(from.str(node.key));
+            let form = if node.form == KeyForm::Quoted { KeyForm::Plain } else { node.form };
+            let value = self.import(from, node.value);
+            self.append(into, key, form, value);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::FieldRef;
+
+    #[test]
+    fn a_compact_copy_prints_the_same_and_holds_less() {
+        let mut event = Event::new();
+        event.decode_json(br#"{"@timestamp":"2024-01-02T03:04:05Z","@metadata":{"m":1},"long":"xxxxxxxxxxxx","a":{"b":["\u00e9",1.50,null]}}"#).unwrap();
+        let field = FieldRef::parse("[a][b]").unwrap();
+        event.get(&field);
+        event.remove(&FieldRef::parse("long").unwrap());
+        let mut copy = event.compact();
+        let printed = |event: &Event| {
+            let mut out = Vec::new();
+            event.write_json(&mut out);
+            String::from_utf8(out).unwrap()
+        };
+        assert_eq!(printed(&copy), printed(&event));
+        assert!(copy.footprint() < event.footprint());
+        assert_eq!(copy.text_of(&FieldRef::parse("[@metadata][m]").unwrap()).as_deref(), Some("1"));
+    }
+}

@@ -1,0 +1,115 @@
+//! `de_dot`: names with dots become names without, or nested fields.
+
+use super::{Compiled, Compiler, Context, Filter, Flow, parse_field};
+use crate::config::{Args, ComponentDef, Diagnostic, Fallback, Kind, option};
+use crate::event::{Event, FieldRef, NotAnObject, Value};
+
+pub const DEF: ComponentDef = ComponentDef {
+    name: "de_dot",
+    summary: "Replaces dots in names of fields, or makes nested fields of them.",
+    options: &[
+        option("separator", Kind::String, Fallback::Text("_"), "What to put in place of a dot."),
+        option("nested", Kind::Boolean, Fallback::Boolean(false), "Make nested fields instead: `a.b` becomes `[a][b]`."),
+        option("recursive", Kind::Boolean, Fallback::Boolean(false), "Look at names inside objects too."),
+        option("fields", Kind::Strings, Fallback::None, "The fields to look at; all at the top of the event by default."),
+    ],
+    example: r#"
+[[filter]]
+type = "de_dot"
+nested = true
+"#,
+};
+
+#[derive(Clone)]
+struct DeDot {
+    separator: String,
+    nested: bool,
+    recursive: bool,
+    fields: Option<Vec<FieldRef>>,
+}
+
+pub fn compile(args: &Args, _: &mut Compiler) -> Compiled {
+    let mut problems = Vec::new();
+    let separator = args.required_text("separator");
+    if separator.contains(['[', ']', '.']) {
+        problems.push(Diagnostic::error(args.span_of("separator"), "a separator holds no dot and no bracket"));
+    }
+    let span = args.span_of("fields");
+    let fields: Vec<FieldRef> =
+        args.strings("fields").iter().filter_map(|name| parse_field(name, span, &mut problems)).collect();
+    if !problems.is_empty() {
+        return Err(problems);
+    }
+    let fields = args.is_given("fields").then_some(fields);
+    Ok(Box::new(DeDot { separator, nested: args.flag("nested"), recursive: args.flag("recursive"), fields }))
+}
+
+impl Filter for DeDot {
+    fn run(&mut self, event: &mut Event, context: &mut Context) -> Flow {
+        let all;
+        let fields = match &self.fields {
+            Some(fields) => fields,
+            None => {
+                let root = event.root();
+                all = event.entries(root).map(|(name, _)| FieldRef::from_names([name])).collect();
+                &all
+            }
+        };
+        for field in fields {
+            if self.rename(event, field).is_err() {
+                context.fail(event, &["_de_dot_error".to_string()]);
+                return Flow::Passed;
+            }
+        }
+        Flow::Matched
+    }
+
+    fn fork(&self) -> Box<dyn Filter> {
+        Box::new(self.clone())
+    }
+}
+
+impl DeDot {
+    fn rename(&self, event: &mut Event, field: &FieldRef) -> Result<(), NotAnObject> {
+        let Some(value) = event.get(field) else { return Ok(()) };
+        if self.recursive
+            && let Value::Object(list) = value
+        {
+            let names: Vec<String> = event.entries(list).map(|(name, _)| name.to_string()).collect();
+            for name in names {
+                self.rename(event, &field.child(&name))?;
+            }
+        }
+        let dotted = |field: &FieldRef| field.path.iter().any(|segment| segment.name.contains('.'));
+        // Inside a renamed object the path so far may have dots that are dealt with when its own turn comes.
+        let own = field.path.last().is_some_and(|segment| segment.name.contains('.'));
+        if !own && (self.recursive || !dotted(field)) {
+            return Ok(());
+        }
+        let Some(value) = event.remove(field) else { return Ok(()) };
+        self.remove_empty_parents(event, field);
+        event.set(&self.renamed(field), value)
+    }
+
+    fn renamed(&self, field: &FieldRef) -> FieldRef {
+        let joined: Vec<String> = field.path.iter().map(|segment| segment.name.replace('.', &self.separator)).collect();
+        let names: Vec<&str> = match self.nested {
+            true => field.path.iter().flat_map(|segment| segment.name.split('.')).filter(|name| !name.is_empty()).collect(),
+            false => joined.iter().map(String::as_str).collect(),
+        };
+        names.into_iter().fold(FieldRef { metadata: field.metadata, path: Box::default() }, |field, name| field.child(name))
+    }
+
+    /// Objects with dots in their names that have nothing left in them.
+    fn remove_empty_parents(&self, event: &mut Event, field: &FieldRef) {
+        for depth in (1..field.path.len()).rev() {
+            let parent = FieldRef { metadata: field.metadata, path: field.path[..depth].into() };
+            let dotted = parent.path.iter().any(|segment| segment.name.contains('.'));
+            let empty = matches!(event.get(&parent), Some(Value::Object(list)) if event.len_of(list) == 0);
+            if !dotted || !empty {
+                return;
+            }
+            event.remove(&parent);
+        }
+    }
+}

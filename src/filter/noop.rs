@@ -1,0 +1,32 @@
+//! `noop`: does nothing itself, so that only its common options act.
+
+use super::{Compiled, Compiler, Context, Filter, Flow};
+use crate::config::{Args, ComponentDef};
+use crate::event::Event;
+
+pub const DEF: ComponentDef = ComponentDef {
+    name: "noop",
+    summary: "Does nothing but apply the common options, such as `add_tag`.",
+    options: &[],
+    example: r#"
+[[filter]]
+type = "noop"
+add_tag = ["seen"]
+"#,
+};
+
+struct Noop;
+
+pub fn compile(_: &Args, _: &mut Compiler) -> Compiled {
+    Ok(Box::new(Noop))
+}
+
+impl Filter for Noop {
+    fn run(&mut self, _: &mut Event, _: &mut Context) -> Flow {
+        Flow::Matched
+    }
+
+    fn fork(&self) -> Box<dyn Filter> {
+        Box::new(Noop)
+    }
+}

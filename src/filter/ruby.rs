@@ -1,0 +1,140 @@
+//! Values as Ruby prints them (`to_s`, `inspect`), for the plugins whose results show it.
+
+use std::fmt::Write as _;
+
+use crate::event::{Event, Number, Value};
+
+/// A float as Ruby's `to_s` prints it, which unlike Java's stays decimal up to 16 digits.
+pub fn print_float(number: f64, out: &mut String) {
+    let magnitude = number.abs();
+    // Writing to a String can't fail.
+    let _ = if number.is_nan() {
+        out.write_str("NaN")
+    } else if number.is_infinite() {
+        out.write_str(if number > 0.0 { "Infinity" } else { "-Infinity" })
+    } else if magnitude == 0.0 || (1e-4..1e16).contains(&magnitude) {
+        write!(out, "{number:?}")
+    } else {
+        let scientific = format!("{number:e}");
+        let (mantissa, exponent) = scientific.split_once('e').unwrap_or((&scientific, "0"));
+        let point = if mantissa.contains('.') { "" } else { ".0" };
+        let (sign, digits) = exponent.strip_prefix('-').map_or(('+', exponent), |digits| ('-', digits));
+        write!(out, "{mantissa}{point}e{sign}{digits:0>2}")
+    };
+}
+
+/// Appends a value as Ruby's `to_s` prints it: `null` as nothing, containers as `inspect` does.
+pub fn to_s(event: &mut Event, value: Value, out: &mut String) {
+    match event.load(value) {
+        container @ (Value::Object(_) | Value::Array(_)) => inspect(event, container, false, out),
+        scalar => print_scalar(event, scalar, out),
+    }
+}
+
+fn print_scalar(event: &Event, value: Value, out: &mut String) {
+    match event.as_number(value) {
+        Some(Number::Float(number)) if !is_whole(event, value) => print_float(number, out),
+        _ => event.print_scalar(value, out),
+    }
+}
+
+/// Whether a number is written as a whole one, which may be beyond 64 bits.
+fn is_whole(event: &Event, value: Value) -> bool {
+    matches!(value, Value::Number(text) if !event.str(text).contains(['.', 'e', 'E']))
+}
+
+/// Appends a value as Ruby's `inspect` prints it (`{"a"=>[1, nil]}`), on request with the keys of objects sorted.
+pub fn inspect(event: &mut Event, value: Value, sorted: bool, out: &mut String) {
+    match event.load(value) {
+        Value::Object(list) => {
+            let mut entries = event.loaded_entries(list);
+            if sorted {
+                entries.sort_by(|(left, _), (right, _)| event.str(*left).cmp(event.str(*right)));
+            }
+            out.push('{');
+            for (position, (key, value)) in entries.into_iter().enumerate() {
+                out.push_str(if position > 0 { ", " } else { "" });
+                quote(event.str(key), out);
+                out.push_str("=>");
+                inspect(event, value, sorted, out);
+            }
+            out.push('}');
+        }
+        Value::Array(list) => {
+            out.push('[');
+            for (position, value) in event.loaded_values(list).into_iter().enumerate() {
+                out.push_str(if position > 0 { ", " } else { "" });
+                inspect(event, value, sorted, out);
+            }
+            out.push(']');
+        }
+        Value::Null => out.push_str("nil"),
+        Value::Str(text) | Value::Plain(text) => quote(event.str(text), out),
+        scalar => print_scalar(event, scalar, out),
+    }
+}
+
+fn quote(text: &str, out: &mut String) {
+    out.push('"');
+    escape(text.as_bytes(), out);
+    out.push('"');
+}
+
+/// Appends bytes as Ruby's `String#inspect` shows them inside its quotes: what is not UTF-8 as `\xD3`, what can't be seen
+/// as `\n` or `\u0001`.
+pub fn escape(bytes: &[u8], out: &mut String) {
+    for chunk in bytes.utf8_chunks() {
+        let mut chars = chunk.valid().chars().peekable();
+        while let Some(c) = chars.next() {
+            let short = match c {
+                '"' => '"',
+                '\\' => '\\',
+                '\n' => 'n',
+                '\r' => 'r',
+                '\t' => 't',
+                '\u{b}' => 'v',
+                '\u{c}' => 'f',
+                '\u{8}' => 'b',
+                '\u{7}' => 'a',
+                '\u{1b}' => 'e',
+                '#' if matches!(chars.peek(), Some('{' | '$' | '@')) => '#',
+                c if c.is_control() => {
+                    // Writing to a String can't fail.
+                    let _ = write!(out, "\\u{:04X}", u32::from(c));
+                    continue;
+                }
+                c => {
+                    out.push(c);
+                    continue;
+                }
+            };
+            out.push('\\');
+            out.push(short);
+        }
+        for byte in chunk.invalid() {
+            let _ = write!(out, "\\x{byte:02X}");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_print_as_in_ruby() {
+        let json = r##"{"b":{"z":[1,2.0,1e20,null,true],"a":"q\"#{x}\n"},"big":12345678901234567890,"n":null}"##;
+        let mut event = Event::new();
+        event.decode_json(json.as_bytes()).unwrap();
+        let root = Value::Object(event.root());
+        let mut out = String::new();
+        to_s(&mut event, root, &mut out);
+        assert_eq!(out, r##"{"b"=>{"z"=>[1, 2.0, 1.0e+20, nil, true], "a"=>"q\"\#{x}\n"}, "big"=>12345678901234567890, "n"=>nil}"##);
+        out.clear();
+        inspect(&mut event, root, true, &mut out);
+        assert!(out.starts_with(r##"{"b"=>{"a"=>"q"##), "{out}");
+        out.clear();
+        escape(b"a\xD3\xC3\xBB#1\x01", &mut out);
+        assert_eq!(out, "a\\xD3û#1\\u0001");
+    }
+}
