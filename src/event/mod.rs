@@ -281,6 +281,7 @@ impl Event {
         self.fill(List::ROOT, whole, true)?;
         self.take_metadata();
         self.take_timestamp();
+        self.take_tags();
         Ok(())
     }
 

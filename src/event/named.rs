@@ -29,6 +29,22 @@ impl Event {
         Ok(())
     }
 
+    /// Keeps a record's `tags` that are none (an object, a number) as `_tags`, and says so in a tag, as Logstash does.
+    pub(super) fn take_tags(&mut self) {
+        let Some(node) = self.find(List::ROOT, "tags") else { return };
+        let value = self.nodes[node as usize].value;
+        let stranger = match value {
+            Value::Raw(text) => self.str(text).starts_with('{'),
+            Value::Number(_) | Value::Bool(_) => true,
+            _ => false,
+        };
+        if stranger {
+            self.unlink(List::ROOT, "tags");
+            self.insert(List::ROOT, "_tags", value);
+            self.tag("_tagsparsefailure");
+        }
+    }
+
     /// Whether a value may be `tags`: a text or a list of texts.
     pub fn are_tags(&mut self, value: Value) -> bool {
         match self.load(value) {
@@ -47,6 +63,15 @@ impl Event {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn tags_that_are_none_are_kept_aside() {
+        let mut event = Event::new();
+        event.decode_json(br#"{"tags":{"a":1},"b":2}"#).unwrap();
+        let mut out = Vec::new();
+        event.write_json(&mut out);
+        assert_eq!(String::from_utf8(out).unwrap(), r#"{"b":2,"_tags":{"a":1},"tags":["_tagsparsefailure"]}"#);
+    }
 
     #[test]
     fn names_in_data_are_references_and_two_fields_are_guarded() {

@@ -43,23 +43,16 @@ impl Event {
         }
     }
 
-    /// Removes a tag. What is left stays a list.
+    /// Removes a tag. What is left is a list.
     pub fn untag(&mut self, tag: &str) {
-        let Some(node) = self.find(List::ROOT, "tags") else { return };
-        match self.load_node(node) {
-            Value::Array(list) => {
-                let kept: Vec<Value> =
-                    self.loaded_values(list).into_iter().filter(|value| self.as_str(*value) != Some(tag)).collect();
-                self.lists[list.0 as usize] = EMPTY_LIST;
-                for value in kept {
-                    self.push(list, value);
-                }
-            }
-            single if self.as_str(single) == Some(tag) => {
-                let empty = self.new_list();
-                self.replace(node, Value::Array(empty));
-            }
-            _ => {}
+        if self.find(List::ROOT, "tags").is_none() {
+            return;
+        }
+        let list = self.tags();
+        let kept: Vec<Value> = self.loaded_values(list).into_iter().filter(|value| self.as_str(*value) != Some(tag)).collect();
+        self.lists[list.0 as usize] = EMPTY_LIST;
+        for value in kept {
+            self.push(list, value);
         }
     }
 }

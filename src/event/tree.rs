@@ -176,6 +176,11 @@ impl Event {
         push_node(&mut self.nodes, &mut self.lists[list.0 as usize], Node { key, tag, form, value, next: END })
     }
 
+    /// Appends an entry whose key is some text of the event, without looking for an earlier one of the same key.
+    pub fn append_entry(&mut self, list: List, key: Text, value: Value) {
+        self.append(list, key, KeyForm::Special, value);
+    }
+
     /// Appends an entry with the key of a path's step.
     fn append_step(&mut self, list: List, segment: &Segment, value: Value) -> u32 {
         let (key, form) = if segment.plain {
@@ -437,20 +442,36 @@ impl Event {
     /// # Errors
     /// Something on the path is a plain value.
     pub fn add(&mut self, field: &FieldRef, value: Value) -> Result<(), NotAnObject> {
-        if field.path.is_empty() {
-            return Err(NotAnObject);
-        }
         let Some(node) = self.set_new(field, value)? else { return Ok(()) };
         match self.load_node(node) {
             Value::Array(list) => self.push(list, value),
-            single => {
-                let list = self.new_list();
-                self.push(list, single);
-                self.push(list, value);
-                self.replace(node, Value::Array(list));
-            }
+            single => self.pair(node, single, value),
         }
         Ok(())
+    }
+
+    /// Adds what grok captured to a field: as [`Event::add`], but a number, a flag or an object that is there stays as it
+    /// is, as in Logstash.
+    ///
+    /// # Errors
+    /// Something on the path is a plain value.
+    pub fn add_capture(&mut self, field: &FieldRef, value: Value) -> Result<(), NotAnObject> {
+        let Some(node) = self.set_new(field, value)? else { return Ok(()) };
+        match self.load_node(node) {
+            Value::Array(list) => self.push(list, value),
+            Value::Null => self.replace(node, value),
+            text @ (Value::Str(_) | Value::Plain(_)) => self.pair(node, text, value),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Makes a node a list of two.
+    fn pair(&mut self, node: u32, first: Value, second: Value) {
+        let list = self.new_list();
+        self.push(list, first);
+        self.push(list, second);
+        self.replace(node, Value::Array(list));
     }
 
     /// Sets a field that is not there yet; where it is there, nothing is changed and its node is the answer.

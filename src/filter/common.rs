@@ -141,7 +141,7 @@ pub fn change_texts(
             let changed = event.new_list();
             for (key, element) in event.loaded_entries(list) {
                 let element = change_texts(event, element, objects, change);
-                event.append_like(changed, key, element);
+                event.append_entry(changed, key, element);
             }
             Value::Object(changed)
         }

@@ -56,7 +56,7 @@ impl Filter for DeDot {
             }
         };
         for field in fields {
-            if self.rename(event, field).is_err() {
+            if self.rename(event, field, false).is_err() {
                 context.fail(event, &["_de_dot_error".to_string()]);
                 return Flow::Passed;
             }
@@ -70,34 +70,38 @@ impl Filter for DeDot {
 }
 
 impl DeDot {
-    fn rename(&self, event: &mut Event, field: &FieldRef) -> Result<(), NotAnObject> {
+    /// Renames a field after what is in it; `inner` says that its parents are renamed later, and are left alone now.
+    fn rename(&self, event: &mut Event, field: &FieldRef, inner: bool) -> Result<(), NotAnObject> {
         let Some(value) = event.get(field) else { return Ok(()) };
         if self.recursive
             && let Value::Object(list) = value
         {
             let names: Vec<String> = event.entries(list).map(|(name, _)| name.to_string()).collect();
             for name in names {
-                self.rename(event, &field.child(&name))?;
+                self.rename(event, &field.child(&name), true)?;
             }
         }
-        let dotted = |field: &FieldRef| field.path.iter().any(|segment| segment.name.contains('.'));
-        // Inside a renamed object the path so far may have dots that are dealt with when its own turn comes.
-        let own = field.path.last().is_some_and(|segment| segment.name.contains('.'));
-        if !own && (self.recursive || !dotted(field)) {
+        let kept = if inner { field.path.len().saturating_sub(1) } else { 0 };
+        if !field.path[kept..].iter().any(|segment| segment.name.contains('.')) {
             return Ok(());
         }
         let Some(value) = event.remove(field) else { return Ok(()) };
-        self.remove_empty_parents(event, field);
-        event.set(&self.renamed(field), value)
+        if !inner {
+            self.remove_empty_parents(event, field);
+        }
+        event.set(&self.renamed(field, kept), value)
     }
 
-    fn renamed(&self, field: &FieldRef) -> FieldRef {
-        let joined: Vec<String> = field.path.iter().map(|segment| segment.name.replace('.', &self.separator)).collect();
-        let names: Vec<&str> = match self.nested {
-            true => field.path.iter().flat_map(|segment| segment.name.split('.')).filter(|name| !name.is_empty()).collect(),
-            false => joined.iter().map(String::as_str).collect(),
-        };
-        names.into_iter().fold(FieldRef { metadata: field.metadata, path: Box::default() }, |field, name| field.child(name))
+    /// The name without dots, but for its first `kept` parts.
+    fn renamed(&self, field: &FieldRef, kept: usize) -> FieldRef {
+        let mut renamed = FieldRef { metadata: field.metadata, path: field.path[..kept].into() };
+        for segment in &field.path[kept..] {
+            renamed = match self.nested {
+                true => segment.name.split('.').filter(|name| !name.is_empty()).fold(renamed, |field, name| field.child(name)),
+                false => renamed.child(&segment.name.replace('.', &self.separator)),
+            };
+        }
+        renamed
     }
 
     /// Objects with dots in their names that have nothing left in them.

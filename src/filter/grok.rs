@@ -45,7 +45,8 @@ struct Target {
 }
 
 struct Destination {
-    field: FieldRef,
+    /// `None` where the name is no field reference: Logstash finds out when it sets the field, and the match fails.
+    field: Option<FieldRef>,
     ty: CaptureType,
     overwrite: bool,
 }
@@ -96,7 +97,7 @@ pub fn compile(args: &Args, compiler: &mut Compiler) -> Compiled {
                             format!("this pattern needs the backtracking engine: {}", expression.strategy().reason),
                         ));
                     }
-                    captures.push(destinations(&expression, target.as_ref(), &overwrite, &node, &mut problems));
+                    captures.push(destinations(&expression, target.as_ref(), &overwrite, &node, compiler));
                     expressions.push(expression);
                 }
                 Err(error) => {
@@ -195,18 +196,21 @@ fn destinations(
     target: Option<&FieldRef>,
     overwrite: &[String],
     node: &Node,
-    problems: &mut Vec<Diagnostic>,
+    compiler: &mut Compiler,
 ) -> Vec<Destination> {
     let mut destinations = Vec::new();
     for capture in expression.captures() {
-        if let Some(field) = parse_field(&capture.name, node.span, problems) {
-            let overwritten = overwrite.iter().any(|name| *name == capture.name || FieldRef::parse(name).as_ref() == Ok(&field));
-            let field = match target {
-                Some(target) => field.path.iter().fold(target.clone(), |field, segment| field.child(&segment.name)),
-                None => field,
-            };
-            destinations.push(Destination { field, ty: capture.ty, overwrite: overwritten });
+        let field = FieldRef::parse(&capture.name);
+        if let Err(error) = &field {
+            let message = format!("{error}: where this pattern matches, the event is tagged as if it did not, as in Logstash");
+            compiler.warnings.push(Diagnostic::warning(node.span, message));
         }
+        let overwritten = overwrite.iter().any(|name| *name == capture.name || (field.is_ok() && FieldRef::parse(name) == field));
+        let field = field.ok().map(|field| match target {
+            Some(target) => field.path.iter().fold(target.clone(), |field, segment| field.child(&segment.name)),
+            None => field,
+        });
+        destinations.push(Destination { field, ty: capture.ty, overwrite: overwritten });
     }
     destinations
 }
@@ -277,10 +281,7 @@ impl Grok {
         };
         if options.break_on_match {
             return match target.set.find(event.str(text), &mut self.scratch, &options.limit) {
-                Ok(Some((index, found))) => {
-                    put_captures(options, &target.captures[index], &found, event, text, plain);
-                    Outcome::Matched
-                }
+                Ok(Some((index, found))) => put_captures(options, &target.captures[index], &found, event, text, plain),
                 Ok(None) => Outcome::Unmatched,
                 Err(_) => Outcome::TimedOut,
             };
@@ -289,10 +290,10 @@ impl Grok {
         let mut outcome = Outcome::Unmatched;
         for (expression, captures) in target.set.expressions().iter().zip(&target.captures) {
             match expression.find(event.str(text), &mut self.scratch, &options.limit) {
-                Ok(Some(found)) => {
-                    put_captures(options, captures, &found, event, text, plain);
-                    outcome = Outcome::Matched;
-                }
+                Ok(Some(found)) => match put_captures(options, captures, &found, event, text, plain) {
+                    Outcome::Unmatched => return Outcome::Unmatched,
+                    matched => outcome = matched,
+                },
                 Ok(None) => outcome = Outcome::Unmatched,
                 Err(_) => return Outcome::TimedOut,
             }
@@ -308,7 +309,7 @@ fn put_captures(
     event: &mut Event,
     text: Text,
     plain: bool,
-) {
+) -> Outcome {
     for (index, destination) in destinations.iter().enumerate() {
         let value = match found.get(index) {
             Some(span) if !span.is_empty() => {
@@ -318,12 +319,14 @@ fn put_captures(
             Some(span) => Value::Str(text.slice(span.start, span.end)),
             None => Value::Null,
         };
+        let Some(field) = &destination.field else { return Outcome::Unmatched };
         // A path through a plain value can't be set; Logstash drops such a capture too.
         let _ = match destination.overwrite {
-            true => event.set(&destination.field, value),
-            false => event.add(&destination.field, value),
+            true => event.set(field, value),
+            false => event.add_capture(field, value),
         };
     }
+    Outcome::Matched
 }
 
 fn typed(event: &mut Event, text: Text, plain: bool, ty: CaptureType) -> Value {

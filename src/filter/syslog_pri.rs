@@ -96,19 +96,18 @@ impl Filter for SyslogPri {
 impl SyslogPri {
     /// Whether both numbers have names, where names are wanted.
     fn put(&self, event: &mut Event, priority: i64) -> Result<bool, NotAnObject> {
-        let mut named = true;
-        for (part, code) in [(&self.severity, priority & 7), (&self.facility, priority >> 3)] {
+        let parts = [(&self.facility, priority >> 3), (&self.severity, priority & 7)];
+        for (part, code) in parts {
             event.set(&part.code, Value::Int(code))?;
-            if self.use_labels {
-                match usize::try_from(code).ok().and_then(|code| part.labels.get(code)) {
-                    Some(label) => {
-                        let text = event.push_str(label);
-                        event.set(&part.name, Value::Str(text))?;
-                    }
-                    None => named = false,
-                }
+        }
+        if self.use_labels {
+            for (part, code) in parts {
+                let label = usize::try_from(code).ok().and_then(|code| part.labels.get(code));
+                let Some(label) = label else { return Ok(false) };
+                let text = event.push_str(label);
+                event.set(&part.name, Value::Str(text))?;
             }
         }
-        Ok(named)
+        Ok(true)
     }
 }

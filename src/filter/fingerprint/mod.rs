@@ -38,6 +38,9 @@ target = "[@metadata][id]"
 "#,
 };
 
+/// The seed that the plugin gives the 128-bit hash.
+const MURMUR_SEED: u32 = 2;
+
 #[derive(Clone, Copy)]
 enum Hash {
     Sha1,
@@ -212,7 +215,7 @@ impl Fingerprint {
         let written = match &self.method {
             Method::Murmur32 => return Value::Int(i64::from(murmur::hash32(bytes))),
             Method::Ipv4Network(bits) => network(bytes, *bits),
-            Method::Murmur128 => self.write(&murmur::hash128(bytes)),
+            Method::Murmur128 => self.write(&murmur::hash128(bytes, MURMUR_SEED)),
             Method::Digest(hash) => self.write(&hash.of(bytes, self.key.as_deref())),
             // Neither hashes anything.
             Method::Uuid | Method::Punctuation => String::new(),

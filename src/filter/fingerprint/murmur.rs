@@ -1,4 +1,5 @@
-//! MurmurHash3 by Austin Appleby (public domain), in its 32-bit form and its 128-bit form for 64-bit machines, seed 0.
+//! MurmurHash3 by Austin Appleby (public domain), in its 32-bit form (seed 0) and its 128-bit form for 64-bit
+//! machines.
 
 fn mix32(k: u32) -> u32 {
     k.wrapping_mul(0xcc9e_2d51).rotate_left(15).wrapping_mul(0x1b87_3593)
@@ -40,9 +41,9 @@ fn finish64(k: u64) -> u64 {
     k ^ k >> 33
 }
 
-/// The 128-bit hash: its two halves, one after the other, each with its highest byte first.
-pub fn hash128(bytes: &[u8]) -> [u8; 16] {
-    let (mut low, mut high) = (0u64, 0u64);
+/// The 128-bit hash: its two halves, one after the other, each with its lowest byte first.
+pub fn hash128(bytes: &[u8], seed: u32) -> [u8; 16] {
+    let (mut low, mut high) = (u64::from(seed), u64::from(seed));
     let mut blocks = bytes.chunks_exact(16);
     for block in &mut blocks {
         low = (low ^ mix_low(little(&block[..8]))).rotate_left(27).wrapping_add(high).wrapping_mul(5).wrapping_add(0x52dc_e729);
@@ -60,8 +61,8 @@ pub fn hash128(bytes: &[u8]) -> [u8; 16] {
     low = low.wrapping_add(high);
     high = high.wrapping_add(low);
     let mut out = [0; 16];
-    out[..8].copy_from_slice(&low.to_be_bytes());
-    out[8..].copy_from_slice(&high.to_be_bytes());
+    out[..8].copy_from_slice(&low.to_le_bytes());
+    out[8..].copy_from_slice(&high.to_le_bytes());
     out
 }
 
@@ -74,9 +75,9 @@ mod tests {
         assert_eq!(hash32(b""), 0);
         assert_eq!(hash32(b"hello"), 0x248b_fa47);
         assert_eq!(hash32(b"hello, world"), 0x149b_bb7f);
-        let hex = |bytes: &[u8]| hash128(bytes).iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+        let hex = |bytes: &[u8]| hash128(bytes, 0).iter().map(|byte| format!("{byte:02x}")).collect::<String>();
         assert_eq!(hex(b""), "0".repeat(32));
-        assert_eq!(hex(b"hello"), "cbd8a7b341bd9b025b1e906a48ae1d19");
-        assert_eq!(hex(b"The quick brown fox jumps over the lazy dog."), "cd99481f9ee902c9695da1a38987b6e7");
+        assert_eq!(hex(b"hello"), "029bbd41b3a7d8cb191dae486a901e5b");
+        assert_eq!(hex(b"The quick brown fox jumps over the lazy dog."), "c902e99e1f4899cde7b68789a3a15d69");
     }
 }
