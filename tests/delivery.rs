@@ -8,5 +8,7 @@ mod elasticsearch;
 mod kafka;
 #[path = "delivery/local.rs"]
 mod local;
+#[path = "delivery/spawned.rs"]
+mod spawned;
 #[path = "delivery/support.rs"]
 mod support;

@@ -77,7 +77,7 @@ impl Template {
 
     /// A template without places.
     pub fn literal(text: &str) -> Template {
-        Template { pieces: vec![Piece::Literal(text.into())] }
+        Template { pieces: vec![Piece::Literal(text.into())], plain: !text.bytes().any(super::encode::needs_escape) }
     }
 
     fn place(name: &str, written: &str) -> Result<Option<Piece>, TemplateError> {

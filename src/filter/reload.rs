@@ -67,3 +67,37 @@ impl<T> Reloaded<T> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_read_again_when_it_has_changed_and_can_be_used() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("number");
+        let write = |text: &str, age: u64| {
+            std::fs::write(&path, text).unwrap();
+            let file = std::fs::File::options().write(true).open(&path).unwrap();
+            file.set_modified(SystemTime::UNIX_EPOCH + Duration::from_secs(age)).unwrap();
+        };
+        let load = |path: &Path, old: Option<&u32>| {
+            let text = std::fs::read_to_string(path).map_err(|error| error.to_string())?;
+            let number: u32 = text.parse().map_err(|_| "no number".to_string())?;
+            Ok(number + old.copied().unwrap_or(0))
+        };
+        write("1", 100);
+        let file = Reloaded::open(path.clone(), Some(Duration::ZERO), load).unwrap();
+        let never = Reloaded::open(path.clone(), None, load).unwrap();
+        file.refresh();
+        assert_eq!(*file.current(), 1, "unchanged");
+        write("20", 200);
+        file.refresh();
+        never.refresh();
+        assert_eq!((*file.current(), *never.current()), (21, 1), "the old content is known to what reads the new");
+        write("x", 300);
+        file.refresh();
+        assert_eq!(*file.current(), 21, "what can't be used changes nothing");
+        assert!(Reloaded::open(folder.path().join("none"), None, load).is_err_and(|error| error.contains("none")));
+    }
+}

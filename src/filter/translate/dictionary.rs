@@ -177,3 +177,56 @@ fn json_of(node: &Node) -> Json {
         Data::Table(entries) => Json::Object(entries.iter().map(|(key, item)| (key.name.clone(), json_of(item))).collect()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn translated(dictionary: &Dictionary, text: &str) -> Option<String> {
+        let mut event = Event::new();
+        let value = dictionary.translate(text, &mut event)?;
+        let mut out = Vec::new();
+        event.write_value(value, &mut out);
+        Some(String::from_utf8(out).unwrap())
+    }
+
+    #[test]
+    fn files_are_read_by_their_endings_and_merged_on_request() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = |name: &str, text: &str| {
+            let path = folder.path().join(name);
+            std::fs::write(&path, text).unwrap();
+            path
+        };
+        let read = |path: &Path, merge: Option<&Dictionary>| Dictionary::read(path, Lookup::Exact, 1_000, merge);
+        let yaml = read(&file("d.yml", "\"200\": OK\nlist: [1, two]\n404: none\n"), None).unwrap();
+        assert_eq!(translated(&yaml, "200").as_deref(), Some("\"OK\""));
+        assert_eq!(translated(&yaml, "list").as_deref(), Some("[1,\"two\"]"));
+        assert_eq!(translated(&yaml, "404").as_deref(), Some("\"none\""));
+        let csv = file("d.csv", "200,fine\n\"a, b\",\"c\"\n");
+        let merged = read(&csv, Some(&yaml)).unwrap();
+        assert_eq!(translated(&merged, "200").as_deref(), Some("\"fine\""));
+        assert_eq!(translated(&merged, "a, b").as_deref(), Some("\"c\""));
+        assert!(translated(&merged, "list").is_some());
+        let replaced = read(&csv, None).unwrap();
+        assert!(translated(&replaced, "list").is_none());
+        assert!(translated(&read(&file("d.json", "{\"a\":{\"b\":1.50}}"), None).unwrap(), "a").is_some_and(|json| json.contains("1.5")));
+        for (name, text) in [("bad.yml", "a: b: c"), ("bad.json", "[1]"), ("bad.csv", "\"a"), ("bad.txt", "a,b")] {
+            assert!(read(&file(name, text), None).is_err(), "{name}");
+        }
+        let long = file("long.yml", &"a: b\n".repeat(300));
+        assert!(read(&long, None).is_err_and(|error| error.contains("characters")));
+    }
+
+    #[test]
+    fn keys_are_found_whole_by_expression_or_everywhere() {
+        let entries = || vec![("200".to_string(), Entry::Text("OK".into())), ("^5".to_string(), Entry::Text("bad".into()))];
+        let of = |lookup| Dictionary::new(entries(), lookup).unwrap();
+        assert_eq!(translated(&of(Lookup::Exact), "200 200"), None);
+        assert_eq!(translated(&of(Lookup::Regex), "x200x").as_deref(), Some("\"OK\""));
+        assert_eq!(translated(&of(Lookup::Regex), "503").as_deref(), Some("\"bad\""));
+        assert_eq!(translated(&of(Lookup::Everywhere), "200 ^5 200").as_deref(), Some("\"OK bad OK\""));
+        assert_eq!(translated(&of(Lookup::Everywhere), "503"), None);
+        assert!(Dictionary::new(vec![("(".to_string(), Entry::Text("".into()))], Lookup::Regex).is_err());
+    }
+}

@@ -165,10 +165,7 @@ impl Filter for Translate {
 impl Translate {
     /// Whether anything was translated.
     fn translate(&self, event: &mut Event) -> Result<bool, NotAnObject> {
-        let fallback = |event: &mut Event| {
-            let template = self.options.fallback.as_ref()?;
-            Some(Value::Str(template.render_into(event)))
-        };
+        let fallback = |event: &mut Event| self.options.fallback.as_ref().map(|template| template.value(event));
         match &self.options.over {
             Over::Value { source, target } => {
                 let value = match event.get(source) {
