@@ -58,6 +58,8 @@ suites! {
     logstashs_geoip = "logstash-geoip/cases.jsonl",
     logstashs_conditionals = "logstash-core/core-conditionals.jsonl",
     logstashs_common_options = "logstash-core/core-filterbase.jsonl",
+    logstashs_configurations = "logstash-pipeline-conf/cases.jsonl",
+    grok_patterns = "../data/grok/patterns-core.jsonl",
     logstashs_corners = "logstash-oracle/cases.jsonl",
     logstashs_dissect_library = "es-dissect/logstash-fixture.jsonl",
     elasticsearchs_dissect_library = "es-dissect/java-tests.jsonl",

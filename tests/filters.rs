@@ -118,6 +118,8 @@ fn dissect_adds_skips_and_converts() {
             json!([{"message": "x", "tags": ["f"]}])),
         (r#"dissect { mapping => { "message" => "%{a}" } convert_datatype => { "a" => "float" "no" => "int" "b" => "hex" } }"#,
             json!({"message": "1e3"}), json!([{"message": "1e3", "a": 1000.0, "tags": ["_dataconversionnullvalue_no_int", "_dataconversionmissing_b_hex"]}])),
+        (r#"dissect { convert_datatype => { "a" => "int" "b" => "int" } }"#, json!({"a": "43947404257507186289", "b": "-2.9"}),
+            json!([{"a": 43947404257507186289.0, "b": -2}])),
         (r#"dissect { append_separator => "," mapping => { "message" => "%{+a} %{+a} %{*k}:%{&k}" } }"#, json!({"message": "1 2 n:v", "a": "old"}),
             json!([{"message": "1 2 n:v", "a": "1,2", "n": "v"}])),
     ]);

@@ -205,6 +205,10 @@ impl<'a> Parser<'a> {
                 if matches!(name, "and" | "or" | "xor" | "nand" | "in" | "not" | "if" | "else") {
                     return self.fail(format!("a field or value was expected, not `{name}`"));
                 }
+                if matches!(name, "true" | "false") {
+                    // Logstash has no such literal either; taken for a field's name it would never be what was meant.
+                    return self.fail(format!("there is no bare `{name}`: test a flag with `[field]` or `![field]`"));
+                }
                 self.at += end;
                 FieldRef::parse_dotted(name).map(Operand::Field).map_err(|error| ConditionError {
                     message: error.to_string(),

@@ -115,6 +115,8 @@ impl Template {
             match piece {
                 Piece::Literal(text) => out.push_str(text),
                 Piece::Field { field, written } => match event.get(field) {
+                    // Every event of Logstash has this mark; here it is not kept, but its place is filled all the same.
+                    None if field.is_top("@version") => out.push('1'),
                     None | Some(Value::Null) => {
                         complete = false;
                         out.push_str(written);
@@ -175,6 +177,7 @@ mod tests {
             ("%{} %{+%s}", "1706933106 1706933106"),
             ("%{", "%{"),
             ("%{str", "%{str"),
+            ("%{@version}", "1"),
         ] {
             let mut event = Event::new();
             event.decode_json(json.as_bytes()).unwrap();

@@ -123,10 +123,6 @@ impl Filter for Date {
         let options = Arc::clone(&self.options);
         let value = match event.get(&options.source) {
             None | Some(Value::Null) => return Flow::Passed,
-            Some(Value::Array(list)) => match event.loaded_values(list).first() {
-                Some(first) => *first,
-                None => return Flow::Passed,
-            },
             Some(value) => value,
         };
         if let (Some((text, time)), true) = (&self.last, options.fixed)

@@ -97,6 +97,7 @@ impl Truncate {
 
     fn cut_text(&self, event: &Event, value: Value) -> Option<Value> {
         let text = event.as_str(value).filter(|text| text.len() > self.length)?;
-        Some(piece(value, 0, text.floor_char_boundary(self.length)))
+        let end = (0..=self.length).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
+        Some(piece(value, 0, end))
     }
 }

@@ -88,7 +88,11 @@ impl Suite {
             return self.run_dissect(case, !self.of_logstash);
         }
         let ecs = case["input"]["ecs_compatibility"].as_str().or(case["config"]["ecs_compatibility"].as_str());
-        let ecs = match ecs {
+        // Cases of the plugins' specs say in their names which mode they are of.
+        let by_name = ["v1", "v8"].into_iter().find(|mode| {
+            case["name"].as_str().is_some_and(|name| name.contains(&format!("`ecs_compatibility => {mode}`")))
+        });
+        let ecs = match ecs.or(by_name) {
             Some("v1") => EcsCompatibility::V1,
             Some("v8") => EcsCompatibility::V8,
             _ => EcsCompatibility::Disabled,
@@ -102,14 +106,15 @@ impl Suite {
         };
         let replaced = |text: &str| {
             let base = self.folder.parent().unwrap();
-            let text = text.replace("{mmdb}", &base.join("maxmind-db/test-data").display().to_string());
-            match text.rsplit_once('/') {
-                // Files of the plugins' specs are kept in one folder.
-                Some((folder, file)) if folder.starts_with("{src}") => {
-                    base.join("logstash-filters/fixtures").join(file).display().to_string()
-                }
-                _ => text,
+            let mut text = text.replace("{mmdb}", &base.join("maxmind-db/test-data").display().to_string());
+            // Files of the plugins' specs are kept in one folder.
+            while let Some(start) = text.find("{src}") {
+                let end = text[start..].find(['"', '\'']).map_or(text.len(), |length| start + length);
+                let file = text[start..end].rsplit('/').next().unwrap_or_default();
+                let kept = base.join("logstash-filters/fixtures").join(file).display().to_string();
+                text.replace_range(start..end, &kept);
             }
+            text
         };
         let spec: Result<PipelineSpec, String> = match &case["config"] {
             Value::String(config) => {

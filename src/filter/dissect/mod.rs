@@ -91,7 +91,7 @@ pub fn compile(args: &Args, _: &mut Compiler) -> Compiled {
 impl Filter for Dissect {
     fn run(&mut self, event: &mut Event, context: &mut Context) -> Flow {
         let options = Arc::clone(&self.options);
-        let mut flow = Flow::Passed;
+        let (mut matched, mut failed) = (false, false);
         for (field, pattern) in &options.mappings {
             let Some(value) = event.get(field) else { continue };
             let whole = match value {
@@ -103,16 +103,15 @@ impl Filter for Dissect {
                 }
             };
             let fits = pattern.cut(event.as_str(whole).unwrap_or_default(), &mut self.spans);
-            if !fits || self.save(&options, pattern, whole, event).is_err() {
+            if fits && self.save(&options, pattern, whole, event).is_ok() {
+                matched = true;
+            } else {
                 context.fail(event, &options.tag_on_failure);
-                return Flow::Passed;
+                failed = true;
             }
-            flow = Flow::Matched;
         }
-        if flow == Flow::Matched {
-            options.conversions.iter().for_each(|conversion| conversion.apply(event, context));
-        }
-        flow
+        options.conversions.iter().for_each(|conversion| conversion.apply(event, context));
+        if matched && !failed { Flow::Matched } else { Flow::Passed }
     }
 
     fn fork(&self) -> Box<dyn Filter> {
@@ -179,9 +178,12 @@ impl Conversion {
                 event.print(value, &mut text);
                 match text.trim().parse::<f64>() {
                     Ok(parsed) => {
-                        let converted = match number {
-                            Number::Float => Value::Float(parsed),
-                            _ => Value::Int(text.trim().parse().unwrap_or(parsed as i64)),
+                        let whole = text.trim().parse().ok();
+                        // What 64 bits don't hold stays a float, as in Logstash.
+                        let whole = whole.or_else(|| (parsed.abs() < 9.2e18).then_some(parsed as i64));
+                        let converted = match (number, whole) {
+                            (Number::Int, Some(whole)) => Value::Int(whole),
+                            _ => Value::Float(parsed),
                         };
                         // The field is there, so it can be set.
                         let _ = event.set(&self.field, converted);

@@ -9,7 +9,7 @@ use super::mutate::capitalized;
 use super::{Compiled, Compiler, Context, ECS_OPTION, Filter, Flow, field_option, parse_field, parse_template};
 use crate::config::{Args, ComponentDef, Data, Diagnostic, Fallback, Kind, Node, option};
 use crate::event::{Event, FieldRef, List, NotAnObject, Template, Value};
-use crate::grok::{Limit, Timeout};
+use crate::grok::{Limit, Scratch, Timeout};
 
 const TRANSFORMS: Kind = Kind::Enum(&["lowercase", "uppercase", "capitalize"]);
 
@@ -201,6 +201,7 @@ struct Search {
     exclude: Vec<String>,
     prefix: String,
     pairs: usize,
+    scratch: Scratch,
 }
 
 fn filled(templates: &[Template], event: &mut Event) -> Vec<String> {
@@ -233,6 +234,7 @@ impl Options {
                 exclude: filled(&self.exclude_keys, event),
                 prefix: filled(std::slice::from_ref(&self.prefix), event).concat(),
                 pairs: 0,
+                scratch: Scratch::default(),
             });
             self.parse(&text, found, event, search, 0)?;
         }
@@ -241,7 +243,7 @@ impl Options {
 
     fn parse(&self, text: &str, into: List, event: &mut Event, search: &mut Search, depth: u32) -> Result<(), Timeout> {
         let mut at = 0;
-        while let Some(pair) = self.scan.next(text, &mut at, &self.limit)? {
+        while let Some(pair) = self.scan.next(text, &mut at, &mut search.scratch, &self.limit)? {
             let value = pair.value.unwrap_or_default();
             if value.is_empty() && !self.allow_empty_values {
                 continue;

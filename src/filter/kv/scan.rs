@@ -83,9 +83,14 @@ impl Scan {
     ///
     /// # Errors
     /// The search took more than the limit.
-    pub fn next<'t>(&self, text: &'t str, at: &mut usize, limit: &Limit) -> Result<Option<Pair<'t>>, Timeout> {
-        let mut scratch = Scratch::default();
-        let Some(found) = self.pair.try_captures_at(text, *at, &mut scratch, limit)? else { return Ok(None) };
+    pub fn next<'t>(
+        &self,
+        text: &'t str,
+        at: &mut usize,
+        scratch: &mut Scratch,
+        limit: &Limit,
+    ) -> Result<Option<Pair<'t>>, Timeout> {
+        let Some(found) = self.pair.try_captures_at(text, *at, scratch, limit)? else { return Ok(None) };
         let end = found.get(0).map_or(text.len(), |whole| whole.end);
         // A pair is never empty, so this moves on.
         *at = end.max(*at + 1);
@@ -134,8 +139,8 @@ mod tests {
     }
 
     fn pairs<'t>(scan: &Scan, text: &'t str) -> Vec<Pair<'t>> {
-        let (mut at, mut pairs) = (0, Vec::new());
-        while let Some(pair) = scan.next(text, &mut at, &Limit::default()).unwrap() {
+        let (mut at, mut pairs, mut scratch) = (0, Vec::new(), Scratch::default());
+        while let Some(pair) = scan.next(text, &mut at, &mut scratch, &Limit::default()).unwrap() {
             pairs.push(pair);
         }
         pairs
