@@ -10,6 +10,7 @@
 //! `@metadata` is held beside the fields and never printed. `@timestamp` is a [`Timestamp`] from the start.
 
 mod copy;
+mod embedded;
 pub mod encode;
 pub mod field;
 pub mod fragment;
@@ -26,6 +27,7 @@ pub use field::{FieldRef, FieldRefError};
 pub use fragment::Fragment;
 pub use json::DecodeError;
 pub use read::Number;
+pub(crate) use read::print_float_as;
 pub use template::Template;
 pub use timestamp::Timestamp;
 

@@ -33,19 +33,29 @@ impl Number {
 
 /// Appends a float as Java's `Double.toString` prints it: `1.5`, `1.0E21`, `1.0E-5`.
 pub fn print_float(number: f64, out: &mut String) {
+    print_float_as(number, 1e-3..1e7, out, |exponent, out| {
+        out.push('E');
+        out.push_str(exponent);
+    });
+}
+
+/// Appends a float: in decimals within a range of magnitudes, and otherwise with an exponent that `write` appends.
+pub(crate) fn print_float_as(number: f64, decimals: std::ops::Range<f64>, out: &mut String, write: fn(&str, &mut String)) {
     let magnitude = number.abs();
-    // Writing to a String can't fail.
-    let _ = if number.is_nan() {
-        out.write_str("NaN")
+    if number.is_nan() {
+        out.push_str("NaN");
     } else if number.is_infinite() {
-        out.write_str(if number > 0.0 { "Infinity" } else { "-Infinity" })
-    } else if magnitude == 0.0 || (1e-3..1e7).contains(&magnitude) {
-        write!(out, "{number:?}")
+        out.push_str(if number > 0.0 { "Infinity" } else { "-Infinity" });
+    } else if magnitude == 0.0 || decimals.contains(&magnitude) {
+        // Writing to a String can't fail.
+        let _ = write!(out, "{number:?}");
     } else {
         let scientific = format!("{number:e}");
         let (mantissa, exponent) = scientific.split_once('e').unwrap_or((&scientific, "0"));
-        write!(out, "{mantissa}{}E{exponent}", if mantissa.contains('.') { "" } else { ".0" })
-    };
+        out.push_str(mantissa);
+        out.push_str(if mantissa.contains('.') { "" } else { ".0" });
+        write(exponent, out);
+    }
 }
 
 impl Event {

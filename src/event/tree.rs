@@ -135,20 +135,6 @@ impl Event {
         }
     }
 
-    /// Opens a value with all that is in it: where half a surrogate pair must not be printed as it came.
-    fn load_all(&mut self, value: Value) -> Value {
-        let value = self.load(value);
-        if let Value::Object(list) | Value::Array(list) = value {
-            let mut at = self.lists[list.0 as usize].first;
-            while at != END {
-                let inner = self.nodes[at as usize].value;
-                self.nodes[at as usize].value = self.load_all(inner);
-                at = self.nodes[at as usize].next;
-            }
-        }
-        value
-    }
-
     pub(super) fn load_node(&mut self, node: u32) -> Value {
         let value = self.nodes[node as usize].value;
         if matches!(value, Value::Escaped(_) | Value::Raw(_)) {
@@ -554,24 +540,6 @@ impl Event {
             at = next;
         }
         if object { Value::Object(copy) } else { Value::Array(copy) }
-    }
-
-    /// Parses JSON text that stands in this event (such as the value of a field). Objects and arrays come back opened. As
-    /// in Logstash a byte order mark is passed over, of several values in a row the last one counts, and no value is `null`.
-    ///
-    /// # Errors
-    /// The text is not made of JSON values.
-    pub fn parse_json(&mut self, text: Text) -> Result<Value, DecodeError> {
-        let range = text.range();
-        let relative = |error: DecodeError| DecodeError { offset: error.offset.saturating_sub(range.start), ..error };
-        let mark = if self.str(text).starts_with('\u{feff}') { '\u{feff}'.len_utf8() } else { 0 };
-        let halved = memchr::memmem::find(self.str(text).as_bytes(), b"\\ud").or_else(|| memchr::memmem::find(self.str(text).as_bytes(), b"\\uD"));
-        let mut scanner = Scanner::new(&self.text.as_bytes()[..range.end], range.start + mark);
-        let mut value = Value::Null;
-        while scanner.more() {
-            value = scanner.value(0).map_err(relative)?;
-        }
-        Ok(if halved.is_some() { self.load_all(value) } else { self.load(value) })
     }
 }
 

@@ -1,6 +1,6 @@
 //! `de_dot`: names with dots become names without, or nested fields.
 
-use super::{Compiled, Compiler, Context, Filter, Flow, parse_field};
+use super::{Compiled, Compiler, Context, Filter, Flow, field_options};
 use crate::config::{Args, ComponentDef, Diagnostic, Fallback, Kind, option};
 use crate::event::{Event, FieldRef, NotAnObject, Value};
 
@@ -34,9 +34,7 @@ pub fn compile(args: &Args, _: &mut Compiler) -> Compiled {
     if separator.contains(['[', ']', '.']) {
         problems.push(Diagnostic::error(args.span_of("separator"), "a separator holds no dot and no bracket"));
     }
-    let span = args.span_of("fields");
-    let fields: Vec<FieldRef> =
-        args.strings("fields").iter().filter_map(|name| parse_field(name, span, &mut problems)).collect();
+    let fields = field_options(args, "fields", &mut problems);
     if !problems.is_empty() {
         return Err(problems);
     }

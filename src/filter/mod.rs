@@ -208,6 +208,12 @@ pub(crate) fn field_option(args: &Args, name: &str, problems: &mut Vec<Diagnosti
     parse_field(&text, args.span_of(name), problems)
 }
 
+/// Field references given as a list.
+pub(crate) fn field_options(args: &Args, name: &str, problems: &mut Vec<Diagnostic>) -> Vec<FieldRef> {
+    let span = args.span_of(name);
+    args.strings(name).iter().filter_map(|text| parse_field(text, span, problems)).collect()
+}
+
 /// A field reference written at `span`.
 pub(crate) fn parse_field(text: &str, span: Span, problems: &mut Vec<Diagnostic>) -> Option<FieldRef> {
     match FieldRef::parse(text) {

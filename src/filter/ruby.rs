@@ -2,25 +2,15 @@
 
 use std::fmt::Write as _;
 
-use crate::event::{Event, Number, Value};
+use crate::event::{Event, Number, Value, print_float_as};
 
 /// A float as Ruby's `to_s` prints it, which unlike Java's stays decimal up to 16 digits.
 pub fn print_float(number: f64, out: &mut String) {
-    let magnitude = number.abs();
-    // Writing to a String can't fail.
-    let _ = if number.is_nan() {
-        out.write_str("NaN")
-    } else if number.is_infinite() {
-        out.write_str(if number > 0.0 { "Infinity" } else { "-Infinity" })
-    } else if magnitude == 0.0 || (1e-4..1e16).contains(&magnitude) {
-        write!(out, "{number:?}")
-    } else {
-        let scientific = format!("{number:e}");
-        let (mantissa, exponent) = scientific.split_once('e').unwrap_or((&scientific, "0"));
-        let point = if mantissa.contains('.') { "" } else { ".0" };
+    print_float_as(number, 1e-4..1e16, out, |exponent, out| {
         let (sign, digits) = exponent.strip_prefix('-').map_or(('+', exponent), |digits| ('-', digits));
-        write!(out, "{mantissa}{point}e{sign}{digits:0>2}")
-    };
+        // Writing to a String can't fail.
+        let _ = write!(out, "e{sign}{digits:0>2}");
+    });
 }
 
 /// Appends a value as Ruby's `to_s` prints it: `null` as nothing, containers as `inspect` does.

@@ -1,6 +1,6 @@
 //! `truncate`: texts are cut to a number of bytes, never inside a character.
 
-use super::{Compiled, Compiler, Context, Filter, Flow, common::piece, parse_field};
+use super::{Compiled, Compiler, Context, Filter, Flow, common::piece, field_options};
 use crate::config::{Args, ComponentDef, Fallback, Kind, option};
 use crate::event::{Event, FieldRef, List, Value};
 
@@ -28,9 +28,7 @@ struct Truncate {
 
 pub fn compile(args: &Args, _: &mut Compiler) -> Compiled {
     let mut problems = Vec::new();
-    let span = args.span_of("fields");
-    let fields: Vec<FieldRef> =
-        args.strings("fields").iter().filter_map(|name| parse_field(name, span, &mut problems)).collect();
+    let fields = field_options(args, "fields", &mut problems);
     if !problems.is_empty() {
         return Err(problems);
     }

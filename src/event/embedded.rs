@@ -1,0 +1,38 @@
+//! JSON text inside an event, such as a `message` that is a JSON document.
+
+use super::json::{DecodeError, Scanner};
+use super::{END, Event, Text, Value};
+
+impl Event {
+    /// Parses JSON text that stands in this event (such as the value of a field). Objects and arrays come back opened. As
+    /// in Logstash a byte order mark is passed over, of several values in a row the last one counts, and no value is `null`.
+    ///
+    /// # Errors
+    /// The text is not made of JSON values.
+    pub fn parse_json(&mut self, text: Text) -> Result<Value, DecodeError> {
+        let range = text.range();
+        let relative = |error: DecodeError| DecodeError { offset: error.offset.saturating_sub(range.start), ..error };
+        let mark = if self.str(text).starts_with('\u{feff}') { '\u{feff}'.len_utf8() } else { 0 };
+        let halved = [b"\\ud", b"\\uD"].iter().any(|half| memchr::memmem::find(self.str(text).as_bytes(), *half).is_some());
+        let mut scanner = Scanner::new(&self.text.as_bytes()[..range.end], range.start + mark);
+        let mut value = Value::Null;
+        while scanner.more() {
+            value = scanner.value(0).map_err(relative)?;
+        }
+        Ok(if halved { self.load_all(value) } else { self.load(value) })
+    }
+
+    /// Opens a value with all that is in it: where half a surrogate pair must not be printed as it came.
+    fn load_all(&mut self, value: Value) -> Value {
+        let value = self.load(value);
+        if let Value::Object(list) | Value::Array(list) = value {
+            let mut at = self.lists[list.0 as usize].first;
+            while at != END {
+                let inner = self.nodes[at as usize].value;
+                self.nodes[at as usize].value = self.load_all(inner);
+                at = self.nodes[at as usize].next;
+            }
+        }
+        value
+    }
+}
