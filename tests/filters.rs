@@ -145,6 +145,9 @@ fn kv_takes_all_its_options() {
             json!([{"message": "[a][b]=1&[c=2", "a": {"b": "1"}, "tags": ["_kv_filter_error"]}])),
         (r#"kv { add_tag => ["ok"] }"#, json!({"message": "nothing here"}), json!([{"message": "nothing here"}])),
     ]);
+    let many: String = (0..20_000).map(|number| format!("k{number}=v ")).collect();
+    let documents = run(&mut compiled("kv {}").unwrap(), &json!({"message": many}));
+    assert_eq!(documents, [json!({"message": many, "tags": ["_kv_filter_error"]})], "more than a line of pairs has");
     assert!(compiled(r#"kv { field_split_pattern => "(" }"#).is_err());
 }
 
@@ -243,6 +246,9 @@ fn the_small_ones() {
             json!([{"l": ["y"]}])),
         (r#"syslog_pri { facility_labels => ["k"] }"#, json!({"syslog_pri": "x"}),
             json!([{"syslog_pri": "x", "syslog_facility_code": 0, "syslog_facility": "k", "syslog_severity_code": 0, "syslog_severity": "emergency"}])),
+        (r#"de_dot { nested => true }"#, json!({"a": 1, "a.b": 2}), json!([{"a": 1, "a.b": 2, "tags": ["_de_dot_error"]}])),
+        (r#"fingerprint { method => IPV4_NETWORK key => 16 }"#, json!({"message": "x"}), json!([{"message": "x", "tags": ["_fingerprint_error"]}])),
+        (r#"bytes { target => "b" tag_on_failure => ["t"] }"#, json!({"message": 5}), json!([{"message": 5, "tags": ["t"]}])),
         (r#"grok { match => { "message" => "%{WORD:[a][b} %{WORD:c}" } }"#, json!({"message": "x y"}),
             json!([{"message": "x y", "tags": ["_grokparsefailure"]}])),
     ]);

@@ -70,8 +70,11 @@ fn size(text: &str, kilo: f64, decimal: char) -> Option<f64> {
 
 impl Filter for Bytes {
     fn run(&mut self, event: &mut Event, context: &mut Context) -> Flow {
-        let text = event.text_of(&self.source).unwrap_or_default();
-        let set = size(&text, self.kilo, self.decimal).is_some_and(|bytes| {
+        let parsed = match event.get(&self.source) {
+            Some(Value::Str(text) | Value::Plain(text)) => size(event.str(text), self.kilo, self.decimal),
+            _ => None,
+        };
+        let set = parsed.is_some_and(|bytes| {
             // Exabytes are more than 64 bits hold.
             let value = if bytes < 9e18 { Value::Int(bytes as i64) } else { Value::Number(event.push_str(&format!("{bytes:.0}"))) };
             event.set(&self.target, value).is_ok()

@@ -87,7 +87,10 @@ impl DeDot {
         if !inner {
             self.remove_empty_parents(event, field);
         }
-        event.set(&self.renamed(field, kept), value)
+        event.set(&self.renamed(field, kept), value).inspect_err(|_| {
+            // Nothing is lost where the new name can't be: the old one was there a moment ago.
+            let _ = event.set(field, value);
+        })
     }
 
     /// The name without dots, but for its first `kept` parts.

@@ -73,6 +73,10 @@ impl Filter for SyslogPri {
             Some(Value::Array(list)) => event.loaded_values(list).first().copied().or(Some(Value::Null)),
             value => value.filter(|value| *value != Value::Null),
         };
+        if matches!(value, Some(Value::Object(_))) {
+            context.fail(event, &["_syslogpriparsefailure".to_string()]);
+            return Flow::Passed;
+        }
         let priority = value.map_or(DEFAULT_PRIORITY, |value| {
             let mut text = String::new();
             ruby::to_s(event, value, &mut text);

@@ -19,7 +19,7 @@ pub const DEF: ComponentDef = ComponentDef {
         option("address_field", Kind::Field, Fallback::None, "A field with an address or a list of them."),
         option("network", Kind::Strings, Fallback::None, "The networks, such as `10.0.0.0/8`; a text may hold several with commas between them, and `%{[field]}`."),
         option("network_path", Kind::Path, Fallback::None, "A file with the networks, read again when it changes."),
-        option("refresh_interval", Kind::Integer(i64::MIN, i64::MAX), Fallback::Integer(600), "Seconds between looks at the file; 0 or less for never."),
+        option("refresh_interval", Kind::Integer(-1, i64::MAX), Fallback::Integer(600), "Seconds between looks at the file; 0 or less for never."),
         option("separator", Kind::String, Fallback::Text("\n"), "What stands between networks in the file."),
     ],
     example: r#"

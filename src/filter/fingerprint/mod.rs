@@ -122,11 +122,20 @@ pub fn compile(args: &Args, compiler: &mut Compiler) -> Compiled {
     }
 }
 
+/// There is no place for the hash, or the method can't work on the value. Logstash stops at the latter.
+struct Failed;
+
+impl From<NotAnObject> for Failed {
+    fn from(_: NotAnObject) -> Self {
+        Failed
+    }
+}
+
 impl Filter for Fingerprint {
     fn run(&mut self, event: &mut Event, context: &mut Context) -> Flow {
         match self.put(event) {
             Ok(()) => Flow::Matched,
-            Err(NotAnObject) => {
+            Err(_) => {
                 context.fail(event, &["_fingerprint_error".to_string()]);
                 Flow::Passed
             }
@@ -139,11 +148,11 @@ impl Filter for Fingerprint {
 }
 
 impl Fingerprint {
-    fn put(&self, event: &mut Event) -> Result<(), NotAnObject> {
+    fn put(&self, event: &mut Event) -> Result<(), Failed> {
         match self.method {
             Method::Uuid => {
                 let id = event.push_str(&uuid::Uuid::new_v4().to_string());
-                event.set(&self.target, Value::Str(id))
+                Ok(event.set(&self.target, Value::Str(id))?)
             }
             Method::Punctuation => {
                 for (_, field) in &self.sources {
@@ -175,12 +184,12 @@ impl Fingerprint {
                         Value::Array(list) => {
                             let hashes = event.new_list();
                             for element in event.loaded_values(list) {
-                                let hash = self.hash_value(event, element);
+                                let hash = self.hash_value(event, element)?;
                                 event.push(hashes, hash);
                             }
                             Value::Array(hashes)
                         }
-                        single => self.hash_value(event, single),
+                        single => self.hash_value(event, single)?,
                     };
                     event.set(&self.target, hashed)?;
                 }
@@ -189,12 +198,12 @@ impl Fingerprint {
         }
     }
 
-    fn put_hash(&self, event: &mut Event, text: &str) -> Result<(), NotAnObject> {
-        let hash = self.hash_bytes(event, text.as_bytes());
-        event.set(&self.target, hash)
+    fn put_hash(&self, event: &mut Event, text: &str) -> Result<(), Failed> {
+        let hash = self.hash_bytes(event, text.as_bytes())?;
+        Ok(event.set(&self.target, hash)?)
     }
 
-    fn hash_value(&self, event: &mut Event, value: Value) -> Value {
+    fn hash_value(&self, event: &mut Event, value: Value) -> Result<Value, Failed> {
         let murmur = matches!(self.method, Method::Murmur32 | Method::Murmur128);
         if let (true, Some(Number::Int(number))) = (murmur, event.as_number(value)) {
             // Small numbers are hashed as 32 bits by the 128-bit form, as 64 bits by the other.
@@ -211,16 +220,16 @@ impl Fingerprint {
         self.hash_bytes(event, text.as_bytes())
     }
 
-    fn hash_bytes(&self, event: &mut Event, bytes: &[u8]) -> Value {
+    fn hash_bytes(&self, event: &mut Event, bytes: &[u8]) -> Result<Value, Failed> {
         let written = match &self.method {
-            Method::Murmur32 => return Value::Int(i64::from(murmur::hash32(bytes))),
-            Method::Ipv4Network(bits) => network(bytes, *bits),
+            Method::Murmur32 => return Ok(Value::Int(i64::from(murmur::hash32(bytes)))),
+            Method::Ipv4Network(bits) => network(bytes, *bits).ok_or(Failed)?,
             Method::Murmur128 => self.write(&murmur::hash128(bytes, MURMUR_SEED)),
             Method::Digest(hash) => self.write(&hash.of(bytes, self.key.as_deref())),
             // Neither hashes anything.
             Method::Uuid | Method::Punctuation => String::new(),
         };
-        Value::Str(event.push_str(&written))
+        Ok(Value::Str(event.push_str(&written)))
     }
 
     fn write(&self, hash: &[u8]) -> String {
@@ -254,11 +263,11 @@ fn digest<D: Digest, M: Mac + KeyInit>(bytes: &[u8], key: Option<&[u8]>) -> Vec<
     }
 }
 
-/// An address with all but its first bits set to zero; what is no IPv4 address gives an empty text.
-fn network(bytes: &[u8], bits: u32) -> String {
-    let address = std::str::from_utf8(bytes).ok().and_then(|text| text.trim().parse::<std::net::Ipv4Addr>().ok());
+/// An IPv4 address with all but its first bits set to zero.
+fn network(bytes: &[u8], bits: u32) -> Option<String> {
+    let address: std::net::Ipv4Addr = std::str::from_utf8(bytes).ok()?.trim().parse().ok()?;
     let mask = u32::MAX.checked_shl(32 - bits).unwrap_or(0);
-    address.map(|address| std::net::Ipv4Addr::from(u32::from(address) & mask).to_string()).unwrap_or_default()
+    Some(std::net::Ipv4Addr::from(u32::from(address) & mask).to_string())
 }
 
 /// Punctuation and symbols, as Unicode has them.

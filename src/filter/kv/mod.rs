@@ -54,7 +54,7 @@ field_split = " ;"
 
 /// Values inside values are looked into this deep.
 const DEEPEST: u32 = 64;
-/// A text gives this many pairs at most.
+/// A text gives this many pairs at most; one with more is taken for something else, and tagged.
 const MOST_PAIRS: usize = 10_000;
 
 #[derive(Clone, Copy)]
@@ -241,7 +241,7 @@ impl Options {
         Ok(found)
     }
 
-    fn parse(&self, text: &str, into: List, event: &mut Event, search: &mut Search, depth: u32) -> Result<(), Timeout> {
+    fn parse(&self, text: &str, into: List, event: &mut Event, search: &mut Search, depth: u32) -> Result<(), Trouble> {
         let mut at = 0;
         while let Some(pair) = self.scan.next(text, &mut at, &mut search.scratch, &self.limit)? {
             let value = pair.value.unwrap_or_default();
@@ -250,10 +250,13 @@ impl Options {
             }
             let key = self.key.apply(pair.key);
             let kept = search.include.is_empty() || search.include.contains(&key);
-            if !kept || search.exclude.contains(&key) || search.pairs == MOST_PAIRS {
+            if !kept || search.exclude.contains(&key) {
                 continue;
             }
             search.pairs += 1;
+            if search.pairs > MOST_PAIRS {
+                return Err(Trouble::Refused);
+            }
             let key = [search.prefix.as_str(), &key].concat();
             let value = self.value.apply(value);
             if !self.allow_duplicate_values && has(event, into, &key, &value) {

@@ -21,7 +21,7 @@ pub const DEF: ComponentDef = ComponentDef {
         option("destination", Kind::Field, Fallback::None, "Older name of `target`."),
         option("dictionary", Kind::Hash, Fallback::None, "The dictionary: keys with what they stand for."),
         option("dictionary_path", Kind::Path, Fallback::None, "A file with the dictionary (`.yml`, `.yaml`, `.json` or `.csv`), read again when it changes."),
-        option("refresh_interval", Kind::Integer(i64::MIN, i64::MAX), Fallback::Integer(300), "Seconds between looks at the file; 0 or less for never."),
+        option("refresh_interval", Kind::Integer(-1, i64::MAX), Fallback::Integer(300), "Seconds between looks at the file; 0 or less for never."),
         option("refresh_behaviour", Kind::Enum(&["merge", "replace"]), Fallback::Text("merge"), "Whether keys that are no longer in the file are kept."),
         option("exact", Kind::Boolean, Fallback::Boolean(true), "Look for the whole value; otherwise every key in it is replaced where it stands."),
         option("regex", Kind::Boolean, Fallback::Boolean(false), "Take keys for regular expressions (with `exact`)."),
@@ -98,7 +98,11 @@ pub fn compile(args: &Args, compiler: &mut Compiler) -> Compiled {
         (true, true) => Lookup::Regex,
         (false, _) => Lookup::Everywhere,
     };
+    let yaml = |path: &str| path.ends_with(".yml") || path.ends_with(".yaml");
     let opened = match args.text("dictionary_path") {
+        Some(path) if args.is_given("yaml_dictionary_code_point_limit") && !yaml(&path) => {
+            Err("`yaml_dictionary_code_point_limit` is for YAML files only".to_string())
+        }
         Some(_) if args.is_given("dictionary") => Err("`dictionary` and `dictionary_path` exclude each other".to_string()),
         Some(path) => {
             let limit = args.integer("yaml_dictionary_code_point_limit").and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX);
