@@ -2,11 +2,13 @@
 //!
 //! The grammar is that of Logstash 8 (`input`, `filter` and `output` sections; plugins with `name => value` options;
 //! barewords, quoted texts, numbers, arrays, hashes, plugins as values; `if / else if / else`; `#` comments). Texts are
-//! taken as they stand between their quotes, as Logstash takes them without `config.support_escapes`.
+//! taken as they stand between their quotes, as Logstash takes them without `config.support_escapes`; the entries of a hash
+//! come in the order in which Logstash hands them to a plugin ([`hash_order`]).
 
 use super::cursor;
 use super::diagnostic::{Diagnostic, Span};
 use super::expand::Expander;
+use super::hash_order;
 use super::options::{Data, Key, Node};
 use super::spec::{ComponentSpec, ConditionSpec, PipelineSpec, Statement};
 
@@ -355,6 +357,7 @@ impl<'a> Reader<'a> {
                 return self.fail("the entries of a hash are separated by white space, not commas");
             }
         }
+        hash_order::sort(&mut entries, |(key, _)| &key.name);
         Ok(Node { span: self.span_from(start), data: Data::Table(entries) })
     }
 }

@@ -3,6 +3,7 @@
 pub(crate) mod cursor;
 pub mod diagnostic;
 pub mod expand;
+mod hash_order;
 pub mod logstash;
 pub mod options;
 pub mod spec;
