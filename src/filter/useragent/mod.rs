@@ -215,7 +215,11 @@ impl UserAgent {
         let system_name = system.as_ref().map_or("Other", |found| &*found.os);
         let device_name = device.as_ref().map_or("Other", |found| &*found.device);
         let version = joined(&browser_parts);
-        let system_version = joined(&system_parts);
+        // A system's version that starts with a word (`RT 8`) goes on after a space, in Logstash.
+        let system_version = match system_parts[0].filter(|major| !major.starts_with(|c: char| c.is_ascii_digit())) {
+            Some(major) => Some(joined(&system_parts[1..]).map_or(major.to_string(), |minor| format!("{major} {minor}"))),
+            None => joined(&system_parts),
+        };
         let system_full = match &system_version {
             Some(version) => format!("{system_name} {version}"),
             None => system_name.to_string(),
