@@ -6,7 +6,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use logproc::config::{Dialect, logstash, toml};
+use logproc::config::{Diagnostic, Dialect, logstash, toml};
 use logproc::event::{Event, Timestamp};
 use logproc::filter::{self, Context};
 use logproc::grok::EcsCompatibility;
@@ -21,8 +21,9 @@ fn environment(dialect: Dialect, folder: PathBuf) -> Environment {
 
 fn compiled(config: &str) -> Result<Program, String> {
     let environment = environment(Dialect::Logstash, PathBuf::new());
-    let spec = logstash::parse(&format!("filter {{ {config} }}"), 0, &environment.expander()).map_err(|found| found[0].message.clone())?;
-    compile::filters(&spec.filters, &environment).map(|(program, _)| program).map_err(|found| found[0].message.clone())
+    let first = |found: Vec<Diagnostic>| found[0].message.clone();
+    let spec = logstash::parse(&format!("filter {{ {config} }}"), 0, &environment.expander()).map_err(first)?;
+    compile::filters(&spec.filters, &environment).map(|(program, _)| program).map_err(first)
 }
 
 /// Runs an event and answers the documents that come out, without `@timestamp`.
@@ -114,13 +115,16 @@ fn dissect_adds_skips_and_converts() {
             json!([{"message": "1-2", "a": "1", "b": "0-2"}])),
         (r#"dissect { mapping => { "message" => "%{[x][y]}:%{z}:" } add_tag => ["ok"] }"#, json!({"message": "1:2:3"}),
             json!([{"message": "1:2:3", "x": {"y": "1"}, "z": "2", "tags": ["ok"]}])),
-        (r#"dissect { mapping => { "message" => "%{a} %{b}" } tag_on_failure => ["f"] add_tag => ["ok"] }"#, json!({"message": "x"}),
+        (r#"dissect { mapping => { "message" => "%{a} %{b}" } tag_on_failure => ["f"] add_tag => ["ok"] }"#,
+            json!({"message": "x"}),
             json!([{"message": "x", "tags": ["f"]}])),
         (r#"dissect { mapping => { "message" => "%{a}" } convert_datatype => { "a" => "float" "no" => "int" "b" => "hex" } }"#,
-            json!({"message": "1e3"}), json!([{"message": "1e3", "a": 1000.0, "tags": ["_dataconversionnullvalue_no_int", "_dataconversionmissing_b_hex"]}])),
+            json!({"message": "1e3"}),
+                json!([{"message": "1e3", "a": 1000.0, "tags": ["_dataconversionnullvalue_no_int", "_dataconversionmissing_b_hex"]}])),
         (r#"dissect { convert_datatype => { "a" => "int" "b" => "int" } }"#, json!({"a": "43947404257507186289", "b": "-2.9"}),
             json!([{"a": 43947404257507186289.0, "b": -2}])),
-        (r#"dissect { append_separator => "," mapping => { "message" => "%{+a} %{+a} %{*k}:%{&k}" } }"#, json!({"message": "1 2 n:v", "a": "old"}),
+        (r#"dissect { append_separator => "," mapping => { "message" => "%{+a} %{+a} %{*k}:%{&k}" } }"#,
+            json!({"message": "1 2 n:v", "a": "old"}),
             json!([{"message": "1 2 n:v", "a": "1,2", "n": "v"}])),
     ]);
     assert!(compiled(r#"dissect { mapping => { "message" => "%{+}" } }"#).is_err());
@@ -137,7 +141,8 @@ fn kv_takes_all_its_options() {
             json!([{"l": ["a=1", 5, "a=2 a=1"], "a": ["1", "2"]}])),
         (r#"kv { whitespace => "strict" allow_empty_values => true }"#, json!({"message": "a= b=2"}),
             json!([{"message": "a= b=2", "a": "", "b": "2"}])),
-        (r#"kv { trim_value => "<>," remove_char_key => "x" transform_value => "capitalize" }"#, json!({"message": "axb=<hELLO>,"}),
+        (r#"kv { trim_value => "<>," remove_char_key => "x" transform_value => "capitalize" }"#,
+            json!({"message": "axb=<hELLO>,"}),
             json!([{"message": "axb=<hELLO>,", "ab": "Hello"}])),
         (r#"kv { recursive => true field_split => ";" value_split => ":" }"#, json!({"message": "a:(b:1);d:2"}),
             json!([{"message": "a:(b:1);d:2", "a": {"b": "1"}, "d": "2"}])),
@@ -160,7 +165,8 @@ fn csv_names_columns_in_every_way() {
             json!([{"message": "'a||b'||c", "column1": "a||b", "column2": "c"}])),
         (r#"csv { columns => ["a","b"] skip_header => true }"#, json!({"message": "a,b"}), json!([])),
         ("csv {}", json!({"message": "a,\"b"}), json!([{"message": "a,\"b", "tags": ["_csvparsefailure"]}])),
-        ("csv {}", json!({"message": "a,,\"\""}), json!([{"message": "a,,\"\"", "column1": "a", "column2": null, "column3": ""}])),
+        ("csv {}",
+            json!({"message": "a,,\"\""}), json!([{"message": "a,,\"\"", "column1": "a", "column2": null, "column3": ""}])),
     ]);
     let mut program = compiled(r#"csv { autodetect_column_names => true convert => { "n" => "integer" } }"#).unwrap();
     let mut other = program.fork();
@@ -172,15 +178,19 @@ fn csv_names_columns_in_every_way() {
 #[test]
 fn translate_has_defaults_for_its_modes() {
     check(&[
-        (r#"translate { source => "a" dictionary => { "1" => "one" } }"#, json!({"a": 1}), json!([{"a": 1, "translation": "one"}])),
-        (r#"translate { source => "a" ecs_compatibility => "v8" dictionary => { "1" => "one" } }"#, json!({"a": 1}), json!([{"a": "one"}])),
+        (r#"translate { source => "a" dictionary => { "1" => "one" } }"#,
+            json!({"a": 1}), json!([{"a": 1, "translation": "one"}])),
+        (r#"translate { source => "a" ecs_compatibility => "v8" dictionary => { "1" => "one" } }"#,
+            json!({"a": 1}), json!([{"a": "one"}])),
         (r#"translate { field => "a" destination => "b" dictionary => { "1" => "one" } }"#, json!({"a": "1", "b": "there"}),
             json!([{"a": "1", "b": "there"}])),
-        (r#"translate { source => "a" target => "b" override => true dictionary => { "1" => 7 } }"#, json!({"a": ["1", "2"], "b": 0}),
+        (r#"translate { source => "a" target => "b" override => true dictionary => { "1" => 7 } }"#,
+            json!({"a": ["1", "2"], "b": 0}),
             json!([{"a": ["1", "2"], "b": 7}])),
         (r#"translate { source => "a" target => "b" fallback => "%{x}?" add_tag => ["t"] }"#, json!({"a": 1.5, "x": "no"}),
             json!([{"a": 1.5, "x": "no", "b": "no?", "tags": ["t"]}])),
-        (r#"translate { source => "n" target => "t" iterate_on => "l" dictionary => { "1" => "one" } }"#, json!({"l": [{"n": 1}, {"n": 2}, 3]}),
+        (r#"translate { source => "n" target => "t" iterate_on => "l" dictionary => { "1" => "one" } }"#,
+            json!({"l": [{"n": 1}, {"n": 2}, 3]}),
             json!([{"l": [{"n": 1, "t": "one"}, {"n": 2}, 3]}])),
     ]);
     assert!(compiled(r#"translate { source => "a" dictionary => { "a" => "b" } dictionary_path => "x.yml" }"#).is_err());
@@ -229,25 +239,30 @@ fn samples_keep_their_share() {
 #[test]
 fn the_small_ones() {
     check(&[
-        ("fingerprint { method => PUNCTUATION }", json!({"message": "a-b [c]«d»"}), json!([{"message": "a-b [c]«d»", "fingerprint": "-[]«»"}])),
+        ("fingerprint { method => PUNCTUATION }",
+            json!({"message": "a-b [c]«d»"}), json!([{"message": "a-b [c]«d»", "fingerprint": "-[]«»"}])),
         (r#"fingerprint { method => IPV4_NETWORK key => 16 source => "ip" target => "net" }"#, json!({"ip": "10.2.3.4"}),
             json!([{"ip": "10.2.3.4", "net": "10.2.0.0"}])),
         (r#"fingerprint { source => "l" method => "MD5" }"#, json!({"l": ["a", {"z": 1, "b": null}]}),
             json!([{"l": ["a", {"z": 1, "b": null}], "fingerprint": ["0cc175b9c0f1b6a831c399e269772661", "9424841d3fdae81634f9aea14be617b4"]}])),
         (r#"urldecode { charset => "ISO-8859-1" }"#, json!({"message": "%E9"}), json!([{"message": "é"}])),
-        (r#"bytes { target => "b" conversion_method => "metric" }"#, json!({"message": "1.5 KB"}), json!([{"message": "1.5 KB", "b": 1500}])),
-        (r#"cidr { address => ["%{ip}"] network => ["%{net}"] add_tag => ["in"] }"#, json!({"ip": "10.1.1.1", "net": "10.1.0.0/16"}),
+        (r#"bytes { target => "b" conversion_method => "metric" }"#,
+            json!({"message": "1.5 KB"}), json!([{"message": "1.5 KB", "b": 1500}])),
+        (r#"cidr { address => ["%{ip}"] network => ["%{net}"] add_tag => ["in"] }"#,
+            json!({"ip": "10.1.1.1", "net": "10.1.0.0/16"}),
             json!([{"ip": "10.1.1.1", "net": "10.1.0.0/16", "tags": ["in"]}])),
         (r#"uuid { target => "id" }"#, json!({"id": "there"}), json!([{"id": "there"}])),
         (r#"truncate { length_bytes => 3 }"#, json!({"a": "éé", "b": {"c": "xxxx"}, "d": ["yyyy", {"e": "zzzz"}], "n": 12345}),
             json!([{"a": "é", "b": {"c": "xxx"}, "d": ["yyy", {"e": "zzzz"}], "n": 12345}])),
         (r#"de_dot { separator => "-" recursive => true }"#, json!({"a.b": {"c.d": 1}}), json!([{"a-b": {"c-d": 1}}])),
-        (r#"prune { blacklist_values => { "n" => "^1" "l" => "x" } blacklist_names => ["secret"] }"#, json!({"n": 12, "l": ["x", "y"], "my_secret": 1}),
+        (r#"prune { blacklist_values => { "n" => "^1" "l" => "x" } blacklist_names => ["secret"] }"#,
+            json!({"n": 12, "l": ["x", "y"], "my_secret": 1}),
             json!([{"l": ["y"]}])),
         (r#"syslog_pri { facility_labels => ["k"] }"#, json!({"syslog_pri": "x"}),
             json!([{"syslog_pri": "x", "syslog_facility_code": 0, "syslog_facility": "k", "syslog_severity_code": 0, "syslog_severity": "emergency"}])),
         (r#"de_dot { nested => true }"#, json!({"a": 1, "a.b": 2}), json!([{"a": 1, "a.b": 2, "tags": ["_de_dot_error"]}])),
-        (r#"fingerprint { method => IPV4_NETWORK key => 16 }"#, json!({"message": "x"}), json!([{"message": "x", "tags": ["_fingerprint_error"]}])),
+        (r#"fingerprint { method => IPV4_NETWORK key => 16 }"#,
+            json!({"message": "x"}), json!([{"message": "x", "tags": ["_fingerprint_error"]}])),
         (r#"bytes { target => "b" tag_on_failure => ["t"] }"#, json!({"message": 5}), json!([{"message": 5, "tags": ["t"]}])),
         (r#"grok { match => { "message" => "%{WORD:[a][b} %{WORD:c}" } }"#, json!({"message": "x y"}),
             json!([{"message": "x y", "tags": ["_grokparsefailure"]}])),

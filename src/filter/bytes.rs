@@ -76,7 +76,10 @@ impl Filter for Bytes {
         };
         let set = parsed.is_some_and(|bytes| {
             // Exabytes are more than 64 bits hold.
-            let value = if bytes < 9e18 { Value::Int(bytes as i64) } else { Value::Number(event.push_str(&format!("{bytes:.0}"))) };
+            let value = match bytes < 9e18 {
+                true => Value::Int(bytes as i64),
+                false => Value::Number(event.push_str(&format!("{bytes:.0}"))),
+            };
             event.set(&self.target, value).is_ok()
         });
         if set {

@@ -111,7 +111,8 @@ impl Filter for Cidr {
             template.render(event, &mut text);
             text.split(',').filter_map(Network::parse).for_each(|network| more.add(network));
         }
-        let within = |text: &str| Network::parse(text).is_some_and(|address| self.networks.contain(address) || more.contain(address));
+        let known = |address| self.networks.contain(address) || more.contain(address);
+        let within = |text: &str| Network::parse(text).is_some_and(known);
         let mut found = false;
         if let Some(field) = &options.address_field {
             let values = match event.get(field) {

@@ -290,7 +290,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn pieces_are_pieces_of_the_text_in_order(pattern in "[-, é]{0,3}(%\\{[a-c?+&*/>-]{0,4}\\}[-, é]{0,2}){0,4}", text in "[-, ébx]{0,24}") {
+        fn pieces_are_pieces_of_the_text_in_order(
+            pattern in "[-, é]{0,3}(%\\{[a-c?+&*/>-]{0,4}\\}[-, é]{0,2}){0,4}",
+            text in "[-, ébx]{0,24}",
+        ) {
             for dialect in [Dialect::Logstash, Dialect::Elasticsearch] {
                 let Ok(pattern) = Pattern::parse(&pattern, dialect) else { continue };
                 let mut spans = Vec::new();

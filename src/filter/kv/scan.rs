@@ -135,7 +135,8 @@ mod tests {
             let key = Key { span: Span::default(), name: name.to_string() };
             (key, Node { span: Span::default(), data: Data::String(value.to_string()) })
         });
-        Scan::compile(&Args::check("kv", Span::default(), entries.collect(), super::super::DEF.options.iter().copied()).unwrap()).unwrap()
+        let defs = super::super::DEF.options.iter().copied();
+        Scan::compile(&Args::check("kv", Span::default(), entries.collect(), defs).unwrap()).unwrap()
     }
 
     fn pairs<'t>(scan: &Scan, text: &'t str) -> Vec<Pair<'t>> {

@@ -2,11 +2,13 @@
 
 mod dictionary;
 
+use std::path::Path;
 use std::sync::Arc;
 
 use self::dictionary::{Dictionary, Lookup};
 use super::reload::Reloaded;
-use super::{Compiled, Compiler, Context, ECS_OPTION, Filter, Flow, field_option, parse_field, parse_template, refresh_interval, ruby};
+use super::{Compiled, Compiler, Context, ECS_OPTION, Filter, Flow};
+use super::{field_option, parse_field, parse_template, refresh_interval, ruby};
 use crate::config::{Args, ComponentDef, Diagnostic, Fallback, Kind, option};
 use crate::event::{Event, FieldRef, NotAnObject, Template, Value};
 use crate::grok::EcsCompatibility;
@@ -75,7 +77,8 @@ struct Translate {
 /// One of two names for the same option.
 fn renamed(args: &Args, name: &'static str, older: &'static str, problems: &mut Vec<Diagnostic>) -> Option<FieldRef> {
     if args.is_given(name) && args.is_given(older) {
-        problems.push(Diagnostic::error(args.span_of(older), format!("`{older}` is the older name of `{name}`: give one of them")));
+        let message = format!("`{older}` is the older name of `{name}`: give one of them");
+        problems.push(Diagnostic::error(args.span_of(older), message));
     }
     let name = if args.is_given(name) { name } else { older };
     parse_field(&args.text(name)?, args.span_of(name), problems)
@@ -105,9 +108,10 @@ pub fn compile(args: &Args, compiler: &mut Compiler) -> Compiled {
         }
         Some(_) if args.is_given("dictionary") => Err("`dictionary` and `dictionary_path` exclude each other".to_string()),
         Some(path) => {
-            let limit = args.integer("yaml_dictionary_code_point_limit").and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX);
+            let limit = args.integer("yaml_dictionary_code_point_limit");
+            let limit = limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX);
             let merge = args.text("refresh_behaviour").as_deref() == Some("merge");
-            let load = move |path: &std::path::Path, old: Option<&Dictionary>| Dictionary::read(path, lookup, limit, old.filter(|_| merge));
+            let load = move |path: &Path, old: Option<&Dictionary>| Dictionary::read(path, lookup, limit, old.filter(|_| merge));
             Reloaded::open(compiler.path(&path), refresh_interval(args), load).map(|file| (file.current(), Origin::File(file)))
         }
         None => Dictionary::inline(args.entries("dictionary"), lookup).map(|dictionary| (Arc::new(dictionary), Origin::Inline)),
