@@ -164,7 +164,8 @@ pub fn compile(args: &Args, _: &mut Compiler) -> Compiled {
                 allow_empty_values: args.flag("allow_empty_values"),
                 key,
                 value,
-                limit: Limit::within(args.integer("timeout_millis").unwrap_or(0) as u64),
+                // For all pairs of an event together.
+                limit: Limit { shared: true, ..Limit::within(args.integer("timeout_millis").unwrap_or(0) as u64) },
                 tag_on_timeout: args.strings("tag_on_timeout"),
                 tag_on_failure: args.strings("tag_on_failure"),
             };
