@@ -82,7 +82,7 @@ impl Dfa {
     }
 
     /// Reads the text from `pos`.
-    #[inline]
+    #[inline(always)]
     pub fn run(&self, text: &[u8], pos: usize) -> Outcome {
         let (table, classes, special) = (&self.table[..], &*self.classes, self.special);
         let mut state = self.start.unwrap_or_else(|| self.start_after(text, pos));
