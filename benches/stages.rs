@@ -66,7 +66,8 @@ fn main() {
                 pipeline.program.run(&mut event, &mut context, &mut survivors);
                 if encode {
                     body.clear();
-                    let origin = DocumentOrigin { topic: "nginx-logs", partition: 3, offset: offset as i64, ordinal: 0 };
+                    let offset = offset as i64;
+                    let origin = DocumentOrigin { source: "", topic: "nginx-logs", partition: 3, offset, ordinal: 0 };
                     pipeline.encoders[0].encode(&mut event, origin, &mut body).unwrap();
                 }
                 black_box(&event);

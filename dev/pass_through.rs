@@ -123,8 +123,8 @@ pub fn run(given: &PassThrough) -> anyhow::Result<()> {
     let plan = Plan {
         pipeline_name: "pass-through".into(),
         pipeline_version: "0".into(),
-        source: SourceSpec::from_args("kafka", &options(&source::kafka::DEF, source)?).map_err(complain)?,
-        sinks: vec![sink.map_err(complain)?],
+        sources: vec![SourceSpec::from_args("kafka", &options(&source::kafka::DEF, source)?).map_err(complain)?],
+        sinks: vec![(None, sink.map_err(complain)?)],
         processors: Box::new(|_| Box::new(Nothing { action: b"{\"create\":{\"_index\":\"pass-through\",\"_id\":\"".to_vec() })),
         dead_letter: DeadLetterSpec::file("pass-through-dead-letters.ndjson"),
         settings,

@@ -15,3 +15,4 @@ pub mod sink;
 pub mod source;
 #[cfg(feature = "testkit")]
 pub mod testkit;
+pub mod trial;

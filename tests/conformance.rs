@@ -6,21 +6,34 @@
 mod vectors;
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use vectors::Suite;
 
 /// Runs a suite; every failure must be a listed exception, and every listed exception of the suite must still fail.
 fn run(name: &str) {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/conformance");
-    let listed = std::fs::read_to_string(folder.join("exceptions.json")).unwrap();
+    check(name, &Suite::read(&folder().join(name)));
+}
+
+/// The same for what its configurations become in TOML.
+fn run_converted(name: &str) {
+    check(name, &Suite::read(&folder().join(name)).converted());
+}
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/conformance")
+}
+
+fn check(name: &str, suite: &Suite) {
+    let listed = std::fs::read_to_string(folder().join("exceptions.json")).unwrap();
     let listed: BTreeMap<String, String> = serde_json::from_str(&listed).unwrap();
-    let report = Suite::read(&folder.join(name)).run();
+    let report = suite.run();
     let surprising: Vec<&(String, String)> = report.failures.iter().filter(|(name, _)| !listed.contains_key(name)).collect();
     assert!(surprising.is_empty(), "{name}: {} passed, {} failed: {surprising:#?}", report.passed.len(), surprising.len());
     let needless: Vec<&String> = report.passed.iter().filter(|name| listed.contains_key(*name)).collect();
     assert!(needless.is_empty(), "{name}: listed as exceptions, but they pass: {needless:?}");
     assert!(!report.passed.is_empty());
+    println!("{name}: {} passed, {} exceptions", report.passed.len(), report.failures.len());
 }
 
 /// One test for each file of answers.
@@ -64,6 +77,18 @@ suites! {
     logstashs_dissect_library = "es-dissect/logstash-fixture.jsonl",
     elasticsearchs_dissect_library = "es-dissect/java-tests.jsonl",
     dissect_specification = "es-dissect/elastic-dissect-specification.jsonl",
+}
+
+#[test]
+fn whole_nginx_pipelines() {
+    run("nginx-e2e/cases.jsonl");
+}
+
+#[test]
+fn converted_configurations_do_what_the_originals_do() {
+    for name in ["logstash-pipeline-conf/cases.jsonl", "nginx-e2e/cases.jsonl", "logstash-oracle/cases.jsonl", "logstash-geoip/cases.jsonl"] {
+        run_converted(name);
+    }
 }
 
 #[test]

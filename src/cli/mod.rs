@@ -13,11 +13,14 @@ use crate::grok::EcsCompatibility;
 use crate::observe::logs;
 
 mod check;
+mod convert;
 mod grok;
 mod patterns;
 mod run;
 mod schema;
+mod explain;
 mod setup;
+mod test;
 
 /// Exit code of a negative result or a failure.
 const FAILED: u8 = 1;
@@ -34,6 +37,9 @@ const FORCED: u8 = 3;
     after_help = "Examples:\n  \
         logproc --pipeline pipelines/nginx.toml            run a pipeline\n  \
         logproc check pipelines/*.toml                     find every mistake in pipeline files\n  \
+        logproc test pipelines/*.toml                      run their tests\n  \
+        logproc explain pipelines/nginx.toml --line '…'    see what each filter does to a line\n  \
+        logproc convert logstash.conf > pipeline.toml      move from Logstash\n  \
         tail -f access.log | logproc --pipeline pipelines/nginx.toml --stdin --stdout\n  \
         \x20                                                  try a pipeline on lines, with no server at all\n\n\
         Exit codes: 0 done; 1 a negative result or a failure while running; 2 wrong usage or an invalid pipeline;\n\
@@ -57,6 +63,12 @@ enum Command {
     Run(run::RunArgs),
     /// Check pipeline files: parse them, compile every pattern, open every database; report all errors at once.
     Check(check::CheckArgs),
+    /// Run the tests of pipelines.
+    Test(test::TestArgs),
+    /// Show what each filter of a pipeline makes of a line or an event.
+    Explain(explain::ExplainArgs),
+    /// Print Logstash configurations as a TOML pipeline.
+    Convert(convert::ConvertArgs),
     /// Install the index templates, component templates and lifecycle policies that ship with a pipeline.
     Setup(setup::SetupArgs),
     /// Try a grok pattern on lines, and see why a line does not match.
@@ -89,6 +101,17 @@ pub enum Ecs {
     V8,
 }
 
+impl Ecs {
+    /// As a pipeline file says it.
+    fn name(self) -> &'static str {
+        match self {
+            Ecs::Disabled => "disabled",
+            Ecs::V1 => "v1",
+            Ecs::V8 => "v8",
+        }
+    }
+}
+
 impl From<Ecs> for EcsCompatibility {
     fn from(ecs: Ecs) -> EcsCompatibility {
         match ecs {
@@ -117,6 +140,9 @@ pub fn main() -> ExitCode {
         None => run::run(&cli.run),
         Some(Command::Run(args)) => run::run(&args),
         Some(Command::Check(args)) => check::run(&args),
+        Some(Command::Convert(args)) => convert::run(&args),
+        Some(Command::Test(args)) => test::run(&args),
+        Some(Command::Explain(args)) => explain::run(&args),
         Some(Command::Setup(args)) => setup::run(&args),
         Some(Command::Grok(args)) => grok::run(&args),
         Some(Command::Patterns(args)) => patterns::run(&args),

@@ -42,7 +42,7 @@ pub fn run(args: &SetupArgs) -> anyhow::Result<ExitCode> {
 /// # Errors
 /// The cluster refuses something or can't be reached.
 pub fn install(pipeline: &Pipeline) -> anyhow::Result<Vec<String>> {
-    let clusters = pipeline.sinks.iter().filter_map(|sink| match sink {
+    let clusters = pipeline.sinks.iter().filter_map(|(_, sink)| match sink {
         SinkSpec::Elasticsearch(sink) => Some(sink.client()),
         _ => None,
     });

@@ -19,6 +19,7 @@ pub use parse::ConditionError;
 /// A compiled condition.
 #[derive(Debug)]
 pub struct Condition {
+    text: Box<str>,
     expression: Expression,
 }
 
@@ -62,6 +63,11 @@ impl Condition {
     /// # Errors
     /// What was expected and where, in bytes from the start of `text`.
     pub fn parse(text: &str, expand: &dyn Fn(&str) -> Result<String, String>) -> Result<Condition, ConditionError> {
-        parse::parse(text, expand).map(|expression| Condition { expression })
+        parse::parse(text, expand).map(|expression| Condition { text: text.into(), expression })
+    }
+
+    /// The condition as it was written.
+    pub fn text(&self) -> &str {
+        &self.text
     }
 }

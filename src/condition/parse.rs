@@ -172,21 +172,10 @@ impl<'a> Parser<'a> {
     /// `/…/`, where `\/` is a slash.
     fn slashed(&mut self) -> Parsed<String> {
         let start = self.at;
-        let mut pattern = String::new();
-        let mut chars = self.rest().char_indices().skip(1);
-        while let Some((index, character)) = chars.next() {
-            match character {
-                '/' => {
-                    self.at = start + index + 1;
-                    return Ok(pattern);
-                }
-                '\\' => match chars.next() {
-                    Some((_, '/')) => pattern.push('/'),
-                    Some((_, escaped)) => pattern.extend(['\\', escaped]),
-                    None => break,
-                },
-                other => pattern.push(other),
-            }
+        if let Some(length) = cursor::quoted(self.rest()) {
+            let pattern = self.rest()[1..length - 1].replace("\\/", "/");
+            self.at = start + length;
+            return Ok(pattern);
         }
         self.fail("a regular expression is not closed with `/`")
     }
@@ -222,21 +211,11 @@ impl<'a> Parser<'a> {
 
     fn quoted(&mut self, quote: char) -> Parsed<Operand> {
         let start = self.at;
-        let body = &self.rest()[1..];
-        let mut escaped = false;
-        for (index, character) in body.char_indices() {
-            if escaped {
-                escaped = false;
-            } else if character == '\\' {
-                escaped = true;
-            } else if character == quote {
-                // As in the rest of Logstash's language, an escaped quote keeps its backslash.
-                self.at += index + 2;
-                let expanded = (self.expand)(&body[..index]);
-                return expanded
-                    .map(Operand::Text)
-                    .map_err(|message| ConditionError { message, offset: start, end: self.at });
-            }
+        if let Some(length) = cursor::quoted(self.rest()) {
+            // As in the rest of Logstash's language, an escaped quote keeps its backslash.
+            let expanded = (self.expand)(&self.rest()[1..length - 1]);
+            self.at = start + length;
+            return expanded.map(Operand::Text).map_err(|message| ConditionError { message, offset: start, end: self.at });
         }
         self.fail(format!("a text is not closed with `{quote}`"))
     }

@@ -12,6 +12,8 @@ pub enum Dialect {
     Toml,
     /// `${VAR:default}`, Logstash's form.
     Logstash,
+    /// Nothing is replaced: for converting a file rather than running it.
+    Verbatim,
 }
 
 /// Where variables and files are looked up; tests pass their own.
@@ -30,19 +32,20 @@ impl Expander<'_> {
     /// # Errors
     /// A variable without value or default, a file that can't be read, a place that is not closed.
     pub fn expand(&self, text: &str) -> Result<String, String> {
-        if !text.contains("${") {
+        if self.dialect == Dialect::Verbatim || !text.contains("${") {
             return Ok(text.to_string());
         }
         let mut out = String::with_capacity(text.len());
         let mut rest = text;
         while let Some(start) = rest.find("${") {
-            if self.dialect == Dialect::Logstash && !is_place(&rest[start + 2..]) {
+            let logstash = self.dialect == Dialect::Logstash;
+            if logstash && !is_place(&rest[start + 2..]) {
                 // To Logstash what is no variable is text, such as `${` in a regular expression.
                 out.push_str(&rest[..start + 2]);
                 rest = &rest[start + 2..];
                 continue;
             }
-            if rest[..start].ends_with('$') {
+            if !logstash && rest[..start].ends_with('$') {
                 out.push_str(&rest[..start - 1]);
                 out.push_str("${");
                 rest = &rest[start + 2..];
@@ -59,7 +62,7 @@ impl Expander<'_> {
     }
 
     fn value(&self, place: &str) -> Result<String, String> {
-        if let Some(path) = place.strip_prefix("file:") {
+        if let Some(path) = place.strip_prefix("file:").filter(|_| self.dialect == Dialect::Toml) {
             let content = std::fs::read_to_string(self.folder.join(path));
             return content
                 .map(|content| content.trim_end_matches(['\n', '\r']).to_string())
@@ -67,16 +70,18 @@ impl Expander<'_> {
         }
         let separator = match self.dialect {
             Dialect::Toml => ":-",
-            Dialect::Logstash => ":",
+            Dialect::Logstash | Dialect::Verbatim => ":",
         };
         let (name, default) = match place.split_once(separator) {
             Some((name, default)) => (name, Some(default)),
             None => (place, None),
         };
-        if name.is_empty() || !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_') {
+        if name.is_empty() || !name.bytes().all(is_name_byte) {
             return Err(format!("`${{{place}}}` is not a variable (write `$${{` for the text itself)"));
         }
-        match ((self.variable)(name).filter(|value| default.is_none() || !value.is_empty()), default) {
+        // As in a shell, `:-` stands in for an empty value too; Logstash's `:` does not.
+        let stands_in = |value: &String| self.dialect == Dialect::Toml && default.is_some() && value.is_empty();
+        match ((self.variable)(name).filter(|value| !stands_in(value)), default) {
             (Some(value), _) => Ok(value),
             (None, Some(default)) => Ok(default.to_string()),
             (None, None) => Err(format!("the environment variable `{name}` is not set (`${{{name}{separator}default}}` gives a default)")),
@@ -84,10 +89,49 @@ impl Expander<'_> {
     }
 }
 
+fn is_name_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.')
+}
+
 /// Whether what follows `${` is a variable's name, perhaps a default, and a closing brace.
 fn is_place(after: &str) -> bool {
-    let name = after.bytes().take_while(|byte| byte.is_ascii_alphanumeric() || *byte == b'_').count();
-    name > 0 && after[name..].starts_with(['}', ':']) && after.contains('}')
+    let name = after.bytes().take_while(|byte| is_name_byte(*byte)).count();
+    let named = name > 0 && !after.starts_with(|first: char| first.is_ascii_digit());
+    named && after[name..].starts_with(['}', ':']) && after.contains('}')
+}
+
+/// A text of a Logstash configuration as TOML pipelines write it: defaults behind `:-`, and `$${` where `${` is text.
+/// `None` where there is no way to write it.
+pub fn to_toml(text: &str) -> Option<String> {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(start) = rest.find("${") {
+        let (before, after) = (&rest[..start], &rest[start + 2..]);
+        // A dollar sign right before would be taken for part of an escape.
+        if before.ends_with('$') {
+            return None;
+        }
+        out.push_str(before);
+        let place = after.find('}').filter(|_| is_place(after)).map(|end| &after[..end]);
+        rest = match place {
+            None => {
+                out.push_str("$${");
+                after
+            }
+            Some(place) => {
+                let place = match place.split_once(':') {
+                    // In TOML that would be the content of a file.
+                    Some(("file", _)) => return None,
+                    Some((name, default)) => format!("${{{name}:-{default}}}"),
+                    None => format!("${{{place}}}"),
+                };
+                out.push_str(&place);
+                &after[after.find('}').map_or(0, |end| end + 1)..]
+            }
+        };
+    }
+    out.push_str(rest);
+    Some(out)
 }
 
 #[cfg(test)]

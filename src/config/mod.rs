@@ -1,5 +1,6 @@
 //! Pipeline files: from text to a checked specification.
 
+pub mod convert;
 pub(crate) mod cursor;
 pub mod diagnostic;
 pub mod expand;
@@ -8,8 +9,10 @@ pub mod logstash;
 pub mod options;
 pub mod spec;
 pub mod toml;
+pub mod value;
 
 pub use diagnostic::{Diagnostic, Files, Severity, Span};
 pub use expand::{Dialect, Expander};
-pub use options::{Args, ComponentDef, Data, Fallback, Key, Kind, Node, OptionDef, option};
+pub use options::{Args, ComponentDef, Fallback, Kind, OptionDef, option};
 pub use spec::{ComponentSpec, ConditionSpec, PipelineSpec, Statement};
+pub use value::{Data, Key, Node};

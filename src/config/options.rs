@@ -11,87 +11,7 @@
 use std::time::Duration;
 
 use super::diagnostic::{Diagnostic, Span, nearest};
-
-/// A value as written in a pipeline file, with its place.
-#[derive(Clone, Debug)]
-pub struct Node {
-    /// Where it stands.
-    pub span: Span,
-    /// What it is.
-    pub data: Data,
-}
-
-/// The kinds of values a pipeline file can hold.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Data {
-    /// Text, with `${VAR}` already expanded.
-    String(String),
-    /// A whole number.
-    Integer(i64),
-    /// A number with a fraction.
-    Float(f64),
-    /// `true` or `false`.
-    Boolean(bool),
-    /// A list.
-    Array(Vec<Node>),
-    /// Keys and values in the order written. A key may repeat in a Logstash file, never in TOML.
-    Table(Vec<(Key, Node)>),
-}
-
-impl PartialEq for Node {
-    fn eq(&self, other: &Self) -> bool {
-        self.data == other.data
-    }
-}
-
-/// A key of a table, with its place.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Key {
-    /// Where it stands.
-    pub span: Span,
-    /// Its text.
-    pub name: String,
-}
-
-impl Node {
-    /// A scalar as text, as Logstash would print it; `None` for lists and tables.
-    pub fn to_text(&self) -> Option<String> {
-        match &self.data {
-            Data::String(text) => Some(text.clone()),
-            Data::Integer(number) => Some(number.to_string()),
-            Data::Float(number) => Some(number.to_string()),
-            Data::Boolean(flag) => Some(flag.to_string()),
-            Data::Array(_) | Data::Table(_) => None,
-        }
-    }
-
-    /// The elements of a list, or the value itself as a list of one.
-    pub fn as_list(&self) -> &[Node] {
-        match &self.data {
-            Data::Array(nodes) => nodes,
-            _ => std::slice::from_ref(self),
-        }
-    }
-
-    /// The entries of a table; empty for anything else.
-    pub fn entries(&self) -> &[(Key, Node)] {
-        match &self.data {
-            Data::Table(entries) => entries,
-            _ => &[],
-        }
-    }
-
-    fn type_name(&self) -> &'static str {
-        match &self.data {
-            Data::String(_) => "a string",
-            Data::Integer(_) => "an integer",
-            Data::Float(_) => "a float",
-            Data::Boolean(_) => "a boolean",
-            Data::Array(_) => "an array",
-            Data::Table(_) => "a table",
-        }
-    }
-}
+use super::value::{Data, Key, Node};
 
 /// What values an option takes.
 #[derive(Clone, Copy, Debug)]
@@ -244,6 +164,11 @@ impl Args {
         (Args { span, defs, given }, problems)
     }
 
+    /// The options as given, those that were given several times as one.
+    pub fn given(&self) -> &[(Key, Node)] {
+        &self.given
+    }
+
     /// Whether every option that must be given is.
     pub fn is_complete(&self) -> bool {
         let given = |def: &OptionDef| self.given.iter().any(|(key, _)| key.name == def.name);
@@ -376,7 +301,7 @@ fn paired(node: Node) -> Node {
             let mut items = items.into_iter();
             let mut entries = Vec::new();
             while let (Some(key), Some(value)) = (items.next(), items.next()) {
-                entries.push((Key { span: key.span, name: key.to_text().unwrap_or_default() }, value));
+                put(&mut entries, Key { span: key.span, name: key.to_text().unwrap_or_default() }, value);
             }
             Node { span: node.span, data: Data::Table(entries) }
         }
@@ -384,9 +309,21 @@ fn paired(node: Node) -> Node {
     }
 }
 
+/// Adds an entry, in the place of one with the same key.
+fn put(entries: &mut Vec<(Key, Node)>, key: Key, node: Node) {
+    match entries.iter_mut().find(|(known, _)| known.name == key.name) {
+        Some((_, slot)) => *slot = node,
+        None => entries.push((key, node)),
+    }
+}
+
 fn merge(seen: &mut Node, node: Node) {
     match (&mut seen.data, node.data) {
-        (Data::Table(entries), Data::Table(more)) => entries.extend(more),
+        (Data::Table(entries), Data::Table(more)) => {
+            for (key, node) in more {
+                put(entries, key, node);
+            }
+        }
         (Data::Array(items), Data::Array(more)) => items.extend(more),
         (slot, data) => *slot = data,
     }

@@ -4,7 +4,7 @@
 //! stands, but not what components exist or what their options mean: that is the pipeline compiler's business.
 
 use super::diagnostic::Span;
-use super::options::{Key, Node};
+use super::value::{Key, Node};
 
 /// One component as written: its type and its options.
 #[derive(Clone, Debug)]
@@ -40,6 +40,18 @@ pub enum Statement {
         /// What runs when none holds.
         otherwise: Vec<Statement>,
     },
+}
+
+impl PipelineSpec {
+    /// Adds the next file of a pipeline that is written in several.
+    pub fn append(&mut self, more: PipelineSpec) {
+        self.settings.extend(more.settings);
+        self.sources.extend(more.sources);
+        self.filters.extend(more.filters);
+        self.sinks.extend(more.sinks);
+        self.dead_letter = more.dead_letter.or(self.dead_letter.take());
+        self.tests.extend(more.tests);
+    }
 }
 
 /// A whole pipeline as written.

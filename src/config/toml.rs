@@ -35,7 +35,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::diagnostic::{Diagnostic, Span, nearest};
 use super::expand::Expander;
-use super::options::{Data, Key, Node};
+use super::value::{Data, Key, Node};
 use super::spec::{ComponentSpec, ConditionSpec, PipelineSpec, Statement};
 
 const TOP_LEVEL: &[&str] = &["pipeline", "source", "filter", "sink", "dead_letter", "test"];
@@ -46,7 +46,7 @@ const TOP_LEVEL: &[&str] = &["pipeline", "source", "filter", "sink", "dead_lette
 /// Everything wrong with its syntax and structure at once.
 pub fn parse(text: &str, file: u32, expander: &Expander<'_>) -> Result<PipelineSpec, Vec<Diagnostic>> {
     let (root, errors) = DeTable::parse_recoverable(text);
-    let mut reader = Reader { text, file, expander, problems: Vec::new() };
+    let mut reader = Reader { text, file, expander, verbatim: false, problems: Vec::new() };
     for error in errors {
         let range = error.span().unwrap_or(0..0);
         reader.problems.push(Diagnostic::error(reader.span(range), error.message().to_string()));
@@ -62,6 +62,8 @@ struct Reader<'a> {
     text: &'a str,
     file: u32,
     expander: &'a Expander<'a>,
+    /// Whether texts are taken as they stand.
+    verbatim: bool,
     problems: Vec<Diagnostic>,
 }
 
@@ -87,7 +89,12 @@ impl Reader<'_> {
                     let entries = self.table(&key, value);
                     spec.dead_letter = Some(ComponentSpec { span, kind: key, entries });
                 }
-                "test" => spec.tests = self.node(value).as_list().to_vec(),
+                "test" => {
+                    // Lines of logs hold anything, `${` too.
+                    self.verbatim = true;
+                    spec.tests = self.node(value).as_list().to_vec();
+                    self.verbatim = false;
+                }
                 other => {
                     let mut problem = Diagnostic::error(key.span, format!("unknown table `{other}`"));
                     if let Some(near) = nearest(other, TOP_LEVEL.iter().copied()) {
@@ -116,6 +123,7 @@ impl Reader<'_> {
     fn node(&mut self, value: Spanned<DeValue<'_>>) -> Node {
         let span = self.span(value.span());
         let data = match value.into_inner() {
+            DeValue::String(text) if self.verbatim => Data::String(text.into_owned()),
             DeValue::String(text) => match self.expander.expand(&text) {
                 Ok(expanded) => Data::String(expanded),
                 Err(message) => {

@@ -129,6 +129,11 @@ impl RawBatch {
         self.records.is_empty()
     }
 
+    /// Which of the pipeline's sources it came from.
+    pub fn source(&self) -> usize {
+        self.hub.as_ref().map_or(0, |hub| hub.source)
+    }
+
     /// The records.
     pub fn records(&self) -> &[RawRecord] {
         &self.records

@@ -1,5 +1,8 @@
 //! What the parts of one run share: ledger, budget, buffers, totals.
 //!
+//! Each source of a pipeline has a hub of its own, with its own ledger, since what it may commit is nobody else's business;
+//! budget, buffers and totals are those of the run.
+//!
 //! Every lock here is taken once a batch, never once an event.
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -47,10 +50,12 @@ pub(crate) struct Totals {
 pub struct Hub {
     pub(crate) pipeline: Arc<str>,
     pub(crate) pipeline_version: Arc<str>,
-    pub(crate) budget: Budget,
-    pub(crate) raw_buffers: Buffers,
-    pub(crate) body_buffers: Buffers,
-    pub(crate) totals: Totals,
+    /// Which of the run's sources this hub is for.
+    pub(crate) source: usize,
+    pub(crate) budget: Arc<Budget>,
+    pub(crate) raw_buffers: Arc<Buffers>,
+    pub(crate) body_buffers: Arc<Buffers>,
+    pub(crate) totals: Arc<Totals>,
     pub(crate) shutdown: Shutdown,
     ledger: Mutex<Ledger>,
     changed: Condvar,
@@ -62,14 +67,32 @@ impl Hub {
         Arc::new(Hub {
             pipeline: Arc::from(pipeline),
             pipeline_version: Arc::from(pipeline_version),
-            budget: Budget::new(in_flight_limit),
-            raw_buffers: Buffers::new(16, 1 << 20),
-            body_buffers: Buffers::new(4, 8 << 20),
-            totals: Totals::default(),
+            source: 0,
+            budget: Arc::new(Budget::new(in_flight_limit)),
+            raw_buffers: Arc::new(Buffers::new(16, 1 << 20)),
+            body_buffers: Arc::new(Buffers::new(4, 8 << 20)),
+            totals: Arc::default(),
             shutdown,
             ledger: Mutex::new(Ledger::default()),
             changed: Condvar::new(),
             started: Instant::now(),
+        })
+    }
+
+    /// The hub of another source of the same run.
+    pub(crate) fn for_source(&self, source: usize) -> Arc<Self> {
+        Arc::new(Hub {
+            pipeline: self.pipeline.clone(),
+            pipeline_version: self.pipeline_version.clone(),
+            source,
+            budget: self.budget.clone(),
+            raw_buffers: self.raw_buffers.clone(),
+            body_buffers: self.body_buffers.clone(),
+            totals: self.totals.clone(),
+            shutdown: self.shutdown.clone(),
+            ledger: Mutex::default(),
+            changed: Condvar::new(),
+            started: self.started,
         })
     }
 

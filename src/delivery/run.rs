@@ -36,10 +36,10 @@ pub struct Plan {
     pub pipeline_name: String,
     /// Version of the pipeline, for dead letters; any text, a digest of the file for example.
     pub pipeline_version: String,
-    /// Where records come from.
-    pub source: SourceSpec,
-    /// Where documents go, in the order of [`Outputs::sink`].
-    pub sinks: Vec<SinkSpec>,
+    /// Where records come from; [`RawBatch::source`](super::RawBatch::source) tells which.
+    pub sources: Vec<SourceSpec>,
+    /// Where documents go, in the order of [`Outputs::sink`], each perhaps with a name.
+    pub sinks: Vec<(Option<String>, SinkSpec)>,
     /// The pipeline itself.
     pub processors: Processors,
     /// Where refused records go.
@@ -125,7 +125,7 @@ pub enum RunError {
 /// # Errors
 /// When a part can't go on. What was done until then is committed.
 pub fn run(plan: Plan, shutdown: &Shutdown) -> Result<Summary, RunError> {
-    let Plan { pipeline_name, pipeline_version, source, sinks, processors, dead_letter, settings, health } = plan;
+    let Plan { pipeline_name, pipeline_version, sources, sinks, processors, dead_letter, settings, health } = plan;
     let hub = Hub::new(&pipeline_name, &pipeline_version, settings.in_flight_bytes(), shutdown.clone());
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(settings.workers.clamp(1, 2))
@@ -134,19 +134,26 @@ pub fn run(plan: Plan, shutdown: &Shutdown) -> Result<Summary, RunError> {
         .build()?;
     let ended = Shutdown::new();
     let watch = runtime.spawn(watch_shutdown(shutdown.clone(), ended.clone(), settings.shutdown_timeout));
-    let gauges = runtime.spawn(crate::observe::metrics::report_gauges(hub.clone()));
+    let hub_of = |source| if source == 0 { hub.clone() } else { hub.for_source(source) };
+    let hubs: Vec<Arc<Hub>> = (0..sources.len()).map(hub_of).collect();
+    let gauges = runtime.spawn(crate::observe::metrics::report_gauges(hubs.clone()));
 
     let (rejected, letters) = mpsc::channel(16);
     let dead_letters =
         runtime.spawn(until_forced(shutdown.clone(), crate::dead_letter::run(dead_letter, letters, hub.clone())));
 
     let mut entries = Vec::with_capacity(sinks.len());
-    let mut sink_tasks = Vec::with_capacity(sinks.len());
-    for spec in sinks {
+    let mut sink_tasks: Vec<(String, tokio::task::JoinHandle<_>)> = Vec::with_capacity(sinks.len());
+    for (id, spec) in sinks {
         let (sender, input) = mpsc::channel(1);
         let sink = spec.build();
         entries.push(SinkEntry { sender, limits: sink.limits() });
-        let name = sink.name().to_string();
+        let taken = |name: &str| sink_tasks.iter().any(|(known, _)| known == name);
+        let mut name = id.unwrap_or_else(|| sink.name().to_string());
+        if taken(&name) {
+            let numbered = (2..).map(|number| format!("{name}-{number}")).find(|name| !taken(name));
+            name = numbered.unwrap_or(name);
+        }
         let context = SinkContext::new(&name, hub.clone(), rejected.clone(), &health);
         let (stop, task_name) = (shutdown.clone(), name.clone());
         let task = runtime.spawn(async move {
@@ -180,21 +187,26 @@ pub fn run(plan: Plan, shutdown: &Shutdown) -> Result<Summary, RunError> {
     drop((input, entries, rejected));
 
     let drained = Arc::new(AtomicBool::new(false));
-    let context = SourceContext::new(hub.clone(), batches, drained.clone(), settings.clone(), health.clone());
-    let reader = {
+    // What one source may hold for itself, several share.
+    let share = Settings { memory_limit: settings.memory_limit / sources.len().max(1), ..settings.clone() };
+    let mut readers = Vec::with_capacity(sources.len());
+    for (source, hub) in sources.into_iter().zip(hubs) {
+        let context = SourceContext::new(hub, batches.clone(), drained.clone(), share.clone(), health.clone());
         let stop = shutdown.clone();
-        spawn("logproc-source", shutdown, move || {
+        readers.push(spawn("logproc-source", shutdown, move || {
             let result = source.build().run(context);
             if let Err(problem) = &result {
-                error!(error = %problem, "the source can't go on");
+                error!(error = %problem, "a source can't go on");
             }
             // Only a source that has failed leaves before everything is drained; the others follow it.
             if result.is_err() {
                 stop.drain();
             }
             result
-        })?
-    };
+        })?);
+    }
+    // The workers end when the last source has ended its input.
+    drop(batches);
     info!(pipeline = pipeline_name, workers = settings.workers, in_flight_limit = settings.in_flight_bytes(), "running");
 
     let mut worker_panicked = false;
@@ -213,7 +225,7 @@ pub fn run(plan: Plan, shutdown: &Shutdown) -> Result<Summary, RunError> {
         failure = Some(RunError::Panic("the dead-letter writer"));
     }
     drained.store(true, Ordering::Release);
-    let source_result = join(reader);
+    let source_results: Vec<_> = readers.into_iter().map(join).collect();
     ended.force();
     watch.abort();
     gauges.abort();
@@ -223,10 +235,8 @@ pub fn run(plan: Plan, shutdown: &Shutdown) -> Result<Summary, RunError> {
     if summary.unfinished > 0 {
         warn!(records = summary.unfinished, "stopped before these records had ended; they will be read again");
     }
-    match source_result {
-        None => return Err(RunError::Panic("the source")),
-        Some(Err(error)) => return Err(error.into()),
-        Some(Ok(())) => {}
+    for result in source_results {
+        result.ok_or(RunError::Panic("a source"))??;
     }
     if worker_panicked {
         return Err(RunError::Panic("a worker"));

@@ -111,13 +111,12 @@ impl FieldRef {
 
     /// This path with one more key.
     pub fn child(&self, name: &str) -> FieldRef {
-        let mut names: Vec<&str> = Vec::with_capacity(self.path.len() + 2);
-        if self.metadata {
-            names.push("@metadata");
-        }
-        names.extend(self.path.iter().map(|segment| &*segment.name));
-        names.push(name);
-        FieldRef::from_names(names)
+        FieldRef::from_names(self.names().chain([name]))
+    }
+
+    /// The keys, `@metadata` among them.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.metadata.then_some("@metadata").into_iter().chain(self.path.iter().map(|segment| &*segment.name))
     }
 
     /// Whether this is the top-level field `name`.

@@ -32,39 +32,18 @@ enum Added {
 impl Common {
     /// Compiles the common options among `args`.
     pub fn compile(args: &Args, problems: &mut Vec<Diagnostic>) -> Common {
-        let mut common = Common::default();
-        for (key, node) in args.entries("add_field") {
-            let name = field_name(&key.name, key.span, problems);
-            let values = node
-                .as_list()
-                .iter()
-                .filter_map(|item| match &item.data {
-                    crate::config::Data::Integer(number) => Some(Added::Int(*number)),
-                    crate::config::Data::Float(number) => Some(Added::Float(*number)),
-                    crate::config::Data::Boolean(flag) => Some(Added::Bool(*flag)),
-                    _ => {
-                        let Some(text) = item.to_text() else {
-                            problems.push(Diagnostic::error(item.span, "a value of `add_field` is a text, a number or a list of them"));
-                            return None;
-                        };
-                        parse_template(&text, item.span, problems).map(Added::Text)
-                    }
-                })
-                .collect();
-            if let Some(name) = name {
-                common.add_fields.push((name, values));
-            }
-        }
         let span = args.span_of("remove_field");
-        common.remove_fields =
-            args.strings("remove_field").iter().filter_map(|name| field_name(name, span, problems)).collect();
-        let mut templates = |option: &str| -> Vec<Template> {
-            let span = args.span_of(option);
-            args.strings(option).iter().filter_map(|text| parse_template(text, span, problems)).collect()
-        };
-        common.add_tags = templates("add_tag");
-        common.remove_tags = templates("remove_tag");
-        common
+        Common {
+            add_fields: added_fields(args, problems),
+            remove_fields: args.strings("remove_field").iter().filter_map(|name| field_name(name, span, problems)).collect(),
+            add_tags: templates(args, "add_tag", problems),
+            remove_tags: templates(args, "remove_tag", problems),
+        }
+    }
+
+    /// Compiles what a source puts on each of its events: `add_field` and `tags`.
+    pub fn of_source(args: &Args, problems: &mut Vec<Diagnostic>) -> Common {
+        Common { add_fields: added_fields(args, problems), add_tags: templates(args, "tags", problems), ..Common::default() }
     }
 
     /// Whether there is anything to do.
@@ -109,6 +88,38 @@ impl Common {
         }
         Ok(())
     }
+}
+
+fn added_fields(args: &Args, problems: &mut Vec<Diagnostic>) -> Vec<(FieldName, Vec<Added>)> {
+    let mut fields = Vec::new();
+    for (key, node) in args.entries("add_field") {
+        let name = field_name(&key.name, key.span, problems);
+        let values = node
+            .as_list()
+            .iter()
+            .filter_map(|item| match &item.data {
+                crate::config::Data::Integer(number) => Some(Added::Int(*number)),
+                crate::config::Data::Float(number) => Some(Added::Float(*number)),
+                crate::config::Data::Boolean(flag) => Some(Added::Bool(*flag)),
+                _ => {
+                    let Some(text) = item.to_text() else {
+                        problems.push(Diagnostic::error(item.span, "a value of `add_field` is a text, a number or a list of them"));
+                        return None;
+                    };
+                    parse_template(&text, item.span, problems).map(Added::Text)
+                }
+            })
+            .collect();
+        if let Some(name) = name {
+            fields.push((name, values));
+        }
+    }
+    fields
+}
+
+fn templates(args: &Args, option: &str, problems: &mut Vec<Diagnostic>) -> Vec<Template> {
+    let span = args.span_of(option);
+    args.strings(option).iter().filter_map(|text| parse_template(text, span, problems)).collect()
 }
 
 /// A piece of a text value, as plain as the whole; anything but text stays as it is.

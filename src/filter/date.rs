@@ -26,6 +26,10 @@ pub const DEF: ComponentDef = ComponentDef {
 type = "date"
 match = ["[nginx][access][time]", "dd/MMM/yyyy:HH:mm:ss Z"]
 remove_field = ["[nginx][access][time]"]
+
+[[test]]
+event = { nginx = { access = { time = "23/Nov/2026:10:05:01 +0100" } } }
+expect = { "@timestamp" = "2026-11-23T09:05:01.000Z" }
 "#,
 };
 

@@ -13,6 +13,10 @@ pub const DEF: ComponentDef = ComponentDef {
 if = '[log][level] == "debug"'
 type = "drop"
 percentage = 90
+
+[[test]]
+event = { log = { level = "info" } }
+expect = { log = { level = "info" } }
 "#,
 };
 

@@ -34,6 +34,10 @@ pub const DEF: ComponentDef = ComponentDef {
 [[filter]]
 type = "grok"
 match = { message = "%{IP:client} %{WORD:method} %{URIPATHPARAM:request} %{NUMBER:bytes:int}" }
+
+[[test]]
+event = { message = "55.3.244.1 GET /index.html 15824" }
+expect = { client = "55.3.244.1", bytes = 15824 }
 "#,
 };
 

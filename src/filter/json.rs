@@ -19,6 +19,10 @@ pub const DEF: ComponentDef = ComponentDef {
 type = "json"
 source = "message"
 target = "data"
+
+[[test]]
+event = { message = '{"a":[1,2]}' }
+expect = { data = { a = [1, 2] } }
 "#,
 };
 

@@ -20,6 +20,10 @@ pub const DEF: ComponentDef = ComponentDef {
 [[filter]]
 type = "urlparse"
 source = "[url][original]"
+
+[[test]]
+event = { url = { original = "https://example.org:8443/a.html?b=c#d" } }
+expect = { "[url][domain]" = "example.org", "[url][port]" = 8443 }
 "#,
 };
 

@@ -113,15 +113,18 @@ fn describe() {
 }
 
 /// Sets the gauges of a run every second until it is aborted.
-pub(crate) async fn report_gauges(hub: Arc<Hub>) {
+pub(crate) async fn report_gauges(hubs: Vec<Arc<Hub>>) {
+    let Some(hub) = hubs.first() else { return };
     let label = || hub.pipeline.clone();
     metrics::gauge!(IN_FLIGHT_LIMIT, "pipeline" => label()).set(hub.budget.limit() as f64);
     loop {
         metrics::gauge!(IN_FLIGHT_BYTES, "pipeline" => label()).set(hub.budget.used() as f64);
-        let (oldest, assigned) = {
+        let (mut oldest, mut assigned) = (None, 0);
+        for hub in &hubs {
             let ledger = hub.ledger();
-            (ledger.oldest_open_ms(), ledger.assigned())
-        };
+            oldest = oldest.into_iter().chain(ledger.oldest_open_ms()).min();
+            assigned += ledger.assigned();
+        }
         let age = oldest.map_or(0, |since| hub.now_ms().saturating_sub(since));
         metrics::gauge!(OLDEST_OPEN, "pipeline" => label()).set(age as f64 / 1e3);
         metrics::gauge!(PARTITIONS, "pipeline" => label()).set(assigned as f64);

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::program::{FilterStep, Program, Step, flatten};
 use crate::condition::Condition;
 use crate::config::diagnostic::nearest;
+use crate::config::logstash::plugins::instead_of;
 use crate::config::spec::{ComponentSpec, ConditionSpec, Statement};
 use crate::config::{Args, ComponentDef, Diagnostic, Dialect, Expander};
 use crate::filter::common::Common;
@@ -120,8 +121,9 @@ pub fn condition(spec: &ConditionSpec, environment: &Environment) -> Result<Cond
 pub fn unknown<'a>(what: &str, spec: &ComponentSpec, known: impl Iterator<Item = &'a ComponentDef>) -> Diagnostic {
     let problem = Diagnostic::error(spec.kind.span, format!("there is no {what} `{}`", spec.kind.name));
     let names: Vec<&str> = known.map(|def| def.name).collect();
-    match nearest(&spec.kind.name, names.iter().copied()) {
-        Some(near) => problem.with_help(format!("did you mean `{near}`?")),
-        None => problem.with_help(format!("there are {}", names.join(", "))),
+    match (nearest(&spec.kind.name, names.iter().copied()), instead_of(&spec.kind.name)) {
+        (_, Some(advice)) => problem.with_help(advice),
+        (Some(near), None) => problem.with_help(format!("did you mean `{near}`?")),
+        (None, None) => problem.with_help(format!("there are {}", names.join(", "))),
     }
 }

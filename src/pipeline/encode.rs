@@ -4,7 +4,7 @@
 //! the index routed by the event's fields and an id that only depends on where the record came from.
 
 use super::id::{DocumentOrigin, IdRule};
-use crate::config::{Args, Diagnostic};
+use crate::config::{Args, Diagnostic, Fallback, Kind, OptionDef, option};
 use crate::event::encode::write_escaped;
 use crate::event::{Event, FieldRef, Template, Value};
 use crate::sink::kafka::frame;
@@ -18,9 +18,69 @@ pub enum Encoder {
     Kafka {
         /// The key of each record.
         key: Option<Template>,
+        /// What the value is.
+        form: Form,
     },
-    /// One JSON document a line.
-    Lines,
+    /// Text, as a rule one JSON document a line.
+    Lines(Form),
+}
+
+/// What an event looks like outside Elasticsearch.
+#[derive(Clone, Debug)]
+pub enum Form {
+    /// A JSON document; on a line of its own where there are lines.
+    Json,
+    /// A template, filled in; on a line of its own where that is wanted and there are lines.
+    Text(Template, bool),
+    /// A dot, to see that something happens.
+    Dot,
+}
+
+/// The option `codec` of sinks that write text.
+pub const CODEC_OPTION: OptionDef = option(
+    "codec",
+    Kind::Any,
+    Fallback::Text("json_lines"),
+    "What is written of an event: `json` or `json_lines` (also `rubydebug`) for the document, `{ line = { format = \"%{message}\" } }` \
+     for a line of text, `{ plain = { format = … } }` for text without a newline, or `dots`.",
+);
+
+impl Form {
+    fn from_args(args: &Args) -> Result<Form, Vec<Diagnostic>> {
+        let Some(node) = args.node("codec") else { return Ok(Form::Json) };
+        let (name, options) = node.named();
+        let lines = match name.as_str() {
+            "json" | "json_lines" | "rubydebug" => return Ok(Form::Json),
+            "dots" => return Ok(Form::Dot),
+            "line" => true,
+            "plain" => false,
+            other => {
+                let problem = Diagnostic::error(node.span, format!("there is no codec `{other}` for a sink"));
+                return Err(vec![problem.with_help("there are json, json_lines, line, plain, rubydebug and dots")]);
+            }
+        };
+        let format = options.iter().find(|(key, _)| key.name == "format").and_then(|(_, format)| format.to_text());
+        // Without a format Logstash writes this of an event.
+        let format = format.unwrap_or_else(|| "%{@timestamp} %{host} %{message}".to_string());
+        match Template::parse(&format) {
+            Ok(template) => Ok(Form::Text(template, lines)),
+            Err(error) => Err(vec![Diagnostic::error(node.span, error.to_string())]),
+        }
+    }
+
+    /// Appends the event; answers whether a newline belongs after it.
+    fn write(&self, event: &mut Event, out: &mut Vec<u8>) -> bool {
+        match self {
+            Form::Json => event.write_json(out),
+            Form::Dot => out.push(b'.'),
+            Form::Text(template, _) => {
+                let mut text = String::new();
+                template.render(event, &mut text);
+                out.extend_from_slice(text.as_bytes());
+            }
+        }
+        matches!(self, Form::Json | Form::Text(_, true))
+    }
 }
 
 /// Why an event can't become a document; its record is a dead letter.
@@ -45,9 +105,14 @@ impl Encoder {
             "kafka" => {
                 let mut problems = Vec::new();
                 let key = template(args, "message_key", &mut problems);
-                if problems.is_empty() { Ok(Encoder::Kafka { key }) } else { Err(problems) }
+                let form = Form::from_args(args).map_err(|found| problems.extend(found));
+                match form {
+                    Ok(form) if problems.is_empty() => Ok(Encoder::Kafka { key, form }),
+                    _ => Err(problems),
+                }
             }
-            _ => Ok(Encoder::Lines),
+            "null" => Ok(Encoder::Lines(Form::Json)),
+            _ => Form::from_args(args).map(Encoder::Lines),
         }
     }
 
@@ -58,17 +123,21 @@ impl Encoder {
     pub fn encode(&mut self, event: &mut Event, origin: DocumentOrigin<'_>, out: &mut Vec<u8>) -> Result<(), EncodeError> {
         match self {
             Encoder::Elasticsearch(encoder) => encoder.encode(event, origin, out)?,
-            Encoder::Kafka { key } => {
+            Encoder::Kafka { key, form } => {
                 let key = key.as_ref().map(|key| {
                     let mut text = String::new();
                     key.render(event, &mut text);
                     text
                 });
                 frame(out, key.as_ref().map(|key| key.as_bytes()));
-                event.write_json(out);
+                form.write(event, out);
                 return Ok(());
             }
-            Encoder::Lines => event.write_json(out),
+            Encoder::Lines(form) => {
+                if !form.write(event, out) {
+                    return Ok(());
+                }
+            }
         }
         out.push(b'\n');
         Ok(())
@@ -296,7 +365,7 @@ mod tests {
         let mut event = Event::new();
         event.decode_json(json.as_bytes()).unwrap();
         let mut out = Vec::new();
-        let origin = DocumentOrigin { topic: "t", partition: 1, offset: 2, ordinal: 0 };
+        let origin = DocumentOrigin { source: "", topic: "t", partition: 1, offset: 2, ordinal: 0 };
         encoder(options).unwrap().encode(&mut event, origin, &mut out)?;
         Ok(String::from_utf8(out).unwrap())
     }

@@ -1,7 +1,8 @@
 //! Document ids: a deterministic function of where a document comes from, so that delivering it again changes nothing.
 //!
 //! Version 1 of the function, for a record of a Kafka topic, reads `1:TOPIC:PARTITION:OFFSET`, then `:ORDINAL` for the
-//! second and later documents of one record. With a salt it is `1:TOPIC@SALT:PARTITION:OFFSET`. A person who sees a
+//! second and later documents of one record. With a salt it is `1:TOPIC@SALT:PARTITION:OFFSET`, and so it is with what tells
+//! a second Kafka source of a pipeline from the first. A person who sees a
 //! document knows from its id which record to look at. Sources whose names are no legal topic names (paths of files) are
 //! put as `#` and 32 hexadecimal digits of their FNV-1a-128 hash. The function never changes: another one would get
 //! another first digit.
@@ -13,6 +14,8 @@ use crate::event::encode::write_integer;
 /// Where a document comes from.
 #[derive(Clone, Copy, Debug)]
 pub struct DocumentOrigin<'a> {
+    /// What tells its source from others; empty for a pipeline's first source.
+    pub source: &'a str,
     /// Topic, or path.
     pub topic: &'a str,
     /// Partition; 0 for files.
@@ -55,9 +58,11 @@ impl IdRule {
             // Writing to a Vec can't fail.
             let _ = write!(out, "#{:032x}", fnv1a(origin.topic.as_bytes()));
         }
-        if !self.salt.is_empty() {
-            out.push(b'@');
-            out.extend_from_slice(self.salt.as_bytes());
+        for distinction in [self.salt.as_str(), origin.source] {
+            if !distinction.is_empty() {
+                out.push(b'@');
+                out.extend_from_slice(distinction.as_bytes());
+            }
         }
         out.push(b':');
         write_integer(i64::from(origin.partition), out);
@@ -96,7 +101,7 @@ mod tests {
             ("", "/", 0, 7, 0, "1:#d228cb69251a8caf78912b704e4a2e56:0:7"),
         ] {
             let mut out = Vec::new();
-            IdRule::new(salt).unwrap().write(DocumentOrigin { topic, partition, offset, ordinal }, &mut out);
+            IdRule::new(salt).unwrap().write(DocumentOrigin { source: "", topic, partition, offset, ordinal }, &mut out);
             assert_eq!(String::from_utf8(out).unwrap(), expected);
         }
         assert_eq!(fnv1a(b"a"), 0xd228_cb69_6f1a_8caf_7891_2b70_4e4a_8964);

@@ -7,10 +7,10 @@ use std::sync::Arc;
 use super::compile::{self, Environment, unknown};
 use super::encode::Encoder;
 use super::program::{Program, Step, flatten};
-use super::worker::{Codec, Decoration, Intake, PipelineWorker};
+use super::worker::{Codec, Intake, PipelineWorker};
 use crate::config::spec::{ComponentSpec, PipelineSpec, Statement};
 use crate::config::{
-    Args, ComponentDef, Data, Diagnostic, Dialect, Fallback, Files, Key, Kind, Node, OptionDef, Span, logstash, option, toml,
+    Args, ComponentDef, Diagnostic, Dialect, Fallback, Files, Key, Kind, Node, OptionDef, Severity, Span, logstash, option, toml,
 };
 use crate::dead_letter::{self, DeadLetterSpec};
 use crate::delivery::{Plan, Settings};
@@ -60,6 +60,8 @@ pub struct Loaded {
     pub diagnostics: Vec<Diagnostic>,
     /// The pipeline, unless there was an error.
     pub pipeline: Option<Pipeline>,
+    /// Its `[[test]]` tables.
+    pub tests: Vec<Node>,
 }
 
 /// A compiled pipeline.
@@ -69,17 +71,17 @@ pub struct Pipeline {
     /// A digest of its file, for dead letters.
     pub version: String,
     /// Where records come from.
-    pub source: SourceSpec,
-    /// How they become events.
-    pub intake: Intake,
+    pub sources: Vec<SourceSpec>,
+    /// How they become events, for each source.
+    pub intakes: Vec<Intake>,
     /// The filters.
     pub program: Program,
     /// Conditions that lead to sinks.
     pub routes: Arc<Vec<Step<usize>>>,
     /// One for each sink.
     pub encoders: Vec<Encoder>,
-    /// Where documents go.
-    pub sinks: Vec<SinkSpec>,
+    /// Where documents go, each perhaps with a name.
+    pub sinks: Vec<(Option<String>, SinkSpec)>,
     /// Where refused records go.
     pub dead_letter: DeadLetterSpec,
     /// Sizes and limits.
@@ -95,16 +97,17 @@ pub struct Pipeline {
 impl Pipeline {
     /// Everything a run needs.
     pub fn into_plan(self, health: Health) -> Plan {
-        let Pipeline { name, version, source, intake, program, routes, encoders, sinks, dead_letter, settings, .. } = self;
+        let Pipeline { name, version, sources, intakes, program, routes, encoders, sinks, dead_letter, settings, .. } = self;
         let label: Arc<str> = name.as_str().into();
+        let intakes: Arc<[Intake]> = intakes.into();
         let processors = move |number: usize| -> Box<dyn crate::delivery::Processor> {
-            let worker = PipelineWorker::new(label.clone(), intake.clone(), program.fork(), routes.clone(), encoders.clone(), number);
+            let worker = PipelineWorker::new(label.clone(), intakes.clone(), program.fork(), routes.clone(), encoders.clone(), number);
             Box::new(worker)
         };
         Plan {
             pipeline_name: name,
             pipeline_version: version,
-            source,
+            sources,
             sinks,
             processors: Box::new(processors),
             dead_letter,
@@ -114,44 +117,118 @@ impl Pipeline {
     }
 }
 
-/// Reads and compiles a pipeline file: TOML, or Logstash's language where the name ends in `.conf`. Nothing is connected
-/// to.
+/// Reads and compiles a pipeline: a TOML file, or Logstash's language where the name ends in `.conf`. A folder or a pattern
+/// with `*` and `?` stands for files in Logstash's language, which are taken as one, in the order of their names. Nothing is
+/// connected to.
 ///
 /// # Errors
-/// The file can't be read. What is wrong inside is among the diagnostics.
+/// A file can't be read, or there is none. What is wrong inside is among the diagnostics.
 pub fn load(path: &Path, overrides: &Overrides) -> std::io::Result<Loaded> {
-    let text = std::fs::read_to_string(path)?;
-    let mut files = Files::default();
-    let file = files.add(path, text.clone());
-    let dialect = if path.extension().is_some_and(|extension| extension == "conf") { Dialect::Logstash } else { Dialect::Toml };
-    let mut environment = Environment::of_process(path, dialect, EcsCompatibility::V8);
-    environment.metadata_visible = text.contains("@metadata][filter]") || text.contains("@metadata]}");
-    let spec = match dialect {
-        Dialect::Toml => toml::parse(&text, file, &environment.expander()),
-        Dialect::Logstash => logstash::parse(&text, file, &environment.expander()),
-    };
-    let (mut diagnostics, pipeline) = match spec {
-        Ok(spec) => {
-            let mut loader = Loader { diagnostics: Vec::new(), environment, overrides, text: &text };
-            let pipeline = loader.pipeline(path, &spec);
-            (loader.diagnostics, pipeline)
-        }
-        Err(problems) => (problems, None),
-    };
-    diagnostics.sort_by_key(|diagnostic| (diagnostic.span.file, diagnostic.span.start));
-    let pipeline = pipeline.filter(|_| !diagnostics.iter().any(Diagnostic::is_error));
-    Ok(Loaded { files, diagnostics, pipeline })
+    let (paths, dialect) = pipeline_files(path)?;
+    let environment = Environment::of_process(&paths[0], dialect, EcsCompatibility::V8);
+    let texts = paths.into_iter().map(|path| std::fs::read_to_string(&path).map(|text| (path, text)));
+    Ok(load_texts(path, &texts.collect::<std::io::Result<Vec<_>>>()?, environment, overrides))
 }
 
-struct Loader<'a> {
-    diagnostics: Vec<Diagnostic>,
+/// Compiles the texts of a pipeline; see [`load`]. `path` gives the pipeline its name.
+pub fn load_texts(path: &Path, texts: &[(PathBuf, String)], mut environment: Environment, overrides: &Overrides) -> Loaded {
+    let dialect = environment.dialect;
+    let mut files = Files::default();
+    let mut spec = PipelineSpec::default();
+    let mut diagnostics = Vec::new();
+    let mut whole = String::new();
+    for (path, text) in texts {
+        whole.push_str(text);
+        let file = files.add(path, text.clone());
+        let parsed = match dialect {
+            Dialect::Toml => toml::parse(text, file, &environment.expander()),
+            _ => logstash::parse(text, file, &environment.expander()),
+        };
+        match parsed {
+            Ok(part) => spec.append(part),
+            Err(problems) => diagnostics.extend(problems),
+        }
+    }
+    environment.metadata_visible = whole.contains("@metadata][filter]") || whole.contains("@metadata]}");
+    let mut pipeline = None;
+    if diagnostics.is_empty() {
+        if dialect == Dialect::Logstash {
+            diagnostics = logstash::plugins::adapt(&mut spec, &*environment.variable);
+            diagnostics.extend(set_aside(&mut spec, overrides));
+        }
+        let mut loader = Loader { diagnostics, environment, overrides, text: &whole };
+        pipeline = loader.pipeline(path, &spec);
+        diagnostics = loader.diagnostics;
+    }
+    diagnostics.sort_by_key(|diagnostic| (diagnostic.span.file, diagnostic.span.start));
+    let pipeline = pipeline.filter(|_| !diagnostics.iter().any(Diagnostic::is_error));
+    Loaded { files, diagnostics, pipeline, tests: spec.tests }
+}
+
+/// Leaves out inputs and outputs that are not here and that the command line replaces anyway, with a warning: so any
+/// configuration's filters can be tried.
+fn set_aside(spec: &mut PipelineSpec, overrides: &Overrides) -> Vec<Diagnostic> {
+    fn known(what: &str, component: &ComponentSpec, defs: &[&ComponentDef], warnings: &mut Vec<Diagnostic>) -> bool {
+        let known = defs.iter().any(|def| def.name == component.kind.name);
+        if !known {
+            let problem = unknown(what, component, defs.iter().copied());
+            warnings.push(Diagnostic { severity: Severity::Warning, ..problem });
+        }
+        known
+    }
+    fn prune(statements: &mut Vec<Statement>, warnings: &mut Vec<Diagnostic>) {
+        statements.retain_mut(|statement| match statement {
+            Statement::Component(component) => known("sink", component, sink::DEFS, warnings),
+            Statement::If { branches, otherwise } => {
+                branches.iter_mut().for_each(|(_, body)| prune(body, warnings));
+                prune(otherwise, warnings);
+                true
+            }
+        });
+    }
+    let mut warnings = Vec::new();
+    if overrides.stdin {
+        spec.sources.retain(|component| known("source", component, source::DEFS, &mut warnings));
+    }
+    if overrides.sink.is_some() {
+        prune(&mut spec.sinks, &mut warnings);
+    }
+    warnings
+}
+
+/// The files that a path stands for, at least one, and their language. Of a folder, files of other kinds than
+/// configurations (hidden ones, copies that editors leave, TOML) are passed over.
+pub(crate) fn pipeline_files(path: &Path) -> std::io::Result<(Vec<PathBuf>, Dialect)> {
+    let mut paths = if path.is_dir() {
+        let configuration = |path: &PathBuf| {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            path.is_file() && !name.starts_with('.') && !name.ends_with('~') && !name.ends_with(".toml")
+        };
+        let entries = std::fs::read_dir(path)?.map(|entry| entry.map(|entry| entry.path()));
+        entries.collect::<std::io::Result<Vec<_>>>()?.into_iter().filter(configuration).collect()
+    } else if !path.exists() && path.to_string_lossy().contains(['*', '?']) {
+        crate::source::file::expand(&path.to_string_lossy())
+    } else {
+        let dialect = if path.extension().is_some_and(|extension| extension == "conf") { Dialect::Logstash } else { Dialect::Toml };
+        return Ok((vec![path.to_path_buf()], dialect));
+    };
+    paths.sort();
+    if paths.is_empty() {
+        return Err(std::io::Error::new(std::io::ErrorKind::NotFound, "there is no configuration there"));
+    }
+    Ok((paths, Dialect::Logstash))
+}
+
+/// Compiles a specification, collecting every problem.
+pub(super) struct Loader<'a> {
+    pub(super) diagnostics: Vec<Diagnostic>,
     environment: Environment,
-    overrides: &'a Overrides,
-    text: &'a str,
+    pub(super) overrides: &'a Overrides,
+    pub(super) text: &'a str,
 }
 
 impl Loader<'_> {
-    fn keep<T>(&mut self, result: Result<T, Vec<Diagnostic>>) -> Option<T> {
+    pub(super) fn keep<T>(&mut self, result: Result<T, Vec<Diagnostic>>) -> Option<T> {
         match result {
             Ok(value) => Some(value),
             Err(problems) => {
@@ -188,7 +265,7 @@ impl Loader<'_> {
                 }
             },
         };
-        let source = self.source(spec);
+        let sources = self.sources(spec);
         let program = compile::filters(&spec.filters, &self.environment);
         let program = self.keep(program).map(|(program, warnings)| {
             self.diagnostics.extend(warnings);
@@ -196,17 +273,16 @@ impl Loader<'_> {
         });
         let sinks = self.sinks(spec);
         let dead_letter = self.dead_letter(spec);
-        let (source, intake, settings) = source.map(|(source, intake, threads)| {
-            let workers = threads.filter(|_| !args.is_given("workers")).unwrap_or(settings.workers);
-            (source, intake, Settings { workers, ..settings })
-        })?;
+        let (sources, intakes, threads) = sources?;
+        let workers = threads.filter(|_| !args.is_given("workers")).unwrap_or(settings.workers);
+        let settings = Settings { workers, ..settings };
         let sinks = sinks?;
         let name = args.text("name").unwrap_or_else(|| path.file_stem().unwrap_or_default().to_string_lossy().into_owned());
         Some(Pipeline {
             name,
             version: format!("{:016x}", digest(self.text)),
-            source,
-            intake,
+            sources,
+            intakes,
             program: program?,
             routes: Arc::new(sinks.routes),
             encoders: sinks.encoders,
@@ -219,68 +295,15 @@ impl Loader<'_> {
         })
     }
 
-    fn component<'d>(&mut self, what: &str, spec: &ComponentSpec, defs: &[&'d ComponentDef]) -> Option<(&'d ComponentDef, Args)> {
+    pub(super) fn component<'d>(&mut self, what: &str, spec: &ComponentSpec, defs: &[&'d ComponentDef]) -> Option<(&'d ComponentDef, Args)> {
+        let common = if what == "sink" { sink::COMMON_OPTIONS } else { source::COMMON_OPTIONS };
         let Some(def) = defs.iter().find(|def| def.name == spec.kind.name) else {
             self.diagnostics.push(unknown(what, spec, defs.iter().copied()));
             return None;
         };
-        let checked = Args::check(&format!("{what} {}", def.name), spec.kind.span, spec.entries.clone(), def.options.iter().copied());
+        let known = def.options.iter().chain(common).copied();
+        let checked = Args::check(&format!("{what} {}", def.name), spec.kind.span, spec.entries.clone(), known);
         self.keep(checked).map(|args| (*def, args))
-    }
-
-    /// The source, how its records become events, and the number of workers it asks for.
-    fn source(&mut self, spec: &PipelineSpec) -> Option<(SourceSpec, Intake, Option<usize>)> {
-        let stdin = default_component("stdin");
-        let declared = spec.sources.first().unwrap_or(&stdin);
-        if let Some(second) = spec.sources.get(1) {
-            let problem = Diagnostic::error(second.span, "a pipeline has one source; run another pipeline for this one");
-            self.diagnostics.push(problem);
-        }
-        let (def, args) = self.component("source", declared, source::DEFS)?;
-        let declared_codec = self.codec(&args)?;
-        let mut intake = Intake {
-            codec: self.overrides.codec.or(declared_codec).unwrap_or(Codec::Plain),
-            decoration: Decoration::None,
-            group: String::new(),
-            file_path: def.name == "file",
-            ingested: self.text.contains("[@metadata][ingested]"),
-        };
-        let built = SourceSpec::from_args(def.name, &args);
-        let built = self.keep(built)?;
-        if self.overrides.stdin {
-            let (_, args) = self.component("source", &stdin, source::DEFS)?;
-            let replaced = SourceSpec::from_args("stdin", &args);
-            intake.file_path = false;
-            return Some((self.keep(replaced)?, intake, None));
-        }
-        let mut threads = None;
-        if def.name == "kafka" {
-            intake.group = args.required_text("group_id");
-            intake.decoration = match args.text("decorate_events").as_deref() {
-                Some("basic" | "true") => Decoration::Basic,
-                Some("extended") => Decoration::Extended,
-                _ => Decoration::None,
-            };
-            threads = args.integer("consumer_threads").map(|threads| threads as usize);
-        }
-        Some((built, intake, threads))
-    }
-
-    /// The codec that a source declares; `None` in `Some` where it declares none.
-    fn codec(&mut self, args: &Args) -> Option<Option<Codec>> {
-        let Some(node) = args.node("codec") else { return Some(None) };
-        let name = match &node.data {
-            Data::Table(entries) => entries.first().map(|(key, _)| key.name.clone()).unwrap_or_default(),
-            _ => node.to_text().unwrap_or_default(),
-        };
-        match Codec::named(&name) {
-            Some(codec) => Some(Some(codec)),
-            None => {
-                let problem = Diagnostic::error(node.span, format!("there is no codec `{name}`"));
-                self.diagnostics.push(problem.with_help("there are plain, line, json and json_lines"));
-                None
-            }
-        }
     }
 
     fn sinks(&mut self, spec: &PipelineSpec) -> Option<Sinks> {
@@ -294,7 +317,7 @@ impl Loader<'_> {
             let encoder = self.keep(Encoder::from_args(def.name, &args));
             let built = self.keep(SinkSpec::from_args(def.name, &args));
             sinks.encoders.push(encoder?);
-            sinks.specs.push(built?);
+            sinks.specs.push((args.text("id"), built?));
             if def.name == "elasticsearch" {
                 sinks.manage_template |= args.flag("manage_template");
             }
@@ -330,11 +353,11 @@ impl Loader<'_> {
 struct Sinks {
     routes: Vec<Step<usize>>,
     encoders: Vec<Encoder>,
-    specs: Vec<SinkSpec>,
+    specs: Vec<(Option<String>, SinkSpec)>,
     manage_template: bool,
 }
 
-fn default_component(kind: &str) -> ComponentSpec {
+pub(super) fn default_component(kind: &str) -> ComponentSpec {
     let entries: Vec<(Key, Node)> = Vec::new();
     ComponentSpec { span: Span::default(), kind: Key { span: Span::default(), name: kind.to_string() }, entries }
 }

@@ -9,4 +9,5 @@ pub mod id;
 pub mod load;
 pub mod program;
 pub mod schema;
+mod sources;
 pub mod worker;

@@ -147,6 +147,16 @@ pub struct Survivors {
     pub made: Vec<Event>,
 }
 
+/// What happened to an event that is watched on its way.
+pub enum Seen<'a> {
+    /// The event is decoded; nothing has happened yet.
+    Start,
+    /// A filter has run.
+    Filter(&'a FilterStep, Flow),
+    /// A condition held, or did not.
+    Condition(&'a Condition, bool),
+}
+
 impl Program {
     /// A program of these steps.
     pub fn new(steps: Vec<Step<FilterStep>>) -> Program {
@@ -177,15 +187,16 @@ impl Program {
         survivors.original = self.run_from(0, event, context, survivors, &mut |_, _| {});
     }
 
-    /// The same, telling `watch` of the event after each filter that ran.
+    /// The same, telling `watch` of the event after each filter that ran and each condition that was looked at.
     pub fn run_watched(
         &mut self,
         event: &mut Event,
         context: &mut Context,
         survivors: &mut Survivors,
-        watch: &mut dyn FnMut(&FilterStep, &mut Event),
+        watch: &mut impl FnMut(Seen<'_>, &mut Event),
     ) {
         survivors.made.clear();
+        watch(Seen::Start, event);
         survivors.original = self.run_from(0, event, context, survivors, watch);
     }
 
@@ -195,22 +206,20 @@ impl Program {
         event: &mut Event,
         context: &mut Context,
         survivors: &mut Survivors,
-        watch: &mut dyn FnMut(&FilterStep, &mut Event),
+        watch: &mut impl FnMut(Seen<'_>, &mut Event),
     ) -> bool {
         let mut at = start;
         while let Some(step) = self.steps.get_mut(at) {
             at = match step {
                 Step::Jump(target) => *target,
                 Step::Unless { condition, target } => {
-                    if condition.holds(event) {
-                        at + 1
-                    } else {
-                        *target
-                    }
+                    let holds = condition.holds(event);
+                    watch(Seen::Condition(condition, holds), event);
+                    if holds { at + 1 } else { *target }
                 }
                 Step::Leaf(filter) => {
                     let flow = filter.run(event, context);
-                    watch(filter, event);
+                    watch(Seen::Filter(filter, flow), event);
                     for mut made in std::mem::take(&mut context.spawned) {
                         if self.run_from(at + 1, &mut made, context, survivors, watch) {
                             survivors.made.push(made);

@@ -5,13 +5,13 @@ use serde_json::{Map, Value, json};
 use super::load::PIPELINE_DEF;
 use crate::config::{ComponentDef, Fallback, Kind, OptionDef};
 use crate::filter::{COMMON_OPTIONS, FILTERS};
-use crate::{dead_letter, sink, source};
+use crate::{dead_letter, sink, source, trial};
 
 /// The schema.
 pub fn schema() -> Value {
     let filters: Vec<Value> = FILTERS.iter().map(|def| component(&def.component, COMMON_OPTIONS, true)).collect();
-    let sinks: Vec<Value> = sink::DEFS.iter().map(|def| component(def, &[], true)).collect();
-    let sources: Vec<Value> = source::DEFS.iter().map(|def| component(def, &[], false)).collect();
+    let sinks: Vec<Value> = sink::DEFS.iter().map(|def| component(def, sink::COMMON_OPTIONS, true)).collect();
+    let sources: Vec<Value> = source::DEFS.iter().map(|def| component(def, source::COMMON_OPTIONS, false)).collect();
     json!({
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "logproc pipeline",
@@ -23,7 +23,7 @@ pub fn schema() -> Value {
             "filter": { "type": "array", "items": { "$ref": "#/$defs/filter" } },
             "sink": one_or_more(json!({ "$ref": "#/$defs/sink" })),
             "dead_letter": object(&dead_letter::DEF, &[], Map::new()),
-            "test": { "type": "array", "items": { "type": "object" } },
+            "test": { "type": "array", "items": object(&trial::case::DEF, &[], Map::new()) },
         },
         "$defs": {
             "filter": { "oneOf": with_block(filters, "filter") },

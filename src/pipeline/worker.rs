@@ -7,10 +7,11 @@ use std::sync::Arc;
 
 use super::encode::Encoder;
 use super::id::DocumentOrigin;
-use super::program::{Program, Step, Survivors, reach};
+use super::program::{Program, Seen, Step, Survivors, reach};
 use crate::delivery::{Outputs, Processor, RawBatch, Reason, Verdict};
 use crate::event::{Event, FieldRef, Timestamp, Value};
 use crate::filter::Context;
+use crate::filter::common::Common;
 use crate::observe::metrics as names;
 
 /// How the bytes of a record become an event.
@@ -58,6 +59,12 @@ pub struct Intake {
     pub file_path: bool,
     /// Whether `[@metadata][ingested]` is set to the time of the batch: where the pipeline refers to it.
     pub ingested: bool,
+    /// Becomes `[type]` of events that have none.
+    pub event_type: Option<String>,
+    /// Fields and tags that the source puts on each event.
+    pub additions: Common,
+    /// What tells a second Kafka source from the first in ids of documents; empty otherwise.
+    pub distinction: String,
 }
 
 /// Paths that are set on events, compiled once.
@@ -65,12 +72,22 @@ struct Fields {
     ingested: FieldRef,
     path: FieldRef,
     kafka: FieldRef,
+    event_type: FieldRef,
+}
+
+/// What came out of a record that was tried.
+pub struct Outcome {
+    /// The event.
+    pub event: Event,
+    /// The sinks that it would go to.
+    pub sinks: Vec<usize>,
 }
 
 /// A pipeline as one worker runs it.
 pub struct PipelineWorker {
     pipeline: Arc<str>,
-    intake: Intake,
+    /// One for each source.
+    intakes: Arc<[Intake]>,
     program: Program,
     routes: Arc<Vec<Step<usize>>>,
     encoders: Vec<Encoder>,
@@ -82,10 +99,10 @@ pub struct PipelineWorker {
 }
 
 impl PipelineWorker {
-    /// A worker for a program and its sinks. `routes` leads to indices into `encoders`.
+    /// A worker for a program and its sinks. `intakes` are those of the sources, `routes` leads to indices into `encoders`.
     pub fn new(
         pipeline: Arc<str>,
-        intake: Intake,
+        intakes: Arc<[Intake]>,
         program: Program,
         routes: Arc<Vec<Step<usize>>>,
         encoders: Vec<Encoder>,
@@ -94,7 +111,7 @@ impl PipelineWorker {
         let seed = Timestamp::now().as_millis() as u64 ^ ((number as u64) << 48);
         PipelineWorker {
             pipeline,
-            intake,
+            intakes,
             program,
             routes,
             encoders,
@@ -105,6 +122,7 @@ impl PipelineWorker {
                 ingested: FieldRef::from_names(["@metadata", "ingested"]),
                 path: FieldRef::from_names(["log", "file", "path"]),
                 kafka: FieldRef::from_names(["@metadata", "kafka"]),
+                event_type: FieldRef::from_names(["type"]),
             },
             fresh: true,
         }
@@ -112,69 +130,90 @@ impl PipelineWorker {
 
     /// Fills the worker's event from a record.
     fn decode(&mut self, batch: &RawBatch, index: usize) -> Result<(), Reason> {
-        self.event.reset();
-        match self.intake.codec {
-            Codec::Json => self.event.decode_json(batch.value(index)).map_err(|error| {
-                Reason::new("decode", Some("codec json".into()), error.to_string())
-            })?,
-            Codec::Plain => self.event.decode_plain(batch.value(index)),
-        }
-        if self.event.timestamp().is_none() {
+        let intake = &self.intakes[batch.source()];
+        let event = &mut self.event;
+        event.reset();
+        read(event, intake.codec, batch.value(index))?;
+        if event.timestamp().is_none() {
             let time = batch.records()[index].timestamp_ms;
-            self.event.set_timestamp(if time >= 0 { Timestamp::from_millis(time) } else { self.context.now });
+            event.set_timestamp(if time >= 0 { Timestamp::from_millis(time) } else { self.context.now });
         }
-        if self.intake.ingested {
+        if intake.ingested {
             // The top of the metadata is always an object, so this can't fail.
-            let _ = self.event.set(&self.fields.ingested, Value::Time(self.context.now));
+            let _ = event.set(&self.fields.ingested, Value::Time(self.context.now));
         }
-        if self.intake.file_path {
-            let path = self.event.push_str(&batch.origin(index).topic);
-            let _ = self.event.set(&self.fields.path, Value::Str(path));
+        if intake.file_path {
+            let path = event.push_str(&batch.origin(index).topic);
+            let _ = event.set(&self.fields.path, Value::Str(path));
         }
-        if self.intake.decoration != Decoration::None {
-            self.decorate(batch, index);
+        if intake.decoration != Decoration::None {
+            decorate(event, &self.fields.kafka, intake, batch, index);
+        }
+        if let Some(event_type) = &intake.event_type
+            && event.get(&self.fields.event_type).is_none()
+        {
+            let text = event.push_str(event_type);
+            let _ = event.set(&self.fields.event_type, Value::Str(text));
+        }
+        if !intake.additions.is_empty() && intake.additions.apply(event).is_err() {
+            event.tag("_source_error");
         }
         Ok(())
     }
 
-    fn decorate(&mut self, batch: &RawBatch, index: usize) {
-        let event = &mut self.event;
-        let record = batch.records()[index];
-        let origin = batch.origin(index);
-        let list = event.new_list();
-        let topic = event.push_str(&origin.topic);
-        event.insert(list, "topic", Value::Str(topic));
-        let group = event.push_str(&self.intake.group);
-        event.insert(list, "consumer_group", Value::Str(group));
-        event.insert(list, "partition", Value::Int(i64::from(origin.partition)));
-        event.insert(list, "offset", Value::Int(record.offset));
-        if let Some(key) = batch.key(index) {
-            let key = event.push_bytes(key);
-            event.insert(list, "key", Value::Str(key));
-        }
-        event.insert(list, "timestamp", Value::Int(record.timestamp_ms));
-        if self.intake.decoration == Decoration::Extended {
-            let headers = event.new_list();
-            for (name, value) in batch.headers(index) {
-                let value = event.push_bytes(value.unwrap_or_default());
-                event.insert(headers, name, Value::Str(value));
+    /// Runs one record at a point in time and answers with what comes out, rather than writing it. `codec` is how the
+    /// record is read whatever its source says: then it is an event as the filters see it.
+    ///
+    /// # Errors
+    /// The record can't be decoded.
+    pub fn try_out(
+        &mut self,
+        batch: &RawBatch,
+        now: Timestamp,
+        codec: Option<Codec>,
+        watch: &mut impl FnMut(Seen<'_>, &mut Event),
+    ) -> Result<Vec<Outcome>, Reason> {
+        const SEED: u64 = 1;
+        self.context = Context::new(now, SEED);
+        match codec {
+            None => self.decode(batch, 0)?,
+            Some(codec) => {
+                self.event.reset();
+                read(&mut self.event, codec, batch.value(0))?;
+                if self.event.timestamp().is_none() {
+                    self.event.set_timestamp(now);
+                }
             }
-            event.insert(list, "headers", Value::Object(headers));
         }
-        let _ = event.set(&self.fields.kafka, Value::Object(list));
+        self.program.run_watched(&mut self.event, &mut self.context, &mut self.survivors, watch);
+        let mut outcomes = Vec::new();
+        let original = self.survivors.original.then_some(&mut self.event);
+        for event in original.into_iter().chain(&mut self.survivors.made) {
+            let mut sinks = Vec::new();
+            reach(&self.routes, event, |sink, _| sinks.push(*sink));
+            outcomes.push(Outcome { event: event.clone(), sinks });
+        }
+        Ok(outcomes)
     }
 
     /// Writes the documents of everything that survived; answers how many.
     fn write(&mut self, batch: &RawBatch, index: usize, out: &mut Outputs) -> Result<u32, Reason> {
-        let mut ordinal = 0;
+        let place = batch.origin(index);
+        let mut origin = DocumentOrigin {
+            source: &self.intakes[batch.source()].distinction,
+            topic: &place.topic,
+            partition: place.partition,
+            offset: batch.records()[index].offset,
+            ordinal: 0,
+        };
         let mut documents = 0;
         if self.survivors.original {
-            documents += write_event(&self.routes, &mut self.encoders, &mut self.event, batch, index, ordinal, out)?;
-            ordinal += 1;
+            documents += write_event(&self.routes, &mut self.encoders, &mut self.event, origin, out)?;
+            origin.ordinal += 1;
         }
         for event in &mut self.survivors.made {
-            documents += write_event(&self.routes, &mut self.encoders, event, batch, index, ordinal, out)?;
-            ordinal += 1;
+            documents += write_event(&self.routes, &mut self.encoders, event, origin, out)?;
+            origin.ordinal += 1;
         }
         Ok(documents)
     }
@@ -196,22 +235,53 @@ impl PipelineWorker {
     }
 }
 
+/// Notes in `[@metadata][kafka]` where a record came from.
+fn decorate(event: &mut Event, target: &FieldRef, intake: &Intake, batch: &RawBatch, index: usize) {
+    let record = batch.records()[index];
+    let origin = batch.origin(index);
+    let list = event.new_list();
+    let topic = event.push_str(&origin.topic);
+    event.insert(list, "topic", Value::Str(topic));
+    let group = event.push_str(&intake.group);
+    event.insert(list, "consumer_group", Value::Str(group));
+    event.insert(list, "partition", Value::Int(i64::from(origin.partition)));
+    event.insert(list, "offset", Value::Int(record.offset));
+    if let Some(key) = batch.key(index) {
+        let key = event.push_bytes(key);
+        event.insert(list, "key", Value::Str(key));
+    }
+    event.insert(list, "timestamp", Value::Int(record.timestamp_ms));
+    if intake.decoration == Decoration::Extended {
+        let headers = event.new_list();
+        for (name, value) in batch.headers(index) {
+            let value = event.push_bytes(value.unwrap_or_default());
+            event.insert(headers, name, Value::Str(value));
+        }
+        event.insert(list, "headers", Value::Object(headers));
+    }
+    let _ = event.set(target, Value::Object(list));
+}
+
+/// Fills an empty event from a record's value.
+fn read(event: &mut Event, codec: Codec, value: &[u8]) -> Result<(), Reason> {
+    match codec {
+        Codec::Json => {
+            event.decode_json(value).map_err(|error| Reason::new("decode", Some("codec json".into()), error.to_string()))
+        }
+        Codec::Plain => {
+            event.decode_plain(value);
+            Ok(())
+        }
+    }
+}
+
 fn write_event(
     routes: &[Step<usize>],
     encoders: &mut [Encoder],
     event: &mut Event,
-    batch: &RawBatch,
-    index: usize,
-    ordinal: u32,
+    origin: DocumentOrigin<'_>,
     out: &mut Outputs,
 ) -> Result<u32, Reason> {
-    let origin = batch.origin(index);
-    let origin = DocumentOrigin {
-        topic: &origin.topic,
-        partition: origin.partition,
-        offset: batch.records()[index].offset,
-        ordinal,
-    };
     let mut documents = 0;
     let mut problem = None;
     reach(routes, event, |sink, event| {

@@ -13,6 +13,7 @@ use tracing::warn;
 use super::{Sink, SinkContext, SinkError, SinkFuture};
 use crate::config::{Args, ComponentDef, Diagnostic, Fallback, Kind, option};
 use crate::delivery::{DocumentBatch, Fate, Limits, Reason};
+use crate::pipeline::encode::CODEC_OPTION;
 
 /// The options of `kafka`.
 pub const DEF: ComponentDef = ComponentDef {
@@ -24,6 +25,7 @@ pub const DEF: ComponentDef = ComponentDef {
         option("message_key", Kind::Template, Fallback::None, "The key of each record."),
         option("compression_type", Kind::Enum(&["none", "gzip", "snappy", "lz4", "zstd"]), Fallback::Text("none"), "How batches are compressed."),
         option("client_id", Kind::String, Fallback::Text("logproc"), "A name for this client in the brokers' logs and quotas."),
+        CODEC_OPTION,
         option("linger_ms", Kind::Integer(0, 60_000), Fallback::Integer(5), "How long records wait for others."),
         option("properties", Kind::Hash, Fallback::None, "Any property of librdkafka's producer, by its own name."),
     ],

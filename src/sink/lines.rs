@@ -10,12 +10,13 @@ use tokio::sync::mpsc;
 use super::{Sink, SinkContext, SinkError, SinkFuture};
 use crate::config::{Args, ComponentDef, Diagnostic, Fallback, Kind, option};
 use crate::delivery::{DocumentBatch, Limits};
+use crate::pipeline::encode::CODEC_OPTION;
 
 /// The options of `stdout`.
 pub const STDOUT_DEF: ComponentDef = ComponentDef {
     name: "stdout",
     summary: "Writes one JSON document a line to standard output.",
-    options: &[],
+    options: &[CODEC_OPTION],
     example: "[[sink]]\ntype = \"stdout\"\n",
 };
 
@@ -37,6 +38,7 @@ pub const FILE_DEF: ComponentDef = ComponentDef {
             Fallback::Boolean(true),
             "Whether documents count as delivered only once the disk has them. Turned off, a power failure may lose some.",
         ),
+        CODEC_OPTION,
         option("linger", Kind::Duration, Fallback::Text("200ms"), "How long documents may wait for others before they are written."),
     ],
     example: "[[sink]]\ntype = \"file\"\npath = \"/var/log/logproc/events.ndjson\"\n",
@@ -56,6 +58,13 @@ enum Target {
 }
 
 impl LinesSink {
+    pub(super) fn kind(&self) -> &'static str {
+        match self.target {
+            Target::Stdout => "stdout",
+            Target::File { .. } => "file",
+        }
+    }
+
     /// Lines to standard output.
     pub fn stdout() -> Self {
         LinesSink { target: Target::Stdout, linger: Duration::from_millis(50) }
@@ -79,10 +88,7 @@ impl LinesSink {
 
 impl Sink for LinesSink {
     fn name(&self) -> &str {
-        match self.target {
-            Target::Stdout => "stdout",
-            Target::File { .. } => "file",
-        }
+        self.kind()
     }
 
     fn limits(&self) -> Limits {

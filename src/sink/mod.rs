@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering;
 
 use tokio::sync::mpsc;
 
-use crate::config::{Args, ComponentDef, Diagnostic};
+use crate::config::{Args, ComponentDef, Diagnostic, Fallback, Kind, OptionDef, option};
 use crate::delivery::{DocumentBatch, Hub, Limits, Rejected, Shutdown};
 use crate::observe::health::{Health, Readiness};
 use crate::observe::metrics as names;
@@ -22,6 +22,13 @@ pub mod null;
 
 /// All sinks: the table from which parsers, schema and reference pages come.
 pub const DEFS: &[&ComponentDef] = &[&elasticsearch::DEF, &kafka::DEF, &lines::FILE_DEF, &lines::STDOUT_DEF, &null::DEF];
+
+/// Options that every sink takes.
+pub const COMMON_OPTIONS: &[OptionDef] = &[
+    option("id", Kind::String, Fallback::None, "Names the sink in metrics and logs; by default its type, with a number where there are several of it."),
+    option("enable_metric", Kind::Boolean, Fallback::Boolean(true), "Accepted for Logstash's sake."),
+    option("workers", Kind::Integer(1, i64::MAX), Fallback::None, "Accepted and not used: a sink sends as much at once as its target takes."),
+];
 
 /// A sink as configured, checked but not started.
 #[derive(Clone, Debug)]
@@ -51,6 +58,16 @@ impl SinkSpec {
             "stdout" => Ok(SinkSpec::Lines(lines::LinesSink::stdout())),
             "null" => Ok(SinkSpec::Null(null::NullSink)),
             other => Err(vec![Diagnostic::error(args.span, format!("unknown sink `{other}`"))]),
+        }
+    }
+
+    /// The `type` that it was made with.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            SinkSpec::Elasticsearch(_) => "elasticsearch",
+            SinkSpec::Kafka(_) => "kafka",
+            SinkSpec::Lines(sink) => sink.kind(),
+            SinkSpec::Null(_) => "null",
         }
     }
 

@@ -33,13 +33,16 @@ pub const DEF: ComponentDef = ComponentDef {
             Fallback::Text("end"),
             "Where to begin with `tail` in a file that has no checkpoint and was there at the start.",
         ),
-        option("sincedb_path", Kind::Path, Fallback::Text("logproc-sincedb.json"), "The checkpoint file of `tail`."),
+        option("sincedb_path", Kind::Path, Fallback::Text(CHECKPOINT), "The checkpoint file of `tail`; with `/dev/null` nothing is remembered. The default of a pipeline's second file source is `logproc-sincedb-2.json`, and so on."),
         option("stat_interval", Kind::Duration, Fallback::Text("1s"), "How often `tail` looks for new lines and files."),
         option("codec", Kind::Any, Fallback::None, "How a line becomes events."),
         option("max_event_bytes", Kind::Bytes, Fallback::Text("10MiB"), "A longer line is cut and goes to the dead letters."),
     ],
     example: "[source]\ntype = \"file\"\npath = \"/var/log/nginx/access.log\"\n",
 };
+
+/// The checkpoint file where none is named.
+const CHECKPOINT: &str = "logproc-sincedb.json";
 
 const BLOCK: usize = 256 << 10;
 
@@ -49,7 +52,8 @@ pub struct FileSource {
     patterns: Vec<String>,
     tail: bool,
     from_end: bool,
-    checkpoint: PathBuf,
+    /// None where nothing is remembered.
+    checkpoint: Option<PathBuf>,
     interval: Duration,
     max_event_bytes: usize,
 }
@@ -70,10 +74,18 @@ impl FileSource {
             patterns,
             tail: args.required_text("mode") == "tail",
             from_end: args.required_text("start_position") == "end",
-            checkpoint: PathBuf::from(args.required_text("sincedb_path")),
+            checkpoint: args.text("sincedb_path").filter(|path| path != "/dev/null").map(PathBuf::from),
             interval: args.duration("stat_interval").unwrap_or(Duration::from_secs(1)),
             max_event_bytes: args.bytes("max_event_bytes").unwrap_or(10 << 20) as usize,
         })
+    }
+
+    /// Keeps the checkpoint of a pipeline's second and later file sources apart from the first one's, where it has no
+    /// name of its own.
+    pub(crate) fn set_apart(&mut self, earlier: usize) {
+        if earlier > 0 && self.checkpoint.as_deref() == Some(Path::new(CHECKPOINT)) {
+            self.checkpoint = Some(PathBuf::from(format!("logproc-sincedb-{}.json", earlier + 1)));
+        }
     }
 
     fn paths(&self) -> Vec<PathBuf> {
@@ -87,7 +99,7 @@ impl FileSource {
 impl Source for FileSource {
     fn run(self: Box<Self>, context: SourceContext) -> Result<(), SourceError> {
         let mut reader = Reader { builder: context.builder(), context, files: Vec::new(), source: *self };
-        reader.context.health.readiness("source").set(true);
+        reader.context.readiness().set(true);
         let result = if reader.source.tail { reader.follow() } else { reader.read_once() };
         let rest = std::mem::take(&mut reader.builder);
         reader.context.deliver(rest);
@@ -276,7 +288,7 @@ impl Reader {
     }
 
     fn load_checkpoint(&self) -> Result<Checkpoint, SourceError> {
-        let path = &self.source.checkpoint;
+        let Some(path) = &self.source.checkpoint else { return Ok(Checkpoint::default()) };
         let failed = |error| SourceError::File { path: path.display().to_string(), error };
         match std::fs::read(path) {
             Ok(text) => serde_json::from_slice(&text).map_err(|error| failed(error.into())),
@@ -287,6 +299,7 @@ impl Reader {
 
     /// Writes the checkpoint beside the old one and puts it in its place, so that no crash leaves half of it.
     fn save_checkpoint(&self) -> Result<(), SourceError> {
+        let Some(path) = &self.source.checkpoint else { return Ok(()) };
         let mut checkpoint = self.load_checkpoint().unwrap_or_else(|error| {
             warn!(%error, "the checkpoint can't be read and is written anew");
             Checkpoint::default()
@@ -295,7 +308,6 @@ impl Reader {
             let done_to = self.context.hub.ledger().done_to(&followed.name, 0).unwrap_or(followed.done_before);
             checkpoint.files.insert(followed.name.clone(), Position { inode: followed.inode, done_to });
         }
-        let path = &self.source.checkpoint;
         let failed = |error| SourceError::File { path: path.display().to_string(), error };
         let beside = path.with_extension("tmp");
         let text = serde_json::to_vec_pretty(&checkpoint).map_err(|error| failed(error.into()))?;
@@ -316,7 +328,7 @@ fn has_wildcard(text: &str) -> bool {
 }
 
 /// The files that a pattern stands for; a path without wildcards stands for itself.
-fn expand(pattern: &str) -> Vec<PathBuf> {
+pub(crate) fn expand(pattern: &str) -> Vec<PathBuf> {
     if !has_wildcard(pattern) {
         return vec![PathBuf::from(pattern)];
     }

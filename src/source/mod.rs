@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use crossbeam_channel::{SendTimeoutError, Sender};
 
-use crate::config::{Args, ComponentDef, Diagnostic};
+use crate::config::{Args, ComponentDef, Diagnostic, Fallback, Kind, OptionDef, option};
 use crate::delivery::{BatchBuilder, Hub, RawBatch, Settings, Shutdown};
-use crate::observe::health::{Health, Heartbeat};
+use crate::observe::health::{Health, Heartbeat, Readiness};
 
 pub mod file;
 pub mod kafka;
@@ -52,6 +52,15 @@ impl SourceSpec {
         }
     }
 }
+
+/// Options that every source takes.
+pub const COMMON_OPTIONS: &[OptionDef] = &[
+    option("id", Kind::String, Fallback::None, "Tells this source from others of the pipeline. Of several Kafka sources, all but the first put it (or their number) into the ids of documents, since another cluster may have a topic of the same name."),
+    option("event_type", Kind::String, Fallback::None, "Becomes the field `type` of events that have none: what Logstash calls the input's `type`."),
+    option("tags", Kind::Strings, Fallback::None, "Tags to put on each event."),
+    option("add_field", Kind::Hash, Fallback::None, "Fields to add to each event; names and values may hold `%{[field]}`."),
+    option("enable_metric", Kind::Boolean, Fallback::Boolean(true), "Accepted for Logstash's sake."),
+];
 
 /// A source that can be run.
 pub trait Source: Send {
@@ -121,6 +130,14 @@ impl SourceContext {
     /// Watches the source's loop.
     pub fn heartbeat(&self) -> Heartbeat {
         self.health.heartbeat("source")
+    }
+
+    /// Whether the source reaches what it reads.
+    pub fn readiness(&self) -> Readiness {
+        match self.hub.source {
+            0 => self.health.readiness("source"),
+            more => self.health.readiness(format!("source {}", more + 1)),
+        }
     }
 
     /// An empty batch.

@@ -41,7 +41,7 @@ impl StdinSource {
 
 impl Source for StdinSource {
     fn run(self: Box<Self>, mut context: SourceContext) -> Result<(), SourceError> {
-        context.health.readiness("source").set(true);
+        context.readiness().set(true);
         let result = read(&context, &blocks(std::io::stdin()), self.max_event_bytes);
         context.end_input();
         result

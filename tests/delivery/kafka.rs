@@ -13,6 +13,8 @@ use super::support::*;
 use logproc::config::{Data, Key, Node, Span};
 use logproc::dead_letter::{self, DeadLetterSpec};
 use logproc::delivery::Settings;
+use logproc::observe::health::Health;
+use logproc::pipeline::load::{Overrides, load};
 use logproc::source::kafka::{Extract, Part};
 use logproc::source::{self, SourceSpec};
 use logproc::testkit::fake_cluster::{Fault, FakeCluster, ItemFate};
@@ -236,4 +238,38 @@ fn options_that_contradict_are_refused() {
     let problems = SourceSpec::from_args("kafka", &args(&source::kafka::DEF, &entries)).unwrap_err();
     assert!(problems[0].message.contains("not both"));
     assert_eq!(problems[0].span, Span::default());
+}
+
+#[test]
+fn clusters_with_a_topic_of_the_same_name_are_told_apart() {
+    let (one, two) = (Brokers::start(&[("in", 1)]), Brokers::start(&[("in", 1)]));
+    one.produce("in", 0, numbers(0..300));
+    two.produce("in", 0, numbers(300..500));
+    let cluster = FakeCluster::start().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let input = |brokers: &Brokers, name: &str| {
+        format!(
+            r#"kafka {{ bootstrap_servers => "{}" topics => "in" group_id => "logproc" codec => json id => "{name}" type => "{name}"
+               partition_assignment_strategy => "range" session_timeout_ms => 6000 commit_interval => "50ms" }}"#,
+            brokers.mock.bootstrap_servers()
+        )
+    };
+    let config = format!(
+        r#"input {{ {} {} }} output {{ elasticsearch {{ hosts => "{}" index => "logs" }} }}"#,
+        input(&one, "east"),
+        input(&two, "west"),
+        cluster.url()
+    );
+    let path = folder.path().join("two.conf");
+    std::fs::write(&path, config).unwrap();
+    let loaded = load(&path, &Overrides::default()).unwrap();
+    let mut plan = loaded.pipeline.unwrap().into_plan(Health::default());
+    plan.dead_letter = DeadLetterSpec::file(folder.path().join("dead"));
+    let running = Running::start(plan);
+    until("the documents of both are stored", || cluster.stored().len() == 500);
+    until("each has its own commits", || one.committed("in", 1) == [Some(300)] && two.committed("in", 1) == [Some(200)]);
+    let summary = running.stop();
+    assert_eq!((summary.records, summary.documents, summary.unfinished), (500, 500, 0));
+    let west = cluster.stored().values().filter(|stored| stored.source.contains("\"type\":\"west\"")).count();
+    assert_eq!(west, 200);
 }

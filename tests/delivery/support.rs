@@ -66,8 +66,8 @@ pub fn plan(source: SourceSpec, sinks: Vec<SinkSpec>, dead_letters: &Path) -> Pl
     Plan {
         pipeline_name: "test".into(),
         pipeline_version: "1".into(),
-        source,
-        sinks,
+        sources: vec![source],
+        sinks: sinks.into_iter().map(|sink| (None, sink)).collect(),
         processors: Box::new(|_| Box::new(PassThrough)),
         dead_letter: DeadLetterSpec::file(dead_letters),
         settings: Settings { workers: 2, ..Settings::default() },

@@ -2,11 +2,12 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
-use std::panic::AssertUnwindSafe;
-use std::path::Path;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use logproc::config::spec::{ComponentSpec, PipelineSpec, Statement};
-use logproc::config::{Data, Dialect, Key, Node, Span, logstash};
+use logproc::config::{Data, Diagnostic, Dialect, Files, Key, Node, Span, convert, logstash, toml};
 use logproc::event::{Event, Timestamp};
 use logproc::filter::Context;
 use logproc::grok::EcsCompatibility;
@@ -16,12 +17,13 @@ use serde_json::{Map, Value};
 
 /// The vectors of one file.
 pub struct Suite {
-    folder: std::path::PathBuf,
+    folder: PathBuf,
     /// Whether the answers are Logstash's, by the name of the file.
     of_logstash: bool,
     cases: Vec<Value>,
-    /// Programs with the user-agent filter, whose list takes long to compile.
-    agents: RefCell<HashMap<String, Program>>,
+    converted: bool,
+    /// Programs by configuration: many cases share one.
+    programs: RefCell<HashMap<String, Program>>,
 }
 
 /// What came of a suite.
@@ -38,20 +40,95 @@ impl Suite {
         let text = std::fs::read_to_string(path).unwrap();
         let cases = text.lines().filter(|line| !line.is_empty()).map(|line| serde_json::from_str(line).unwrap()).collect();
         let of_logstash = path.file_name().unwrap().to_string_lossy().contains("logstash");
-        Suite { folder: path.parent().unwrap().to_path_buf(), of_logstash, cases, agents: RefCell::default() }
+        Suite { folder: path.parent().unwrap().to_path_buf(), of_logstash, cases, converted: false, programs: RefCell::default() }
+    }
+
+    /// Only the cases with a configuration in Logstash's language, which becomes TOML before it is run.
+    pub fn converted(mut self) -> Suite {
+        self.cases.retain(|case| case["config"].is_string());
+        self.converted = true;
+        self
     }
 
     pub fn run(&self) -> Report {
         let mut report = Report::default();
         for case in &self.cases {
             let name = case["name"].as_str().unwrap_or("").to_string();
-            let outcome = std::panic::catch_unwind(AssertUnwindSafe(|| self.run_case(case)));
-            match outcome.unwrap_or_else(|_| Err("panicked".into())) {
+            let outcome = catch_unwind(AssertUnwindSafe(|| self.run_case(case)));
+            match outcome.unwrap_or_else(|_| Err("panicked".to_string())) {
                 Ok(()) => report.passed.push(name),
                 Err(why) => report.failures.push((name, why)),
             }
         }
         report
+    }
+
+    /// The text of a case's configuration. Where Logstash's answers come from another release of the list of user agents than
+    /// the built-in one, it is named.
+    fn text(&self, config: &str) -> String {
+        let file = self.folder.join("pipelines").join(format!("{config}.conf"));
+        let text = std::fs::read_to_string(file).unwrap_or_else(|_| config.to_string());
+        let list = self.folder.parent().unwrap().join("uap-core/regexes-v0.12.0.yaml");
+        self.placed(&text.replace("useragent {", &format!("useragent {{ regexes => \"{}\"", list.display())))
+    }
+
+    /// A text with the paths of this machine.
+    fn placed(&self, text: &str) -> String {
+        let base = self.folder.parent().unwrap();
+        let mut text = text.replace("{mmdb}", &base.join("maxmind-db/test-data").display().to_string());
+        // Files of the plugins' specs are kept in one folder.
+        while let Some(start) = text.find("{src}") {
+            let end = text[start..].find(['"', '\'']).map_or(text.len(), |length| start + length);
+            let file = text[start..end].rsplit('/').next().unwrap_or_default();
+            let kept = base.join("logstash-filters/fixtures").join(file).display().to_string();
+            text.replace_range(start..end, &kept);
+        }
+        text
+    }
+
+    fn compile(&self, case: &Value) -> Result<Program, String> {
+        let ecs = ecs_of(case);
+        let environment = environment(&self.folder, Dialect::Logstash, ecs, true);
+        let spec = match &case["config"] {
+            Value::String(config) if self.converted => return self.compile_converted(config, environment),
+            Value::String(config) => {
+                logstash::parse(&self.text(config), 0, &environment.expander()).map_err(|problems| problems[0].message.clone())?
+            }
+            config => {
+                let replaced = |text: &str| self.placed(text);
+                let mut kind = case["filter"].as_str().unwrap();
+                if kind == "mutate" && config.get("match").is_some() {
+                    kind = "grok";
+                }
+                // The vectors name the mode for every filter, also for those that know none.
+                let knows = |name: &str| {
+                    let def = logproc::filter::find(kind).unwrap();
+                    name != "ecs_compatibility" || def.component.options.iter().any(|option| option.name == name)
+                };
+                let entries = config.as_object().unwrap().iter().filter(|(key, _)| knows(key));
+                let entries = entries.map(|(key, value)| (named(key), node(value, &replaced)));
+                let component = ComponentSpec { span: Span::default(), kind: named(kind), entries: entries.collect() };
+                PipelineSpec { filters: vec![Statement::Component(component)], ..PipelineSpec::default() }
+            }
+        };
+        let compiled = compile::filters(&spec.filters, &environment);
+        compiled.map(|(program, _)| program).map_err(|problems| format!("config: {}", problems[0].message))
+    }
+
+    /// The program of a configuration that has become TOML first.
+    fn compile_converted(&self, config: &str, environment: Environment) -> Result<Program, String> {
+        let text = self.text(config);
+        let mut files = Files::default();
+        let file = files.add("case.conf", text);
+        let first = |problems: Vec<Diagnostic>| problems[0].message.clone();
+        let converted = convert::convert(&files, file, None).map_err(first)?;
+        if let Some(lost) = converted.lost.first() {
+            return Err(lost.message.clone());
+        }
+        let environment = Environment { dialect: Dialect::Toml, ..environment };
+        let spec = toml::parse(&converted.toml, 0, &environment.expander()).map_err(first)?;
+        let compiled = compile::filters(&spec.filters, &environment);
+        compiled.map(|(program, _)| program).map_err(|problems| format!("config: {}", first(problems)))
     }
 
     /// Runs a case of a library of `dissect`: a pattern, a text, and the fields that come of it.
@@ -77,133 +154,67 @@ impl Suite {
         }
     }
 
-    /// Where Logstash's answers come from another release of the list of user agents than the built-in one, it is named.
-    fn with_regexes(&self, text: &str) -> String {
-        let file = self.folder.parent().unwrap().join("uap-core/regexes-v0.12.0.yaml");
-        text.replace("useragent {", &format!("useragent {{ regexes => \"{}\"", file.display()))
-    }
-
     fn run_case(&self, case: &Value) -> Result<(), String> {
         if case["filter"] == "dissect-lib" {
             return self.run_dissect(case, !self.of_logstash);
         }
-        let ecs = case["input"]["ecs_compatibility"].as_str().or(case["config"]["ecs_compatibility"].as_str());
-        // Cases of the plugins' specs say in their names which mode they are of.
-        let by_name = ["v1", "v8"].into_iter().find(|mode| {
-            case["name"].as_str().is_some_and(|name| name.contains(&format!("`ecs_compatibility => {mode}`")))
-        });
-        let ecs = match ecs.or(by_name) {
-            Some("v1") => EcsCompatibility::V1,
-            Some("v8") => EcsCompatibility::V8,
-            _ => EcsCompatibility::Disabled,
-        };
-        let environment = Environment {
-            variable: std::sync::Arc::new(|_| None),
-            folder: self.folder.clone(),
-            dialect: Dialect::Logstash,
-            ecs_compatibility: ecs,
-            metadata_visible: true,
-        };
-        let replaced = |text: &str| {
-            let base = self.folder.parent().unwrap();
-            let mut text = text.replace("{mmdb}", &base.join("maxmind-db/test-data").display().to_string());
-            // Files of the plugins' specs are kept in one folder.
-            while let Some(start) = text.find("{src}") {
-                let end = text[start..].find(['"', '\'']).map_or(text.len(), |length| start + length);
-                let file = text[start..end].rsplit('/').next().unwrap_or_default();
-                let kept = base.join("logstash-filters/fixtures").join(file).display().to_string();
-                text.replace_range(start..end, &kept);
-            }
-            text
-        };
-        let spec: Result<PipelineSpec, String> = match &case["config"] {
-            Value::String(config) => {
-                let text = if config.contains('{') || config.trim().is_empty() {
-                    config.clone()
-                } else {
-                    std::fs::read_to_string(self.folder.join("pipelines").join(format!("{config}.conf"))).unwrap()
-                };
-                logstash::parse(&self.with_regexes(&replaced(&text)), 0, &environment.expander()).map_err(|problems| problems[0].message.clone())
-            }
-            config => {
-                let mut kind = case["filter"].as_str().unwrap();
-                if kind == "mutate" && config.get("match").is_some() {
-                    kind = "grok";
-                }
-                // The vectors name the mode for every filter, also for those that know none.
-                let knows = |name: &str| {
-                    let def = logproc::filter::find(kind).unwrap();
-                    name != "ecs_compatibility" || def.component.options.iter().any(|option| option.name == name)
-                };
-                let entries = config.as_object().unwrap().iter().filter(|(key, _)| knows(key));
-                let entries = entries.map(|(key, value)| (named(key), node(value, &replaced)));
-                let component = ComponentSpec { span: Span::default(), kind: named(kind), entries: entries.collect() };
-                Ok(PipelineSpec { filters: vec![Statement::Component(component)], ..PipelineSpec::default() })
-            }
-        };
-        let remembered = format!("{ecs:?} {}", case["config"]);
-        let compiled = match self.agents.borrow().get(&remembered) {
-            Some(program) => Ok((program.fork(), Vec::new())),
-            None => spec.and_then(|spec| {
-                compile::filters(&spec.filters, &environment).map_err(|problems| format!("config: {}", problems[0].message))
-            }),
-        };
-        if let (Ok((program, _)), true) = (&compiled, remembered.contains("useragent")) {
-            self.agents.borrow_mut().insert(remembered, program.fork());
-        }
+        let key = format!("{:?} {} {}", ecs_of(case), case["config"], case["filter"]);
+        let known = self.programs.borrow_mut().remove(&key);
+        let compiled = known.map_or_else(|| self.compile(case), Ok);
         let expected = &case["expected"];
         if expected.get("config_error").is_some() {
-            return match compiled {
-                Err(_) => Ok(()),
-                Ok(_) => Err("config accepted".to_string()),
-            };
+            return compiled.map_or(Ok(()), |_| Err("config accepted".to_string()));
         }
-        let (mut program, _) = compiled?;
-        let mut events: Vec<Value> = match case["input"].get("events") {
-            Some(events) => events.as_array().unwrap().clone(),
-            None => vec![case["input"]["event"].clone()],
-        };
+        let mut program = compiled?;
+        let events = case["input"].get("events").and_then(Value::as_array).cloned();
         let mut out = Vec::new();
-        for event in &mut events {
-            let bytes = unhex(event);
-            run(&mut program, &bytes, &mut out);
+        for event in events.unwrap_or_else(|| vec![case["input"]["event"].clone()]) {
+            run(&mut program, &unhex(&event), &mut out);
         }
-        let wanted: Vec<Value> = if let Some(events) = expected.get("events") {
-            events.as_array().unwrap().clone()
-        } else if expected.get("dropped").is_some() && expected.get("new_events").is_none() {
-            Vec::new()
-        } else if expected.get("event_lost").is_some() || expected.get("pipeline_crash").is_some() {
-            let tagged = !out.is_empty() && out.iter().all(|event| event.get("tags").is_some());
-            return if tagged { Ok(()) } else { Err(format!("neither kept nor tagged: {}", Value::Array(out))) };
-        } else {
-            let mut all = Vec::new();
-            if let Some(event) = expected.get("event") {
-                all.push(event.clone());
-            }
-            all.extend(expected.get("new_events").and_then(Value::as_array).cloned().unwrap_or_default());
-            all
-        };
-        if out.len() != wanted.len() {
-            return Err(format!("{} events, expected {}: {}", out.len(), wanted.len(), Value::Array(out)));
-        }
-        for (got, wanted) in out.iter().zip(&wanted) {
-            if let Some(difference) = difference("", got, wanted) {
-                return Err(difference);
-            }
-        }
-        Ok(())
+        self.programs.borrow_mut().insert(key, program);
+        compare(&out, expected)
     }
+}
+
+/// Which names of fields a case is about.
+fn ecs_of(case: &Value) -> EcsCompatibility {
+    let ecs = case["input"]["ecs_compatibility"].as_str().or(case["config"]["ecs_compatibility"].as_str());
+    // Cases of the plugins' specs say in their names which mode they are of.
+    let by_name = ["v1", "v8", "disabled"].into_iter().find(|mode| {
+        case["name"].as_str().is_some_and(|name| name.contains(&format!("`ecs_compatibility => {mode}`")))
+    });
+    match ecs.or(by_name) {
+        Some("v1") => EcsCompatibility::V1,
+        Some("v8") => EcsCompatibility::V8,
+        None if case["config"].is_string() => EcsCompatibility::V8,
+        _ => EcsCompatibility::Disabled,
+    }
+}
+
+fn compare(out: &[Value], expected: &Value) -> Result<(), String> {
+    if expected.get("event_lost").is_some() || expected.get("pipeline_crash").is_some() {
+        let tagged = !out.is_empty() && out.iter().all(|event| event.get("tags").is_some());
+        return if tagged { Ok(()) } else { Err(format!("neither kept nor tagged: {}", Value::from(out.to_vec()))) };
+    }
+    let list = |name: &str| expected.get(name).and_then(Value::as_array).cloned();
+    let wanted: Vec<Value> = match list("events") {
+        Some(events) => events,
+        None if expected.get("dropped").is_some() && expected.get("new_events").is_none() => Vec::new(),
+        None => expected.get("event").cloned().into_iter().chain(list("new_events").unwrap_or_default()).collect(),
+    };
+    if out.len() != wanted.len() {
+        return Err(format!("{} events, expected {}: {}", out.len(), wanted.len(), Value::from(out.to_vec())));
+    }
+    out.iter().zip(&wanted).find_map(|(got, wanted)| difference("", got, wanted)).map_or(Ok(()), Err)
+}
+
+fn environment(folder: &Path, dialect: Dialect, ecs_compatibility: EcsCompatibility, metadata_visible: bool) -> Environment {
+    Environment { variable: Arc::new(|_| None), folder: folder.to_path_buf(), dialect, ecs_compatibility, metadata_visible }
 }
 
 /// Looks addresses up in a database that may be corrupt: it may be refused, or know nothing, but must not bring us down.
 pub fn look_up_in(database: &Path) {
-    let environment = Environment {
-        variable: std::sync::Arc::new(|_| None),
-        folder: database.parent().unwrap().to_path_buf(),
-        dialect: Dialect::Logstash,
-        ecs_compatibility: EcsCompatibility::Disabled,
-        metadata_visible: false,
-    };
+    let environment = environment(database.parent().unwrap(), Dialect::Logstash, EcsCompatibility::Disabled, false);
     let config = format!("filter {{ geoip {{ source => \"ip\" database => \"{}\" }} }}", database.display());
     let spec = logstash::parse(&config, 0, &environment.expander()).unwrap();
     let Ok((mut program, _)) = compile::filters(&spec.filters, &environment) else { return };

@@ -39,6 +39,10 @@ pub const DEF: ComponentDef = ComponentDef {
 type = "geoip"
 source = "[source][ip]"
 database = ["geoip/GeoLite2-City-Test.mmdb", "geoip/GeoLite2-ASN-Test.mmdb"]
+
+[[test]]
+event = { source = { ip = "81.2.69.144" } }
+expect = { "[source][geo][city_name]" = "London" }
 "#,
 };
 

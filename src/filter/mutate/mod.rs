@@ -43,6 +43,10 @@ type = "mutate"
 rename = { "[http][status]" = "[http][response][status_code]" }
 convert = { "[http][response][status_code]" = "integer" }
 gsub = ["message", "\\s+$", ""]
+
+[[test]]
+event = { message = "trailing  ", http = { status = "200" } }
+expect = { message = "trailing", "[http][response][status_code]" = 200 }
 "#,
 };
 

@@ -30,6 +30,10 @@ pub const DEF: ComponentDef = ComponentDef {
 type = "useragent"
 source = "[user_agent][original]"
 target = "[user_agent]"
+
+[[test]]
+event = { user_agent = { original = "curl/8.5.0" } }
+expect = { "[user_agent][name]" = "curl" }
 "#,
 };
 

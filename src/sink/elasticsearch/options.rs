@@ -8,7 +8,7 @@ pub const DEF: ComponentDef = ComponentDef {
     summary: "Indexes documents with bulk requests; each document is followed to its own answer.",
     options: OPTIONS,
     example: "[[sink]]\ntype = \"elasticsearch\"\nhosts = [\"https://es-1:9200\", \"https://es-2:9200\"]\napi_key = \"${ES_API_KEY}\"\n\
-              ssl_certificate_authorities = \"/etc/logproc/ca.pem\"\ndata_stream = true\ndata_stream_dataset = \"nginx.access\"\n",
+              data_stream = true\ndata_stream_dataset = \"nginx.access\"\n",
 };
 
 const OPTIONS: &[OptionDef] = &[

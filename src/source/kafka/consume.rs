@@ -33,7 +33,7 @@ pub(super) fn run(source: KafkaSource, context: SourceContext) -> Result<(), Sou
     let group = Group {
         hub: context.hub.clone(),
         rebalance_timeout: source.rebalance_timeout,
-        readiness: context.health.readiness("source"),
+        readiness: context.readiness(),
         changed: false.into(),
     };
     if source.extract.is_some() {

@@ -360,7 +360,7 @@ fn properties(args: &Args, problems: &mut Vec<Diagnostic>) -> BTreeMap<String, S
 }
 
 /// The value of `name="…"` in a JAAS line.
-fn jaas_value(line: &str, name: &str) -> Option<String> {
+pub(crate) fn jaas_value(line: &str, name: &str) -> Option<String> {
     let at = line.find(&format!("{name}="))? + name.len() + 1;
     let rest = line.get(at..)?;
     let quote = rest.chars().next().filter(|quote| matches!(quote, '"' | '\''))?;

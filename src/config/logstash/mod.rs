@@ -5,11 +5,13 @@
 //! taken as they stand between their quotes, as Logstash takes them without `config.support_escapes`; the entries of a hash
 //! come in the order in which Logstash hands them to a plugin ([`hash_order`]).
 
+pub mod plugins;
+
 use super::cursor;
 use super::diagnostic::{Diagnostic, Span};
 use super::expand::Expander;
 use super::hash_order;
-use super::options::{Data, Key, Node};
+use super::value::{Data, Key, Node};
 use super::spec::{ComponentSpec, ConditionSpec, PipelineSpec, Statement};
 
 /// Reads a configuration. `file` is its index for spans.
@@ -17,9 +19,17 @@ use super::spec::{ComponentSpec, ConditionSpec, PipelineSpec, Statement};
 /// # Errors
 /// The first thing that is no Logstash configuration, and every variable without a value.
 pub fn parse(text: &str, file: u32, expander: &Expander<'_>) -> Result<PipelineSpec, Vec<Diagnostic>> {
-    let mut reader = Reader { text, at: 0, depth: 0, file, expander, problems: Vec::new() };
+    parse_with_comments(text, file, expander).map(|(spec, _)| spec)
+}
+
+/// As [`parse`], but answers with the places of the comments too, except those inside conditions.
+///
+/// # Errors
+/// As [`parse`].
+pub fn parse_with_comments(text: &str, file: u32, expander: &Expander<'_>) -> Result<(PipelineSpec, Vec<Span>), Vec<Diagnostic>> {
+    let mut reader = Reader { text, at: 0, depth: 0, file, expander, problems: Vec::new(), comments: Vec::new() };
     match reader.sections() {
-        Ok(spec) if reader.problems.is_empty() => Ok(spec),
+        Ok(spec) if reader.problems.is_empty() => Ok((spec, reader.comments)),
         Ok(_) => Err(reader.problems),
         Err(problem) => {
             reader.problems.push(*problem);
@@ -40,6 +50,7 @@ struct Reader<'a> {
     file: u32,
     expander: &'a Expander<'a>,
     problems: Vec<Diagnostic>,
+    comments: Vec<Span>,
 }
 
 impl<'a> Reader<'a> {
@@ -58,15 +69,40 @@ impl<'a> Reader<'a> {
     }
 
     fn skip_blank(&mut self) {
+        let start = self.at;
         cursor::skip_blank(self.text, &mut self.at);
+        // A place may be passed more than once, where the reader has looked ahead.
+        let known = self.comments.last().map_or(0, |comment| comment.end as usize).max(start);
+        let mut at = known;
+        while at < self.at
+            && let Some(offset) = self.text[at..self.at].find('#')
+        {
+            let line = &self.text[at + offset..self.at];
+            let end = at + offset + line.find('\n').unwrap_or(line.len());
+            self.comments.push(Span { file: self.file, start: (at + offset) as u32, end: end as u32 });
+            at = end;
+        }
     }
 
     fn eat(&mut self, token: &str) -> bool {
+        self.skip_blank();
         cursor::eat(self.text, &mut self.at, token)
     }
 
     fn expect(&mut self, token: &str) -> Parsed<()> {
         if self.eat(token) { Ok(()) } else { self.fail(format!("`{token}` was expected")) }
+    }
+
+    /// White space, or the end of the list: entries that touch or have a comma between them are refused by Logstash too.
+    fn expect_gap(&mut self) -> Parsed<()> {
+        let rest = self.rest();
+        if rest.is_empty() || rest.starts_with(|c: char| c.is_whitespace() || matches!(c, '}' | '#')) {
+            self.skip_blank();
+            if !self.rest().starts_with(',') {
+                return Ok(());
+            }
+        }
+        self.fail("entries are separated by white space, not by commas or nothing")
     }
 
     fn enter(&mut self) -> Parsed<()> {
@@ -171,7 +207,7 @@ impl<'a> Reader<'a> {
         let bytes = self.text.as_bytes();
         let mut at = start;
         while at < bytes.len() {
-            let close = match bytes[at] {
+            let opens = match bytes[at] {
                 b'{' => {
                     self.at = at;
                     let text = self.text[start..at].trim_end();
@@ -182,17 +218,11 @@ impl<'a> Reader<'a> {
                     at += self.text[at..].find('\n').unwrap_or(bytes.len() - at);
                     continue;
                 }
-                quote @ (b'"' | b'\'') => Some(quote),
-                b'/' if self.text[start..at].trim_end().ends_with('~') => Some(b'/'),
-                _ => None,
+                b'"' | b'\'' => true,
+                b'/' => self.text[start..at].trim_end().ends_with('~'),
+                _ => false,
             };
-            at += 1;
-            if let Some(close) = close {
-                while at < bytes.len() && bytes[at] != close {
-                    at += if bytes[at] == b'\\' { 2 } else { 1 };
-                }
-                at += 1;
-            }
+            at += if opens { cursor::quoted(&self.text[at..]).unwrap_or(bytes.len()) } else { 1 };
         }
         self.at = self.text.len();
         self.fail("`{` was expected after the condition")
@@ -225,6 +255,7 @@ impl<'a> Reader<'a> {
             self.expect("=>")?;
             let value = self.value()?;
             entries.push((key, value));
+            self.expect_gap()?;
         }
         self.depth -= 1;
         Ok(entries)
@@ -241,6 +272,7 @@ impl<'a> Reader<'a> {
             Some(c) if c.is_ascii_digit() || c == '-' => self.number()?,
             Some(c) if c.is_ascii_alphabetic() || c == '_' => {
                 let Some(name) = self.name() else { return self.fail("a value was expected") };
+                let after = self.at;
                 self.skip_blank();
                 if self.rest().starts_with('{') {
                     let options = self.attributes()?;
@@ -252,6 +284,12 @@ impl<'a> Reader<'a> {
                     };
                     Node { span, data }
                 } else {
+                    self.at = after;
+                    if name.name.len() < 2 || name.name.contains('-') {
+                        // So it is in Logstash's grammar.
+                        self.at = start;
+                        return self.fail("a word of one letter or with a `-` stands in quotes");
+                    }
                     let data = match name.name.as_str() {
                         "true" => Data::Boolean(true),
                         "false" => Data::Boolean(false),
@@ -268,18 +306,9 @@ impl<'a> Reader<'a> {
 
     fn quoted(&mut self) -> Parsed<Node> {
         let start = self.at;
-        let quote = self.rest().as_bytes()[0];
-        let bytes = self.text.as_bytes();
-        let mut end = start + 1;
-        while end < bytes.len() && bytes[end] != quote {
-            // Only the quote itself can be escaped, and the backslash stays.
-            end += if bytes[end] == b'\\' && bytes.get(end + 1) == Some(&quote) { 2 } else { 1 };
-        }
-        if end >= bytes.len() {
-            return self.fail("a text is not closed");
-        }
-        let text = &self.text[start + 1..end];
-        self.at = end + 1;
+        let Some(length) = cursor::quoted(self.rest()) else { return self.fail("a text is not closed") };
+        let text = &self.text[start + 1..start + length - 1];
+        self.at = start + length;
         let span = self.span_from(start);
         let data = match self.expander.expand(text) {
             Ok(expanded) => Data::String(expanded),
@@ -325,9 +354,6 @@ impl<'a> Reader<'a> {
                     break;
                 }
                 self.expect(",")?;
-                if self.eat("]") {
-                    break;
-                }
             }
         }
         Ok(Node { span: self.span_from(start), data: Data::Array(items) })
@@ -348,14 +374,13 @@ impl<'a> Reader<'a> {
                 },
             };
             let key = Key { span: node.span, name: node.to_text().unwrap_or_default() };
+            if entries.iter().any(|(known, _)| known.name == key.name) {
+                self.problems.push(Diagnostic::error(key.span, format!("the key `{}` stands twice in this hash", key.name)));
+            }
             self.expect("=>")?;
             let value = self.value()?;
             entries.push((key, value));
-            // Not in Logstash's grammar, but in people's files, where Logstash refuses them: say so clearly.
-            self.skip_blank();
-            if self.rest().starts_with(',') {
-                return self.fail("the entries of a hash are separated by white space, not commas");
-            }
+            self.expect_gap()?;
         }
         hash_order::sort(&mut entries, |(key, _)| &key.name);
         Ok(Node { span: self.span_from(start), data: Data::Table(entries) })
@@ -398,7 +423,17 @@ output { elasticsearch { hosts => "http://${HOST}:${PORT:9200}" } }
 
     #[test]
     fn mistakes_are_placed() {
-        for (text, at) in [("filter {", 8), ("filters { }", 0), ("filter { grok }", 14), ("filter { grok { a b } }", 18), ("filter { grok { a => } }", 21)] {
+        for (text, at) in [
+            ("filter {", 8),
+            ("filters { }", 0),
+            ("filter { grok }", 14),
+            ("filter { grok { a b } }", 18),
+            ("filter { grok { a => } }", 21),
+            ("filter { x { a => [1,] } }", 21),
+            ("filter { x { a => b } }", 18),
+            ("filter { x { a => \"b\"c => 1 } }", 21),
+            ("filter { x { a => { b => 1, c => 2 } } }", 26),
+        ] {
             assert_eq!(read(text).unwrap_err()[0].span.start, at, "{text}");
         }
     }

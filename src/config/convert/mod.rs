@@ -1,0 +1,333 @@
+//! Logstash configurations as TOML pipelines, with their comments.
+//!
+//! What can't be carried stays in the output as a comment with the original text, so that nothing is lost silently.
+//! `if / else if / else` becomes `if`, `else_if` and `else`: no condition is written twice.
+
+mod text;
+
+use std::fmt::Write as _;
+use std::path::Path;
+
+use super::diagnostic::{Diagnostic, Files, Span};
+use super::expand::{Dialect, Expander};
+use super::logstash;
+use super::logstash::plugins::{LeftOut, Section, adapt_component, instead_of};
+use super::options::{Args, ComponentDef, OptionDef};
+use super::spec::{ComponentSpec, ConditionSpec, PipelineSpec, Statement};
+use super::value::{Key, Node};
+use crate::condition::Condition;
+use crate::{filter, sink, source};
+
+/// A converted configuration.
+#[derive(Debug)]
+pub struct Converted {
+    /// The pipeline in TOML.
+    pub toml: String,
+    /// What could not be carried, with its place.
+    pub lost: Vec<Diagnostic>,
+}
+
+/// Converts a configuration; `ecs` is the `ecs_compatibility` to write down, if any.
+///
+/// # Errors
+/// The text is no Logstash configuration.
+pub fn convert(files: &Files, file: u32, ecs: Option<&str>) -> Result<Converted, Vec<Diagnostic>> {
+    let text = files.text(file);
+    let expander = Expander { variable: &|_| None, folder: Path::new("."), dialect: Dialect::Verbatim };
+    let (spec, comments) = logstash::parse_with_comments(text, file, &expander)?;
+    let mut writer = Writer { text, files, comments: comments.into(), out: String::new(), lost: Vec::new() };
+    writer.pipeline(&spec, ecs);
+    Ok(Converted { toml: writer.out, lost: writer.lost })
+}
+
+struct Writer<'a> {
+    text: &'a str,
+    files: &'a Files,
+    /// Comments that are not written yet, in the order of the file.
+    comments: std::collections::VecDeque<Span>,
+    out: String,
+    lost: Vec<Diagnostic>,
+}
+
+/// Where a table stands: `filter`, then `filter.then`, and so on.
+#[derive(Clone)]
+struct Place {
+    section: Section,
+    path: String,
+    depth: usize,
+}
+
+impl Place {
+    fn new(section: Section, path: &str) -> Place {
+        Place { section, path: path.to_string(), depth: 0 }
+    }
+
+    fn inner(&self) -> Place {
+        Place { section: self.section, path: format!("{}.then", self.path), depth: self.depth + 1 }
+    }
+
+    fn indent(&self) -> String {
+        "  ".repeat(self.depth)
+    }
+}
+
+/// What the tables of a chain begin with.
+enum Guard<'a> {
+    If(&'a str),
+    ElseIf(&'a str),
+    Else,
+}
+
+impl Guard<'_> {
+    fn line(&self) -> String {
+        match self {
+            Guard::If(condition) => format!("if = {}", text::string(condition)),
+            Guard::ElseIf(condition) => format!("else_if = {}", text::string(condition)),
+            Guard::Else => "else = true".to_string(),
+        }
+    }
+}
+
+impl Writer<'_> {
+    fn pipeline(&mut self, spec: &PipelineSpec, ecs: Option<&str>) {
+        if let Some(ecs) = ecs {
+            let _ = write!(self.out, "[pipeline]\necs_compatibility = \"{ecs}\"\n\n");
+        }
+        for component in &spec.sources {
+            self.component(&Place::new(Section::Input, "source"), component, None);
+        }
+        self.statements(&Place::new(Section::Filter, "filter"), &spec.filters);
+        self.statements(&Place::new(Section::Output, "sink"), &spec.sinks);
+        self.comments_before(u32::MAX, "");
+        let kept = self.out.trim_end().len();
+        self.out.truncate(kept);
+        self.out.push('\n');
+    }
+
+    fn line(&mut self, indent: &str, text: &str) {
+        self.out.push_str(indent);
+        self.out.push_str(text);
+        self.out.push('\n');
+    }
+
+    /// Writes the comments that stand before a byte of the original.
+    fn comments_before(&mut self, end: u32, indent: &str) {
+        while let Some(comment) = self.comments.front().copied().filter(|comment| comment.start < end) {
+            self.comments.pop_front();
+            let text = &self.text[comment.start as usize..comment.end as usize];
+            self.line(indent, &text::comment(&text[1..]));
+        }
+    }
+
+    /// Puts the comment that follows `end` on its line behind what was just written.
+    fn comment_behind(&mut self, end: u32) {
+        let Some(comment) = self.comments.front().copied() else { return };
+        let between = self.text.get(end as usize..comment.start as usize);
+        if between.is_some_and(|between| !between.contains('\n') && between.trim().is_empty()) {
+            self.comments.pop_front();
+            let text = &self.text[comment.start as usize..comment.end as usize];
+            self.out.truncate(self.out.trim_end().len());
+            let _ = writeln!(self.out, "  {}", text::comment(&text[1..]));
+        }
+    }
+
+    /// Notes what could not be carried, with the original.
+    fn lose(&mut self, span: Span, message: &str, indent: &str) {
+        let (line, _) = self.files.line_and_column(span);
+        self.lost.push(Diagnostic::error(span, message));
+        self.line(indent, &text::comment(&format!(" NOT CONVERTED (line {line}): {message}")));
+        self.original(span, indent);
+    }
+
+    fn original(&mut self, span: Span, indent: &str) {
+        let original = &self.text[span.start as usize..span.end as usize];
+        for line in original.lines() {
+            self.line(indent, &text::comment(&format!("   {line}")));
+        }
+        // Comments inside have just been written with it.
+        self.comments.retain(|comment| comment.start < span.start || comment.start >= span.end);
+    }
+
+    fn statements(&mut self, place: &Place, statements: &[Statement]) {
+        for statement in statements {
+            match statement {
+                Statement::Component(component) => self.component(place, component, None),
+                Statement::If { branches, otherwise } => self.chain(place, branches, otherwise),
+            }
+        }
+    }
+
+    fn chain(&mut self, place: &Place, branches: &[(ConditionSpec, Vec<Statement>)], otherwise: &[Statement]) {
+        let indent = place.indent();
+        let mut conditions = Vec::new();
+        for (condition, _) in branches {
+            match self.condition(condition) {
+                Ok(converted) => conditions.push(converted),
+                Err(message) => {
+                    // Without one of its conditions a chain would do something else.
+                    self.comments_before(condition.span.start, &indent);
+                    let span = chain_span(branches, otherwise, self.text);
+                    self.lose(span, &message, &indent);
+                    self.out.push('\n');
+                    return;
+                }
+            }
+        }
+        for (position, ((condition, comments), (spec, body))) in conditions.iter().zip(branches).enumerate() {
+            self.comments_before(spec.span.start, &indent);
+            for comment in comments {
+                self.line(&indent, &text::comment(&comment[1..]));
+            }
+            let guard = if position == 0 { Guard::If(condition) } else { Guard::ElseIf(condition) };
+            self.branch(place, &guard, body);
+        }
+        if !otherwise.is_empty() {
+            self.branch(place, &Guard::Else, otherwise);
+        }
+    }
+
+    fn branch(&mut self, place: &Place, guard: &Guard<'_>, body: &[Statement]) {
+        if let [Statement::Component(component)] = body
+            && self.args(place.section, component).is_ok()
+        {
+            self.component(place, component, Some(guard));
+            return;
+        }
+        let indent = place.indent();
+        self.line(&indent, &format!("[[{}]]", place.path));
+        self.line(&indent, &guard.line());
+        let inner = place.inner();
+        let start = self.out.len();
+        self.statements(&inner, body);
+        let holds_table = self.out[start..].lines().any(|line| line.trim_start().starts_with("[["));
+        if !holds_table {
+            let nothing = format!("{indent}then = []\n");
+            self.out.insert_str(start, &nothing);
+            if !self.out.ends_with("\n\n") {
+                self.out.push('\n');
+            }
+        }
+    }
+
+    /// The condition for TOML, and the comments that stood inside.
+    fn condition(&self, condition: &ConditionSpec) -> Result<(String, Vec<String>), String> {
+        let (converted, comments) = text::condition(&condition.text)?;
+        Condition::parse(&condition.text, &|text| Ok(text.to_string())).map_err(|error| error.message)?;
+        Ok((converted, comments))
+    }
+
+    fn component(&mut self, place: &Place, component: &ComponentSpec, guard: Option<&Guard<'_>>) {
+        let indent = place.indent();
+        self.comments_before(component.span.start, &indent);
+        let (args, left_out) = match self.args(place.section, component) {
+            Ok(read) => read,
+            Err(message) => {
+                self.lose(component.span, &message, &indent);
+                self.out.push('\n');
+                return;
+            }
+        };
+        self.line(&indent, &format!("[[{}]]", place.path));
+        if let Some(guard) = guard {
+            self.line(&indent, &guard.line());
+        }
+        self.line(&indent, &format!("type = {}", text::string(&component.kind.name)));
+        for left in &left_out {
+            if left.refused {
+                self.lose(left.span, &left.message, &indent);
+            } else {
+                self.line(&indent, &text::comment(&format!(" Left out, {}:", left.message)));
+                self.original(left.span, &indent);
+            }
+        }
+        for (key, node) in args.given() {
+            self.option(&indent, key, node);
+        }
+        self.comments_before(component.span.end, &indent);
+        self.out.push('\n');
+    }
+
+    fn option(&mut self, indent: &str, key: &Key, node: &Node) {
+        self.comments_before(key.span.start, indent);
+        match text::value(node, indent) {
+            Some(value) => {
+                self.comments_before(node.span.end, indent);
+                self.line(indent, &format!("{} = {value}", text::key(&key.name)));
+                self.comment_behind(node.span.end);
+            }
+            None => {
+                let span = Span { end: node.span.end, ..key.span };
+                self.lose(span, &format!("`{}`: there is no way to write this text", key.name), indent);
+            }
+        }
+    }
+
+    /// A component's options as they are here, and those that are not.
+    fn args(&self, section: Section, component: &ComponentSpec) -> Result<(Args, Vec<LeftOut>), String> {
+        let (what, def, common) = definition(section, &component.kind.name).ok_or_else(|| {
+            let advice = instead_of(&component.kind.name).map(|advice| format!(" ({advice})")).unwrap_or_default();
+            format!("there is no {} `{}`{advice}", section_word(section), component.kind.name)
+        })?;
+        let mut spec = component.clone();
+        let mut left_out = adapt_component(section, &mut spec, &|name| Some(format!("${{{name}}}")));
+        let known = || def.options.iter().chain(common).copied();
+        let whole = |key: &Key, node: &Node| Span { end: node.span.end, ..key.span };
+        let checks = |entry: &(Key, Node)| {
+            let (_, problems) = Args::read(&what, component.span, vec![entry.clone()], known());
+            problems.into_iter().find(|problem| problem.span != component.span)
+        };
+        let mut kept = Vec::new();
+        for entry in spec.entries {
+            match checks(&entry) {
+                Some(problem) => {
+                    left_out.push(LeftOut { span: whole(&entry.0, &entry.1), message: problem.message, refused: true });
+                }
+                None => kept.push(entry),
+            }
+        }
+        let (args, problems) = Args::read(&what, component.span, kept, known());
+        match problems.first() {
+            Some(problem) => Err(problem.message.clone()),
+            None => Ok((args, left_out)),
+        }
+    }
+}
+
+fn section_word(section: Section) -> &'static str {
+    match section {
+        Section::Input => "source",
+        Section::Filter => "filter",
+        Section::Output => "sink",
+    }
+}
+
+fn definition(section: Section, name: &str) -> Option<(String, &'static ComponentDef, &'static [OptionDef])> {
+    let named = |defs: &'static [&'static ComponentDef]| defs.iter().copied().find(|def| def.name == name);
+    let (def, common) = match section {
+        Section::Input => (named(source::DEFS)?, source::COMMON_OPTIONS),
+        Section::Output => (named(sink::DEFS)?, sink::COMMON_OPTIONS),
+        Section::Filter => (filter::find(name).map(|def| &def.component)?, filter::COMMON_OPTIONS),
+    };
+    Some((format!("{} {name}", section_word(section)), def, common))
+}
+
+/// From the first condition of a chain to the end of its last block.
+fn chain_span(branches: &[(ConditionSpec, Vec<Statement>)], otherwise: &[Statement], text: &str) -> Span {
+    fn end_of(statements: &[Statement]) -> u32 {
+        let end = |statement: &Statement| match statement {
+            Statement::Component(component) => component.span.end,
+            Statement::If { branches, otherwise } => {
+                let bodies = branches.iter().map(|(condition, body)| end_of(body).max(condition.span.end));
+                bodies.max().unwrap_or(0).max(end_of(otherwise))
+            }
+        };
+        statements.iter().map(end).max().unwrap_or(0)
+    }
+    let first = branches.first().map(|(condition, _)| condition.span).unwrap_or_default();
+    let bodies = branches.iter().map(|(condition, body)| end_of(body).max(condition.span.end));
+    let end = bodies.max().unwrap_or(0).max(end_of(otherwise));
+    // The line with the brace that closes the last block belongs to it.
+    let brace = text[end as usize..].find('}').map_or(end, |at| end + at as u32 + 1);
+    let start = text[..first.start as usize].rfind("if").map_or(first.start, |at| at as u32);
+    Span { file: first.file, start, end: brace }
+}

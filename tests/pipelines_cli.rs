@@ -1,0 +1,246 @@
+//! `test`, `explain`, `convert` and pipelines of several files, sources and sinks, through the real binary.
+
+#![allow(clippy::unwrap_used)]
+
+#[path = "support/command.rs"]
+mod command;
+
+use std::fmt::Write as _;
+use std::io::{BufRead as _, BufReader};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use command::{logproc, text};
+
+/// A folder with these files.
+fn folder(files: &[(&str, &str)]) -> (tempfile::TempDir, impl Fn(&str) -> String + use<>) {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, content) in files {
+        let path = folder.path().join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, content).unwrap();
+    }
+    let root = folder.path().to_path_buf();
+    (folder, move |name: &str| root.join(name).display().to_string())
+}
+
+const PIPELINE: &str = "[[filter]]\ntype = \"grok\"\nmatch = { message = \"%{WORD:verb} %{NUMBER:n:int}\" }\n\
+    [[filter]]\nif = '[n] == 0'\ntype = \"drop\"\n[[sink]]\nif = '[n] > 5'\ntype = \"stdout\"\nid = \"big\"\n[[sink]]\nelse = true\ntype = \"null\"\n";
+
+const TESTS: &str = r#"# Kept as it is.
+[[test]]
+name = "fields"   # and this
+input = "get 7"
+expect = { verb = "get", "[n]" = 7 }
+sinks = ["big"]
+
+[[test]]
+name = "nothing"
+input = "get 0"
+dropped = true
+
+[[test]]
+name = "everything"
+event = { message = "x" }
+document = { message = "x", tags = ["_grokparsefailure"], "@timestamp" = "2026-01-01T00:00:00.000Z" }
+now = "2026-01-01T00:00:00Z"
+absent = ["verb"]
+tags = ["_grokparsefailure"]
+"#;
+
+#[test]
+fn the_tests_of_the_pipelines_that_ship_pass() {
+    let output = logproc(&["test", "pipelines/nginx.toml", "pipelines/nginx-legacy.toml"], "");
+    assert_eq!(output.status.code(), Some(0), "{}{}", text(&output.stdout), text(&output.stderr));
+}
+
+#[test]
+fn tests_stand_beside_a_pipeline_or_in_it() {
+    let inside = format!("{PIPELINE}\n{TESTS}");
+    let conf = r#"filter { grok { match => { "message" => "%{WORD:verb} %{NUMBER:n:int}" } } if [n] == 0 { drop { } } }
+        output { if [n] > 5 { stdout { id => "big" } } }"#;
+    let files = [("a.toml", PIPELINE), ("a.test.toml", TESTS), ("b.toml", &inside), ("c.conf", conf), ("c.test.toml", TESTS), ("d/1.conf", conf), ("d.test.toml", TESTS)];
+    let (_folder, path) = folder(&files);
+    for name in ["a.toml", "a.test.toml", "b.toml", "c.conf", "c.test.toml", "d", "d/*.conf"] {
+        let output = logproc(&["test", &path(name)], "");
+        assert_eq!(output.status.code(), Some(0), "{name}: {}{}", text(&output.stdout), text(&output.stderr));
+        assert!(text(&output.stdout).contains(": 3 passed"), "{name}: {}", text(&output.stdout));
+    }
+    let output = logproc(&["test", &path("a.toml"), "--only", "nothing"], "");
+    assert!(text(&output.stdout).contains(": 1 passed"));
+}
+
+#[test]
+fn a_failure_is_a_diff_and_exit_code_1() {
+    let wrong = TESTS.replace("\"[n]\" = 7", "\"[n]\" = 8").replace("\"get 0\"", "\"get 1\"").replace("sinks = [\"big\"]", "sinks = []");
+    let (_folder, path) = folder(&[("a.toml", PIPELINE), ("a.test.toml", &wrong)]);
+    let output = logproc(&["test", &path("a.toml"), "--junit", &path("junit.xml")], "");
+    assert_eq!(output.status.code(), Some(1));
+    let shown = text(&output.stdout);
+    for expected in ["a.test.toml:2:1 fields", "    [n]\n      - 8\n      + 7\n", "    sinks\n      - []\n      + [\"big\"]\n", "number of events", "1 passed, 2 failed"] {
+        assert!(shown.contains(expected), "`{expected}` in:\n{shown}");
+    }
+    let junit = std::fs::read_to_string(path("junit.xml")).unwrap();
+    assert!(junit.contains("tests=\"3\" failures=\"2\"") && junit.contains("+ [&quot;big&quot;]"), "{junit}");
+}
+
+#[test]
+fn a_mistake_in_a_test_is_placed_and_exit_code_2() {
+    let (_folder, path) = folder(&[("a.toml", PIPELINE), ("a.test.toml", "[[test]]\nexpext = 1\n[[test]]\nnow = \"x\"\ninput = \"y\"\n")]);
+    let output = logproc(&["test", &path("a.toml")], "");
+    assert_eq!(output.status.code(), Some(2));
+    let problems = text(&output.stderr);
+    assert!(problems.contains("a.test.toml:2:1: error: unknown option `expext` for test"), "{problems}");
+    assert!(problems.contains("a.test.toml:4:7: error: `x` is no time"), "{problems}");
+    assert_eq!(logproc(&["test", &path("nowhere.test.toml")], "").status.code(), Some(2));
+}
+
+#[test]
+fn what_came_out_is_written_back_and_nothing_else_changes() {
+    let wrong = TESTS.replace("\"[n]\" = 7", "\"[n]\" = 8").replace("\"get 0\"", "\"get 1\"");
+    let (_folder, path) = folder(&[("a.toml", PIPELINE), ("a.test.toml", &wrong)]);
+    assert_eq!(logproc(&["test", "--bless", &path("a.toml")], "").status.code(), Some(0));
+    assert_eq!(logproc(&["test", &path("a.toml")], "").status.code(), Some(0));
+    let blessed = std::fs::read_to_string(path("a.test.toml")).unwrap();
+    for expected in ["# Kept as it is.\n", "name = \"fields\"   # and this\n", "\"[n]\" = 7", "verb = \"get\"", "name = \"everything\"\nevent = { message = \"x\" }\ndocument = { message"] {
+        assert!(blessed.contains(expected), "`{expected}` in:\n{blessed}");
+    }
+    // The second test now says what comes out.
+    assert!(!blessed.contains("dropped"), "{blessed}");
+}
+
+#[test]
+fn a_thousand_tests_take_less_than_a_second() {
+    let mut tests = String::new();
+    for number in 1..=1_000 {
+        let _ = write!(tests, "[[test]]\ninput = \"get {number}\"\nexpect = {{ n = {number} }}\n");
+    }
+    let (_folder, path) = folder(&[("a.toml", PIPELINE), ("a.test.toml", &tests)]);
+    let start = Instant::now();
+    let output = logproc(&["test", &path("a.toml")], "");
+    assert!(text(&output.stdout).contains("1000 passed"), "{}", text(&output.stdout));
+    assert!(start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
+}
+
+#[test]
+fn explain_shows_filters_conditions_and_what_comes_out() {
+    let (_folder, path) = folder(&[("a.toml", PIPELINE)]);
+    let output = logproc(&["explain", &path("a.toml"), "--line", "get 7", "--now", "2026-01-01T00:00:00Z"], "");
+    assert_eq!(output.status.code(), Some(0));
+    let shown = text(&output.stdout);
+    for expected in
+        ["grok[0] ", " µs\n  + [verb] = \"get\"\n  + [n] = 7\n", "if [n] == 0 → no\n", "document → big\n", "\"@timestamp\":\"2026-01-01T00:00:00.000Z\""]
+    {
+        assert!(shown.contains(expected), "`{expected}` in:\n{shown}");
+    }
+    let output = logproc(&["explain", &path("a.toml"), "--event", "{\"message\":\"get 0\"}"], "");
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stdout).contains("if [n] == 0 → yes\ndrop[1] "), "{}", text(&output.stdout));
+    let output = logproc(&["explain", &path("a.toml"), "--event", "[1]"], "");
+    assert!(text(&output.stdout).starts_with("dead letter: "), "{}", text(&output.stdout));
+}
+
+#[test]
+fn any_configuration_can_be_tried_on_standard_input() {
+    let config = r#"input { beats { port => 5044 } } filter { mutate { add_tag => "t" } } output { if [x] { redis { } } elasticsearch { } }"#;
+    let (_folder, path) = folder(&[("a.conf", config)]);
+    let output = logproc(&["--pipeline", &path("a.conf"), "--stdin", "--stdout"], "x\n");
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    assert!(text(&output.stdout).contains("\"tags\":[\"t\"]"));
+    assert!(text(&output.stderr).contains("warning: there is no source `beats`"), "{}", text(&output.stderr));
+    assert_eq!(logproc(&["--pipeline", &path("a.conf"), "--stdin"], "x\n").status.code(), Some(2));
+}
+
+#[test]
+fn watched_tests_run_again_when_a_file_changes() {
+    let (_folder, path) = folder(&[("a.toml", PIPELINE), ("a.test.toml", TESTS)]);
+    let mut child = Command::new(env!("CARGO_BIN_EXE_logproc"))
+        .args(["test", "--watch", &path("a.toml")])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut shown = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
+    assert!(shown.next().unwrap().ends_with(": 3 passed"));
+    std::fs::write(path("a.test.toml"), TESTS.replace("get 0", "get 1")).unwrap();
+    assert!(shown.any(|line| line.ends_with(": 2 passed, 1 failed")));
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
+fn lines(path: impl AsRef<Path>) -> Vec<String> {
+    let mut lines: Vec<String> = std::fs::read_to_string(path).unwrap().lines().map(str::to_string).collect();
+    lines.sort();
+    lines
+}
+
+#[test]
+fn a_folder_of_configurations_is_one_pipeline_with_several_sources_and_sinks() {
+    let (_folder, path) = folder(&[("a.log", "x\ny\n"), ("b.log", "{\"message\":\"z\",\"type\":\"own\"}\n")]);
+    let inputs = format!(
+        r#"input {{ file {{ path => "{}" mode => "read" type => "plain" tags => ["one"] add_field => {{ "from" => "a-%{{type}}" }} }}
+           file {{ path => "{}" mode => "read" codec => json type => "other" }} }}"#,
+        path("a.log"),
+        path("b.log")
+    );
+    let outputs = format!(
+        r#"output {{ if [type] == "plain" {{ file {{ path => "{0}" codec => line {{ format => "%{{message}} %{{from}} %{{tags}}" }} }} }}
+           file {{ path => "{1}" codec => line {{ format => "%{{message}} %{{type}}" }} }} stdout {{ codec => dots }} }}"#,
+        path("plain.out"),
+        path("all.out")
+    );
+    std::fs::create_dir(path("conf.d")).unwrap();
+    for (name, content) in [("10-in.conf", inputs.as_str()), ("20-filter.conf", "filter { if [message] == \"y\" { mutate { replace => { \"message\" => \"Y\" } } } }"), ("30-out.conf", &outputs), ("40-off.conf~", "nonsense")] {
+        std::fs::write(path(&format!("conf.d/{name}")), content).unwrap();
+    }
+    let output = logproc(&["--pipeline", &path("conf.d"), "--http-address", "off"], "");
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    assert_eq!(lines(path("plain.out")), ["Y a-plain one", "x a-plain one"]);
+    assert_eq!(lines(path("all.out")), ["Y plain", "x plain", "z own"]);
+    assert_eq!(text(&output.stdout), "...");
+    std::fs::write(path("conf.d/50-bad.conf"), "filter {\n  grok { mach => {} }\n}").unwrap();
+    let output = logproc(&["check", &path("conf.d/*.conf")], "");
+    assert!(text(&output.stderr).contains("50-bad.conf:2:10: error: unknown option `mach`"), "{}", text(&output.stderr));
+}
+
+#[test]
+fn options_of_logstash_are_carried_or_refused_with_the_reason() {
+    let config = r#"input { kafka { topics => ["t"] ssl_truststore_location => "/x.jks" value_deserializer_class => "y" }
+        beats { port => 5044 } }
+        filter { ruby { code => "x" } }
+        output { elasticsearch { index => "x" template => "y" doc_as_upsert => true } kafka { topic_id => "t" acks => "1" } }"#;
+    let (_folder, path) = folder(&[("a.conf", config)]);
+    let output = logproc(&["check", &path("a.conf")], "");
+    assert_eq!(output.status.code(), Some(1));
+    let problems = text(&output.stderr);
+    for expected in [
+        ":1:33: error: `ssl_truststore_location` can't be carried: Java's key stores can't be read",
+        "warning: `value_deserializer_class` has no effect here",
+        ":2:9: error: there is no source `beats`",
+        "help: logproc reads Kafka topics, files and standard input",
+        ":3:18: error: there is no filter `ruby`",
+        "warning: `template` has no effect here",
+        "error: `doc_as_upsert` can't be carried",
+        "warning: `acks` has no effect here",
+    ] {
+        assert!(problems.contains(expected), "`{expected}` in:\n{problems}");
+    }
+}
+
+#[test]
+fn what_convert_prints_is_a_pipeline() {
+    let config = "# why\nfilter { if [message] =~ /a/ { mutate { add_tag => \"a\" } } else { drop {} } }\noutput { stdout {} }\n";
+    let (_folder, path) = folder(&[("a.conf", config)]);
+    let output = logproc(&["convert", &path("a.conf"), "--strict", "--ecs-compatibility", "disabled"], "");
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    std::fs::write(path("a.toml"), &output.stdout).unwrap();
+    assert!(text(&output.stdout).starts_with("[pipeline]\necs_compatibility = \"disabled\"\n\n# why\n[[filter]]\n"));
+    let output = logproc(&["--pipeline", &path("a.toml"), "--stdin"], "abc\nxyz\n");
+    let printed = text(&output.stdout);
+    assert!(printed.lines().count() == 1 && printed.contains("\"tags\":[\"a\"]"), "{printed}");
+    std::fs::write(path("b.conf"), "filter { ruby { code => 'x' } }").unwrap();
+    assert_eq!(logproc(&["convert", &path("b.conf")], "").status.code(), Some(0));
+    assert_eq!(logproc(&["convert", &path("b.conf"), "--strict"], "").status.code(), Some(1));
+    std::fs::write(path("c.conf"), "filter {").unwrap();
+    assert_eq!(logproc(&["convert", &path("c.conf")], "").status.code(), Some(2));
+}
