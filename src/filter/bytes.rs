@@ -19,6 +19,10 @@ pub const DEF: ComponentDef = ComponentDef {
 type = "bytes"
 source = "size"
 target = "size_bytes"
+
+[[test]]
+event = { size = "1.5 kB" }
+expect = { size_bytes = 1536 }
 "#,
 };
 

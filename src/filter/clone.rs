@@ -17,6 +17,10 @@ pub const DEF: ComponentDef = ComponentDef {
 type = "clone"
 clones = ["audit"]
 add_field = { "[event][kind]" = "copy" }
+
+[[test]]
+event = { message = "x" }
+expect = [{ message = "x" }, { message = "x", event = { kind = "copy" }, tags = ["audit"] }]
 "#,
 };
 

@@ -17,6 +17,10 @@ pub const DEF: ComponentDef = ComponentDef {
 [[filter]]
 type = "de_dot"
 nested = true
+
+[[test]]
+event = { "log.level" = "info" }
+expect = { log = { level = "info" } }
 "#,
 };
 

@@ -12,6 +12,10 @@ pub const DEF: ComponentDef = ComponentDef {
 [[filter]]
 type = "noop"
 add_tag = ["seen"]
+
+[[test]]
+event = { message = "x" }
+tags = ["seen"]
 "#,
 };
 

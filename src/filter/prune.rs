@@ -21,6 +21,11 @@ pub const DEF: ComponentDef = ComponentDef {
 [[filter]]
 type = "prune"
 whitelist_names = ["^@timestamp$", "^message$", "^log"]
+
+[[test]]
+event = { message = "x", logger = "main", secret = "s" }
+expect = { message = "x", logger = "main" }
+absent = ["secret"]
 "#,
 };
 

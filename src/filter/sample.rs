@@ -17,6 +17,10 @@ pub const DEF: ComponentDef = ComponentDef {
 type = "sample"
 rate = 0.1
 key = "%{[trace][id]}"
+
+[[test]]
+event = { trace = { id = "4bf92f3577b34da6" } }
+dropped = true
 "#,
 };
 

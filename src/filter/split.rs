@@ -19,6 +19,10 @@ pub const DEF: ComponentDef = ComponentDef {
 type = "split"
 field = "records"
 target = "record"
+
+[[test]]
+event = { id = 7, records = [{ n = 1 }, { n = 2 }] }
+expect = [{ id = 7, record = { n = 1 } }, { id = 7, record = { n = 2 } }]
 "#,
 };
 

@@ -19,6 +19,10 @@ pub const DEF: ComponentDef = ComponentDef {
 [[filter]]
 type = "syslog_pri"
 syslog_pri_field_name = "priority"
+
+[[test]]
+event = { priority = "165" }
+expect = { log = { syslog = { facility = { code = 20, name = "local4" }, severity = { code = 5, name = "notice" } } } }
 "#,
 };
 

@@ -30,6 +30,10 @@ key = "%{[host][name]}%{message}"
 after_count = 3
 period = "10"
 add_tag = ["throttled"]
+
+[[test]]
+event = [{ message = "x" }, { message = "x" }, { message = "x" }, { message = "x", n = 4 }]
+expect = [{}, {}, {}, { n = 4, tags = ["throttled"] }]
 "#,
 };
 

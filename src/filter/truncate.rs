@@ -15,7 +15,11 @@ pub const DEF: ComponentDef = ComponentDef {
 [[filter]]
 type = "truncate"
 fields = ["message"]
-length_bytes = 32_000
+length_bytes = 8
+
+[[test]]
+event = { message = "longer than that" }
+expect = { message = "longer t" }
 "#,
 };
 

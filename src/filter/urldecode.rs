@@ -17,6 +17,10 @@ pub const DEF: ComponentDef = ComponentDef {
 [[filter]]
 type = "urldecode"
 field = "[url][query]"
+
+[[test]]
+event = { url = { query = "q=caf%C3%A9" } }
+expect = { url = { query = "q=café" } }
 "#,
 };
 

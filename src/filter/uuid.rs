@@ -15,6 +15,10 @@ pub const DEF: ComponentDef = ComponentDef {
 [[filter]]
 type = "uuid"
 target = "[event][id]"
+
+[[test]]
+event = { event = { id = "kept" } }
+expect = { event = { id = "kept" } }
 "#,
 };
 

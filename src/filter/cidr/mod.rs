@@ -28,6 +28,10 @@ type = "cidr"
 address = ["%{[source][ip]}"]
 network = ["10.0.0.0/8", "192.168.0.0/16", "fe80::/64"]
 add_tag = ["internal"]
+
+[[test]]
+event = { source = { ip = "10.1.2.3" } }
+tags = ["internal"]
 "#,
 };
 

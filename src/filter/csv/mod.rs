@@ -35,6 +35,10 @@ pub const DEF: ComponentDef = ComponentDef {
 type = "csv"
 columns = ["time", "user", "bytes"]
 convert = { bytes = "integer" }
+
+[[test]]
+event = { message = "10:05,\"Ada, Countess\",512" }
+expect = { time = "10:05", user = "Ada, Countess", bytes = 512 }
 "#,
 };
 

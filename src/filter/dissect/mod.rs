@@ -24,6 +24,10 @@ pub const DEF: ComponentDef = ComponentDef {
 type = "dissect"
 mapping = { message = "%{[source][ip]} %{method} %{path->} %{status}" }
 convert_datatype = { status = "int" }
+
+[[test]]
+event = { message = "203.0.113.7 GET /index.html    200" }
+expect = { source = { ip = "203.0.113.7" }, method = "GET", path = "/index.html", status = 200 }
 "#,
 };
 

@@ -35,6 +35,10 @@ source = ["[host][name]", "message"]
 concatenate_sources = true
 method = "SHA256"
 target = "[@metadata][id]"
+
+[[test]]
+event = { host = { name = "web-01" }, message = "x" }
+expect = { "@metadata" = { id = "b0ace5c5f540427bd0ee9fb59c5acd724b2741a05cc01a1c5f9cc709d7f23cd7" } }
 "#,
 };
 

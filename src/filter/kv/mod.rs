@@ -49,6 +49,10 @@ type = "kv"
 source = "message"
 target = "kv"
 field_split = " ;"
+
+[[test]]
+event = { message = "user=ada;id=7 quoted=\"a b\"" }
+expect = { kv = { user = "ada", id = "7", quoted = "a b" } }
 "#,
 };
 

@@ -41,6 +41,10 @@ source = "[http][response][status_code]"
 target = "[http][response][meaning]"
 dictionary = { "200" = "OK", "404" = "Not Found" }
 fallback = "other"
+
+[[test]]
+event = { http = { response = { status_code = 404 } } }
+expect = { http = { response = { meaning = "Not Found" } } }
 "#,
 };
 
