@@ -1,0 +1,139 @@
+# One environment: the network, the cluster, the image repositories and the bastion.
+
+data "aws_caller_identity" "current" {}
+
+data "aws_partition" "current" {}
+
+locals {
+  zones = [for letter in var.zones : "${var.region}${letter}"]
+}
+
+module "naming" {
+  source      = "../../modules/naming"
+  project     = var.project
+  environment = var.environment
+  tags        = var.tags
+}
+
+# One key for this environment: Kubernetes secrets, disks, images and logs.
+data "aws_iam_policy_document" "key" {
+  statement {
+    sid       = "Account"
+    actions   = ["kms:*"]
+    resources = ["*"]
+
+    principals {
+      type        = "AWS"
+      identifiers = ["arn:${data.aws_partition.current.partition}:iam::${data.aws_caller_identity.current.account_id}:root"]
+    }
+  }
+
+  statement {
+    sid       = "Logs"
+    actions   = ["kms:Encrypt", "kms:Decrypt", "kms:ReEncrypt*", "kms:GenerateDataKey*", "kms:DescribeKey"]
+    resources = ["*"]
+
+    principals {
+      type        = "Service"
+      identifiers = ["logs.${var.region}.amazonaws.com"]
+    }
+
+    condition {
+      test     = "ArnLike"
+      variable = "kms:EncryptionContext:aws:logs:arn"
+      values   = ["arn:${data.aws_partition.current.partition}:logs:${var.region}:${data.aws_caller_identity.current.account_id}:log-group:*"]
+    }
+  }
+
+  # Nodes' disks are made by the service-linked role of Auto Scaling.
+  statement {
+    sid       = "AutoScaling"
+    actions   = ["kms:Encrypt", "kms:Decrypt", "kms:ReEncrypt*", "kms:GenerateDataKey*", "kms:DescribeKey"]
+    resources = ["*"]
+
+    principals {
+      type        = "AWS"
+      identifiers = ["arn:${data.aws_partition.current.partition}:iam::${data.aws_caller_identity.current.account_id}:role/aws-service-role/autoscaling.amazonaws.com/AWSServiceRoleForAutoScaling"]
+    }
+  }
+
+  statement {
+    sid       = "AutoScalingGrants"
+    actions   = ["kms:CreateGrant"]
+    resources = ["*"]
+
+    principals {
+      type        = "AWS"
+      identifiers = ["arn:${data.aws_partition.current.partition}:iam::${data.aws_caller_identity.current.account_id}:role/aws-service-role/autoscaling.amazonaws.com/AWSServiceRoleForAutoScaling"]
+    }
+
+    condition {
+      test     = "Bool"
+      variable = "kms:GrantIsForAWSResource"
+      values   = ["true"]
+    }
+  }
+}
+
+resource "aws_kms_key" "this" {
+  description             = "${module.naming.prefix}: secrets, disks, images, logs"
+  enable_key_rotation     = true
+  deletion_window_in_days = 14
+  policy                  = data.aws_iam_policy_document.key.json
+}
+
+resource "aws_kms_alias" "this" {
+  name          = "alias/${module.naming.prefix}"
+  target_key_id = aws_kms_key.this.key_id
+}
+
+module "network" {
+  source       = "../../modules/network"
+  name         = module.naming.prefix
+  cluster_name = module.naming.cluster
+  cidr         = var.cidr
+  zones        = local.zones
+  nat          = var.nat
+  kms_key_arn  = aws_kms_key.this.arn
+}
+
+module "ecr" {
+  source       = "../../modules/ecr"
+  repositories = module.naming.repositories
+  kms_key_arn  = aws_kms_key.this.arn
+}
+
+module "eks" {
+  source              = "../../modules/eks"
+  name                = module.naming.cluster
+  kubernetes_version  = var.kubernetes_version
+  subnet_ids          = module.network.private_subnet_ids
+  public_access_cidrs = var.public_access_cidrs
+  kms_key_arn         = aws_kms_key.this.arn
+  admins              = merge(var.admins, { bastion = module.bastion.role_arn })
+
+  private_access_security_group_ids = { bastion = module.bastion.security_group_id }
+
+  node_groups = {
+    general = {
+      instance_types = var.node_instance_types
+      min_size       = var.nodes.min
+      max_size       = var.nodes.max
+      desired_size   = var.nodes.desired
+    }
+  }
+}
+
+module "bastion" {
+  source             = "../../modules/ec2"
+  name               = "${module.naming.prefix}-bastion"
+  vpc_id             = module.network.vpc_id
+  subnet_id          = module.network.private_subnet_ids[0]
+  kms_key_arn        = aws_kms_key.this.arn
+  cluster_name       = module.naming.cluster
+  cluster_arn        = "arn:${data.aws_partition.current.partition}:eks:${var.region}:${data.aws_caller_identity.current.account_id}:cluster/${module.naming.cluster}"
+  kubernetes_version = var.kubernetes_version
+  helm_version       = var.helm_version
+  helm_sha256        = var.helm_sha256
+  repository_arns    = values(module.ecr.arns)
+}
