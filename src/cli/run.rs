@@ -81,15 +81,18 @@ pub fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
     if pipeline.manage_template {
         install_templates(&pipeline, &shutdown);
     }
-    let summary = delivery::run(pipeline.into_plan(health), &shutdown)?;
+    let result = delivery::run(pipeline.into_plan(health), &shutdown);
+    let summary = result.as_ref().map_or_else(|failure| failure.summary, |summary| *summary);
     info!(
         records = summary.records,
         documents = summary.documents,
         dropped = summary.dropped,
         dead_lettered = summary.dead_lettered,
         unfinished = summary.unfinished,
+        offset_resets = summary.offset_resets,
         "stopped"
     );
+    result.map_err(|failure| failure.error)?;
     Ok(if summary.unfinished > 0 { ExitCode::from(FORCED) } else { ExitCode::SUCCESS })
 }
 

@@ -131,6 +131,13 @@ impl Writer {
                 }
             }
             tokio::time::sleep(pause).await;
+            // What belongs to somebody else by now is refused again there, and kept there.
+            let (owned, gone): (Vec<_>, Vec<_>) = open.into_iter().partition(Rejected::is_owned);
+            gone.into_iter().for_each(Rejected::settle);
+            open = owned;
+            if open.is_empty() {
+                return;
+            }
             pause = (pause * 2).min(LONGEST_PAUSE);
         }
     }

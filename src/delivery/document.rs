@@ -392,6 +392,11 @@ pub struct Rejected {
 }
 
 impl Rejected {
+    /// Whether the partition that the record came from still belongs to this process.
+    pub fn is_owned(&self) -> bool {
+        self.raw.origin(self.record as usize).is_owned()
+    }
+
     /// The dead letter is durable, or was not needed.
     pub fn settle(self) {
         self.raw.settle(1);

@@ -33,6 +33,9 @@ pub struct Summary {
     pub dead_lettered: u64,
     /// Records that had not ended when the run was forced to stop; they will be read again.
     pub unfinished: u64,
+    /// How often a partition's offset was no longer valid, so that reading began elsewhere: records were deleted before
+    /// they were read, or a topic was created anew.
+    pub offset_resets: u64,
 }
 
 /// Counts that only go up, added to once a batch.
@@ -43,6 +46,7 @@ pub(crate) struct Totals {
     pub dropped: AtomicU64,
     pub dead_lettered: AtomicU64,
     pub ended: AtomicU64,
+    pub offset_resets: AtomicU64,
 }
 
 /// What the parts of one run share.
@@ -153,6 +157,12 @@ impl Hub {
         }
     }
 
+    /// Counts a partition whose offset was no longer valid.
+    pub(crate) fn count_offset_reset(&self) {
+        self.totals.offset_resets.fetch_add(1, Ordering::Relaxed);
+        metrics::counter!(names::OFFSET_RESETS, "pipeline" => self.pipeline.clone()).increment(1);
+    }
+
     pub(crate) fn summary(&self) -> Summary {
         let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let totals = &self.totals;
@@ -162,6 +172,7 @@ impl Hub {
             dropped: get(&totals.dropped),
             dead_lettered: get(&totals.dead_lettered),
             unfinished: get(&totals.records).saturating_sub(get(&totals.ended)),
+            offset_resets: get(&totals.offset_resets),
         }
     }
 }

@@ -2,10 +2,11 @@
 //!
 //! Plain data: no I/O, no clock, no Kafka. For each partition an ordered queue of ranges, one for every batch that had
 //! records of it. A range is done when each record in it is acknowledged, dead-lettered or dropped on purpose; the end of
-//! the done prefix is what may be committed. Every assignment of a partition has a generation: an outcome that belongs to
+//! the done prefix is what may be committed. Neighbours that are done become one range, so that what is kept is bounded by
+//! what is open, however long the oldest record takes. Every assignment of a partition has a generation: an outcome that belongs to
 //! an earlier one changes nothing.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use super::batch::{Lease, Origin};
@@ -42,9 +43,10 @@ struct Slot {
     lease: Lease,
     assigned: bool,
     generation: u64,
-    /// Sequence number of the first range in `ranges`.
-    first: u64,
-    ranges: VecDeque<Range>,
+    /// Sequence number of the next range.
+    next: u64,
+    /// The ranges that are open, and those behind one that is; never two done ones side by side.
+    ranges: BTreeMap<u64, Range>,
     done_to: Option<i64>,
     requested: Option<i64>,
 }
@@ -77,8 +79,8 @@ impl Ledger {
             lease,
             assigned: true,
             generation: 0,
-            first: 0,
-            ranges: VecDeque::new(),
+            next: 0,
+            ranges: BTreeMap::new(),
             done_to: None,
             requested: None,
         });
@@ -110,21 +112,17 @@ impl Ledger {
         if !slot.assigned || !origin.is_owned() {
             return WORTHLESS;
         }
-        slot.ranges.push_back(Range { end, done: false, delivered_ms: now_ms });
-        Ticket { slot: index, generation: slot.generation, sequence: slot.first + slot.ranges.len() as u64 - 1 }
+        let sequence = slot.next;
+        slot.next += 1;
+        slot.ranges.insert(sequence, Range { end, done: false, delivered_ms: now_ms });
+        Ticket { slot: index, generation: slot.generation, sequence }
     }
 
     /// Notes that every record of a ticket's range has ended.
     pub fn complete(&mut self, ticket: Ticket) {
         let Some(slot) = self.slots.get_mut(ticket.slot) else { return };
-        if slot.generation != ticket.generation || ticket.sequence < slot.first {
-            return;
-        }
-        let Some(range) = slot.ranges.get_mut((ticket.sequence - slot.first) as usize) else { return };
-        range.done = true;
-        while slot.ranges.front().is_some_and(|range| range.done) {
-            slot.done_to = slot.ranges.pop_front().map(|range| range.end);
-            slot.first += 1;
+        if slot.generation == ticket.generation {
+            slot.complete(ticket.sequence);
         }
     }
 
@@ -153,12 +151,12 @@ impl Ledger {
         }
     }
 
-    /// Ranges of a partition that have not ended.
+    /// Ranges that are kept of a partition: those that have not ended, and what is done behind them. 0 when all has ended.
     pub fn open(&self, topic: &str, partition: i32) -> usize {
         self.slot_of(topic, partition).map_or(0, |slot| self.slots[slot].ranges.len())
     }
 
-    /// Ranges of any partition that have not ended.
+    /// The same of all partitions.
     pub fn open_in_all(&self) -> usize {
         self.slots.iter().map(|slot| slot.ranges.len()).sum()
     }
@@ -170,7 +168,7 @@ impl Ledger {
 
     /// When the oldest range that has not ended was delivered.
     pub fn oldest_open_ms(&self) -> Option<u64> {
-        self.slots.iter().filter_map(|slot| slot.ranges.front()).map(|range| range.delivered_ms).min()
+        self.slots.iter().filter_map(|slot| slot.ranges.first_key_value()).map(|(_, range)| range.delivered_ms).min()
     }
 
     /// How far a partition is done in this assignment.
@@ -193,13 +191,41 @@ impl Slot {
         })
     }
 
+    /// Marks a range as done, merges it with done neighbours, and moves the done prefix on.
+    fn complete(&mut self, sequence: u64) {
+        match self.ranges.get_mut(&sequence) {
+            Some(range) if !range.done => range.done = true,
+            _ => return,
+        }
+        if let Some((&before, _)) = self.ranges.range(..sequence).next_back().filter(|(_, range)| range.done) {
+            self.swallow(before, sequence);
+        }
+        // What stands for the range now is itself or the one before it; the one after it may be done too.
+        let own = self.ranges.range(..=sequence).next_back().map_or(sequence, |(own, _)| *own);
+        if let Some((&after, _)) = self.ranges.range(own + 1..).next().filter(|(_, range)| range.done) {
+            self.swallow(own, after);
+        }
+        while let Some(first) = self.ranges.first_entry().filter(|first| first.get().done) {
+            self.done_to = Some(first.remove().end);
+        }
+    }
+
+    /// Lets the range at `keep` stand for the one at `gone`, which follows it.
+    fn swallow(&mut self, keep: u64, gone: u64) {
+        if let Some(gone) = self.ranges.remove(&gone)
+            && let Some(keep) = self.ranges.get_mut(&keep)
+        {
+            keep.end = gone.end;
+        }
+    }
+
     /// Starts a new generation with nothing read and a fresh lease.
     fn clear(&mut self) {
         self.lease.end();
         self.lease = Lease::new();
         self.origin = Origin::new(self.origin.topic.clone(), self.origin.partition, self.lease.clone());
         self.generation += 1;
-        self.first = 0;
+        self.next = 0;
         self.ranges.clear();
         self.done_to = None;
         self.requested = None;
@@ -227,6 +253,21 @@ mod tests {
         assert_eq!(ledger.committable(), []);
         ledger.commit_failed();
         assert_eq!(ledger.committable(), [commit]);
+    }
+
+    #[test]
+    fn a_record_that_never_ends_does_not_make_the_ledger_grow() {
+        let mut ledger = Ledger::default();
+        let origin = ledger.assign("t", 0);
+        let stuck = ledger.deliver(&origin, 1, 0);
+        for end in 2..10_000 {
+            let ticket = ledger.deliver(&origin, end, 0);
+            ledger.complete(ticket);
+            assert!(ledger.open("t", 0) <= 2);
+        }
+        assert_eq!(ledger.done_to("t", 0), None);
+        ledger.complete(stuck);
+        assert_eq!((ledger.done_to("t", 0), ledger.open("t", 0)), (Some(9_999), 0));
     }
 
     #[test]
@@ -314,8 +355,8 @@ mod tests {
                     },
                 }
                 let open = ranges.iter().filter(|range| range.5 && !range.4).count();
-                prop_assert!(ledger.open_in_all() <= ranges.iter().filter(|range| range.5).count());
                 prop_assert!(ledger.open_in_all() >= open);
+                prop_assert!(ledger.open_in_all() <= 2 * open, "what is kept is bounded by what is open");
             }
             for (ticket, ..) in &ranges { ledger.complete(*ticket); }
             prop_assert_eq!(ledger.open_in_all(), 0, "nothing is kept once all has ended");

@@ -23,5 +23,5 @@ pub use batch::{BatchBuilder, NewRecord, Origin, RawBatch, RawRecord, Shape};
 pub use document::{DocumentBatch, DocumentBuffer, Fate, Limits, Outputs, Rejected};
 pub use hub::{Hub, Summary};
 pub use processor::{DeadLetterReason, Processor, Reason, Verdict};
-pub use run::{Plan, Processors, RunError, Settings, run};
+pub use run::{Plan, Processors, RunError, RunFailure, Settings, run};
 pub use shutdown::{Phase, Shutdown};

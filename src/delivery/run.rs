@@ -98,6 +98,23 @@ impl Settings {
     }
 }
 
+/// A run that ended other than by its source's end or a shutdown: why, and what it had done until then.
+#[derive(Debug, thiserror::Error)]
+#[error("{error}")]
+pub struct RunFailure {
+    /// Why.
+    #[source]
+    pub error: RunError,
+    /// What had happened until then.
+    pub summary: Summary,
+}
+
+impl From<std::io::Error> for RunFailure {
+    fn from(error: std::io::Error) -> Self {
+        RunFailure { error: error.into(), summary: Summary::default() }
+    }
+}
+
 /// Why a run ended other than by its source's end or a shutdown.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
@@ -124,7 +141,7 @@ pub enum RunError {
 ///
 /// # Errors
 /// When a part can't go on. What was done until then is committed.
-pub fn run(plan: Plan, shutdown: &Shutdown) -> Result<Summary, RunError> {
+pub fn run(plan: Plan, shutdown: &Shutdown) -> Result<Summary, RunFailure> {
     let Plan { pipeline_name, pipeline_version, sources, sinks, processors, dead_letter, settings, health } = plan;
     let hub = Hub::new(&pipeline_name, &pipeline_version, settings.in_flight_bytes(), shutdown.clone());
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -235,13 +252,12 @@ pub fn run(plan: Plan, shutdown: &Shutdown) -> Result<Summary, RunError> {
     if summary.unfinished > 0 {
         warn!(records = summary.unfinished, "stopped before these records had ended; they will be read again");
     }
-    for result in source_results {
-        result.ok_or(RunError::Panic("a source"))??;
-    }
-    if worker_panicked {
-        return Err(RunError::Panic("a worker"));
-    }
-    failure.map_or(Ok(summary), Err)
+    let source_failure = source_results.into_iter().find_map(|result| match result {
+        None => Some(RunError::Panic("a source")),
+        Some(result) => result.err().map(RunError::from),
+    });
+    let failure = source_failure.or(worker_panicked.then_some(RunError::Panic("a worker"))).or(failure);
+    failure.map_or(Ok(summary), |error| Err(RunFailure { error, summary }))
 }
 
 /// After a request to drain, lets go of everything when the time is over.

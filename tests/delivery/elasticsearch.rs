@@ -146,6 +146,75 @@ fn a_document_that_alone_keeps_failing_is_kept_aside_at_last() {
     assert_eq!((&letters[0]["reason"], &letters[0]["status"]), (&"poison".into(), &500.into()));
 }
 
+/// Delivers with one document that fails a dozen times with `status` before it is taken, each time after a pause of up to
+/// 40 ms, and answers the dead letters. The other documents are on their way all the while.
+fn with_a_failing_document(status: u16, apart: bool) -> Vec<serde_json::Value> {
+    let cluster = FakeCluster::start().unwrap();
+    let mut times = 0;
+    cluster.script_items(move |_, source| {
+        let text = std::str::from_utf8(source).unwrap();
+        let (number, alone) = (number(text), text.contains("apart"));
+        match number {
+            _ if alone == apart && number == 5 && times < 12 => {
+                times += 1;
+                ItemFate::Refuse(status, "as_the_test_wants")
+            }
+            // One neighbour of the same index goes on to be taken later than the first failure, whatever `apart` says.
+            6 if times < 4 => ItemFate::Refuse(429, "es_rejected_execution_exception"),
+            _ => ItemFate::Take,
+        }
+    });
+    let folder = tempfile::tempdir().unwrap();
+    let (input, dead) = (folder.path().join("input"), folder.path().join("dead"));
+    let line = |number| if apart && number == 5 { format!("{{\"n\":{number},\"apart\":1}}\n") } else { format!("{{\"n\":{number}}}\n") };
+    std::fs::write(&input, (0..100).map(line).collect::<String>()).unwrap();
+    let sink = elasticsearch(&cluster.url(), &[("poison_timeout", text("60ms"))]);
+    let summary = Running::start(plan(file_source(&input, &[]), vec![sink], &dead)).wait();
+    assert_eq!(summary.unfinished, 0);
+    let letters = dead_letters(&dead);
+    assert_eq!(cluster.stored().len() + letters.len(), 100);
+    letters
+}
+
+#[test]
+fn a_document_is_blamed_only_while_its_own_index_takes_others() {
+    assert_eq!(with_a_failing_document(500, false).len(), 1, "its neighbours were taken: it is to blame");
+    assert!(with_a_failing_document(500, true).is_empty(), "its index took nothing: the cluster is to blame");
+}
+
+#[test]
+fn a_missing_shard_is_waited_for_however_long_it_takes() {
+    assert!(with_a_failing_document(503, false).is_empty());
+}
+
+#[test]
+fn what_an_operator_must_put_right_is_waited_for() {
+    for (status, kind) in [(400, "index_closed_exception"), (403, "cluster_block_exception"), (401, "security_exception"), (408, "timeout")] {
+        let cluster = FakeCluster::start().unwrap();
+        let mut times = 0;
+        cluster.script_items(move |_, source| match number(std::str::from_utf8(source).unwrap()) {
+            5 if times < 8 => {
+                times += 1;
+                ItemFate::Refuse(status, kind)
+            }
+            _ => ItemFate::Take,
+        });
+        let (_, letters) = deliver(&cluster, &[]);
+        assert!(letters.is_empty(), "{status} {kind}");
+    }
+}
+
+#[test]
+fn an_answering_host_without_a_cluster_rests_too() {
+    let (broken, cluster) = (FakeCluster::start().unwrap(), FakeCluster::start().unwrap());
+    broken.fail_always(Some(Fault::Status(503, "master_not_discovered_exception")));
+    let span = logproc::config::Span::default();
+    let hosts = Data::Array([broken.url(), cluster.url()].map(|host| logproc::config::Node { span, data: text(host) }).to_vec());
+    let (summary, _) = deliver(&cluster, &[("hosts", hosts)]);
+    assert_eq!(summary.documents, LINES as u64);
+    assert!(broken.requests() <= 8, "{} requests went to the broken host", broken.requests());
+}
+
 #[test]
 fn a_dead_host_is_passed_over() {
     let cluster = FakeCluster::start().unwrap();

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use rdkafka::ClientConfig;
-use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
 use rdkafka::message::{Header, Headers as _, Message as _, OwnedHeaders};
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer as _, ThreadedProducer};
@@ -230,6 +230,107 @@ fn an_extract_reads_its_parts_and_ends() {
     expected.sort();
     assert_eq!(stored, expected);
     assert_eq!(brokers.committed("in", 2), [Some(20), Some(100)]);
+}
+
+#[test]
+fn an_offset_that_is_no_longer_valid_is_loud_and_nothing_that_exists_is_skipped() {
+    let brokers = Brokers::start(&[("in", 1)]);
+    brokers.produce("in", 0, numbers(0..100));
+    let mut beyond = TopicPartitionList::new();
+    beyond.add_partition_offset("in", 0, Offset::Offset(5_000)).unwrap();
+    brokers.consumer("logproc").commit(&beyond, CommitMode::Sync).unwrap();
+    let cluster = FakeCluster::start().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let running = Running::start(plan(brokers.source("in", &[]), vec![elasticsearch(&cluster.url(), &[])], &folder.path().join("dead")));
+    until("all that exists is stored", || cluster.stored().len() == 100);
+    until("the commit goes back to what is true", || brokers.committed("in", 1) == [Some(100)]);
+    assert_eq!(running.stop().offset_resets, 1);
+}
+
+#[test]
+fn an_invalid_offset_ends_the_run_where_the_policy_says_so() {
+    let brokers = Brokers::start(&[("in", 1)]);
+    brokers.produce("in", 0, numbers(0..10));
+    let mut beyond = TopicPartitionList::new();
+    beyond.add_partition_offset("in", 0, Offset::Offset(5_000)).unwrap();
+    brokers.consumer("logproc").commit(&beyond, CommitMode::Sync).unwrap();
+    let cluster = FakeCluster::start().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let source = brokers.source("in", &[("auto_offset_reset", text("none"))]);
+    let plan = plan(source, vec![elasticsearch(&cluster.url(), &[])], &folder.path().join("dead"));
+    let failure = logproc::delivery::run(plan, &logproc::delivery::Shutdown::new()).unwrap_err();
+    assert!(failure.to_string().starts_with("source: kafka"), "{failure}");
+    assert_eq!(failure.summary.records, 0);
+    assert_eq!(brokers.committed("in", 1), [Some(5_000)], "the offset is the operator's to set");
+}
+
+#[test]
+fn offsets_wait_for_dead_letters_that_can_not_be_written() {
+    let brokers = Brokers::start(&[("in", 1)]);
+    brokers.produce("in", 0, ["refuse".to_string(), "{\"n\":1}".to_string()]);
+    let cluster = FakeCluster::start().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let place = folder.path().join("not/yet/there");
+    let running = Running::start(plan(brokers.source("in", &[]), vec![elasticsearch(&cluster.url(), &[])], &place.join("dead")));
+    until("the other record is stored", || cluster.stored().len() == 1);
+    // Several commit intervals: what must not happen has had its time to.
+    let since = std::time::Instant::now();
+    until("some commits could have happened", || since.elapsed() > Duration::from_millis(300));
+    assert_eq!(brokers.committed("in", 1), [None]);
+    std::fs::create_dir_all(&place).unwrap();
+    until("the offset follows the dead letter", || brokers.committed("in", 1) == [Some(2)]);
+    assert_eq!(dead_letters(&place.join("dead")).len(), 1);
+    assert_eq!(running.stop().dead_lettered, 1);
+}
+
+#[test]
+fn brokers_that_fail_for_a_while_cost_nothing() {
+    let brokers = Brokers::start(&[("in", 2)]);
+    let cluster = FakeCluster::start().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let running = Running::start(plan(brokers.source("in", &[]), vec![elasticsearch(&cluster.url(), &[])], &folder.path().join("dead")));
+    brokers.produce("in", 0, numbers(0..200));
+    until("reading has begun", || cluster.stored().len() == 200);
+    use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
+    let moved = RDKafkaRespErr::RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION;
+    let coordinator = RDKafkaRespErr::RD_KAFKA_RESP_ERR_NOT_COORDINATOR;
+    brokers.mock.request_errors(RDKafkaApiKey::Fetch, &[moved, moved]);
+    brokers.mock.request_errors(RDKafkaApiKey::OffsetCommit, &[coordinator, coordinator]);
+    brokers.produce("in", 1, numbers(200..400));
+    brokers.mock.broker_down(1).unwrap();
+    brokers.mock.broker_up(1).unwrap();
+    brokers.produce("in", 0, numbers(400..600));
+    until("all is stored", || cluster.stored().len() == 600);
+    until("all is committed", || brokers.committed("in", 2) == [Some(400), Some(200)]);
+    let summary = running.stop();
+    assert_eq!((summary.documents, summary.unfinished), (600, 0));
+    assert!(cluster.stored().values().all(|stored| stored.sent == 1));
+}
+
+#[test]
+fn what_a_former_owner_still_held_is_let_go() {
+    let brokers = Brokers::start(&[("in", 2)]);
+    brokers.produce("in", 0, numbers(0..50));
+    brokers.produce("in", 1, numbers(50..100));
+    let (away, there) = (FakeCluster::start().unwrap(), FakeCluster::start().unwrap());
+    away.fail_always(Some(Fault::Status(503, "unavailable")));
+    let folder = tempfile::tempdir().unwrap();
+    let start = |cluster: &FakeCluster| {
+        let source = brokers.source("in", &[("rebalance_timeout", text("100ms"))]);
+        let mut plan = plan(source, vec![elasticsearch(&cluster.url(), &[])], &folder.path().join("dead"));
+        plan.settings.shutdown_timeout = Duration::from_millis(200);
+        Running::start(plan)
+    };
+    let first = start(&away);
+    until("the first is stuck", || away.requests() > 3);
+    let second = start(&there);
+    until("the second has a share of the partitions", || there.stored().len() == 50);
+    assert_eq!(away.stored().len(), 0);
+    assert_eq!(first.stop().documents, 0);
+    until("the second has all", || there.stored().len() == 100);
+    second.stop();
+    assert_eq!(brokers.committed("in", 2), [Some(50); 2]);
+    assert!(there.stored().values().all(|stored| stored.sent == 1));
 }
 
 #[test]

@@ -82,6 +82,7 @@ fn a_sink_that_can_not_go_on_stops_the_run() {
     let path = folder.path().join("no/such/folder/out").to_string_lossy().into_owned();
     let sink = SinkSpec::from_args("file", &args(&logproc::sink::lines::FILE_DEF, &[("path", text(path))])).unwrap();
     let plan = plan(file_source(&lines(folder.path(), 10), &[]), vec![sink], &folder.path().join("dead"));
-    let error = logproc::delivery::run(plan, &logproc::delivery::Shutdown::new()).unwrap_err();
-    assert!(error.to_string().starts_with("sink `file`"), "{error}");
+    let failure = logproc::delivery::run(plan, &logproc::delivery::Shutdown::new()).unwrap_err();
+    assert!(failure.to_string().starts_with("sink `file`"), "{failure}");
+    assert_eq!((failure.summary.records, failure.summary.documents, failure.summary.unfinished), (10, 0, 10));
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use logproc::config::{Args, ComponentDef, Data, Key, Node, Span};
 use logproc::dead_letter::DeadLetterSpec;
-use logproc::delivery::{Outputs, Plan, Processor, RawBatch, Reason, RunError, Settings, Shutdown, Summary, Verdict, run};
+use logproc::delivery::{Outputs, Plan, Processor, RawBatch, Reason, RunFailure, Settings, Shutdown, Summary, Verdict, run};
 use logproc::observe::health::Health;
 use logproc::sink::{self, SinkSpec};
 use logproc::source::{self, SourceSpec};
@@ -49,7 +49,8 @@ impl Processor for PassThrough {
         for sink in 0..out.len() {
             let buffer = out.sink(sink);
             let start = buffer.begin();
-            let action = format!("{{\"create\":{{\"_index\":\"i\",\"_id\":\"{}-{}-{offset}\"}}}}\n", origin.topic, origin.partition);
+            let index = if value.ends_with(b"\"apart\":1}") { "apart" } else { "i" };
+            let action = format!("{{\"create\":{{\"_index\":\"{index}\",\"_id\":\"{}-{}-{offset}\"}}}}\n", origin.topic, origin.partition);
             buffer.body.extend_from_slice(action.as_bytes());
             buffer.body.extend_from_slice(value);
             buffer.body.push(b'\n');
@@ -77,7 +78,7 @@ pub fn plan(source: SourceSpec, sinks: Vec<SinkSpec>, dead_letters: &Path) -> Pl
 
 pub struct Running {
     pub shutdown: Shutdown,
-    thread: Option<JoinHandle<Result<Summary, RunError>>>,
+    thread: Option<JoinHandle<Result<Summary, RunFailure>>>,
 }
 
 impl Running {

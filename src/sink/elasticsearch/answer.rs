@@ -47,6 +47,8 @@ pub(super) enum Class {
     Duplicate,
     /// The cluster has too much to do.
     Busy,
+    /// The cluster can't write there now: a shard is missing, a node is gone. Never a document's fault.
+    Unavailable,
     /// The cluster failed.
     Failing,
     /// The index takes no writes now.
@@ -66,6 +68,7 @@ impl Class {
             Class::Created => "created",
             Class::Duplicate => "duplicate",
             Class::Busy => "busy",
+            Class::Unavailable => "unavailable",
             Class::Failing => "failing",
             Class::Blocked => "blocked",
             Class::Denied => "denied",
@@ -77,12 +80,15 @@ impl Class {
 
 impl ItemAnswer {
     pub(super) fn class(&self) -> Class {
-        let kind = self.error.as_ref().map_or("", |error| error.kind.as_str());
+        let (kind, reason) = self.error.as_ref().map_or(("", ""), |error| (error.kind.as_str(), error.reason.as_str()));
         match self.status {
             200..=299 => Class::Created,
             409 if self.is_create => Class::Duplicate,
-            429 => Class::Busy,
+            408 | 429 => Class::Busy,
+            502..=504 => Class::Unavailable,
             500..=599 => Class::Failing,
+            // An operator's to put right, though the status blames the document.
+            400 if kind == "index_closed_exception" || reason.contains("shards open") => Class::Blocked,
             403 if kind == "cluster_block_exception" => Class::Blocked,
             401 | 403 => Class::Denied,
             404 if kind == "index_not_found_exception" => Class::MissingIndex,
@@ -219,14 +225,20 @@ mod tests {
             {"create":{"status":409,"error":{"type":"version_conflict_engine_exception","reason":"exists"}}},
             {"create":{"status":429,"error":{"type":"es_rejected_execution_exception","reason":"full"}}},
             {"create":{"status":503,"error":{"type":"unavailable_shards_exception","reason":"no primary"}}},
+            {"create":{"status":500,"error":{"type":"illegal_state_exception","reason":"oops"}}},
+            {"create":{"status":400,"error":{"type":"index_closed_exception","reason":"closed"}}},
+            {"create":{"status":400,"error":{"type":"validation_exception","reason":"cluster currently has [9]/[9] maximum normal shards open;"}}},
             {"create":{"status":403,"error":{"type":"cluster_block_exception","reason":"read-only"}}},
             {"create":{"status":403,"error":{"type":"security_exception","reason":"no"}}},
             {"create":{"status":404,"error":{"type":"index_not_found_exception","reason":"no such index"}}},
             {"create":{"status":400,"error":{"type":"document_parsing_exception","reason":"bad","caused_by":{"type":"x","reason":"y"}}}},
             {"index":{"status":409,"error":{"type":"version_conflict_engine_exception","reason":"newer"}}}]}"#;
-        use Class::{Blocked, Busy, Created, Denied, Duplicate, Failing, MissingIndex, Rejected};
-        assert_eq!(classes(body, 9), [Created, Duplicate, Busy, Failing, Blocked, Denied, MissingIndex, Rejected, Rejected]);
-        let Ok(BulkAnswer::Items(items)) = read(body.as_bytes(), 9) else { panic!("items") };
-        assert_eq!(items[7].error.as_ref().unwrap().to_string(), "document_parsing_exception: bad, caused by x: y");
+        use Class::{Blocked, Busy, Created, Denied, Duplicate, Failing, MissingIndex, Rejected, Unavailable};
+        let expected = [
+            Created, Duplicate, Busy, Unavailable, Failing, Blocked, Blocked, Blocked, Denied, MissingIndex, Rejected, Rejected,
+        ];
+        assert_eq!(classes(body, expected.len()), expected);
+        let Ok(BulkAnswer::Items(items)) = read(body.as_bytes(), expected.len()) else { panic!("items") };
+        assert_eq!(items[10].error.as_ref().unwrap().to_string(), "document_parsing_exception: bad, caused by x: y");
     }
 }

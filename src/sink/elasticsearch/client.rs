@@ -131,7 +131,8 @@ impl Client {
         };
         match answer.await {
             Ok(answer) => {
-                node.works();
+                // A node that has lost its cluster, or a proxy without one, answers; another node may do better.
+                if matches!(answer.status, 502..=504) { node.failed() } else { node.works() }
                 Ok(answer)
             }
             Err(error) => {

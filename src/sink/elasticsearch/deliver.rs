@@ -4,7 +4,7 @@
 //! for, documents that failed, halves of a request that was too large. A place among the concurrent requests is held only
 //! while a request is under way, never during a pause; what waits counts in the budget all the same.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io::Write as _;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -17,6 +17,7 @@ use tracing::{error, warn};
 use super::answer::{self, BulkAnswer, Class, ItemAnswer};
 use super::client::{Client, Payload};
 use super::concurrency::{Limiter, Load, Permit};
+use super::suspects::Suspects;
 use crate::delivery::{DocumentBatch, Fate, Reason};
 use crate::observe::metrics as names;
 use crate::sink::SinkContext;
@@ -34,7 +35,7 @@ pub(super) struct Delivery {
     compression: Option<u32>,
     poison_timeout: Duration,
     context: SinkContext,
-    last_success: Mutex<Option<Instant>>,
+    suspects: Suspects,
     logged: Mutex<HashMap<&'static str, Instant>>,
 }
 
@@ -66,8 +67,8 @@ impl Delivery {
         poison_timeout: Duration,
         context: SinkContext,
     ) -> Self {
-        let (last_success, logged) = Default::default();
-        Delivery { client, limiter, backoff, compression, poison_timeout, context, last_success, logged }
+        let (suspects, logged) = Default::default();
+        Delivery { client, limiter, backoff, compression, poison_timeout, context, suspects, logged }
     }
 
     /// Brings every document of a batch to its end.
@@ -79,16 +80,19 @@ impl Delivery {
             if let Some(not_before) = attempt.not_before {
                 permit = None;
                 tokio::time::sleep_until(not_before.into()).await;
-                // What belongs to somebody else by now is theirs to deliver.
-                match attempt.batch.drop_disowned() {
-                    Some(batch) => attempt.batch = batch,
-                    None => continue,
-                }
             }
             let place = match permit.take() {
                 Some(permit) => permit,
                 None => self.limiter.acquire().await,
             };
+            // What belongs to somebody else by now is theirs to deliver.
+            match attempt.batch.drop_disowned() {
+                Some(batch) => attempt.batch = batch,
+                None => {
+                    permit = Some(place);
+                    continue;
+                }
+            }
             let (outcome, load) = self.send(&attempt.batch).await;
             place.end(load, Instant::now());
             match outcome {
@@ -175,7 +179,7 @@ impl Delivery {
     fn all_taken(&self, batch: DocumentBatch, failure_store: usize) {
         self.count_items(Class::Created.label(), batch.len() - failure_store);
         self.count_items("failure_store", failure_store);
-        self.note_success();
+        self.suspects.taken(&batch, |_| true, Instant::now());
         self.context.finish(batch);
     }
 
@@ -184,10 +188,8 @@ impl Delivery {
         let now = Instant::now();
         let classes: Vec<Class> = items.iter().map(ItemAnswer::class).collect();
         let is_done = |class: Class| matches!(class, Class::Created | Class::Duplicate);
-        if classes.iter().copied().any(is_done) {
-            self.note_success();
-        }
-        let poisoned = self.is_poisoned(&attempt, now);
+        self.suspects.taken(&attempt.batch, |index| is_done(classes[index]), now);
+        let poisoned = self.poisoned(&attempt, &classes, now);
         let mut delivered = (0, 0);
         let sizes: Vec<usize> = attempt.batch.items().iter().map(|item| item.len()).collect();
         let (groups, rejected) = attempt.batch.sort_out(|index| {
@@ -198,7 +200,7 @@ impl Delivery {
                     Fate::Done
                 }
                 Class::Rejected => Fate::Rejected(self.reason("rejected", answer)),
-                Class::Failing if poisoned => Fate::Rejected(self.reason("poison", answer)),
+                Class::Failing if poisoned.contains(&index) => Fate::Rejected(self.reason("poison", answer)),
                 class => Fate::GoesOn(class),
             }
         });
@@ -218,13 +220,21 @@ impl Delivery {
         attempts
     }
 
-    /// Whether documents that fail once more are to blame themselves: they have failed for long, and others were taken
-    /// meanwhile.
-    fn is_poisoned(&self, attempt: &Attempt, now: Instant) -> bool {
-        let last_success = *self.last_success.lock().unwrap_or_else(PoisonError::into_inner);
-        attempt.suspect_since.is_some_and(|since| {
-            now.saturating_duration_since(since) >= self.poison_timeout && last_success.is_some_and(|success| success > since)
-        })
+    /// The documents that fail once more and are to blame themselves: they have failed for long, and their own index has
+    /// taken others meanwhile.
+    fn poisoned(&self, attempt: &Attempt, classes: &[Class], now: Instant) -> HashSet<usize> {
+        let failing = (0..classes.len()).filter(|index| classes[*index] == Class::Failing);
+        let Some(since) = attempt.suspect_since.filter(|since| now.saturating_duration_since(*since) >= self.poison_timeout) else {
+            failing.for_each(|index| self.suspects.failed(attempt.batch.document(index), now));
+            return HashSet::new();
+        };
+        failing
+            .filter(|index| {
+                let document = attempt.batch.document(*index);
+                self.suspects.failed(document, now);
+                self.suspects.others_taken_since(document, since)
+            })
+            .collect()
     }
 
     fn again(&self, attempt: Attempt, cause: &'static str) -> Attempt {
@@ -254,10 +264,6 @@ impl Delivery {
         Reason { status: Some(answer.status), ..Reason::new(kind, Some("elasticsearch".into()), message) }
     }
 
-    fn note_success(&self) {
-        *self.last_success.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
-    }
-
     fn count_items(&self, class: &'static str, items: usize) {
         if items > 0 {
             metrics::counter!(names::BULK_ITEMS, "sink" => self.context.name.clone(), "class" => class).increment(items as u64);
@@ -271,6 +277,7 @@ impl Delivery {
             Class::Created,
             Class::Duplicate,
             Class::Busy,
+            Class::Unavailable,
             Class::Failing,
             Class::Blocked,
             Class::Denied,

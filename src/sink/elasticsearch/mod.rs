@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 use tracing::{info, warn};
 
 use super::backoff::Backoff;
-use super::{Sink, SinkContext, SinkFuture};
+use super::{Sink, SinkContext, SinkError, SinkFuture};
 use crate::config::{Args, Diagnostic};
 use crate::delivery::{DocumentBatch, Limits};
 
@@ -18,6 +18,7 @@ mod client;
 mod concurrency;
 mod deliver;
 mod options;
+mod suspects;
 
 pub use client::{Answer, Client, Payload, Unreachable};
 /// HTTP methods for [`Client::request`].
@@ -116,12 +117,24 @@ impl Sink for ElasticsearchSink {
                 // that are sent again may need it.
                 let permit = limiter.acquire().await;
                 tasks.spawn(delivery.clone().deliver(batch, permit));
-                while tasks.try_join_next().is_some() {}
+                while let Some(ended) = tasks.try_join_next() {
+                    check(ended)?;
+                }
             }
             greeting.abort();
-            while tasks.join_next().await.is_some() {}
+            while let Some(ended) = tasks.join_next().await {
+                check(ended)?;
+            }
             Ok(())
         })
+    }
+}
+
+/// A delivery that panicked has left its documents open for good: better to stop, and to have them read again.
+fn check(ended: Result<(), JoinError>) -> Result<(), SinkError> {
+    match ended {
+        Err(error) if error.is_panic() => Err(SinkError::Client("a delivery panicked; what was in its hands is read again".into())),
+        _ => Ok(()),
     }
 }
 

@@ -36,7 +36,7 @@ const OPTIONS: &[OptionDef] = &[
         "poison_timeout",
         Kind::Duration,
         Fallback::Text("5m"),
-        "A document that alone keeps failing with 5xx for this long, while others succeed, goes to the dead letters.",
+        "A document that keeps failing with 5xx for this long, while its index takes others, goes to the dead letters. 502 to 504 never count.",
     ),
     option("manage_template", Kind::Boolean, Fallback::Boolean(false), "Whether the index template is installed at the start."),
     option("index", Kind::Template, Fallback::None, "The index to write to."),

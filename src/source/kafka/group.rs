@@ -103,9 +103,14 @@ impl ClientContext for Group {
             RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical | RDKafkaLogLevel::Error => {
                 error!(facility, "librdkafka: {message}");
             }
-            // Records have been deleted before they were read: never a quiet matter.
-            _ if facility == "OFFSET" && message.contains("out of range") => {
-                error!(facility, "records were deleted before they could be read: {message}");
+            // librdkafka says so when an error, not a first start, made it look for another offset: never a quiet matter.
+            RDKafkaLogLevel::Warning if facility == "OFFSET" && message.contains("offset reset") => {
+                self.hub.count_offset_reset();
+                error!(
+                    facility,
+                    "an offset is no longer valid: records were deleted before they were read, or the topic was created anew \
+                     (then change `id_salt`, for its offsets begin again): {message}"
+                );
             }
             RDKafkaLogLevel::Warning | RDKafkaLogLevel::Notice => warn!(facility, "librdkafka: {message}"),
             RDKafkaLogLevel::Info | RDKafkaLogLevel::Debug => debug!(facility, "librdkafka: {message}"),
