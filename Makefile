@@ -4,7 +4,7 @@ SHELL := /usr/bin/env bash
 .SHELLFLAGS := -euo pipefail -c
 CARGO ?= cargo
 
-.PHONY: help build demo test test-fast test-e2e lint fuzz-grok bench down clean
+.PHONY: help build demo test test-fast test-e2e chaos lint fuzz-grok bench down clean
 
 help: ## List the targets
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -26,7 +26,14 @@ test-fast: ## Tests that need no server
 test-e2e: ## Tests on a real Kafka and a real Elasticsearch, which are started
 	@dev/bootstrap
 	eval "$$(dev/services up kafka elasticsearch)"; \
-	$(CARGO) test --features testkit --test end_to_end -- --test-threads=1
+	$(CARGO) test --features testkit --test end_to_end -- --test-threads=1; \
+	target/debug/logproc-dev chaos --seconds 180 --seed 6
+
+chaos: ## Kill, freeze, cut and restart everything, for ever; SEED and SECONDS_OF_CHAOS choose
+	@dev/bootstrap
+	$(CARGO) build --features testkit
+	eval "$$(dev/services up kafka elasticsearch)"; \
+	target/debug/logproc-dev chaos --seconds $${SECONDS_OF_CHAOS:-0} $${SEED:+--seed $$SEED}
 
 lint: ## Formatting of shell scripts aside: warnings of the compiler and of clippy are errors
 	$(CARGO) clippy --all-targets --features testkit -- -D warnings

@@ -1,5 +1,6 @@
 //! `logproc-dev`: what one needs to try and to measure logproc. Traffic, topics, and an endpoint that takes everything.
 
+mod chaos;
 mod generate;
 mod measure;
 mod pass_through;
@@ -34,6 +35,8 @@ enum Command {
     Watch(report::Watch),
     /// Prints counts and aggregations; fails where documents and events differ
     Report(report::Report),
+    /// Torments a few processes in one group and proves that nothing was lost or doubled
+    Chaos(chaos::Chaos),
     /// An Elasticsearch endpoint that takes every bulk request and counts
     BulkSink {
         /// Where to listen
@@ -59,6 +62,7 @@ fn main() -> anyhow::Result<()> {
         Command::Measure(options) => measure::run(&options),
         Command::Watch(options) => report::watch(&options),
         Command::Report(options) => report::report(&options),
+        Command::Chaos(options) => chaos::run(&options),
         Command::BulkSink { host, port, report, until } => bulk_sink(SocketAddr::new(host, port), report, until),
     }
 }

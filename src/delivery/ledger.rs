@@ -49,6 +49,7 @@ struct Slot {
     ranges: BTreeMap<u64, Range>,
     done_to: Option<i64>,
     requested: Option<i64>,
+    confirmed: Option<i64>,
 }
 
 /// The ledger of one source.
@@ -83,6 +84,7 @@ impl Ledger {
             ranges: BTreeMap::new(),
             done_to: None,
             requested: None,
+            confirmed: None,
         });
         self.by_name.entry(topic).or_default().insert(partition, self.slots.len() - 1);
         origin
@@ -142,6 +144,18 @@ impl Ledger {
         if let Some(slot) = self.slot_of(&commit.topic, commit.partition) {
             self.slots[slot].requested = Some(commit.offset);
         }
+    }
+
+    /// Notes that the brokers have answered a commit.
+    pub fn confirmed(&mut self, topic: &str, partition: i32, offset: i64) {
+        if let Some(slot) = self.slot_of(topic, partition) {
+            self.slots[slot].confirmed = Some(offset);
+        }
+    }
+
+    /// Whether a commit is under way that has no answer.
+    pub fn awaits_answer(&self) -> bool {
+        self.slots.iter().any(|slot| slot.requested.is_some() && slot.requested != slot.confirmed)
     }
 
     /// Notes that commits failed: whatever is done may be asked for again.
@@ -229,6 +243,7 @@ impl Slot {
         self.ranges.clear();
         self.done_to = None;
         self.requested = None;
+        self.confirmed = None;
     }
 }
 
@@ -251,8 +266,13 @@ mod tests {
         assert_eq!(ledger.committable(), std::slice::from_ref(&commit));
         ledger.requested(&commit);
         assert_eq!(ledger.committable(), []);
+        assert!(ledger.awaits_answer());
         ledger.commit_failed();
-        assert_eq!(ledger.committable(), [commit]);
+        assert!(!ledger.awaits_answer());
+        assert_eq!(ledger.committable(), std::slice::from_ref(&commit));
+        ledger.requested(&commit);
+        ledger.confirmed("t", 0, 20);
+        assert!(!ledger.awaits_answer());
     }
 
     #[test]

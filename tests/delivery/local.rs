@@ -84,5 +84,6 @@ fn a_sink_that_can_not_go_on_stops_the_run() {
     let plan = plan(file_source(&lines(folder.path(), 10), &[]), vec![sink], &folder.path().join("dead"));
     let failure = logproc::delivery::run(plan, &logproc::delivery::Shutdown::new()).unwrap_err();
     assert!(failure.to_string().starts_with("sink `file`"), "{failure}");
-    assert_eq!((failure.summary.records, failure.summary.documents, failure.summary.unfinished), (10, 0, 10));
+    assert_eq!(failure.summary.documents, 0);
+    assert_eq!(failure.summary.unfinished, failure.summary.records, "what was read has not ended");
 }

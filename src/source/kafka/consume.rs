@@ -23,6 +23,8 @@ use crate::source::{SourceContext, SourceError, Submit};
 const IDLE_POLL: Duration = Duration::from_millis(100);
 /// How long a full budget is waited for before partitions are paused.
 const PATIENCE: Duration = Duration::from_secs(1);
+/// A commit without an answer for this long is asked for again: brokers that restart may lose a request for good.
+const UNANSWERED: Duration = Duration::from_secs(15);
 
 pub(super) fn run(source: KafkaSource, context: SourceContext) -> Result<(), SourceError> {
     let mut properties = source.properties.clone();
@@ -54,6 +56,7 @@ pub(super) fn run(source: KafkaSource, context: SourceContext) -> Result<(), Sou
         waiting: VecDeque::new(),
         paused: false,
         committed: Instant::now(),
+        answered: Instant::now(),
         ends: source.extract.map(|extract| extract.parts.iter().map(|part| (part.partition, part.end)).collect()),
         max_event_bytes: source.max_event_bytes,
         commit_interval: source.commit_interval,
@@ -90,6 +93,8 @@ struct Reader<'a> {
     waiting: VecDeque<Arc<RawBatch>>,
     paused: bool,
     committed: Instant,
+    /// When every commit was last known to be answered.
+    answered: Instant,
     /// For an extract, the end of each partition that has not come to it.
     ends: Option<HashMap<i32, i64>>,
     max_event_bytes: usize,
@@ -309,7 +314,17 @@ impl Reader<'_> {
             return;
         }
         self.committed = Instant::now();
-        let commits = self.context.hub.ledger().committable();
+        let commits = {
+            let mut ledger = self.context.hub.ledger();
+            if !ledger.awaits_answer() {
+                self.answered = self.committed;
+            } else if self.answered.elapsed() > UNANSWERED {
+                warn!("a commit has no answer; it is asked for again");
+                ledger.commit_failed();
+                self.answered = self.committed;
+            }
+            ledger.committable()
+        };
         commit(self.consumer, &self.context.hub, &commits, CommitMode::Async);
     }
 

@@ -85,7 +85,10 @@ impl ConsumerContext for Group {
     fn commit_callback(&self, result: KafkaResult<()>, offsets: &TopicPartitionList) {
         let failed = offsets.elements().iter().any(|partition| partition.error().is_err());
         match result {
-            Ok(()) if !failed => metrics::counter!(names::COMMITS, "outcome" => "ok").increment(1),
+            Ok(()) if !failed => {
+                note_confirmed(&self.hub, offsets);
+                metrics::counter!(names::COMMITS, "outcome" => "ok").increment(1);
+            }
             Err(KafkaError::ConsumerCommit(RDKafkaErrorCode::NoOffset)) => {}
             result => {
                 let error = result.err().map(|error| error.to_string()).unwrap_or_default();
@@ -139,6 +142,15 @@ impl ClientContext for Group {
     }
 }
 
+fn note_confirmed(hub: &Hub, offsets: &TopicPartitionList) {
+    let mut ledger = hub.ledger();
+    for partition in offsets.elements() {
+        if let Offset::Offset(offset) = partition.offset() {
+            ledger.confirmed(partition.topic(), partition.partition(), offset);
+        }
+    }
+}
+
 /// Commits and notes it in the ledger; a failure is logged and the offsets are asked for again later.
 pub(super) fn commit(consumer: &BaseConsumer<Group>, hub: &Hub, commits: &[Commit], mode: CommitMode) {
     if commits.is_empty() {
@@ -156,9 +168,14 @@ pub(super) fn commit(consumer: &BaseConsumer<Group>, hub: &Hub, commits: &[Commi
             ledger.requested(commit);
         }
     }
-    if let Err(error) = consumer.commit(&offsets, mode) {
-        warn!(%error, "a commit failed; it is asked for again");
-        metrics::counter!(names::COMMITS, "outcome" => "failed").increment(1);
-        hub.ledger().commit_failed();
+    let is_answered = matches!(mode, CommitMode::Sync);
+    match consumer.commit(&offsets, mode) {
+        Ok(()) if is_answered => note_confirmed(hub, &offsets),
+        Ok(()) => {}
+        Err(error) => {
+            warn!(%error, "a commit failed; it is asked for again");
+            metrics::counter!(names::COMMITS, "outcome" => "failed").increment(1);
+            hub.ledger().commit_failed();
+        }
     }
 }
