@@ -5,7 +5,7 @@ use std::time::Instant;
 use clap::Args;
 use logproc::config::{Args as Options, ComponentDef, Data, Key, Node, Span};
 use logproc::dead_letter::DeadLetterSpec;
-use logproc::delivery::{Outputs, Plan, Processor, RawBatch, Settings, Shutdown, Verdict, run as deliver};
+use logproc::delivery::{Outputs, Plan, Processor, Processors, RawBatch, Settings, Shutdown, Verdict, run as deliver};
 use logproc::observe::health::Health;
 use logproc::observe::{http, logs, metrics};
 use logproc::sink::{self, SinkSpec};
@@ -122,10 +122,9 @@ pub fn run(given: &PassThrough) -> anyhow::Result<()> {
     }
     let plan = Plan {
         pipeline_name: "pass-through".into(),
-        pipeline_version: "0".into(),
         sources: vec![SourceSpec::from_args("kafka", &options(&source::kafka::DEF, source)?).map_err(complain)?],
         sinks: vec![(None, sink.map_err(complain)?)],
-        processors: Box::new(|_| Box::new(Nothing { action: b"{\"create\":{\"_index\":\"pass-through\",\"_id\":\"".to_vec() })),
+        processors: Processors::new("0", |_| Box::new(Nothing { action: b"{\"create\":{\"_index\":\"pass-through\",\"_id\":\"".to_vec() })),
         dead_letter: DeadLetterSpec::file("pass-through-dead-letters.ndjson"),
         settings,
         health,

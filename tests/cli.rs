@@ -5,6 +5,9 @@
 #[path = "support/command.rs"]
 mod command;
 
+use std::io::Write as _;
+use std::process::Command;
+
 use command::{logproc, text};
 
 /// A pipeline file with this text, for as long as the folder lives.
@@ -156,4 +159,85 @@ fn completions_are_printed_for_shells() {
         let output = logproc(&["completions", shell], "");
         assert!(text(&output.stdout).contains("logproc"), "{shell}");
     }
+}
+
+#[test]
+fn dead_letters_are_grouped_by_reason_and_folded_by_origin() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("letters.ndjson");
+    let letter = |offset: u32, reason: &str, time: u32| {
+        format!(
+            "{{\"reason\":\"{reason}\",\"error\":\"no\",\"topic\":\"in\",\"partition\":3,\"offset\":{offset},\"component\":\"c\",\
+             \"time\":\"2026-11-23T10:00:0{time}.000Z\",\"key\":null,\"value\":\"\\u001b[31m{offset}\"}}\n"
+        )
+    };
+    let letters = [(1, "decode", 1), (2, "decode", 2), (1, "decode", 3), (3, "rejected", 4)];
+    std::fs::write(&path, letters.map(|(offset, reason, time)| letter(offset, reason, time)).concat()).unwrap();
+    let path = path.display().to_string();
+
+    let list = logproc(&["dlq", "list", "--file", &path, "--json"], "");
+    assert_eq!(list.status.code(), Some(0), "{}", text(&list.stderr));
+    let groups: Vec<serde_json::Value> = text(&list.stdout).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let counts: Vec<_> = groups.iter().map(|group| (&group["reason"], &group["records"], &group["repeats"])).collect();
+    assert_eq!(counts, [(&"decode".into(), &2.into(), &1.into()), (&"rejected".into(), &1.into(), &0.into())]);
+    assert_eq!((&groups[0]["first"], &groups[0]["last"]), (&"2026-11-23T10:00:01.000Z".into(), &"2026-11-23T10:00:03.000Z".into()));
+    let summary = text(&logproc(&["dlq", "list", "--file", &path], "").stdout);
+    assert!(summary.ends_with("3 records, 1 of them written again after a crash or a rebalance\n"), "{summary}");
+
+    let shown = text(&logproc(&["dlq", "show", "--file", &path, "--reason", "decode"], "").stdout);
+    let origins: Vec<&str> = shown.lines().filter(|line| !line.starts_with(' ')).collect();
+    assert_eq!(origins, ["in:3:1", "in:3:2"]);
+    assert!(shown.contains("value: \\u{1b}[31m1"), "a terminal obeys nothing that a record holds: {shown}");
+    let one = text(&logproc(&["dlq", "show", "--file", &path, "--origin", "in:3:3"], "").stdout);
+    assert!(one.starts_with("in:3:3\n"), "{one}");
+}
+
+#[cfg(unix)]
+#[test]
+fn sighup_reloads_a_good_file_and_a_bad_one_changes_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let (input, output, pipeline) = (folder.path().join("in"), folder.path().join("out"), folder.path().join("pipeline.toml"));
+    let configure = |filter: &str| {
+        let text = format!(
+            "[pipeline]\nhttp_address = \"\"\n[source]\ntype = \"file\"\npath = \"{}\"\nmode = \"tail\"\nstart_position = \"beginning\"\n\
+             sincedb_path = \"{}\"\nstat_interval = \"20ms\"\n{filter}\n[sink]\ntype = \"file\"\npath = \"{}\"\n",
+            input.display(),
+            folder.path().join("db").display(),
+            output.display()
+        );
+        std::fs::write(&pipeline, text).unwrap();
+    };
+    let append = |line: &str| {
+        let mut file = std::fs::File::options().create(true).append(true).open(&input).unwrap();
+        writeln!(file, "{line}").unwrap();
+    };
+    let written = || std::fs::read_to_string(&output).unwrap_or_default();
+    let log = std::fs::File::create(folder.path().join("log")).unwrap();
+    configure("");
+    append("one");
+    let mut child = Command::new(env!("CARGO_BIN_EXE_logproc")).arg("--pipeline").arg(&pipeline).stderr(log).spawn().unwrap();
+    let wait = |what: &str, holds: &dyn Fn() -> bool| {
+        let began = std::time::Instant::now();
+        while !holds() {
+            assert!(began.elapsed().as_secs() < 60, "waited in vain for {what}; {}", std::fs::read_to_string(folder.path().join("log")).unwrap());
+            std::thread::park_timeout(std::time::Duration::from_millis(10));
+        }
+    };
+    let logged = |text: &str| std::fs::read_to_string(folder.path().join("log")).unwrap().contains(text);
+    let hang_up = || assert!(Command::new("kill").args(["-HUP", &child.id().to_string()]).status().unwrap().success());
+    wait("the first line", &|| written().contains("one"));
+    configure("[[filter]]\ntype = \"mutate\"\nadd_tag = [\"reloaded\"]\n");
+    hang_up();
+    wait("the reload", &|| logged("reloaded: workers"));
+    append("two");
+    wait("the second line", &|| written().contains("two"));
+    assert!(written().lines().any(|line| line.contains("two") && line.contains("reloaded")), "{}", written());
+    configure("[[filter]]\ntype = \"no_such_filter\"\n");
+    hang_up();
+    wait("the refusal", &|| logged("the old pipeline goes on"));
+    append("three");
+    wait("the third line", &|| written().contains("three"));
+    assert!(written().lines().any(|line| line.contains("three") && line.contains("reloaded")), "{}", written());
+    assert!(Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap().success());
+    assert_eq!(child.wait().unwrap().code(), Some(0));
 }

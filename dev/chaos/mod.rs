@@ -12,6 +12,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context as _, bail};
@@ -162,6 +163,8 @@ struct World<'a> {
     before_elasticsearch: Proxy,
     cluster: Cluster,
     processes: Vec<Child>,
+    /// Servers that are being killed and started again, which takes its time; other faults go on meanwhile.
+    servers: Vec<JoinHandle<anyhow::Result<()>>>,
     survived: BTreeMap<Fault, u32>,
 }
 
@@ -182,6 +185,7 @@ impl<'a> World<'a> {
             before_elasticsearch: Proxy::start(SocketAddr::from(([127, 0, 0, 1], 0)), target)?,
             cluster: Cluster::new(&options.elasticsearch)?,
             processes: Vec::new(),
+            servers: Vec::new(),
             survived: BTreeMap::new(),
             topic: name,
         };
@@ -270,7 +274,7 @@ path = "{folder}/letters.ndjson"
                 let fault = deck.swap_remove(self.numbers.below(deck.len()));
                 self.strike(fault)?;
             }
-            self.pause(500, 3_000);
+            self.pause(300, 1_500);
             self.check_processes()?;
         }
         Ok(())
@@ -304,8 +308,8 @@ path = "{folder}/letters.ndjson"
             Fault::CutKafka => self.before_kafka.cut(),
             Fault::RefuseKafka => self.under(true, Weather::Refusing),
             Fault::SilentKafka => self.under(true, Weather::Silent),
-            Fault::KillElasticsearch => self.kill_server("elasticsearch")?,
-            Fault::KillKafka => self.kill_server("kafka")?,
+            Fault::KillElasticsearch => self.kill_server("elasticsearch"),
+            Fault::KillKafka => self.kill_server("kafka"),
         }
         *self.survived.entry(fault).or_default() += 1;
         Ok(())
@@ -319,14 +323,17 @@ path = "{folder}/letters.ndjson"
         proxy.set(Weather::Fair);
     }
 
-    fn kill_server(&self, name: &str) -> anyhow::Result<()> {
-        for args in [["kill", name], ["up", name]] {
-            let done = Command::new(&self.options.services).args(args).stdout(Stdio::null()).stderr(Stdio::null()).status()?;
-            if !done.success() {
-                bail!("{} {args:?} failed", self.options.services.display());
+    fn kill_server(&mut self, name: &'static str) {
+        let services = self.options.services.clone();
+        self.servers.push(std::thread::spawn(move || {
+            for args in [["kill", name], ["up", name]] {
+                let done = Command::new(&services).args(args).stdout(Stdio::null()).stderr(Stdio::null()).status()?;
+                if !done.success() {
+                    bail!("{} {args:?} failed", services.display());
+                }
             }
-        }
-        Ok(())
+            Ok(())
+        }));
     }
 
     /// A process that ends by itself has met something that it should survive.
@@ -340,6 +347,10 @@ path = "{folder}/letters.ndjson"
     }
 
     fn put_right(&mut self) -> anyhow::Result<()> {
+        for server in self.servers.drain(..) {
+            let Ok(outcome) = server.join() else { bail!("a thread panicked") };
+            outcome?;
+        }
         self.before_kafka.set(Weather::Fair);
         self.before_elasticsearch.set(Weather::Fair);
         for process in &self.processes {

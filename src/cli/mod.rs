@@ -14,8 +14,10 @@ use crate::observe::logs;
 
 mod check;
 mod convert;
+mod dlq;
 mod grok;
 mod patterns;
+mod reload;
 mod run;
 mod schema;
 mod explain;
@@ -71,6 +73,9 @@ enum Command {
     Convert(convert::ConvertArgs),
     /// Install the index templates, component templates and lifecycle policies that ship with a pipeline.
     Setup(setup::SetupArgs),
+    /// Look at dead letters.
+    #[command(subcommand)]
+    Dlq(dlq::DlqCommand),
     /// Try a grok pattern on lines, and see why a line does not match.
     Grok(grok::GrokArgs),
     /// List and search the bundled grok patterns.
@@ -144,6 +149,7 @@ pub fn main() -> ExitCode {
         Some(Command::Test(args)) => test::run(&args),
         Some(Command::Explain(args)) => explain::run(&args),
         Some(Command::Setup(args)) => setup::run(&args),
+        Some(Command::Dlq(command)) => dlq::run(&command),
         Some(Command::Grok(args)) => grok::run(&args),
         Some(Command::Patterns(args)) => patterns::run(&args),
         Some(Command::Schema) => schema::run(),

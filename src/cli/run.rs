@@ -9,6 +9,7 @@ use anyhow::Context as _;
 use clap::{Args, ValueEnum};
 use tracing::{info, warn};
 
+use super::reload::Reloader;
 use super::{Ecs, FORCED, INVALID};
 use crate::delivery::{self, Phase, Shutdown};
 use crate::observe::health::Health;
@@ -37,6 +38,12 @@ pub struct RunArgs {
     /// Which field names and grok patterns hold where the file does not say.
     #[arg(long, value_enum)]
     ecs_compatibility: Option<Ecs>,
+    /// Reload the pipeline file when it changes. SIGHUP reloads it in any case, and a changed file of secrets is always seen.
+    #[arg(short = 'r', long, alias = "config.reload.automatic")]
+    config_reload_automatic: bool,
+    /// How many seconds lie between looks at the files.
+    #[arg(long, value_name = "SECONDS", default_value_t = 3, alias = "config.reload.interval", value_parser = clap::value_parser!(u64).range(1..))]
+    config_reload_interval: u64,
     /// Number of worker threads, whatever the file says.
     #[arg(long, value_name = "N")]
     workers: Option<usize>,
@@ -81,8 +88,11 @@ pub fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
     if pipeline.manage_template {
         install_templates(&pipeline, &shutdown);
     }
-    let result = delivery::run(pipeline.into_plan(health), &shutdown);
-    let summary = result.as_ref().map_or_else(|failure| failure.summary, |summary| *summary);
+    let reloader = Reloader::new(path, overrides, &pipeline);
+    let plan = pipeline.into_plan(health);
+    reloader.watch(plan.processors.clone(), Duration::from_secs(args.config_reload_interval), args.config_reload_automatic)?;
+    let result = delivery::run(plan, &shutdown);
+    let summary = result.as_ref().map_or_else(|failure| *failure.summary, |summary| *summary);
     info!(
         records = summary.records,
         documents = summary.documents,

@@ -18,6 +18,7 @@ use crate::delivery::{Hub, Rejected};
 use crate::observe::metrics as names;
 
 mod file;
+pub mod read;
 mod record;
 mod topic;
 

@@ -1,5 +1,7 @@
 //! What a dead letter holds: the record as it came, and why it is here.
 
+use std::sync::Arc;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::{Map, Value, json};
@@ -11,7 +13,7 @@ use crate::delivery::{Hub, Rejected};
 pub struct DeadLetter<'a> {
     rejected: &'a Rejected,
     pipeline: &'a str,
-    pipeline_version: &'a str,
+    pipeline_version: Arc<str>,
     time: String,
 }
 
@@ -20,7 +22,7 @@ impl<'a> DeadLetter<'a> {
         DeadLetter {
             rejected,
             pipeline: &hub.pipeline,
-            pipeline_version: &hub.pipeline_version,
+            pipeline_version: hub.pipeline_version(),
             time: jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%S.%3fZ").to_string(),
         }
     }
@@ -109,8 +111,6 @@ fn put_bytes(object: &mut Map<String, Value>, name: &str, bytes: Option<&[u8]>) 
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
     use crate::delivery::{BatchBuilder, NewRecord, Origin, Reason, Shape, Shutdown};
 

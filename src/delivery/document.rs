@@ -122,8 +122,11 @@ impl DocumentBuffer {
 
     /// Removes the documents of the current record from `items` on: the record was refused after all.
     fn roll_back(&mut self, items: usize) {
-        let Some(first) = self.items.get(items) else { return };
-        self.body.truncate(first.start as usize);
+        // A document that was begun and not ended, which only a panic leaves, goes with them.
+        self.body.truncate(items.checked_sub(1).and_then(|last| self.items.get(last)).map_or(0, |last| last.end as usize));
+        if items >= self.items.len() {
+            return;
+        }
         let removed = self.items.len() - items;
         self.items.truncate(items);
         if let Some(part) = self.parts.get_mut(self.part_of_current as usize) {

@@ -53,7 +53,7 @@ pub(crate) struct Totals {
 #[derive(Debug)]
 pub struct Hub {
     pub(crate) pipeline: Arc<str>,
-    pub(crate) pipeline_version: Arc<str>,
+    pipeline_version: Arc<Mutex<Arc<str>>>,
     /// Which of the run's sources this hub is for.
     pub(crate) source: usize,
     pub(crate) budget: Arc<Budget>,
@@ -70,7 +70,7 @@ impl Hub {
     pub(crate) fn new(pipeline: &str, pipeline_version: &str, in_flight_limit: usize, shutdown: Shutdown) -> Arc<Self> {
         Arc::new(Hub {
             pipeline: Arc::from(pipeline),
-            pipeline_version: Arc::from(pipeline_version),
+            pipeline_version: Arc::new(Mutex::new(Arc::from(pipeline_version))),
             source: 0,
             budget: Arc::new(Budget::new(in_flight_limit)),
             raw_buffers: Arc::new(Buffers::new(16, 1 << 20)),
@@ -102,6 +102,15 @@ impl Hub {
 
     pub(crate) fn ledger(&self) -> MutexGuard<'_, Ledger> {
         self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The version of the pipeline that workers run, as far as they have come.
+    pub(crate) fn pipeline_version(&self) -> Arc<str> {
+        self.pipeline_version.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn set_pipeline_version(&self, version: Arc<str>) {
+        *self.pipeline_version.lock().unwrap_or_else(PoisonError::into_inner) = version;
     }
 
     /// Milliseconds since the run began: the ledger's clock.

@@ -13,6 +13,7 @@ mod hub;
 pub mod ledger;
 mod pace;
 pub mod processor;
+mod processors;
 mod run;
 pub mod shutdown;
 #[cfg(test)]
@@ -23,5 +24,6 @@ pub use batch::{BatchBuilder, NewRecord, Origin, RawBatch, RawRecord, Shape};
 pub use document::{DocumentBatch, DocumentBuffer, Fate, Limits, Outputs, Rejected};
 pub use hub::{Hub, Summary};
 pub use processor::{DeadLetterReason, Processor, Reason, Verdict};
-pub use run::{Plan, Processors, RunError, RunFailure, Settings, run};
+pub use processors::Processors;
+pub use run::{Plan, RunError, RunFailure, Settings, run};
 pub use shutdown::{Phase, Shutdown};

@@ -28,7 +28,7 @@ pub enum Verdict {
 /// Why a record is kept aside.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Reason {
-    /// A bounded label: `decode`, `filter`, `oversized`, `rejected`, `too_large`, `poison`.
+    /// A bounded label: `decode`, `filter`, `oversized`, `rejected`, `too_large`, `poison`, `panic`.
     pub kind: &'static str,
     /// The filter or sink that refused it.
     pub component: Option<Cow<'static, str>>,

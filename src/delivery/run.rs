@@ -16,16 +16,13 @@ use tracing::{error, info, warn};
 use super::document::Outputs;
 use super::hub::{Hub, Summary};
 use super::pace::Pace;
-use super::processor::Processor;
+use super::processors::Processors;
 use super::shutdown::{Phase, Shutdown};
 use super::worker::{SinkEntry, Worker};
 use crate::dead_letter::DeadLetterSpec;
 use crate::observe::health::Health;
 use crate::sink::{SinkContext, SinkError, SinkSpec};
 use crate::source::{SourceContext, SourceError, SourceSpec};
-
-/// Makes the pipeline for one worker, given the worker's number.
-pub type Processors = Box<dyn Fn(usize) -> Box<dyn Processor> + Send + Sync>;
 
 /// Batches that may wait for a worker.
 const WAITING_BATCHES: usize = 64;
@@ -34,13 +31,11 @@ const WAITING_BATCHES: usize = 64;
 pub struct Plan {
     /// Name of the pipeline, for metrics, logs and dead letters.
     pub pipeline_name: String,
-    /// Version of the pipeline, for dead letters; any text, a digest of the file for example.
-    pub pipeline_version: String,
     /// Where records come from; [`RawBatch::source`](super::RawBatch::source) tells which.
     pub sources: Vec<SourceSpec>,
     /// Where documents go, in the order of [`Outputs::sink`], each perhaps with a name.
     pub sinks: Vec<(Option<String>, SinkSpec)>,
-    /// The pipeline itself.
+    /// The pipeline itself; a clone that was kept can replace it while the run goes on.
     pub processors: Processors,
     /// Where refused records go.
     pub dead_letter: DeadLetterSpec,
@@ -106,12 +101,12 @@ pub struct RunFailure {
     #[source]
     pub error: RunError,
     /// What had happened until then.
-    pub summary: Summary,
+    pub summary: Box<Summary>,
 }
 
 impl From<std::io::Error> for RunFailure {
     fn from(error: std::io::Error) -> Self {
-        RunFailure { error: error.into(), summary: Summary::default() }
+        RunFailure { error: error.into(), summary: Box::default() }
     }
 }
 
@@ -142,8 +137,8 @@ pub enum RunError {
 /// # Errors
 /// When a part can't go on. What was done until then is committed.
 pub fn run(plan: Plan, shutdown: &Shutdown) -> Result<Summary, RunFailure> {
-    let Plan { pipeline_name, pipeline_version, sources, sinks, processors, dead_letter, settings, health } = plan;
-    let hub = Hub::new(&pipeline_name, &pipeline_version, settings.in_flight_bytes(), shutdown.clone());
+    let Plan { pipeline_name, sources, sinks, processors, dead_letter, settings, health } = plan;
+    let hub = Hub::new(&pipeline_name, &processors.version(), settings.in_flight_bytes(), shutdown.clone());
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(settings.workers.clamp(1, 2))
         .thread_name("logproc-io")
@@ -191,7 +186,10 @@ pub fn run(plan: Plan, shutdown: &Shutdown) -> Result<Summary, RunFailure> {
         let worker = Worker {
             hub: hub.clone(),
             input: input.clone(),
-            processor: processors(number),
+            number,
+            generation: processors.generation(),
+            processor: processors.make(number),
+            processors: processors.clone(),
             outputs: Outputs::new(entries.len()),
             sinks: entries.clone(),
             dead_letters: rejected.clone(),
@@ -257,7 +255,7 @@ pub fn run(plan: Plan, shutdown: &Shutdown) -> Result<Summary, RunFailure> {
         Some(result) => result.err().map(RunError::from),
     });
     let failure = source_failure.or(worker_panicked.then_some(RunError::Panic("a worker"))).or(failure);
-    failure.map_or(Ok(summary), |error| Err(RunFailure { error, summary }))
+    failure.map_or(Ok(summary), |error| Err(RunFailure { error, summary: Box::new(summary) }))
 }
 
 /// After a request to drain, lets go of everything when the time is over.

@@ -19,6 +19,7 @@ use super::batch::{BatchBuilder, NewRecord, RawBatch, Shape};
 use super::document::{DocumentBatch, Fate, Limits, Outputs, Rejected};
 use super::hub::Hub;
 use super::processor::{Processor, Reason, Verdict};
+use super::processors::Processors;
 use super::shutdown::Shutdown;
 use super::worker::{SinkEntry, Worker};
 use crate::observe::health::Health;
@@ -99,6 +100,9 @@ impl Node {
         let worker = Worker {
             hub: hub.clone(),
             input: crossbeam_channel::never(),
+            number: 0,
+            generation: 0,
+            processors: Processors::new("1", |_| Box::new(Pipeline)),
             processor: Box::new(Pipeline),
             outputs: Outputs::new(SINKS),
             sinks: senders.into_iter().map(|sender| SinkEntry { sender, limits }).collect(),

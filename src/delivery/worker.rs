@@ -1,16 +1,19 @@
 //! A worker: takes a batch of records, runs it to completion through the pipeline, and hands full bulks to the sinks.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Instant;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 use tokio::sync::mpsc;
+use tracing::error;
 
 use super::batch::{RawBatch, Shape};
 use super::document::{DocumentBatch, Limits, Outputs, Rejected};
 use super::hub::Hub;
 use super::pace::Pace;
 use super::processor::{Processor, Reason, Verdict};
+use super::processors::Processors;
 use crate::observe::health::Heartbeat;
 
 /// The way into a sink.
@@ -24,6 +27,13 @@ pub(crate) struct SinkEntry {
 pub(crate) struct Worker {
     pub hub: Arc<Hub>,
     pub input: Receiver<Arc<RawBatch>>,
+    /// Its number, from 0.
+    pub number: usize,
+    /// The pipeline as it is now,
+    pub processors: Processors,
+    /// which one of them this worker runs,
+    pub generation: u64,
+    /// and that one.
     pub processor: Box<dyn Processor>,
     pub outputs: Outputs,
     pub sinks: Vec<SinkEntry>,
@@ -80,6 +90,7 @@ impl Worker {
     }
 
     pub(crate) fn process(&mut self, raw: &Arc<RawBatch>) -> Result<(), Gone> {
+        self.follow();
         let owned: Vec<bool> = raw.origins().iter().map(|origin| origin.is_owned()).collect();
         let mut rejected = Vec::new();
         let mut tombstones = 0;
@@ -108,7 +119,7 @@ impl Worker {
                 self.heartbeat.busy();
             }
             self.outputs.start_record(index);
-            match self.processor.process(raw, index, &mut self.outputs) {
+            match self.run_pipeline(raw, index) {
                 Verdict::Done => {}
                 Verdict::Dropped(reason) => match dropped.iter_mut().find(|(known, _)| *known == reason) {
                     Some((_, count)) => *count += 1,
@@ -146,6 +157,28 @@ impl Worker {
             }
         }
         Ok(())
+    }
+
+    /// Takes up a new pipeline, if there is one.
+    fn follow(&mut self) {
+        let generation = self.processors.generation();
+        if generation != self.generation {
+            self.processor = self.processors.make(self.number);
+            self.generation = generation;
+            self.hub.set_pipeline_version(self.processors.version());
+        }
+    }
+
+    /// Runs the pipeline on a record. A defect that a record sets off costs that record, not the process.
+    fn run_pipeline(&mut self, raw: &RawBatch, index: usize) -> Verdict {
+        let run = AssertUnwindSafe(|| self.processor.process(raw, index, &mut self.outputs));
+        catch_unwind(run).unwrap_or_else(|panic| {
+            // What is left of the pipeline's state is not to be trusted.
+            self.processor = self.processors.make(self.number);
+            let text = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
+            error!(origin = ?raw.origin(index), "the pipeline panicked on a record, which goes to the dead letters");
+            Verdict::DeadLetter(Reason::new("panic", None, text.unwrap_or("the pipeline panicked")))
+        })
     }
 
     /// Hands everything to the sinks, full or not.

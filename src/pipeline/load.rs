@@ -1,5 +1,6 @@
 //! Loading pipeline files: read, parsed, checked and compiled, with every problem reported at once.
 
+use std::mem::Discriminant;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -13,7 +14,7 @@ use crate::config::{
     Args, ComponentDef, Diagnostic, Dialect, Fallback, Files, Key, Kind, Node, OptionDef, Severity, Span, logstash, option, toml,
 };
 use crate::dead_letter::{self, DeadLetterSpec};
-use crate::delivery::{Plan, Settings};
+use crate::delivery::{Plan, Processors, Settings};
 use crate::grok::EcsCompatibility;
 use crate::observe::health::Health;
 use crate::sink::{self, SinkSpec};
@@ -92,30 +93,64 @@ pub struct Pipeline {
     pub templates: Vec<PathBuf>,
     /// Whether templates are installed at the start.
     pub manage_template: bool,
+    /// What is the same for as long as a run lives: settings, source and dead letters as they were written.
+    fixed: Tables,
 }
 
 impl Pipeline {
     /// Everything a run needs.
     pub fn into_plan(self, health: Health) -> Plan {
-        let Pipeline { name, version, sources, intakes, program, routes, encoders, sinks, dead_letter, settings, .. } = self;
-        let label: Arc<str> = name.as_str().into();
-        let intakes: Arc<[Intake]> = intakes.into();
-        let processors = move |number: usize| -> Box<dyn crate::delivery::Processor> {
-            let worker = PipelineWorker::new(label.clone(), intakes.clone(), program.fork(), routes.clone(), encoders.clone(), number);
-            Box::new(worker)
-        };
         Plan {
-            pipeline_name: name,
-            pipeline_version: version,
-            sources,
-            sinks,
-            processors: Box::new(processors),
-            dead_letter,
-            settings,
+            processors: self.processors(),
+            pipeline_name: self.name,
+            sources: self.sources,
+            sinks: self.sinks,
+            dead_letter: self.dead_letter,
+            settings: self.settings,
             health,
         }
     }
+
+    /// What workers run.
+    pub fn processors(&self) -> Processors {
+        let (program, routes, encoders) = (self.program.fork(), self.routes.clone(), self.encoders.clone());
+        let (label, intakes): (Arc<str>, Arc<[Intake]>) = (self.name.as_str().into(), self.intakes.as_slice().into());
+        Processors::new(&self.version, move |number| {
+            let worker = PipelineWorker::new(label.clone(), intakes.clone(), program.fork(), routes.clone(), encoders.clone(), number);
+            Box::new(worker)
+        })
+    }
+
+    /// What a run can't take up while it goes on.
+    pub fn fixed(&self) -> Fixed {
+        let ends = self.sinks.iter().map(|(_, sink)| std::mem::discriminant(sink)).collect();
+        Fixed { tables: self.fixed.clone(), ends, sources: self.sources.len() }
+    }
 }
+
+/// What is the same for as long as a run lives.
+#[derive(Clone)]
+pub struct Fixed {
+    tables: Tables,
+    ends: Vec<Discriminant<SinkSpec>>,
+    sources: usize,
+}
+
+impl Fixed {
+    /// Whether the number of sources, and number and kinds of sinks are the same.
+    pub fn has_ends_of(&self, other: &Fixed) -> bool {
+        self.ends == other.ends && self.sources == other.sources
+    }
+
+    /// The tables (`pipeline`, `source`, `dead_letter`) in which `other` differs: a run takes them up only when it starts.
+    pub fn tables_that_differ(&self, other: &Fixed) -> Vec<&'static str> {
+        let pairs = self.tables.iter().zip(&other.tables);
+        pairs.filter(|(ours, theirs)| ours.1 != theirs.1).map(|(ours, _)| ours.0).collect()
+    }
+}
+
+/// Tables of a pipeline file as they were written.
+type Tables = Vec<(&'static str, Vec<(Key, Node)>)>;
 
 /// Reads and compiles a pipeline: a TOML file, or Logstash's language where the name ends in `.conf`. A folder or a pattern
 /// with `*` and `?` stands for files in Logstash's language, which are taken as one, in the order of their names. Nothing is
@@ -292,6 +327,7 @@ impl Loader<'_> {
             http_address,
             templates: args.strings("templates").iter().map(|folder| self.environment.folder.join(folder)).collect(),
             manage_template: sinks.manage_template,
+            fixed: fixed(spec),
         })
     }
 
@@ -347,6 +383,15 @@ impl Loader<'_> {
         let built = DeadLetterSpec::from_args(&args);
         self.keep(built)
     }
+}
+
+fn fixed(spec: &PipelineSpec) -> Tables {
+    let options = |component: Option<&ComponentSpec>| component.map(|component| component.entries.clone()).unwrap_or_default();
+    vec![
+        ("pipeline", spec.settings.clone()),
+        ("source", spec.sources.iter().flat_map(|source| source.entries.clone()).collect()),
+        ("dead_letter", options(spec.dead_letter.as_ref())),
+    ]
 }
 
 #[derive(Default)]

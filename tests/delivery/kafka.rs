@@ -143,11 +143,23 @@ fn tombstones_and_oversized_values_release_their_offsets() {
     let source = brokers.source("in", &[("max_event_bytes", Data::Integer(1_000))]);
     let mut plan = plan(source, vec![elasticsearch(&cluster.url(), &[])], &folder.path().join("dead"));
     let entries = [("bootstrap_servers", text(brokers.mock.bootstrap_servers())), ("topic", text("dead"))];
-    plan.dead_letter = DeadLetterSpec::from_args(&args(&dead_letter::DEF, &entries)).unwrap();
+    let spec = DeadLetterSpec::from_args(&args(&dead_letter::DEF, &entries)).unwrap();
+    plan.dead_letter = spec.clone();
     let running = Running::start(plan);
     until("all three are committed", || brokers.committed("in", 1) == [Some(3)]);
     let summary = running.stop();
     assert_eq!((summary.dropped, summary.dead_lettered, summary.documents), (1, 1, 1));
+
+    let mut letters = Vec::new();
+    let gathered = dead_letter::read::read::<dead_letter::read::ReadError>(&spec, |letter| {
+        letters.push(letter);
+        Ok(true)
+    });
+    gathered.unwrap();
+    assert_eq!(letters.len(), 1);
+    assert_eq!((letters[0].origin().as_str(), letters[0].fact("reason")), ("in:0:1", "oversized"));
+    assert_eq!((letters[0].key.as_deref(), letters[0].value.as_deref()), (Some(&b"big"[..]), Some(big.as_bytes())));
+    assert_eq!(letters[0].headers, [("trace".to_string(), Some(b"t1".to_vec()))]);
 
     let consumer = brokers.consumer("test");
     let mut partitions = TopicPartitionList::new();

@@ -2,7 +2,9 @@
 
 use super::support::*;
 use logproc::config::Data;
+use logproc::delivery::{Outputs, Processor, Processors, RawBatch, Reason, Verdict};
 use logproc::sink::SinkSpec;
+use logproc::testkit::fake_cluster::{Fault, FakeCluster};
 
 #[test]
 fn a_file_is_read_once_and_every_record_ends() {
@@ -86,4 +88,50 @@ fn a_sink_that_can_not_go_on_stops_the_run() {
     assert!(failure.to_string().starts_with("sink `file`"), "{failure}");
     assert_eq!(failure.summary.documents, 0);
     assert_eq!(failure.summary.unfinished, failure.summary.records, "what was read has not ended");
+}
+
+#[test]
+fn a_record_that_sets_off_a_defect_is_kept_aside_and_the_run_goes_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let (input, output, dead) = (folder.path().join("in"), folder.path().join("out"), folder.path().join("dead"));
+    std::fs::write(&input, "{\"n\":1}\n{\"n\":2,\"panic\":1}\n{\"n\":3}\n").unwrap();
+    let sink = SinkSpec::from_args("file", &args(&logproc::sink::lines::FILE_DEF, &[("path", text(output.to_string_lossy()))])).unwrap();
+    let summary = Running::start(plan(file_source(&input, &[]), vec![sink], &dead)).wait();
+    assert_eq!((summary.documents, summary.dead_lettered, summary.unfinished), (2, 1, 0));
+    let [letter] = &dead_letters(&dead)[..] else { panic!("one dead letter") };
+    assert_eq!((&letter["reason"], &letter["error"]), (&"panic".into(), &"as it asks for".into()));
+}
+
+#[test]
+fn a_new_pipeline_takes_over_between_batches_while_the_target_is_away() {
+    let cluster = FakeCluster::start().unwrap();
+    cluster.fail_always(Some(Fault::Status(503, "unavailable")));
+    let folder = tempfile::tempdir().unwrap();
+    let (input, dead) = (folder.path().join("in"), folder.path().join("dead"));
+    let more = [("mode", text("tail")), ("start_position", text("beginning")), ("stat_interval", text("20ms")), ("sincedb_path", text(folder.path().join("db").to_string_lossy()))];
+    std::fs::write(&input, "{\"n\":1}\n").unwrap();
+    let plan = plan(file_source(&input, &more), vec![elasticsearch(&cluster.url(), &[])], &dead);
+    let processors = plan.processors.clone();
+    let running = Running::start(plan);
+    until("the cluster is asked in vain", || cluster.requests() > 1);
+    let began = std::time::Instant::now();
+    processors.replace(&Processors::new("2", |_| Box::new(Refusing)));
+    assert!(began.elapsed() < std::time::Duration::from_secs(1));
+    std::fs::write(&input, "{\"n\":1}\n{\"n\":2}\n").unwrap();
+    until("the new pipeline has refused the second", || !dead_letters(&dead).is_empty());
+    assert!(cluster.stored().is_empty(), "all this while the cluster was away");
+    cluster.fail_always(None);
+    until("what the old pipeline made has arrived", || cluster.stored().len() == 1);
+    let letters = dead_letters(&dead);
+    assert_eq!((letters.len(), &letters[0]["pipeline_version"]), (1, &"2".into()));
+    assert_eq!(running.stop().unfinished, 0);
+}
+
+/// Refuses every record.
+struct Refusing;
+
+impl Processor for Refusing {
+    fn process(&mut self, _: &RawBatch, _: usize, _: &mut Outputs) -> Verdict {
+        Verdict::DeadLetter(Reason::new("filter", None, "the new pipeline wants none"))
+    }
 }

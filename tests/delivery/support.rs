@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use logproc::config::{Args, ComponentDef, Data, Key, Node, Span};
 use logproc::dead_letter::DeadLetterSpec;
-use logproc::delivery::{Outputs, Plan, Processor, RawBatch, Reason, RunFailure, Settings, Shutdown, Summary, Verdict, run};
+use logproc::delivery::{Outputs, Plan, Processor, Processors, RawBatch, Reason, RunFailure, Settings, Shutdown, Summary, Verdict, run};
 use logproc::observe::health::Health;
 use logproc::sink::{self, SinkSpec};
 use logproc::source::{self, SourceSpec};
@@ -41,6 +41,7 @@ pub struct PassThrough;
 impl Processor for PassThrough {
     fn process(&mut self, batch: &RawBatch, index: usize, out: &mut Outputs) -> Verdict {
         let value = batch.value(index);
+        assert!(!value.ends_with(b"\"panic\":1}"), "as it asks for");
         if value == b"drop" {
             return Verdict::Dropped("test");
         }
@@ -66,10 +67,9 @@ impl Processor for PassThrough {
 pub fn plan(source: SourceSpec, sinks: Vec<SinkSpec>, dead_letters: &Path) -> Plan {
     Plan {
         pipeline_name: "test".into(),
-        pipeline_version: "1".into(),
         sources: vec![source],
         sinks: sinks.into_iter().map(|sink| (None, sink)).collect(),
-        processors: Box::new(|_| Box::new(PassThrough)),
+        processors: Processors::new("1", |_| Box::new(PassThrough)),
         dead_letter: DeadLetterSpec::file(dead_letters),
         settings: Settings { workers: 2, ..Settings::default() },
         health: Health::default(),

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -54,7 +54,7 @@ pub enum Payload {
 
 /// A client for one cluster.
 pub struct Client {
-    nodes: Vec<Node>,
+    nodes: RwLock<Arc<[Node]>>,
     next: AtomicUsize,
 }
 
@@ -72,7 +72,7 @@ struct Rest {
 
 impl fmt::Debug for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Client").field("nodes", &self.nodes.iter().map(|node| &node.name).collect::<Vec<_>>()).finish_non_exhaustive()
+        f.debug_struct("Client").field("nodes", &self.nodes().iter().map(|node| &node.name).collect::<Vec<_>>()).finish_non_exhaustive()
     }
 }
 
@@ -94,7 +94,17 @@ impl Client {
         if nodes.is_empty() && problems.is_empty() {
             problems.push(Diagnostic::error(args.span_of("hosts"), "no host to send to"));
         }
-        if problems.is_empty() { Ok(Client { nodes, next: AtomicUsize::new(0) }) } else { Err(problems) }
+        if problems.is_empty() { Ok(Client { nodes: RwLock::new(nodes.into()), next: AtomicUsize::new(0) }) } else { Err(problems) }
+    }
+
+    /// Goes on with the addresses, credentials and certificates of another client; requests under way end as they began.
+    pub fn adopt(&self, other: &Client) {
+        let nodes = other.nodes();
+        *self.nodes.write().unwrap_or_else(PoisonError::into_inner) = nodes;
+    }
+
+    fn nodes(&self) -> Arc<[Node]> {
+        self.nodes.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Sends one request to the next node that does not rest, or to the one that has rested longest.
@@ -108,7 +118,8 @@ impl Client {
         query: &[(&str, &str)],
         payload: Payload,
     ) -> Result<Answer, Unreachable> {
-        let node = self.pick();
+        let nodes = self.nodes();
+        let node = self.pick(&nodes);
         let mut headers = HeaderMap::new();
         let body = match payload {
             Payload::None => None,
@@ -142,12 +153,12 @@ impl Client {
         }
     }
 
-    fn pick(&self) -> &Node {
+    fn pick<'n>(&self, nodes: &'n [Node]) -> &'n Node {
         let first = self.next.fetch_add(1, Ordering::Relaxed);
         let now = Instant::now();
-        let in_turn = || (0..self.nodes.len()).map(|step| &self.nodes[(first + step) % self.nodes.len()]);
+        let in_turn = || (0..nodes.len()).map(|step| &nodes[(first + step) % nodes.len()]);
         let awake = in_turn().find(|node| node.rests_until().is_none_or(|until| until <= now));
-        awake.or_else(|| in_turn().min_by_key(|node| node.rests_until())).unwrap_or(&self.nodes[0])
+        awake.or_else(|| in_turn().min_by_key(|node| node.rests_until())).unwrap_or(&nodes[0])
     }
 }
 
@@ -347,7 +358,7 @@ mod tests {
             ("http://[::1]", "http://[::1]:9200"),
         ] {
             let client = client(&[("hosts", host)]).unwrap();
-            assert_eq!(client.nodes[0].name.trim_end_matches(":80"), expected.trim_end_matches(":80"), "{host}");
+            assert_eq!(client.nodes()[0].name.trim_end_matches(":80"), expected.trim_end_matches(":80"), "{host}");
             assert!(!format!("{client:?}").contains("p@"));
         }
         assert_eq!(decode("a%40b%"), "a@b%");
@@ -370,12 +381,13 @@ mod tests {
         let entries = vec![(Key { span, name: "hosts".into() }, Value { span, data: hosts })];
         let args = Args::check("sink elasticsearch", span, entries, DEF.options.iter().copied()).unwrap();
         let client = Client::from_args(&args).unwrap();
-        client.nodes[0].failed();
-        assert!((0..4).all(|_| client.pick().name.contains("//b")));
-        client.nodes[1].failed();
-        client.nodes[1].failed();
-        assert!((0..4).all(|_| client.pick().name.contains("//a")), "the one that wakes first is tried");
-        client.nodes[1].works();
-        assert!((0..4).all(|_| client.pick().name.contains("//b")));
+        let nodes = client.nodes();
+        nodes[0].failed();
+        assert!((0..4).all(|_| client.pick(&nodes).name.contains("//b")));
+        nodes[1].failed();
+        nodes[1].failed();
+        assert!((0..4).all(|_| client.pick(&nodes).name.contains("//a")), "the one that wakes first is tried");
+        nodes[1].works();
+        assert!((0..4).all(|_| client.pick(&nodes).name.contains("//b")));
     }
 }

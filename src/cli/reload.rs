@@ -1,0 +1,140 @@
+//! Reloading while a run goes on: filters, conditions, encoders and codec from the pipeline file, addresses and credentials
+//! of Elasticsearch from file, secrets and certificates.
+//!
+//! SIGHUP reloads. Files of secrets that the pipeline names (`${file:…}`) are looked at now and then, the pipeline file
+//! itself too where that is asked for. A file with a mistake changes nothing. Workers take the new pipeline up with their
+//! next batch; nothing is drained.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tracing::{error, info, warn};
+
+use crate::delivery::Processors;
+use crate::observe::metrics as names;
+use crate::pipeline::load::{Fixed, Overrides, Pipeline, pipeline_files};
+use crate::sink::SinkSpec;
+use crate::sink::elasticsearch::Client;
+
+/// What of a running pipeline can be replaced.
+pub struct Reloader {
+    path: PathBuf,
+    overrides: Overrides,
+    fixed: Fixed,
+    clients: Vec<Option<Arc<Client>>>,
+}
+
+/// Length and time of change of a file.
+type Stamp = Option<(u64, SystemTime)>;
+
+impl Reloader {
+    /// Prepares to reload `pipeline`, which was loaded from `path`.
+    pub fn new(path: &Path, overrides: Overrides, pipeline: &Pipeline) -> Reloader {
+        let (fixed, clients) = (pipeline.fixed(), clients(pipeline));
+        Reloader { path: path.to_path_buf(), overrides, fixed, clients }
+    }
+
+    /// Reloads into `processors` for as long as the process lives, on a thread of its own.
+    ///
+    /// # Errors
+    /// The system gives no thread or no signal.
+    pub fn watch(self, processors: Processors, interval: Duration, pipeline_too: bool) -> std::io::Result<()> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let mut hangup = {
+            let _entered = runtime.enter();
+            signal(SignalKind::hangup())?
+        };
+        std::thread::Builder::new().name("logproc-reload".to_string()).spawn(move || {
+            let (mut secrets, mut files) = (self.secrets(), stamps(self.files()));
+            loop {
+                let asked = runtime.block_on(asked(&mut hangup, interval));
+                let now = (self.secrets(), stamps(self.files()));
+                if asked || (pipeline_too && now.1 != files) {
+                    self.reload(Some(&processors));
+                } else if now.0 != secrets {
+                    self.reload(None);
+                }
+                (secrets, files) = (self.secrets(), now.1);
+            }
+        })?;
+        Ok(())
+    }
+
+    /// The files of secrets that the pipeline file names, and how they are now.
+    fn secrets(&self) -> Vec<(PathBuf, Stamp)> {
+        let mut named = Vec::new();
+        for file in self.files() {
+            let text = std::fs::read_to_string(&file).unwrap_or_default();
+            let folder = file.parent().unwrap_or(Path::new("."));
+            let places = text.split("${file:").skip(1).filter_map(|rest| rest.split_once('}'));
+            named.extend(places.map(|(path, _)| folder.join(path)));
+        }
+        stamps(named)
+    }
+
+    /// The pipeline's files: one, or those of a folder or a pattern.
+    fn files(&self) -> Vec<PathBuf> {
+        pipeline_files(&self.path).map(|(files, _)| files).unwrap_or_default()
+    }
+
+    /// Loads the file again; without `processors` only for its secrets.
+    fn reload(&self, processors: Option<&Processors>) {
+        let outcome = match super::load(&self.path, &self.overrides) {
+            Some(pipeline) => self.take_up(&pipeline, processors),
+            None => Err("the file has mistakes".to_string()),
+        };
+        let label = if outcome.is_ok() { "ok" } else { "refused" };
+        metrics::counter!(names::RELOADS, "outcome" => label).increment(1);
+        if let Err(problem) = outcome {
+            error!(file = %self.path.display(), problem, "not reloaded: the old pipeline goes on");
+        }
+    }
+
+    fn take_up(&self, pipeline: &Pipeline, processors: Option<&Processors>) -> Result<(), String> {
+        let fixed = pipeline.fixed();
+        if !self.fixed.has_ends_of(&fixed) {
+            return Err("the number of sources, or number or kinds of sinks, are others: this needs a restart".to_string());
+        }
+        for (running, new) in self.clients.iter().zip(clients(pipeline)) {
+            if let (Some(running), Some(new)) = (running, new) {
+                running.adopt(&new);
+            }
+        }
+        let Some(processors) = processors else {
+            info!("a secret has changed: credentials and addresses of elasticsearch are reloaded");
+            return Ok(());
+        };
+        for table in self.fixed.tables_that_differ(&fixed) {
+            warn!(table, "this table has changed; it is taken up at the next start");
+        }
+        processors.replace(&pipeline.processors());
+        info!(version = pipeline.version, "reloaded: workers take the pipeline up with their next batch");
+        Ok(())
+    }
+}
+
+fn clients(pipeline: &Pipeline) -> Vec<Option<Arc<Client>>> {
+    let client = |sink: &SinkSpec| match sink {
+        SinkSpec::Elasticsearch(sink) => Some(sink.client().clone()),
+        _ => None,
+    };
+    pipeline.sinks.iter().map(|(_, sink)| client(sink)).collect()
+}
+
+fn stamps(paths: Vec<PathBuf>) -> Vec<(PathBuf, Stamp)> {
+    let stamp = |path: &Path| {
+        let metadata = std::fs::metadata(path).ok()?;
+        Some((metadata.len(), metadata.modified().ok()?))
+    };
+    paths.into_iter().map(|path| (path.clone(), stamp(&path))).collect()
+}
+
+/// Waits for SIGHUP (`true`) or for the time to look at files.
+async fn asked(hangup: &mut Signal, interval: Duration) -> bool {
+    tokio::select! {
+        _ = hangup.recv() => true,
+        () = tokio::time::sleep(interval) => false,
+    }
+}
