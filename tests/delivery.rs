@@ -4,6 +4,8 @@
 
 #[path = "delivery/elasticsearch.rs"]
 mod elasticsearch;
+#[path = "delivery/hostile.rs"]
+mod hostile;
 #[path = "delivery/kafka.rs"]
 mod kafka;
 #[path = "delivery/local.rs"]

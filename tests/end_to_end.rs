@@ -125,3 +125,67 @@ fn a_filebeat_event_arrives_as_an_ecs_document() {
     assert_eq!(run.http_status("/livez"), 200);
     assert!(run.stop_within(Duration::from_secs(20)).success());
 }
+
+#[test]
+fn memory_stays_under_its_limit_however_much_waits() {
+    const WAITING: usize = 200_000;
+    let world = World::with_partitions("memory", 64);
+    world.generate(WAITING, 0.0);
+    let run = Run::start_towards(&world, "http://127.0.0.1:1");
+    wait_until("the source to hold back", || run.metric("logproc_source_paused") == 1.0);
+    let mut peak = 0;
+    // What is fetched and not yet counted shows within seconds of the pause, if it shows at all.
+    let since = std::time::Instant::now();
+    wait_until("the memory to settle", || {
+        peak = peak.max(run.anonymous_memory());
+        since.elapsed() > Duration::from_secs(10)
+    });
+    println!("peak of anonymous memory with 64 partitions: {} MiB", peak >> 20);
+    assert!(peak < 256 << 20, "{peak} bytes");
+    assert!(world.lag() >= WAITING as i64, "nothing was committed");
+}
+
+#[test]
+fn sasl_over_tls_reads_with_every_mechanism_and_never_shows_the_password() {
+    const PASSWORD: &str = "app-secret";
+    let (brokers, authority) = (std::env::var("KAFKA_SASL_BROKERS").unwrap(), std::env::var("KAFKA_CA").unwrap());
+    let world = World::new("sasl");
+    world.generate(10, 0.0);
+    let folder = tempfile::tempdir().unwrap();
+    // Runs until `done` holds of what was written and what was logged; answers the log.
+    let read = |name: &str, mechanism: &str, password: &str, authority: &str, done: &dyn Fn(&str, &str) -> bool| {
+        let path = |kind: &str| folder.path().join(format!("{name}.{kind}"));
+        std::fs::write(path("password"), format!("{password}\n")).unwrap();
+        let authority = if authority.is_empty() { String::new() } else { format!("ssl_ca_location = \"{authority}\"\n") };
+        let text = format!(
+            "[pipeline]\nhttp_address = \"\"\n[source]\ntype = \"kafka\"\nbootstrap_servers = \"{brokers}\"\ntopics = \"{topic}\"\n\
+             group_id = \"{topic}-{name}\"\nsecurity_protocol = \"SASL_SSL\"\nsasl_mechanism = \"{mechanism}\"\nsasl_username = \"app\"\n\
+             sasl_password = \"${{file:{name}.password}}\"\n{authority}[sink]\ntype = \"file\"\npath = \"{out}\"\n",
+            topic = world.topic,
+            out = path("out").display()
+        );
+        std::fs::write(path("toml"), text).unwrap();
+        let log = std::fs::File::create(path("log")).unwrap();
+        let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_logproc"))
+            .arg("--pipeline")
+            .arg(path("toml"))
+            .env("RUST_LOG", "debug")
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        let text = |kind: &str| std::fs::read_to_string(path(kind)).unwrap_or_default();
+        wait_until(&format!("{name} to come to its end"), || done(&text("out"), &text("log")));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(!text("log").contains(password), "{name}: the password is in the log");
+        text("out").lines().count()
+    };
+    let all = |out: &str, _: &str| out.lines().count() == 10;
+    for mechanism in ["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] {
+        assert_eq!(read(mechanism, mechanism, PASSWORD, &authority, &all), 10);
+    }
+    let refused = |_: &str, log: &str| log.contains("uthentication");
+    assert_eq!(read("wrong", "PLAIN", "not-the-secret", &authority, &refused), 0);
+    let distrusted = |_: &str, log: &str| log.contains("certificate verify failed") || log.contains("certificate could not be verified");
+    assert_eq!(read("distrusted", "PLAIN", PASSWORD, "", &distrusted), 0, "a certificate of an unknown authority is not accepted");
+}

@@ -8,6 +8,7 @@
 
 pub mod batch;
 pub mod budget;
+pub mod cgroup;
 pub mod document;
 mod hub;
 pub mod ledger;

@@ -14,7 +14,7 @@ use crate::config::{
     Args, ComponentDef, Diagnostic, Dialect, Fallback, Files, Key, Kind, Node, OptionDef, Severity, Span, logstash, option, toml,
 };
 use crate::dead_letter::{self, DeadLetterSpec};
-use crate::delivery::{Plan, Processors, Settings};
+use crate::delivery::{Plan, Processors, Settings, cgroup};
 use crate::grok::EcsCompatibility;
 use crate::observe::health::Health;
 use crate::sink::{self, SinkSpec};
@@ -31,7 +31,7 @@ pub const PIPELINE_DEF: ComponentDef = ComponentDef {
 const PIPELINE_OPTIONS: &[OptionDef] = &[
     option("name", Kind::String, Fallback::None, "The pipeline's name in metrics, logs and dead letters; by default the file's name."),
     option("workers", Kind::Integer(1, 1_024), Fallback::None, "Worker threads; by default one a core (or what the container's quota allows)."),
-    option("memory_limit", Kind::Bytes, Fallback::Text("256MiB"), "Bytes that the process should stay under. What waits between source and sink is held to a part of it."),
+    option("memory_limit", Kind::Bytes, Fallback::Text("256MiB"), "Bytes that the process should stay under; a container's limit lowers it. What waits between source and sink is held to a part of it."),
     option("in_flight_limit", Kind::Bytes, Fallback::None, "Bytes of records and documents between source and acknowledgement; by default an eighth of `memory_limit`."),
     option("shutdown_timeout", Kind::Duration, Fallback::Text("30s"), "How long a drain may take when the process is asked to stop."),
     option("rate_limit", Kind::Integer(1, 1_000_000_000), Fallback::None, "Records a second that go through the pipeline at most, all workers together; no limit by default."),
@@ -281,9 +281,11 @@ impl Loader<'_> {
             "v1" => EcsCompatibility::V1,
             _ => EcsCompatibility::V8,
         });
+        // A tenth is left to what the limit does not count: code, stacks, the allocator's own.
+        let granted = cgroup::memory_limit().map_or(u64::MAX, |limit| limit / 10 * 9);
         let settings = Settings {
             workers: args.integer("workers").map_or(Settings::default().workers, |workers| workers as usize),
-            memory_limit: args.bytes("memory_limit").unwrap_or(256 << 20) as usize,
+            memory_limit: args.bytes("memory_limit").unwrap_or(256 << 20).min(granted) as usize,
             in_flight_limit: args.bytes("in_flight_limit").map(|bytes| bytes as usize),
             shutdown_timeout: args.duration("shutdown_timeout").unwrap_or_default(),
             rate_limit: args.integer("rate_limit").and_then(|rate| u32::try_from(rate).ok()).and_then(std::num::NonZeroU32::new),

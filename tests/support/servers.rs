@@ -78,6 +78,10 @@ pub struct World {
 
 impl World {
     pub fn new(name: &str) -> World {
+        World::with_partitions(name, 4)
+    }
+
+    pub fn with_partitions(name: &str, partitions: usize) -> World {
         let brokers = variable("KAFKA_BROKERS");
         let elasticsearch = variable("ELASTICSEARCH_URL");
         static TEMPLATES: Once = Once::new();
@@ -96,7 +100,8 @@ impl World {
             brokers,
             elasticsearch,
         };
-        world.dev(&["topic", "create", "--partitions", "4", "--kafka", &world.brokers, "--topic", &world.topic]);
+        let partitions = partitions.to_string();
+        world.dev(&["topic", "create", "--partitions", &partitions, "--kafka", &world.brokers, "--topic", &world.topic]);
         world
     }
 
@@ -171,6 +176,11 @@ pub struct Run {
 
 impl Run {
     pub fn start(world: &World) -> Run {
+        Run::start_towards(world, &world.elasticsearch)
+    }
+
+    /// The same with another Elasticsearch.
+    pub fn start_towards(world: &World, elasticsearch: &str) -> Run {
         // A port of its own: bound and let go just before.
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let http = listener.local_addr().unwrap().to_string();
@@ -182,7 +192,7 @@ impl Run {
             .env("KAFKA_BROKERS", &world.brokers)
             .env("KAFKA_TOPICS", &world.topic)
             .env("KAFKA_GROUP", &world.group)
-            .env("ELASTICSEARCH_URL", &world.elasticsearch)
+            .env("ELASTICSEARCH_URL", elasticsearch)
             .env("DATA_STREAM_NAMESPACE", &world.namespace)
             .env("DEAD_LETTER_TOPIC", &world.dead_letter_topic)
             .env("DEAD_LETTER_PATH", std::env::temp_dir().join(&world.dead_letter_topic))
@@ -213,6 +223,13 @@ impl Run {
         });
         assert!(started.elapsed() < limit, "stopping took {:?}", started.elapsed());
         status.unwrap()
+    }
+
+    /// Bytes of memory that are backed by no file.
+    pub fn anonymous_memory(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap_or_default();
+        let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:"));
+        line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<u64>().ok()).map_or(0, |kib| kib << 10)
     }
 
     pub fn http_status(&self, path: &str) -> u16 {
