@@ -189,3 +189,48 @@ fn sasl_over_tls_reads_with_every_mechanism_and_never_shows_the_password() {
     let distrusted = |_: &str, log: &str| log.contains("certificate verify failed") || log.contains("certificate could not be verified");
     assert_eq!(read("distrusted", "PLAIN", PASSWORD, "", &distrusted), 0, "a certificate of an unknown authority is not accepted");
 }
+
+#[test]
+fn elasticsearch_with_tls_and_users_is_written_to_and_a_changed_password_is_taken_up() {
+    servers::service(&["up", "elasticsearch-tls"]);
+    let (url, authority) = (std::env::var("ELASTICSEARCH_TLS_URL").unwrap(), std::env::var("KAFKA_CA").unwrap());
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let run = |name: &str, authority: &str| {
+        let authority = if authority.is_empty() { String::new() } else { format!("ssl_certificate_authorities = \"{authority}\"\n") };
+        let text = format!(
+            "[pipeline]\nhttp_address = \"\"\nshutdown_timeout = \"1s\"\n[source]\ntype = \"file\"\npath = \"{input}\"\n[sink]\n\
+             type = \"elasticsearch\"\nhosts = \"{url}\"\nindex = \"{name}\"\nuser = \"elastic\"\npassword = \"${{file:password}}\"\n{authority}",
+            input = path("input").display(),
+        );
+        std::fs::write(path("pipeline.toml"), text).unwrap();
+        let log = std::fs::File::create(path(name)).unwrap();
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_logproc"));
+        command.arg("--pipeline").arg(path("pipeline.toml")).args(["--config-reload-interval", "1"]);
+        command.env("RUST_LOG", "debug").stderr(log).spawn().unwrap()
+    };
+    let logged = |name: &str, text: &str| std::fs::read_to_string(path(name)).unwrap().contains(text);
+    std::fs::write(path("input"), "one\ntwo\n").unwrap();
+
+    std::fs::write(path("password"), "elastic-secret\n").unwrap();
+    let mut distrusted = run("distrusted", "");
+    wait_until("the certificate to be refused", || logged("distrusted", "elasticsearch does not answer"));
+    distrusted.kill().unwrap();
+    distrusted.wait().unwrap();
+
+    std::fs::write(path("password"), "not-the-secret\n").unwrap();
+    let mut run = run("users", &authority);
+    wait_until("the password to be refused", || logged("users", "delivery waits until this is put right"));
+    std::fs::write(path("password"), "elastic-secret\n").unwrap();
+    let mut status = None;
+    wait_until("the right password to be taken up and the file to end", || {
+        status = run.try_wait().unwrap();
+        status.is_some()
+    });
+    assert!(status.unwrap().success());
+    assert!(logged("users", "documents=2"), "both records have arrived");
+    for secret in ["elastic-secret", "not-the-secret"] {
+        assert!(!logged("users", secret), "a password is in the log");
+    }
+    servers::service(&["stop", "elasticsearch-tls"]);
+}
