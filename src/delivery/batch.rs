@@ -284,9 +284,11 @@ impl BatchBuilder {
         self.records.is_empty()
     }
 
-    /// The index of an origin, added if it is new. `origin` is asked only then.
+    /// The index of an origin, added if it is new. `origin` is asked only then. A partition that was taken away and has
+    /// come back is another origin than it was: under the old one its records would pass for somebody else's.
     pub fn origin(&mut self, topic: &str, partition: i32, origin: impl FnOnce() -> Origin) -> u32 {
-        let known = self.origins.iter().rposition(|known| known.partition == partition && *known.topic == *topic);
+        let is_it = |known: &Origin| known.partition == partition && *known.topic == *topic && known.is_owned();
+        let known = self.origins.iter().rposition(is_it);
         known.unwrap_or_else(|| {
             self.origins.push(origin());
             self.origins.len() - 1
@@ -370,6 +372,21 @@ impl Origin {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_partition_that_comes_back_is_another_origin() {
+        let mut builder = BatchBuilder::default();
+        let lease = Lease::new();
+        let before = builder.origin("t", 3, || Origin::new(Arc::from("t"), 3, lease.clone()));
+        let record = NewRecord { origin: before, offset: 7, timestamp_ms: -1, key: None, value: b"v", shape: Shape::Plain };
+        builder.push(record, std::iter::empty());
+        lease.end();
+        builder.drop_disowned();
+        assert!(builder.is_empty());
+        let after = builder.origin("t", 3, || Origin::detached("t", 3));
+        builder.push(NewRecord { origin: after, ..record }, std::iter::empty());
+        assert!(builder.into_detached().origin(0).is_owned());
+    }
 
     #[test]
     fn a_record_comes_back_as_it_went_in() {
