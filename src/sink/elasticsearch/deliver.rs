@@ -27,6 +27,8 @@ use elasticsearch::http::Method;
 /// The same trouble is logged this often at most.
 const LOUD_EVERY: Duration = Duration::from_secs(10);
 
+mod replace;
+
 /// What all deliveries of a sink share.
 pub(super) struct Delivery {
     client: Arc<Client>,
@@ -34,6 +36,8 @@ pub(super) struct Delivery {
     backoff: Backoff,
     compression: Option<u32>,
     poison_timeout: Duration,
+    /// Documents that are there already are replaced.
+    replaces: bool,
     context: SinkContext,
     suspects: Suspects,
     logged: Mutex<HashMap<&'static str, Instant>>,
@@ -65,10 +69,11 @@ impl Delivery {
         backoff: Backoff,
         compression: Option<u32>,
         poison_timeout: Duration,
+        replaces: bool,
         context: SinkContext,
     ) -> Self {
         let (suspects, logged) = Default::default();
-        Delivery { client, limiter, backoff, compression, poison_timeout, context, suspects, logged }
+        Delivery { client, limiter, backoff, compression, poison_timeout, replaces, context, suspects, logged }
     }
 
     /// Brings every document of a batch to its end.
@@ -187,7 +192,7 @@ impl Delivery {
     async fn sort(&self, attempt: Attempt, items: &[ItemAnswer]) -> Vec<Attempt> {
         let now = Instant::now();
         let classes: Vec<Class> = items.iter().map(ItemAnswer::class).collect();
-        let is_done = |class: Class| matches!(class, Class::Created | Class::Duplicate);
+        let is_done = |class: Class| class == Class::Created || (class == Class::Duplicate && !self.replaces);
         self.suspects.taken(&attempt.batch, |index| is_done(classes[index]), now);
         let poisoned = self.poisoned(&attempt, &classes, now);
         let mut delivered = (0, 0);
@@ -209,6 +214,10 @@ impl Delivery {
         self.context.reject(rejected).await;
         let mut attempts = Vec::with_capacity(groups.len());
         for (class, batch) in groups {
+            if class == Class::Duplicate {
+                attempts.extend(self.replace(Attempt { batch, tries: attempt.tries, not_before: None, suspect_since: None }).await);
+                continue;
+            }
             let example = items.iter().find(|item| item.class() == class).and_then(|item| item.error.as_ref());
             let example = example.map(ToString::to_string).unwrap_or_default();
             self.loudly(class.label(), || {
@@ -284,6 +293,9 @@ impl Delivery {
             Class::MissingIndex,
             Class::Rejected,
         ] {
+            if class == Class::Duplicate && self.replaces {
+                continue;
+            }
             let count = classes.iter().filter(|of| **of == class).count();
             self.count_items(class.label(), if class == Class::Created { count.saturating_sub(in_failure_store) } else { count });
         }

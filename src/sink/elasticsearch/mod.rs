@@ -38,6 +38,7 @@ pub struct ElasticsearchSink {
     retry_initial: Duration,
     retry_max: Duration,
     poison_timeout: Duration,
+    replaces: bool,
 }
 
 impl fmt::Debug for ElasticsearchSink {
@@ -80,7 +81,14 @@ impl ElasticsearchSink {
             retry_initial: args.duration("retry_initial_interval").unwrap_or(Duration::from_millis(200)),
             retry_max: args.duration("retry_max_interval").unwrap_or(Duration::from_secs(10)),
             poison_timeout: args.duration("poison_timeout").unwrap_or(Duration::from_secs(300)),
+            replaces: false,
         })
+    }
+
+    /// From now on a document whose id is there already replaces the one that is there, in whichever index behind the data
+    /// stream that is.
+    pub(crate) fn replace_existing(&mut self) {
+        self.replaces = true;
     }
 
     /// The sink's client.
@@ -108,6 +116,7 @@ impl Sink for ElasticsearchSink {
                 backoff,
                 self.compression,
                 self.poison_timeout,
+                self.replaces,
                 context.clone(),
             ));
             let mut tasks = JoinSet::new();
