@@ -74,9 +74,7 @@ impl Request<'_> {
         if let Some(target) = &self.definition.target {
             target::redirect(&mut stage.pipeline, target, Some(&stage.source))?;
         }
-        if let Some(mode) = self.definition.mode {
-            target::set_mode(&mut stage.pipeline, mode);
-        }
+        target::set_mode(&mut stage.pipeline, self.definition.mode);
         if self.definition.swap_alias.is_some() && !self.definition.files.is_empty() {
             bail!("--swap-alias is for replays of a topic: files have no end that is fixed");
         }

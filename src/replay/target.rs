@@ -11,6 +11,7 @@ use crate::event::Template;
 use crate::pipeline::encode::{Encoder, Redirect, is_legal_index};
 use crate::pipeline::load::Pipeline;
 use crate::pipeline::program::Step;
+use crate::sink::elasticsearch::Existing;
 use crate::sink::null::NullSink;
 use crate::sink::{self, SinkSpec};
 use crate::source::kafka::KafkaSource;
@@ -149,16 +150,18 @@ fn to_topic(pipeline: &mut Pipeline, topic: &str, source: &KafkaSource) -> anyho
     Ok(())
 }
 
-/// Sets what becomes of documents that are there already.
-pub fn set_mode(pipeline: &mut Pipeline, mode: Mode) {
+/// Sets what becomes of documents that are there already; without a mode, what the pipeline's sinks do. In data streams they
+/// are looked up in any case: `create` alone would double what lies in an index that has rolled over.
+pub fn set_mode(pipeline: &mut Pipeline, mode: Option<Mode>) {
     for index in elasticsearch_sinks(pipeline) {
-        let action = if mode == Mode::Overwrite { "index" } else { "create" };
-        pipeline.encoders[index].redirect(&Redirect::Action(action));
+        if let Some(mode) = mode {
+            let action = if mode == Mode::Overwrite { "index" } else { "create" };
+            pipeline.encoders[index].redirect(&Redirect::Action(action));
+        }
         if let SinkSpec::Elasticsearch(sink) = &mut pipeline.sinks[index].1
-            && mode == Mode::Overwrite
             && pipeline.encoders[index].writes_data_streams()
         {
-            sink.replace_existing();
+            sink.look_up_existing(if mode == Some(Mode::Overwrite) { Existing::Replace } else { Existing::Keep });
         }
     }
 }

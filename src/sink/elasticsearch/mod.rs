@@ -27,6 +27,7 @@ pub use options::DEF;
 
 use concurrency::Limiter;
 use deliver::Delivery;
+pub(crate) use deliver::Existing;
 
 /// The Elasticsearch sink as configured. Index, id and the like are the encoder's: they are part of each document.
 #[derive(Clone)]
@@ -38,7 +39,7 @@ pub struct ElasticsearchSink {
     retry_initial: Duration,
     retry_max: Duration,
     poison_timeout: Duration,
-    replaces: bool,
+    existing: Existing,
 }
 
 impl fmt::Debug for ElasticsearchSink {
@@ -81,14 +82,13 @@ impl ElasticsearchSink {
             retry_initial: args.duration("retry_initial_interval").unwrap_or(Duration::from_millis(200)),
             retry_max: args.duration("retry_max_interval").unwrap_or(Duration::from_secs(10)),
             poison_timeout: args.duration("poison_timeout").unwrap_or(Duration::from_secs(300)),
-            replaces: false,
+            existing: Existing::Unknown,
         })
     }
 
-    /// From now on a document whose id is there already replaces the one that is there, in whichever index behind the data
-    /// stream that is.
-    pub(crate) fn replace_existing(&mut self) {
-        self.replaces = true;
+    /// From now on documents are looked up before they are sent, in all indices behind their data stream.
+    pub(crate) fn look_up_existing(&mut self, existing: Existing) {
+        self.existing = existing;
     }
 
     /// The sink's client.
@@ -116,7 +116,7 @@ impl Sink for ElasticsearchSink {
                 backoff,
                 self.compression,
                 self.poison_timeout,
-                self.replaces,
+                self.existing,
                 context.clone(),
             ));
             let mut tasks = JoinSet::new();

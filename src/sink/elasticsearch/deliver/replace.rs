@@ -1,7 +1,8 @@
-//! Replacing documents of data streams, which take nothing but `create`.
+//! Documents of data streams that are there already. A stream takes nothing but `create`, which sees only the index that is
+//! written to now: what lies in an older one would be doubled.
 //!
-//! A document that is there already lies in one of the indices behind the stream, as a rule not the newest. So its index,
-//! sequence number and primary term are looked up by its id, and it is replaced there on the condition that nobody else has
+//! A document that is there already lies in one of the indices behind the stream, as a rule not the newest. So it is
+//! looked up by its id, and kept, or replaced there on the condition that nobody else has
 //! changed it meanwhile. What has gone by then is created on the next round.
 
 use std::collections::HashMap;
@@ -21,6 +22,18 @@ use crate::delivery::{DocumentBatch, Fate};
 
 /// Ids looked up with one search.
 const LOOKED_UP_TOGETHER: usize = 1_000;
+
+/// What becomes of documents whose ids are there already.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Existing {
+    /// Nobody looks: `create` and `index` decide, in the index that is written to now.
+    #[default]
+    Unknown,
+    /// They stay, in whichever index behind the data stream they are.
+    Keep,
+    /// They are replaced there.
+    Replace,
+}
 
 /// Where a document lies, and which version of it.
 #[derive(Clone, Debug, Deserialize)]
@@ -63,11 +76,15 @@ impl Delivery {
             }
         };
         let sizes: Vec<usize> = attempt.batch.items().iter().map(|item| item.len()).collect();
-        let mut delivered = (0, 0);
+        let (mut delivered, mut kept) = ((0, 0), (0, 0));
         let (groups, rejected) = attempt.batch.sort_out(|index| match &outcomes[index] {
             Some(answer) => match answer.class() {
                 Class::Created => {
                     delivered = (delivered.0 + 1, delivered.1 + sizes[index]);
+                    Fate::Done
+                }
+                Class::Duplicate => {
+                    kept = (kept.0 + 1, kept.1 + sizes[index]);
                     Fate::Done
                 }
                 // Somebody has changed it meanwhile.
@@ -77,12 +94,15 @@ impl Delivery {
             },
             None => Fate::GoesOn("absent"),
         });
-        self.context.count_delivered(delivered.0, delivered.1);
+        self.context.count_delivered(delivered.0 + kept.0, delivered.1 + kept.1);
+        self.count_items(Class::Duplicate.label(), kept.0);
         self.count_items("replaced", delivered.0);
         self.count_items(Class::Rejected.label(), rejected.len());
         self.context.reject(rejected).await;
         let again = |(cause, batch)| {
-            self.again(Attempt { batch, tries: attempt.tries, not_before: None, suspect_since: attempt.suspect_since }, cause)
+            let looked_up = cause == "absent";
+            let next = Attempt { batch, tries: attempt.tries, not_before: None, suspect_since: attempt.suspect_since, looked_up };
+            if looked_up { next } else { self.again(next, cause) }
         };
         groups.into_iter().map(again).collect()
     }
@@ -94,6 +114,11 @@ impl Delivery {
             return Err("a document has no action".to_string());
         }
         let found = self.look_up(&documents).await?;
+        if self.existing == Existing::Keep {
+            let is_there = |action: &Action| text(action, "_id").is_some_and(|id| found.contains_key(id));
+            let there = ItemAnswer { status: 409, is_create: true, ..ItemAnswer::default() };
+            return Ok(documents.iter().map(|(action, _)| is_there(action).then(|| there.clone())).collect());
+        }
         let mut body = Vec::with_capacity(batch.body().len());
         let mut sent = Vec::new();
         for (index, (action, source)) in documents.into_iter().enumerate() {
@@ -136,13 +161,13 @@ impl Delivery {
         for (stream, mut ids) in by_stream {
             for round in 0..2 {
                 if round > 0 && !ids.is_empty() {
-                    self.ask(&format!("{stream}/_refresh"), &[], Payload::None).await?;
+                    self.ask(&format!("{stream}/_refresh"), &[("ignore_unavailable", "true")], Payload::None).await?;
                 }
                 for some in ids.chunks(LOOKED_UP_TOGETHER) {
                     let query = json!({
                         "size": some.len(), "_source": false, "seq_no_primary_term": true, "query": { "ids": { "values": some } }
                     });
-                    let body = self.ask(&format!("{stream}/_search"), &[], Payload::Json(query.to_string().into())).await?;
+                    let body = self.ask(&format!("{stream}/_search"), &[("ignore_unavailable", "true")], Payload::Json(query.to_string().into())).await?;
                     let hits: Hits = serde_json::from_slice(&body).map_err(|error| format!("a search's answer: {error}"))?;
                     found.extend(hits.hits.hits.into_iter().map(|hit| (hit.id.clone(), hit)));
                 }
