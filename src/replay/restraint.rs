@@ -124,7 +124,7 @@ mod tests {
         let mut restraint = Restraint::new(0);
         let mut after = |lags: &[i64]| {
             restraint = Restraint::new(0);
-            lags.iter().map(|lag| restraint.look(0, Some(*lag))).next_back()
+            lags.iter().fold(None, |_, lag| Some(restraint.look(0, Some(*lag))))
         };
         assert_eq!(after(&[10, 20, 30, 40, 50]), Some(1_000));
         assert_eq!(after(&[5_000, 6_000, 7_000, 6_500]), Some(1_000));
