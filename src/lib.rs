@@ -11,6 +11,7 @@ pub mod filter;
 pub mod grok;
 pub mod observe;
 pub mod pipeline;
+pub mod replay;
 pub mod sink;
 pub mod source;
 #[cfg(feature = "testkit")]

@@ -3,6 +3,8 @@
 
 #![allow(clippy::unwrap_used)]
 
+#[path = "end_to_end/replay.rs"]
+mod replay;
 #[path = "support/servers.rs"]
 mod servers;
 

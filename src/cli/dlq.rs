@@ -1,4 +1,4 @@
-//! `logproc dlq`: looks at dead letters. Repeats that a crash has left are folded by origin.
+//! `logproc dlq`: looks at dead letters, and sends them through the pipeline again. Repeats that a crash has left are folded by origin.
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
@@ -9,6 +9,7 @@ use clap::Subcommand;
 use serde_json::json;
 
 use super::INVALID;
+use super::replay::{LettersArgs, begin};
 use crate::dead_letter::DeadLetterSpec;
 use crate::dead_letter::read::{Folded, Letter, read};
 use crate::pipeline::load::Overrides;
@@ -20,6 +21,9 @@ pub enum DlqCommand {
     List(ListArgs),
     /// Print dead letters: reason, origin, and the record as it came.
     Show(ShowArgs),
+    /// Send dead letters once more through the pipeline, after a fix; shows the plan first. Documents get the ids that they
+    /// would have had in the first place, and what fails again becomes a new dead letter.
+    Replay(Box<LettersArgs>),
 }
 
 /// Which dead letters.
@@ -65,14 +69,15 @@ pub struct ShowArgs {
     limit: usize,
 }
 
-/// Runs the subcommand.
+/// Runs the subcommand; with `as_json`, the results of a replay are JSON.
 ///
 /// # Errors
-/// The dead letters can't be read.
-pub fn run(command: &DlqCommand) -> anyhow::Result<ExitCode> {
+/// The dead letters can't be read, or a replay can't go on.
+pub fn run(command: &DlqCommand, as_json: bool) -> anyhow::Result<ExitCode> {
     match command {
         DlqCommand::List(args) => list(args),
         DlqCommand::Show(args) => show(args),
+        DlqCommand::Replay(args) => begin(&args.options, Some(args.reason.clone()), as_json),
     }
 }
 

@@ -18,6 +18,7 @@ mod dlq;
 mod grok;
 mod patterns;
 mod reload;
+mod replay;
 mod run;
 mod schema;
 mod explain;
@@ -73,7 +74,9 @@ enum Command {
     Convert(convert::ConvertArgs),
     /// Install the index templates, component templates and lifecycle policies that ship with a pipeline.
     Setup(setup::SetupArgs),
-    /// Look at dead letters.
+    /// Send a stretch of a topic once more through a pipeline; shows the plan first.
+    Replay(Box<replay::ReplayArgs>),
+    /// Look at dead letters, and send them through the pipeline again.
     #[command(subcommand)]
     Dlq(dlq::DlqCommand),
     /// Try a grok pattern on lines, and see why a line does not match.
@@ -141,6 +144,7 @@ pub fn main() -> ExitCode {
         LogFormat::Text => logs::Format::Text,
         LogFormat::Json => logs::Format::Json,
     });
+    let as_json = matches!(cli.log_format, LogFormat::Json);
     let result = match cli.command {
         None => run::run(&cli.run),
         Some(Command::Run(args)) => run::run(&args),
@@ -149,7 +153,8 @@ pub fn main() -> ExitCode {
         Some(Command::Test(args)) => test::run(&args),
         Some(Command::Explain(args)) => explain::run(&args),
         Some(Command::Setup(args)) => setup::run(&args),
-        Some(Command::Dlq(command)) => dlq::run(&command),
+        Some(Command::Dlq(command)) => dlq::run(&command, as_json),
+        Some(Command::Replay(args)) => replay::run(&args, as_json),
         Some(Command::Grok(args)) => grok::run(&args),
         Some(Command::Patterns(args)) => patterns::run(&args),
         Some(Command::Schema) => schema::run(),

@@ -154,7 +154,7 @@ fn install_templates(pipeline: &Pipeline, shutdown: &Shutdown) {
 const GRACE: Duration = Duration::from_secs(3);
 
 /// The first SIGTERM or SIGINT drains and commits, the second lets go of everything.
-fn watch_signals(shutdown: Shutdown) -> anyhow::Result<()> {
+pub(super) fn watch_signals(shutdown: Shutdown) -> anyhow::Result<()> {
     use tokio::signal::unix::{SignalKind, signal};
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let (mut terminate, mut interrupt) = {

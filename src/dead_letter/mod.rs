@@ -75,6 +75,16 @@ impl DeadLetterSpec {
         DeadLetterSpec { path: path.into(), topic: None }
     }
 
+    /// The file.
+    pub fn path(&self) -> &std::path::Path {
+        &self.path
+    }
+
+    /// The topic and the properties of its client, if dead letters go to one.
+    pub fn topic(&self) -> Option<(&str, &BTreeMap<String, String>)> {
+        self.topic.as_ref().map(|topic| (topic.topic.as_str(), &topic.properties))
+    }
+
     /// Builds the specification from its options, without connecting to anything.
     ///
     /// # Errors

@@ -46,6 +46,11 @@ impl Origin {
         Origin { topic, partition, lease }
     }
 
+    /// Another origin that is owned as long as this one: what a record kept here once came from.
+    pub(crate) fn of(&self, topic: &str, partition: i32) -> Origin {
+        Origin::new(Arc::from(topic), partition, self.lease.clone())
+    }
+
     /// Whether this process still owns the origin.
     pub fn is_owned(&self) -> bool {
         self.lease.holds()
@@ -261,12 +266,14 @@ pub struct BatchBuilder {
     pub(crate) data: Vec<u8>,
     pub(crate) records: Vec<RawRecord>,
     pub(crate) origins: Vec<Origin>,
+    /// What was read where records carry another origin than their own place: how far each place is then read.
+    pub(crate) covered: Vec<(Origin, i64)>,
     oldest_timestamp_ms: i64,
 }
 
 impl BatchBuilder {
     pub(crate) fn new(data: Vec<u8>) -> Self {
-        BatchBuilder { data, records: Vec::new(), origins: Vec::new(), oldest_timestamp_ms: -1 }
+        BatchBuilder { data, records: Vec::new(), origins: Vec::new(), covered: Vec::new(), oldest_timestamp_ms: -1 }
     }
 
     /// Bytes so far.
@@ -321,10 +328,19 @@ impl BatchBuilder {
         });
     }
 
+    /// Notes that with this batch a place is read up to `end`, whatever origins its records carry.
+    pub(crate) fn cover(&mut self, place: &Origin, end: i64) {
+        match self.covered.iter_mut().find(|(known, _)| known.partition == place.partition && known.topic == place.topic) {
+            Some((_, known)) => *known = end,
+            None => self.covered.push((place.clone(), end)),
+        }
+    }
+
     /// Forgets the records of origins that this process no longer owns.
     pub fn drop_disowned(&mut self) {
         let origins = &self.origins;
         self.records.retain(|record| origins[record.origin as usize].is_owned());
+        self.covered.retain(|(place, _)| place.is_owned());
     }
 
     /// One past the last offset of every origin that has records.

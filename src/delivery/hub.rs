@@ -124,7 +124,9 @@ impl Hub {
         let tickets = {
             let mut ledger = self.ledger();
             let ends = builder.ends().into_iter().zip(&builder.origins);
-            ends.filter_map(|(end, origin)| Some(ledger.deliver(origin, end?, now_ms))).collect()
+            let own = ends.filter_map(|(end, origin)| Some((origin, end?)));
+            let covered = builder.covered.iter().map(|(place, end)| (place, *end));
+            own.chain(covered).map(|(origin, end)| ledger.deliver(origin, end, now_ms)).collect()
         };
         let reserved = builder.bytes() * (1 + HEADROOM) + builder.len() * RECORD_OVERHEAD;
         self.budget.take(reserved);

@@ -24,6 +24,7 @@ mod worker;
 pub use batch::{BatchBuilder, NewRecord, Origin, RawBatch, RawRecord, Shape};
 pub use document::{DocumentBatch, DocumentBuffer, Fate, Limits, Outputs, Rejected};
 pub use hub::{Hub, Summary};
+pub(crate) use pace::Pace;
 pub use processor::{DeadLetterReason, Processor, Reason, Verdict};
 pub use processors::Processors;
 pub use run::{Plan, RunError, RunFailure, Settings, run};

@@ -15,6 +15,7 @@ const LOOK_UP_EVERY: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 pub(crate) struct Pace {
     limiter: DefaultDirectRateLimiter,
+    burst: NonZeroU32,
     clock: DefaultClock,
 }
 
@@ -22,13 +23,19 @@ impl Pace {
     /// At most so many records a second, in bursts of no more than a tenth of that.
     pub(crate) fn new(per_second: NonZeroU32) -> Pace {
         let burst = NonZeroU32::new(per_second.get() / 10).unwrap_or(NonZeroU32::MIN);
-        Pace { limiter: RateLimiter::direct(Quota::per_second(per_second).allow_burst(burst)), clock: DefaultClock::default() }
+        Pace { limiter: RateLimiter::direct(Quota::per_second(per_second).allow_burst(burst)), burst, clock: DefaultClock::default() }
     }
 
     /// Waits until another record may go. A run that drains is not held back.
     pub(crate) fn wait(&self, shutdown: &Shutdown) {
-        while let Err(not_until) = self.limiter.check() {
-            if shutdown.is_requested() {
+        self.wait_for(NonZeroU32::MIN, || shutdown.is_requested());
+    }
+
+    /// Waits until so many more units may go (or as many as a burst holds, if that is fewer), or there is no use in waiting.
+    pub(crate) fn wait_for(&self, units: NonZeroU32, is_over: impl Fn() -> bool) {
+        let units = units.min(self.burst);
+        while let Ok(Err(not_until)) = self.limiter.check_n(units) {
+            if is_over() {
                 return;
             }
             std::thread::sleep(not_until.wait_time_from(self.clock.now()).min(LOOK_UP_EVERY));

@@ -116,6 +116,42 @@ impl Encoder {
         }
     }
 
+    /// Writes documents elsewhere, or in another way, than the file says; nothing but an encoder for Elasticsearch can.
+    pub fn redirect(&mut self, to: &Redirect) {
+        if let Encoder::Elasticsearch(encoder) = self {
+            encoder.redirect(to);
+        }
+    }
+
+    /// Whether documents go to data streams.
+    pub fn writes_data_streams(&self) -> bool {
+        matches!(self, Encoder::Elasticsearch(encoder) if matches!(encoder.target, Target::DataStream { .. }))
+    }
+
+    /// Where documents go, as a person may read it.
+    pub fn target(&self) -> String {
+        match self {
+            Encoder::Elasticsearch(encoder) => match &encoder.target {
+                Target::Index(template) => format!("index {}", written(template)),
+                Target::DataStream { parts, auto_routing, .. } => {
+                    let names: Vec<String> = parts.iter().map(|part| written(&part.template)).collect();
+                    let own = if *auto_routing { " (or where the event's data_stream fields say)" } else { "" };
+                    format!("data stream {}{own}", names.join("-"))
+                }
+            },
+            Encoder::Kafka { .. } => "a topic".to_string(),
+            Encoder::Lines(_) => "lines".to_string(),
+        }
+    }
+
+    /// The action of documents for Elasticsearch, and whether their ids come from fields.
+    pub fn action(&self) -> Option<(&'static str, bool)> {
+        match self {
+            Encoder::Elasticsearch(encoder) => Some((encoder.action, encoder.document_id.is_some())),
+            _ => None,
+        }
+    }
+
     /// Appends a document.
     ///
     /// # Errors
@@ -155,6 +191,24 @@ fn template(args: &Args, name: &str, problems: &mut Vec<Diagnostic>) -> Option<T
     }
 }
 
+/// A template as it is written: so it prints for an event without fields.
+fn written(template: &Template) -> String {
+    let mut text = String::new();
+    template.render(&mut Event::new(), &mut text);
+    text
+}
+
+/// What an encoder for Elasticsearch does otherwise than its options say.
+#[derive(Clone, Debug)]
+pub enum Redirect {
+    /// All documents go to this index.
+    Index(Template),
+    /// All documents go to the data stream of these three parts, and their `data_stream` fields say so.
+    DataStream([Template; 3]),
+    /// The action, where the target leaves a choice.
+    Action(&'static str),
+}
+
 /// Where documents go.
 #[derive(Clone, Debug)]
 enum Target {
@@ -170,6 +224,9 @@ struct Part {
     template: Template,
     field: FieldRef,
 }
+
+/// The fields that name a data stream's parts.
+const STREAM_FIELDS: [&str; 3] = ["type", "dataset", "namespace"];
 
 /// Writes action lines and documents for `_bulk`.
 #[derive(Clone, Debug)]
@@ -259,6 +316,23 @@ impl BulkEncoder {
             last_legal: String::new(),
             text: String::new(),
         })
+    }
+
+    fn redirect(&mut self, to: &Redirect) {
+        match to {
+            Redirect::Index(name) => self.target = Target::Index(name.clone()),
+            Redirect::DataStream(names) => {
+                let part = |at: usize| {
+                    Part { template: names[at].clone(), field: FieldRef::from_names(["data_stream", STREAM_FIELDS[at]]) }
+                };
+                self.target = Target::DataStream { parts: [part(0), part(1), part(2)], auto_routing: false, sync_fields: true };
+                self.action = "create";
+            }
+            Redirect::Action(action) => match &self.target {
+                Target::Index(_) => self.action = action,
+                Target::DataStream { .. } => {}
+            },
+        }
     }
 
     fn encode(&mut self, event: &mut Event, origin: DocumentOrigin<'_>, out: &mut Vec<u8>) -> Result<(), EncodeError> {

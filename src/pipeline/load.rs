@@ -409,7 +409,7 @@ pub(super) fn default_component(kind: &str) -> ComponentSpec {
     ComponentSpec { span: Span::default(), kind: Key { span: Span::default(), name: kind.to_string() }, entries }
 }
 
-/// FNV-1a of a pipeline's text: enough to tell versions of a file apart.
-fn digest(text: &str) -> u64 {
+/// FNV-1a of a text: enough to tell versions of a pipeline file, or replays, apart.
+pub(crate) fn digest(text: &str) -> u64 {
     text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3))
 }

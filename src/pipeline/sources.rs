@@ -60,6 +60,7 @@ impl Loader<'_> {
             ingested: self.text.contains("[@metadata][ingested]"),
             event_type: args.text("event_type"),
             additions: Common::of_source(&args, &mut problems),
+            only: None,
             distinction: args.text("id").filter(|id| IdRule::new(id).is_ok()).unwrap_or_default(),
         };
         self.diagnostics.extend(problems);

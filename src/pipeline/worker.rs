@@ -8,6 +8,7 @@ use std::sync::Arc;
 use super::encode::Encoder;
 use super::id::DocumentOrigin;
 use super::program::{Program, Seen, Step, Survivors, reach};
+use crate::condition::Condition;
 use crate::delivery::{Outputs, Processor, RawBatch, Reason, Verdict};
 use crate::event::{Event, FieldRef, Timestamp, Value};
 use crate::filter::Context;
@@ -63,6 +64,8 @@ pub struct Intake {
     pub event_type: Option<String>,
     /// Fields and tags that the source puts on each event.
     pub additions: Common,
+    /// Records whose event does not fit this condition are passed over before the first filter.
+    pub only: Option<Arc<Condition>>,
     /// What tells a second Kafka source from the first in ids of documents; empty otherwise.
     pub distinction: String,
 }
@@ -312,6 +315,11 @@ impl Processor for PipelineWorker {
         }
         if let Err(reason) = self.decode(batch, index) {
             return Verdict::DeadLetter(reason);
+        }
+        if let Some(only) = &self.intakes[batch.source()].only
+            && !only.holds(&mut self.event)
+        {
+            return Verdict::Dropped("where");
         }
         self.program.run(&mut self.event, &mut self.context, &mut self.survivors);
         if !self.survivors.original && self.survivors.made.is_empty() {

@@ -11,6 +11,7 @@ use crate::config::{Args, ComponentDef, Diagnostic, Fallback, Kind, OptionDef, o
 use crate::delivery::{BatchBuilder, Hub, RawBatch, Settings, Shutdown};
 use crate::observe::health::{Health, Heartbeat, Readiness};
 
+pub mod archive;
 pub mod file;
 pub mod kafka;
 mod lines;
@@ -26,6 +27,8 @@ pub enum SourceSpec {
     Kafka(Box<kafka::KafkaSource>),
     /// Lines of files.
     File(file::FileSource),
+    /// Archived records; not in pipeline files.
+    Archive(archive::ArchiveSource),
     /// Lines of standard input.
     Stdin(stdin::StdinSource),
 }
@@ -48,6 +51,7 @@ impl SourceSpec {
         match self {
             SourceSpec::Kafka(source) => source,
             SourceSpec::File(source) => Box::new(source),
+            SourceSpec::Archive(source) => Box::new(source),
             SourceSpec::Stdin(source) => Box::new(source),
         }
     }

@@ -82,7 +82,8 @@ pub fn changes(before: &Value, after: &Value, style: Style) -> Vec<String> {
     lines
 }
 
-fn flatten(path: &str, value: &Value, out: &mut Vec<(String, Value)>) {
+/// The fields of a document with their whole names, `[a][b]`; an empty object counts as a value.
+pub fn flatten(path: &str, value: &Value, out: &mut Vec<(String, Value)>) {
     match value {
         Value::Object(fields) if !fields.is_empty() => {
             for (name, value) in fields {

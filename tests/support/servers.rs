@@ -3,14 +3,18 @@
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::path::PathBuf;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::Once;
 use std::time::{Duration, Instant, SystemTime};
 
 use rdkafka::ClientConfig;
+use rdkafka::admin::{AdminClient, AdminOptions};
+use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{Headers as _, Message as _};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use serde_json::Value;
 
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -74,14 +78,20 @@ pub struct World {
     dead_letter_topic: String,
     brokers: String,
     elasticsearch: String,
+    pipeline: PathBuf,
 }
 
 impl World {
     pub fn new(name: &str) -> World {
-        World::with_partitions(name, 4)
+        World::with_pipeline(name, "pipelines/nginx.toml", 4)
     }
 
     pub fn with_partitions(name: &str, partitions: usize) -> World {
+        World::with_pipeline(name, "pipelines/nginx.toml", partitions)
+    }
+
+    /// A world in which another pipeline of this repository runs.
+    pub fn with_pipeline(name: &str, pipeline: &str, partitions: usize) -> World {
         let brokers = variable("KAFKA_BROKERS");
         let elasticsearch = variable("ELASTICSEARCH_URL");
         static TEMPLATES: Once = Once::new();
@@ -99,10 +109,54 @@ impl World {
             dead_letter_topic: format!("dead-{unique}"),
             brokers,
             elasticsearch,
+            pipeline: root().join(pipeline),
         };
         let partitions = partitions.to_string();
         world.dev(&["topic", "create", "--partitions", &partitions, "--kafka", &world.brokers, "--topic", &world.topic]);
         world
+    }
+
+    /// Last part of the names of this world's data streams.
+    pub fn namespace(&self) -> &str {
+        &self.namespace
+    }
+
+    /// The product, with the variables that pipelines refer to.
+    fn command(&self) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_logproc"));
+        command
+            .env("KAFKA_BROKERS", &self.brokers)
+            .env("KAFKA_TOPICS", &self.topic)
+            .env("KAFKA_GROUP", &self.group)
+            .env("ELASTICSEARCH_URL", &self.elasticsearch)
+            .env("DATA_STREAM_NAMESPACE", &self.namespace)
+            .env("DEAD_LETTER_TOPIC", &self.dead_letter_topic)
+            .env("DEAD_LETTER_PATH", std::env::temp_dir().join(&self.dead_letter_topic))
+            .env_remove("GEOIP_CITY");
+        command
+    }
+
+    /// Runs a subcommand on the world's pipeline to its end, with results as JSON.
+    pub fn logproc(&self, args: &[&str], variables: &[(&str, &str)]) -> Output {
+        let mut command = self.command();
+        command.args(args).arg("--pipeline").arg(&self.pipeline).args(["--log-format", "json"]);
+        command.envs(variables.iter().copied()).output().unwrap()
+    }
+
+    /// Runs `logproc replay` in the same way.
+    pub fn replay(&self, args: &[&str], variables: &[(&str, &str)]) -> Output {
+        self.logproc(&[&["replay"], args].concat(), variables)
+    }
+
+    /// The same with results for people.
+    pub fn replay_text(&self, args: &[&str]) -> Output {
+        self.command().arg("replay").arg("--pipeline").arg(&self.pipeline).args(args).output().unwrap()
+    }
+
+    /// Starts a replay and does not wait for it.
+    pub fn start_replay(&self, args: &[&str]) -> Child {
+        let mut command = self.command();
+        command.arg("replay").arg("--pipeline").arg(&self.pipeline).args(args).stdout(Stdio::null()).spawn().unwrap()
     }
 
     fn dev(&self, args: &[&str]) -> String {
@@ -119,6 +173,53 @@ impl World {
         ]);
     }
 
+    /// Puts many records on the topic.
+    pub fn produce_all(&self, values: impl Iterator<Item = String>) {
+        let producer: BaseProducer = ClientConfig::new()
+            .set("bootstrap.servers", &self.brokers)
+            .set("linger.ms", "20")
+            .set("sticky.partitioning.linger.ms", "0")
+            .create()
+            .unwrap();
+        self.send_all(&producer, values);
+        producer.flush(Duration::from_secs(60)).unwrap();
+    }
+
+    /// Puts records on the topic in one transaction.
+    pub fn produce_in_transaction(&self, values: impl Iterator<Item = String>) {
+        let producer: BaseProducer = ClientConfig::new()
+            .set("bootstrap.servers", &self.brokers)
+            .set("transactional.id", &self.topic)
+            .create()
+            .unwrap();
+        producer.init_transactions(PATIENCE).unwrap();
+        producer.begin_transaction().unwrap();
+        self.send_all(&producer, values);
+        producer.commit_transaction(PATIENCE).unwrap();
+    }
+
+    fn send_all(&self, producer: &BaseProducer, values: impl Iterator<Item = String>) {
+        for (number, value) in values.enumerate() {
+            let partition = (number % 4) as i32;
+            let mut record = BaseRecord::<[u8], [u8]>::to(&self.topic).payload(value.as_bytes()).partition(partition);
+            while let Err((error, again)) = producer.send(record) {
+                let full = error == KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull);
+                assert!(full, "{error}");
+                producer.poll(Duration::from_millis(20));
+                record = again;
+            }
+        }
+    }
+
+    /// Lets the brokers delete the records of a partition before an offset.
+    pub fn delete_records(&self, partition: i32, before: i64) {
+        let admin: AdminClient<DefaultClientContext> = ClientConfig::new().set("bootstrap.servers", &self.brokers).create().unwrap();
+        let mut offsets = TopicPartitionList::new();
+        offsets.add_partition_offset(&self.topic, partition, Offset::Offset(before)).unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(admin.delete_records(&offsets, &AdminOptions::new())).unwrap();
+    }
+
     /// Puts one record on the topic.
     pub fn produce(&self, key: Option<&[u8]>, value: Option<&[u8]>) {
         let producer: BaseProducer = ClientConfig::new().set("bootstrap.servers", &self.brokers).create().unwrap();
@@ -127,6 +228,26 @@ impl World {
         record.payload = value;
         producer.send(record).unwrap();
         producer.flush(Duration::from_secs(30)).unwrap();
+    }
+
+    /// A request to Elasticsearch: status and JSON.
+    pub fn request(&self, method: &str, path: &str, body: &str) -> (u16, Value) {
+        let address = self.elasticsearch.trim_start_matches("http://");
+        let (status, body) = http(address, &format!("{method} /{path}"), body).unwrap_or_default();
+        (status, serde_json::from_str(&body).unwrap_or_default())
+    }
+
+    /// Number of documents of an index or data stream; 0 where there is none.
+    pub fn count(&self, index: &str) -> usize {
+        self.request("POST", &format!("{index}/_refresh"), "");
+        self.request("GET", &format!("{index}/_count"), "").1["count"].as_u64().unwrap_or(0) as usize
+    }
+
+    /// The ids of an index's first documents.
+    pub fn ids(&self, index: &str) -> Vec<String> {
+        let (_, body) = self.request("POST", &format!("{index}/_search"), r#"{"size":1000,"_source":false}"#);
+        let hits = body["hits"]["hits"].as_array().cloned().unwrap_or_default();
+        hits.iter().filter_map(|hit| Some(hit["_id"].as_str()?.to_string())).collect()
     }
 
     fn search(&self, path: &str, body: &str) -> Value {
@@ -185,18 +306,12 @@ impl Run {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let http = listener.local_addr().unwrap().to_string();
         drop(listener);
-        let child = Command::new(env!("CARGO_BIN_EXE_logproc"))
-            .arg("--pipeline")
-            .arg(root().join("pipelines/nginx.toml"))
-            .args(["--http-address", &http])
-            .env("KAFKA_BROKERS", &world.brokers)
-            .env("KAFKA_TOPICS", &world.topic)
-            .env("KAFKA_GROUP", &world.group)
+        let child = world
+            .command()
             .env("ELASTICSEARCH_URL", elasticsearch)
-            .env("DATA_STREAM_NAMESPACE", &world.namespace)
-            .env("DEAD_LETTER_TOPIC", &world.dead_letter_topic)
-            .env("DEAD_LETTER_PATH", std::env::temp_dir().join(&world.dead_letter_topic))
-            .env_remove("GEOIP_CITY")
+            .arg("--pipeline")
+            .arg(&world.pipeline)
+            .args(["--http-address", &http])
             .spawn()
             .unwrap();
         Run { child, http }

@@ -27,6 +27,10 @@ use elasticsearch::http::Method;
 /// The same trouble is logged this often at most.
 const LOUD_EVERY: Duration = Duration::from_secs(10);
 
+mod replace;
+
+pub(crate) use replace::Existing;
+
 /// What all deliveries of a sink share.
 pub(super) struct Delivery {
     client: Arc<Client>,
@@ -34,6 +38,8 @@ pub(super) struct Delivery {
     backoff: Backoff,
     compression: Option<u32>,
     poison_timeout: Duration,
+    /// What becomes of documents that are there already.
+    existing: Existing,
     context: SinkContext,
     suspects: Suspects,
     logged: Mutex<HashMap<&'static str, Instant>>,
@@ -46,6 +52,8 @@ struct Attempt {
     not_before: Option<Instant>,
     /// Since when these documents fail with 5xx on their own.
     suspect_since: Option<Instant>,
+    /// It is known that the documents are not there, where that is looked up.
+    looked_up: bool,
 }
 
 /// What a request came to.
@@ -65,21 +73,27 @@ impl Delivery {
         backoff: Backoff,
         compression: Option<u32>,
         poison_timeout: Duration,
+        existing: Existing,
         context: SinkContext,
     ) -> Self {
         let (suspects, logged) = Default::default();
-        Delivery { client, limiter, backoff, compression, poison_timeout, context, suspects, logged }
+        Delivery { client, limiter, backoff, compression, poison_timeout, existing, context, suspects, logged }
     }
 
     /// Brings every document of a batch to its end.
     pub(super) async fn deliver(self: Arc<Self>, batch: DocumentBatch, permit: Permit) {
         let mut permit = Some(permit);
-        let mut attempts = vec![Attempt { batch, tries: 0, not_before: None, suspect_since: None }];
+        let mut attempts = vec![Attempt { batch, tries: 0, not_before: None, suspect_since: None, looked_up: false }];
         while let Some(next) = (0..attempts.len()).min_by_key(|index| attempts[*index].not_before) {
             let mut attempt = attempts.swap_remove(next);
             if let Some(not_before) = attempt.not_before {
                 permit = None;
                 tokio::time::sleep_until(not_before.into()).await;
+            }
+            if self.existing != Existing::Unknown && !attempt.looked_up {
+                permit = None;
+                attempts.extend(self.replace(attempt).await);
+                continue;
             }
             let place = match permit.take() {
                 Some(permit) => permit,
@@ -187,7 +201,7 @@ impl Delivery {
     async fn sort(&self, attempt: Attempt, items: &[ItemAnswer]) -> Vec<Attempt> {
         let now = Instant::now();
         let classes: Vec<Class> = items.iter().map(ItemAnswer::class).collect();
-        let is_done = |class: Class| matches!(class, Class::Created | Class::Duplicate);
+        let is_done = |class: Class| class == Class::Created || (class == Class::Duplicate && self.existing != Existing::Replace);
         self.suspects.taken(&attempt.batch, |index| is_done(classes[index]), now);
         let poisoned = self.poisoned(&attempt, &classes, now);
         let mut delivered = (0, 0);
@@ -209,13 +223,17 @@ impl Delivery {
         self.context.reject(rejected).await;
         let mut attempts = Vec::with_capacity(groups.len());
         for (class, batch) in groups {
+            if class == Class::Duplicate {
+                attempts.extend(self.replace(Attempt { batch, tries: attempt.tries, not_before: None, suspect_since: None, looked_up: false }).await);
+                continue;
+            }
             let example = items.iter().find(|item| item.class() == class).and_then(|item| item.error.as_ref());
             let example = example.map(ToString::to_string).unwrap_or_default();
             self.loudly(class.label(), || {
                 warn!(class = class.label(), documents = batch.len(), example, "documents were not taken; only these are sent again");
             });
             let suspect_since = (class == Class::Failing).then(|| attempt.suspect_since.unwrap_or(now));
-            attempts.push(self.again(Attempt { batch, tries: attempt.tries, not_before: None, suspect_since }, class.label()));
+            attempts.push(self.again(Attempt { batch, tries: attempt.tries, not_before: None, suspect_since, looked_up: attempt.looked_up }, class.label()));
         }
         attempts
     }
@@ -254,9 +272,9 @@ impl Delivery {
             return Vec::new();
         }
         metrics::counter!(names::BULK_RETRIES, "sink" => self.context.name.clone(), "cause" => "split").increment(1);
-        let Attempt { batch, tries, suspect_since, .. } = attempt;
+        let Attempt { batch, tries, suspect_since, looked_up, .. } = attempt;
         let (first, second) = batch.split();
-        [first, second].map(|batch| Attempt { batch, tries, not_before: None, suspect_since }).into()
+        [first, second].map(|batch| Attempt { batch, tries, not_before: None, suspect_since, looked_up }).into()
     }
 
     fn reason(&self, kind: &'static str, answer: &ItemAnswer) -> Reason {
@@ -284,6 +302,9 @@ impl Delivery {
             Class::MissingIndex,
             Class::Rejected,
         ] {
+            if class == Class::Duplicate && self.existing == Existing::Replace {
+                continue;
+            }
             let count = classes.iter().filter(|of| **of == class).count();
             self.count_items(class.label(), if class == Class::Created { count.saturating_sub(in_failure_store) } else { count });
         }

@@ -27,6 +27,7 @@ pub use options::DEF;
 
 use concurrency::Limiter;
 use deliver::Delivery;
+pub(crate) use deliver::Existing;
 
 /// The Elasticsearch sink as configured. Index, id and the like are the encoder's: they are part of each document.
 #[derive(Clone)]
@@ -38,6 +39,7 @@ pub struct ElasticsearchSink {
     retry_initial: Duration,
     retry_max: Duration,
     poison_timeout: Duration,
+    existing: Existing,
 }
 
 impl fmt::Debug for ElasticsearchSink {
@@ -80,7 +82,13 @@ impl ElasticsearchSink {
             retry_initial: args.duration("retry_initial_interval").unwrap_or(Duration::from_millis(200)),
             retry_max: args.duration("retry_max_interval").unwrap_or(Duration::from_secs(10)),
             poison_timeout: args.duration("poison_timeout").unwrap_or(Duration::from_secs(300)),
+            existing: Existing::Unknown,
         })
+    }
+
+    /// From now on documents are looked up before they are sent, in all indices behind their data stream.
+    pub(crate) fn look_up_existing(&mut self, existing: Existing) {
+        self.existing = existing;
     }
 
     /// The sink's client.
@@ -108,6 +116,7 @@ impl Sink for ElasticsearchSink {
                 backoff,
                 self.compression,
                 self.poison_timeout,
+                self.existing,
                 context.clone(),
             ));
             let mut tasks = JoinSet::new();

@@ -3,7 +3,7 @@
 //! It polls whatever happens. While the budget is full it waits a little without polling, which keeps what is already
 //! fetched; if that does not help, partitions are paused and polling goes on, so the group never misses this member.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -14,6 +14,7 @@ use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use tracing::{error, info, warn};
 
+use super::extract::{LETTER_HEADER, Place, Stretches};
 use super::group::{Group, commit};
 use super::{Extract, KafkaSource, Topics, client_config, sizes};
 use crate::delivery::{BatchBuilder, NewRecord, RawBatch, Shape};
@@ -37,12 +38,15 @@ pub(super) fn run(source: KafkaSource, context: SourceContext) -> Result<(), Sou
         rebalance_timeout: source.rebalance_timeout,
         readiness: context.readiness(),
         changed: false.into(),
+        commits: source.extract.as_ref().is_none_or(|extract| extract.parts.is_empty()),
+        marks: Default::default(),
     };
     if source.extract.is_some() {
         properties.insert("enable.partition.eof".into(), "true".into());
     }
     let consumer: BaseConsumer<Group> = client_config(&properties).create_with_context(group)?;
     match (&source.extract, &source.topics) {
+        (Some(extract), _) if extract.parts.is_empty() => consumer.subscribe(&[&extract.topic])?,
         (Some(extract), _) => assign(&consumer, extract)?,
         (None, Topics::Named(names)) => consumer.subscribe(&names.iter().map(String::as_str).collect::<Vec<_>>())?,
         // librdkafka takes a topic that begins with a caret as a pattern.
@@ -57,7 +61,7 @@ pub(super) fn run(source: KafkaSource, context: SourceContext) -> Result<(), Sou
         paused: false,
         committed: Instant::now(),
         answered: Instant::now(),
-        ends: source.extract.map(|extract| extract.parts.iter().map(|part| (part.partition, part.end)).collect()),
+        stretches: source.extract.as_ref().map(Stretches::new),
         max_event_bytes: source.max_event_bytes,
         commit_interval: source.commit_interval,
         consumer: &consumer,
@@ -95,8 +99,8 @@ struct Reader<'a> {
     committed: Instant,
     /// When every commit was last known to be answered.
     answered: Instant,
-    /// For an extract, the end of each partition that has not come to it.
-    ends: Option<HashMap<i32, i64>>,
+    /// For an extract, what is to be read of each partition.
+    stretches: Option<Stretches>,
     max_event_bytes: usize,
     commit_interval: Duration,
 }
@@ -105,12 +109,12 @@ impl Reader<'_> {
     fn read(&mut self) -> Result<(), SourceError> {
         let heartbeat = self.context.heartbeat();
         while !self.context.shutdown().is_requested() {
-            if self.ends.as_ref().is_some_and(HashMap::is_empty) {
+            heartbeat.busy();
+            self.commit_if_due();
+            if self.extract_is_done() {
                 self.finish();
                 return Ok(());
             }
-            heartbeat.busy();
-            self.commit_if_due();
             if !self.offer(Duration::ZERO) {
                 return Ok(());
             }
@@ -164,7 +168,9 @@ impl Reader<'_> {
                 Ok(())
             }
             Err(KafkaError::PartitionEOF(partition)) => {
-                self.ends.as_mut().map(|ends| ends.remove(&partition));
+                if self.stretches.as_mut().is_some_and(|stretches| stretches.at_end(self.consumer, partition)) {
+                    self.finish_stretch(partition);
+                }
                 Ok(())
             }
             Err(error @ KafkaError::MessageConsumptionFatal(_)) => Err(error.into()),
@@ -182,14 +188,14 @@ impl Reader<'_> {
     fn push(&mut self, message: &BorrowedMessage<'_>) {
         let handle = message.topic_ptr() as usize;
         let partition = message.partition();
-        if let Some(ends) = &mut self.ends {
-            let end = ends.get(&partition).copied().unwrap_or(i64::MIN);
-            if message.offset() + 1 >= end {
-                ends.remove(&partition);
-            }
-            if message.offset() >= end {
-                return;
-            }
+        let place = match &mut self.stretches {
+            None => Place::Inside { last: false },
+            Some(stretches) => stretches.place(self.consumer, partition, message.offset()),
+        };
+        match place {
+            Place::Unwanted => return,
+            Place::Past => return self.finish_stretch(partition),
+            Place::Inside { .. } => {}
         }
         let origin = match self.cached {
             Some((topic, of, origin)) if topic == handle && of == partition => origin,
@@ -204,6 +210,23 @@ impl Reader<'_> {
         if self.builder.is_empty() {
             self.began = Instant::now();
         }
+        let headers = || message.headers().into_iter().flat_map(|headers| headers.iter()).map(|header| (header.key, header.value));
+        let (mut origin, mut offset, mut timestamp_ms) = (origin, message.offset(), message.timestamp().to_millis().unwrap_or(-1));
+        let letters = self.stretches.as_ref().and_then(|stretches| Some((stretches.letters.as_ref()?, &stretches.counts)));
+        let is_letter = letters.is_some();
+        if let Some((letters, counts)) = letters {
+            let own = self.builder.origins[origin as usize].clone();
+            self.builder.cover(&own, offset + 1);
+            let Some(letter) = letters.origin(headers()) else {
+                counts.passed_over.fetch_add(1, Ordering::Relaxed);
+                if place == (Place::Inside { last: true }) {
+                    self.finish_stretch(partition);
+                }
+                return;
+            };
+            origin = self.builder.origin(&letter.topic, letter.partition, || own.of(&letter.topic, letter.partition));
+            (offset, timestamp_ms) = (letter.offset, letter.timestamp_ms);
+        }
         let value = message.payload();
         let shape = match value {
             None => Shape::Tombstone,
@@ -212,15 +235,45 @@ impl Reader<'_> {
         };
         let record = NewRecord {
             origin,
-            offset: message.offset(),
-            timestamp_ms: message.timestamp().to_millis().unwrap_or(-1),
+            offset,
+            timestamp_ms,
             key: message.key(),
             value: value.unwrap_or_default(),
             shape,
         };
-        match message.headers() {
-            None => self.builder.push(record, std::iter::empty()),
-            Some(headers) => self.builder.push(record, headers.iter().map(|header| (header.key, header.value))),
+        // What made a record a dead letter is no part of the record.
+        self.builder.push(record, headers().filter(|(name, _)| !is_letter || !name.starts_with(LETTER_HEADER)));
+        if place == (Place::Inside { last: true }) {
+            self.finish_stretch(partition);
+        }
+    }
+
+    /// A partition has come to the end of its stretch: what was read of it is handed over, and once that has ended, the
+    /// stretch is done to its very end, whatever lies between the last record and it.
+    fn finish_stretch(&mut self, partition: i32) {
+        self.close();
+        let Some(stretches) = &mut self.stretches else { return };
+        let Some(end) = stretches.finish(partition) else { return };
+        info!(topic = stretches.topic, partition, end, "read to the end");
+        let mut ledger = self.context.hub.ledger();
+        if let Some(origin) = ledger.origin(&stretches.topic, partition) {
+            let ticket = ledger.deliver(&origin, end, self.context.hub.now_ms());
+            ledger.complete(ticket);
+        }
+        drop(ledger);
+        let mut list = TopicPartitionList::new();
+        list.add_partition(&stretches.topic, partition);
+        if let Err(error) = self.consumer.pause(&list) {
+            warn!(%error, partition, "a partition could not be paused; what comes of it is passed over");
+        }
+    }
+
+    /// Whether nothing is left to read: of the parts of this process or, where a group shares them, of all.
+    fn extract_is_done(&mut self) -> bool {
+        match &mut self.stretches {
+            None => false,
+            Some(stretches) if stretches.is_shared => stretches.all_read() && stretches.group_is_done(self.consumer),
+            Some(stretches) => stretches.all_read(),
         }
     }
 
@@ -263,6 +316,17 @@ impl Reader<'_> {
     fn after_rebalance(&mut self) -> Result<(), SourceError> {
         self.builder.drop_disowned();
         self.close();
+        // Nothing may be polled before this is known: what comes of an unknown partition is passed over.
+        while let Some(stretches) = self.stretches.as_mut().filter(|stretches| stretches.is_shared) {
+            match stretches.take_over(self.consumer) {
+                Ok(finished) => {
+                    self.consumer.pause(&finished)?;
+                    break;
+                }
+                Err(error) if self.context.shutdown().is_requested() => return Err(error.into()),
+                Err(error) => warn!(%error, "could not look up where partitions begin and end; trying again"),
+            }
+        }
         if self.paused {
             self.set_paused(true)?;
         }
@@ -296,6 +360,9 @@ impl Reader<'_> {
         match pause {
             true => self.consumer.pause(&assignment)?,
             false => self.consumer.resume(&assignment)?,
+        }
+        if let Some(stretches) = self.stretches.as_ref().filter(|_| !pause) {
+            self.consumer.pause(&stretches.finished())?;
         }
         if pause != self.paused {
             info!(

@@ -1,7 +1,8 @@
 //! The consumer group's side: what happens when partitions come and go, and what librdkafka reports.
 
-use std::sync::Arc;
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use rdkafka::client::ClientContext;
@@ -24,9 +25,18 @@ pub(super) struct Group {
     pub readiness: Readiness,
     /// Set when partitions came or went since the source looked last.
     pub changed: AtomicBool,
+    /// Whether offsets are committed at all.
+    pub commits: bool,
+    /// What stands beside a partition's committed offset, for an extract.
+    pub marks: Mutex<HashMap<i32, String>>,
 }
 
 impl Group {
+    /// Commits of this partition carry this text from now on.
+    pub(super) fn keep_mark(&self, partition: i32, mark: &str) {
+        self.marks.lock().unwrap_or_else(PoisonError::into_inner).insert(partition, mark.to_string());
+    }
+
     pub(super) fn assigned(&self, partitions: &TopicPartitionList) {
         let mut ledger = self.hub.ledger();
         for partition in partitions.elements() {
@@ -153,15 +163,21 @@ fn note_confirmed(hub: &Hub, offsets: &TopicPartitionList) {
 
 /// Commits and notes it in the ledger; a failure is logged and the offsets are asked for again later.
 pub(super) fn commit(consumer: &BaseConsumer<Group>, hub: &Hub, commits: &[Commit], mode: CommitMode) {
-    if commits.is_empty() {
+    if commits.is_empty() || !consumer.context().commits {
         return;
     }
     let mut offsets = TopicPartitionList::with_capacity(commits.len());
+    let marks = consumer.context().marks.lock().unwrap_or_else(PoisonError::into_inner);
     for commit in commits {
-        if let Err(error) = offsets.add_partition_offset(&commit.topic, commit.partition, Offset::Offset(commit.offset)) {
+        let mut element = offsets.add_partition(&commit.topic, commit.partition);
+        if let Err(error) = element.set_offset(Offset::Offset(commit.offset)) {
             error!(%error, topic = &*commit.topic, partition = commit.partition, "an offset can't be committed");
         }
+        if let Some(mark) = marks.get(&commit.partition) {
+            element.set_metadata(mark.as_str());
+        }
     }
+    drop(marks);
     {
         let mut ledger = hub.ledger();
         for commit in commits {

@@ -10,8 +10,11 @@ use super::{Source, SourceContext, SourceError};
 use crate::config::{Args, ComponentDef, Diagnostic, Fallback, Kind, OptionDef, option};
 
 mod consume;
+mod extract;
 mod group;
 mod sizes;
+
+pub use extract::{Extract, ExtractCounts, Letters, Mark, Part, marks};
 
 /// The options of `kafka`.
 pub const DEF: ComponentDef = ComponentDef {
@@ -129,26 +132,6 @@ pub enum Topics {
     Pattern(String),
 }
 
-/// A part of a topic to read once, instead of following it as a member of the group.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Extract {
-    /// The topic.
-    pub topic: String,
-    /// The parts: one for each partition.
-    pub parts: Vec<Part>,
-}
-
-/// A part of a partition.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Part {
-    /// The partition.
-    pub partition: i32,
-    /// The first offset.
-    pub start: i64,
-    /// One past the last offset; no further than the end of the partition.
-    pub end: i64,
-}
-
 /// The Kafka source as configured.
 #[derive(Clone)]
 pub struct KafkaSource {
@@ -236,10 +219,49 @@ impl KafkaSource {
         &self.topics
     }
 
-    /// The same source, reading parts of one topic once and then ending. It joins no group; what is done is committed
-    /// under the group id all the same, so it must be one of its own.
-    pub fn extract(self, extract: Extract) -> Self {
+    /// The same source, reading a stretch of one topic once and then ending. Without a group it reads the extract's parts and
+    /// commits nothing; with one it shares what the group's offsets say with the other members.
+    pub fn extract(mut self, extract: Extract, group: Option<&str>) -> Self {
+        // What the user has set for the live group would put this reader into it, or begin elsewhere.
+        for name in ["group.instance.id", "group.protocol", "auto.offset.reset"] {
+            self.properties.remove(name);
+        }
+        let strategy = ("partition.assignment.strategy".to_string(), "cooperative-sticky".to_string());
+        // A killed member's partitions come to the others, or to its next start, after this long.
+        self.properties.entry("session.timeout.ms".to_string()).or_insert_with(|| "10000".to_string());
+        self.properties.extend([("auto.offset.reset".to_string(), "earliest".to_string()), strategy]);
+        self.group_id = group.map_or_else(|| format!("{}-reader", self.group_id), str::to_string);
+        self.properties.insert("group.id".to_string(), self.group_id.clone());
         KafkaSource { topics: Topics::Named(vec![extract.topic.clone()]), extract: Some(extract), ..self }
+    }
+
+    /// A client with this source's properties for another group, for looking things up.
+    ///
+    /// # Errors
+    /// librdkafka refuses a property.
+    pub fn look_up_client(&self, group: &str) -> rdkafka::error::KafkaResult<rdkafka::consumer::BaseConsumer> {
+        self.client_config(group).create()
+    }
+
+    /// The properties of such a client.
+    pub fn client_config(&self, group: &str) -> ClientConfig {
+        let mut config = client_config(&self.properties);
+        for name in ["group.instance.id", "group.protocol", "statistics.interval.ms"] {
+            config.remove(name);
+        }
+        config.set("group.id", group);
+        config
+    }
+
+    /// The same source with further properties of its client, for a topic of another cluster.
+    pub fn with_properties(mut self, properties: &BTreeMap<String, String>) -> Self {
+        self.properties.extend(properties.clone());
+        self
+    }
+
+    /// A property that the client has.
+    pub fn property(&self, name: &str) -> Option<&str> {
+        self.properties.get(name).map(String::as_str)
     }
 
     /// The number of workers asked for with `consumer_threads`.

@@ -1,0 +1,390 @@
+//! `logproc replay`: a stretch of a topic once more through a pipeline.
+
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Subcommand};
+use serde_json::json;
+
+use super::{FAILED, FORCED, INVALID};
+use crate::delivery::Shutdown;
+use crate::observe::metrics;
+use crate::pipeline::load::Overrides;
+use crate::replay::gauge::{Failure, Rate};
+use crate::replay::job::{Definition, Job};
+use crate::replay::target::{Mode, Target};
+use crate::replay::{Ended, Request};
+use crate::source::SourceSpec;
+use crate::source::kafka::{KafkaSource, Topics};
+use crate::trial::report::Style;
+
+/// Options of `logproc replay`.
+#[derive(Args)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true, after_help = "\
+Without --execute, the plan is shown and nothing is written. Bounds: beginning, end, offset:N, -3d (h, m, s), or a time like\n\
+2026-07-01T00:00Z. The end is fixed when the job starts. The job's progress is kept as the offsets of a consumer group of its\n\
+own, logproc-replay-JOB: the same command goes on after a stop or a kill, and several processes share one job.\n\n\
+Exit codes: 0 done; 1 failed or cancelled; 2 wrong usage or an invalid pipeline; 3 stopped before the end (the same command\n\
+goes on).")]
+pub struct ReplayArgs {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    options: Options,
+}
+
+/// What a replay is to do.
+#[derive(Args)]
+pub struct Options {
+    #[command(flatten)]
+    which: Which,
+    /// Where to begin.
+    #[arg(long, value_name = "BOUND", default_value = "beginning", allow_hyphen_values = true)]
+    from: String,
+    /// Where to end: before the first record that is as late. At most what is there when the job starts.
+    #[arg(long, value_name = "BOUND", default_value = "end", allow_hyphen_values = true)]
+    to: String,
+    /// These partitions only.
+    #[arg(long, value_name = "N", value_delimiter = ',')]
+    partitions: Vec<i32>,
+    /// Only events for which this holds, as they are before the first filter: a condition as in a pipeline.
+    #[arg(long = "where", value_name = "CONDITION")]
+    condition: Option<String>,
+    /// Read these files instead of a topic: one record a line, unpacked where the name ends in .gz or .zst.
+    #[arg(long, value_name = "FILE", num_args = 1.., conflicts_with_all = ["topic", "from", "to", "partitions", "limit"])]
+    file: Vec<PathBuf>,
+    /// Lines of the files are whole records with topic, partition, offset and value, as dead letters are kept.
+    #[arg(long, requires = "file")]
+    records: bool,
+    /// At most so many offsets, shared out among the partitions.
+    #[arg(long, value_name = "N")]
+    limit: Option<u64>,
+    /// Write to this index instead of where the pipeline writes.
+    #[arg(long, value_name = "NAME", group = "target")]
+    sink_index: Option<String>,
+    /// Write to this data stream instead.
+    #[arg(long, value_name = "TYPE-DATASET-NAMESPACE", group = "target")]
+    data_stream: Option<String>,
+    /// Write one JSON document a line to standard output instead.
+    #[arg(long, group = "target")]
+    stdout: bool,
+    /// Write documents to this topic of the same cluster instead.
+    #[arg(long, value_name = "TOPIC", group = "target")]
+    to_topic: Option<String>,
+    /// The only sink of the pipeline that gets documents, by its id.
+    #[arg(long, value_name = "ID")]
+    sink: Option<String>,
+    /// What becomes of documents that are there already; by default what the pipeline's sink does.
+    #[arg(long, value_enum)]
+    mode: Option<Mode>,
+    /// At the end, point this alias to the new index, once as many documents are there as were made.
+    #[arg(long, value_name = "ALIAS", requires = "sink_index")]
+    swap_alias: Option<String>,
+    #[command(flatten)]
+    how: How,
+    /// Carry the plan out.
+    #[arg(long, conflicts_with_all = ["dry_run", "diff"])]
+    execute: bool,
+    /// Run everything and write nothing: says what would fail, and why.
+    #[arg(long)]
+    dry_run: bool,
+    /// The same, and compare each document with the one that is in the index now.
+    #[arg(long)]
+    diff: bool,
+    /// A field that comparisons leave out, `[a][b]`; `[event][ingested]` is left out anyway.
+    #[arg(long, value_name = "FIELD")]
+    ignore_field: Vec<String>,
+}
+
+/// Which replay.
+#[derive(Args, Clone)]
+struct Which {
+    /// The pipeline file.
+    #[arg(long, short, value_name = "FILE", required = true)]
+    pipeline: Option<PathBuf>,
+    /// The topic; by default the only one that the pipeline reads.
+    #[arg(long)]
+    topic: Option<String>,
+    /// The job's name; by default it follows from the pipeline and the other arguments.
+    #[arg(long, value_name = "ID")]
+    job: Option<String>,
+}
+
+/// How fast.
+#[derive(Args, Clone)]
+struct How {
+    /// At most so many events (`5000/s`) or bytes (`20MB/s`) a second, or both with a comma between them.
+    #[arg(long, value_name = "N/s")]
+    rate: Option<Rate>,
+    /// Leave so many percent of the speed that Elasticsearch would take to others.
+    #[arg(long, value_name = "PERCENT", default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..100))]
+    headroom: u32,
+    /// Number of workers.
+    #[arg(long, value_name = "N")]
+    parallel: Option<usize>,
+}
+
+/// Options of `logproc dlq replay`: bounds and partitions are those of the topic of dead letters.
+#[derive(Args)]
+pub struct LettersArgs {
+    /// Only dead letters of this reason (`decode`, `rejected`, ...); may be given several times.
+    #[arg(long, value_name = "REASON")]
+    pub(super) reason: Vec<String>,
+    #[command(flatten)]
+    pub(super) options: Options,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Show how far a job is.
+    Status(Named),
+    /// Go on with a job as it was begun.
+    Resume {
+        #[command(flatten)]
+        named: Named,
+        #[command(flatten)]
+        how: How,
+    },
+    /// Stop every process of a job and forget it; what it has written stays.
+    Cancel(Named),
+}
+
+#[derive(Args)]
+struct Named {
+    /// The pipeline file, which names the cluster.
+    #[arg(long, short, value_name = "FILE")]
+    pipeline: PathBuf,
+    /// The topic; by default the only one that the pipeline reads.
+    #[arg(long)]
+    topic: Option<String>,
+    /// The job's name.
+    #[arg(long, value_name = "ID")]
+    job: String,
+}
+
+/// Runs the subcommand; with `as_json`, results are JSON.
+///
+/// # Errors
+/// The request makes no sense, brokers or cluster don't answer, or a part of the pipeline can't go on.
+pub fn run(args: &ReplayArgs, as_json: bool) -> anyhow::Result<ExitCode> {
+    match &args.command {
+        Some(Command::Status(named)) => status(named, as_json),
+        Some(Command::Cancel(named)) => {
+            let Some(job) = find(named)? else { return Ok(ExitCode::from(INVALID)) };
+            job.cancel()?;
+            writeln!(std::io::stdout(), "job {} is cancelled and forgotten", job.id)?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Some(Command::Resume { named, how }) => {
+            let Some(job) = find(named)? else { return Ok(ExitCode::from(INVALID)) };
+            let Some((definition, _)) = job.state()? else { return no_job(&job) };
+            let which = Which { pipeline: Some(named.pipeline.clone()), topic: Some(job.topic.clone()), job: Some(job.id.clone()) };
+            with_request(&which, how, definition, Vec::new(), as_json, |request| {
+                request.execute().and_then(|ended| show_end(&ended, &request.definition, as_json))
+            })
+        }
+        None => begin(&args.options, None, as_json),
+    }
+}
+
+/// Plans or carries out a replay; with `letters`, of the dead letters of these reasons (all when empty).
+///
+/// # Errors
+/// As for [`run`].
+pub(super) fn begin(args: &Options, letters: Option<Vec<String>>, as_json: bool) -> anyhow::Result<ExitCode> {
+    let target = if let Some(name) = &args.sink_index {
+        Some(Target::Index(name.clone()))
+    } else if let Some(name) = &args.data_stream {
+        Some(Target::DataStream(name.clone()))
+    } else if let Some(topic) = &args.to_topic {
+        Some(Target::Topic(topic.clone()))
+    } else {
+        args.stdout.then_some(Target::Stdout)
+    };
+    let definition = Definition {
+        from: args.from.clone(),
+        to: args.to.clone(),
+        partitions: args.partitions.clone(),
+        condition: args.condition.clone(),
+        letters,
+        files: args.file.clone(),
+        records: args.records,
+        limit: args.limit,
+        target,
+        mode: args.mode,
+        sink: args.sink.clone(),
+        swap_alias: args.swap_alias.clone(),
+    };
+    definition.check()?;
+    with_request(&args.which, &args.how, definition, args.ignore_field.clone(), as_json, |request| {
+        if args.execute {
+            return request.execute().and_then(|ended| show_end(&ended, &request.definition, as_json));
+        }
+        let style = if as_json { Style { colour: false } } else { Style::of_stdout() };
+        let mut out = std::io::stdout();
+        if args.dry_run || args.diff {
+            let dry = request.dry_run(args.diff, style)?;
+            if as_json {
+                let findings = dry.findings.as_ref().map(|found| {
+                    let found = found.findings();
+                    let field = |(name, change): (&String, &crate::replay::compare::FieldChange)| {
+                        let (id, before, after) = &change.example;
+                        (name.clone(), json!({"documents": change.documents, "id": id, "before": before, "after": after}))
+                    };
+                    let fields: serde_json::Map<_, _> = found.fields.iter().map(field).collect();
+                    json!({"same": found.same, "changed": found.changed, "absent": found.absent, "failed": found.failed, "fields": fields})
+                });
+                writeln!(out, "{}", json!({"figures": dry.figures, "failures": failures_json(&dry.failures), "diff": findings}))?;
+            } else {
+                writeln!(out, "Dry run: nothing has been written.\n{}{}", dry.figures, failures_text(&dry.failures))?;
+                if let Some(found) = &dry.findings {
+                    let found = found.findings();
+                    write!(out, "{}", *found)?;
+                    for (place, lines) in &found.samples {
+                        writeln!(out, "\n{place}\n  {}", lines.join("\n  "))?;
+                    }
+                }
+            }
+            return Ok(if dry.figures.unfinished > 0 { ExitCode::from(FORCED) } else { ExitCode::SUCCESS });
+        }
+        let command: Vec<String> = std::env::args().collect();
+        let plan = request.plan(&command, style)?;
+        if as_json {
+            writeln!(out, "{}", serde_json::to_string(&plan)?)?;
+        } else {
+            write!(out, "{plan}")?;
+        }
+        Ok(ExitCode::SUCCESS)
+    })
+}
+
+/// Makes a request of arguments and carries it out.
+fn with_request(
+    which: &Which,
+    how: &How,
+    definition: Definition,
+    left_out: Vec<String>,
+    as_json: bool,
+    act: impl FnOnce(&Request<'_>) -> anyhow::Result<ExitCode>,
+) -> anyhow::Result<ExitCode> {
+    let Some(path) = &which.pipeline else { return Ok(ExitCode::from(INVALID)) };
+    let sink = (definition.target == Some(Target::Stdout)).then_some("stdout");
+    let overrides = Overrides { sink, ..Overrides::default() };
+    let load = || super::load(path, &overrides);
+    if load().is_none() {
+        return Ok(ExitCode::from(INVALID));
+    }
+    let shutdown = Shutdown::new();
+    super::run::watch_signals(shutdown.clone())?;
+    act(&Request {
+        load: &load,
+        topic: which.topic.clone(),
+        job: which.job.clone(),
+        definition,
+        rate: how.rate.unwrap_or_default(),
+        headroom: how.headroom,
+        parallel: how.parallel,
+        left_out,
+        with_bars: !as_json,
+        handle: metrics::install()?,
+        shutdown,
+    })
+}
+
+fn show_end(ended: &Ended, definition: &Definition, as_json: bool) -> anyhow::Result<ExitCode> {
+    let (done, all) = ended.done;
+    let text = if as_json {
+        let end = json!({
+            "job": ended.job, "complete": ended.is_complete(), "cancelled": ended.is_cancelled, "offsets_done": done, "offsets": all,
+            "figures": ended.figures, "failures": failures_json(&ended.failures), "alias": ended.alias,
+        });
+        format!("{end}\n")
+    } else {
+        let state = if ended.is_cancelled {
+            "was cancelled"
+        } else if ended.is_complete() {
+            "is complete"
+        } else {
+            "has stopped before its end; the same command goes on"
+        };
+        let alias = ended.alias.as_ref().map(|alias| format!("{alias}\n")).unwrap_or_default();
+        let failures = failures_text(&ended.failures);
+        format!("\nJob {} {state}: {done} of {all} offsets done. This process:\n{}{failures}{alias}", ended.job, ended.figures)
+    };
+    match definition.target {
+        // Standard output is for documents.
+        Some(Target::Stdout) => write!(std::io::stderr(), "{text}")?,
+        _ => write!(std::io::stdout(), "{text}")?,
+    }
+    Ok(match (ended.is_cancelled, ended.is_complete()) {
+        (true, _) => ExitCode::from(FAILED),
+        (false, true) => ExitCode::SUCCESS,
+        (false, false) => ExitCode::from(FORCED),
+    })
+}
+
+fn failures_json(failures: &[(String, Failure)]) -> serde_json::Value {
+    failures.iter().map(|(kind, failure)| (kind.clone(), json!({"records": failure.records, "examples": failure.examples}))).collect()
+}
+
+fn failures_text(failures: &[(String, Failure)]) -> String {
+    let mut out = String::new();
+    for (kind, failure) in failures {
+        out.push_str(&format!("failed: {} {kind}\n", failure.records));
+        failure.examples.iter().for_each(|example| out.push_str(&format!("  {example}\n")));
+    }
+    out
+}
+
+/// The job of a name, through the pipeline's Kafka source.
+fn find(named: &Named) -> anyhow::Result<Option<Job>> {
+    let Some(pipeline) = super::load(&named.pipeline, &Overrides::default()) else { return Ok(None) };
+    let kafka = pipeline.sources.into_iter().find_map(|source| match source {
+        SourceSpec::Kafka(source) => Some(source),
+        _ => None,
+    });
+    let Some(source) = kafka else { anyhow::bail!("the pipeline has no kafka source") };
+    let topic = match (&named.topic, source.topics()) {
+        (Some(topic), _) => topic.clone(),
+        (None, Topics::Named(names)) if names.len() == 1 => names[0].clone(),
+        _ => anyhow::bail!("the pipeline reads several topics: say with --topic which one is meant"),
+    };
+    let source: &KafkaSource = &source;
+    Job::new(source, &named.job, &topic).map(Some)
+}
+
+fn no_job(job: &Job) -> anyhow::Result<ExitCode> {
+    super::eprint_line(&format!("there is no job {} on topic {}", job.id, job.topic));
+    Ok(ExitCode::from(FAILED))
+}
+
+fn status(named: &Named, as_json: bool) -> anyhow::Result<ExitCode> {
+    let Some(job) = find(named)? else { return Ok(ExitCode::from(INVALID)) };
+    let Some((definition, state)) = job.state()? else { return no_job(&job) };
+    let members = job.members()?;
+    let is_complete = state.iter().all(crate::replay::job::Progress::is_complete);
+    let word = match (is_complete, job.is_cancelled()?, members) {
+        (_, true, _) => "being cancelled",
+        (true, ..) => "complete",
+        (false, _, 0) => "stopped",
+        (false, ..) => "running",
+    };
+    let mut out = std::io::stdout();
+    if as_json {
+        let partitions: Vec<_> = state.iter().map(|progress| {
+            json!({"partition": progress.part.partition, "start": progress.part.start, "done_to": progress.done_to, "end": progress.part.end})
+        }).collect();
+        let all = json!({"job": job.id, "topic": job.topic, "state": word, "processes": members, "definition": definition, "partitions": partitions});
+        writeln!(out, "{all}")?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    writeln!(out, "job {} on topic {}: {word}, {members} processes", job.id, job.topic)?;
+    writeln!(out, "{:>9} {:>14} {:>14} {:>14} {:>6}", "partition", "start", "done to", "end", "done")?;
+    for progress in &state {
+        let part = progress.part;
+        let percent = if part.end > part.start { (progress.done_to - part.start) * 100 / (part.end - part.start) } else { 100 };
+        writeln!(out, "{:>9} {:>14} {:>14} {:>14} {percent:>5}%", part.partition, part.start, progress.done_to, part.end)?;
+    }
+    Ok(ExitCode::SUCCESS)
+}

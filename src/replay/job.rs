@@ -1,0 +1,217 @@
+//! A replay's memory: the committed offsets of a group of its own.
+//!
+//! Each partition's offset says how far it is done; beside it stands where the part begins and ends, and what the replay
+//! does (its [`Definition`]). So whoever knows the job's name can go on with it, several processes share it as members of the
+//! group, and nothing is kept anywhere else. An order to cancel is an offset of a second group, which no process is a member
+//! of, since brokers take commits from outside only for groups without members.
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail};
+use rdkafka::ClientConfig;
+use rdkafka::admin::{AdminClient, AdminOptions};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use serde::{Deserialize, Serialize};
+
+use super::range::LOOK_UP_TIMEOUT;
+use crate::source::kafka::{KafkaSource, Mark, Part, marks};
+
+/// What a broker keeps beside an offset at most, unless it is told otherwise.
+const LONGEST_MARK: usize = 4_096;
+/// How long cancelling waits for the members of the group to leave.
+const MEMBERS_LEAVE: Duration = Duration::from_secs(60);
+
+/// What of a replay must stay the same from one start to the next.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Definition {
+    /// Where the stretch begins, as it was written.
+    pub from: String,
+    /// Where it ends, as it was written.
+    pub to: String,
+    /// These partitions only.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub partitions: Vec<i32>,
+    /// Only events for which this holds.
+    #[serde(rename = "where", skip_serializing_if = "Option::is_none")]
+    pub condition: Option<String>,
+    /// The topic holds dead letters: those of these reasons are read, or all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub letters: Option<Vec<String>>,
+    /// Files to read instead of a topic.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub files: Vec<PathBuf>,
+    /// Lines of these files are whole records with their origins, as dead letters are kept.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub records: bool,
+    /// At most so many offsets.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limit: Option<u64>,
+    /// Where documents go instead of where the pipeline sends them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub target: Option<super::target::Target>,
+    /// What becomes of documents that are there already, if it is not the pipeline's own choice.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mode: Option<super::target::Mode>,
+    /// The only sink of the pipeline that gets documents.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sink: Option<String>,
+    /// The alias that points to the new index at the end.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub swap_alias: Option<String>,
+}
+
+/// How far a partition of a job is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// The partition's part.
+    pub part: Part,
+    /// Everything before this offset is done.
+    pub done_to: i64,
+}
+
+impl Progress {
+    /// Whether the part is done.
+    pub fn is_complete(&self) -> bool {
+        self.done_to >= self.part.end
+    }
+}
+
+/// A job by its name.
+pub struct Job {
+    /// Its name.
+    pub id: String,
+    /// The topic that it reads.
+    pub topic: String,
+    /// Its group.
+    pub group: String,
+    client: BaseConsumer,
+    cancellation: BaseConsumer,
+    admin: ClientConfig,
+}
+
+impl Job {
+    /// The job of this name on a topic of a source's cluster, begun or not.
+    ///
+    /// # Errors
+    /// The client can't be built.
+    pub fn new(source: &KafkaSource, id: &str, topic: &str) -> anyhow::Result<Job> {
+        let group = format!("logproc-replay-{id}");
+        let mut admin = ClientConfig::new();
+        for (name, value) in source.client_config(&group).config_map() {
+            let is_connection = ["bootstrap.", "security.", "sasl.", "ssl.", "client.id", "socket."].iter().any(|part| name.starts_with(part));
+            if is_connection {
+                admin.set(name, value);
+            }
+        }
+        Ok(Job {
+            id: id.to_string(),
+            topic: topic.to_string(),
+            client: source.look_up_client(&group)?,
+            cancellation: source.look_up_client(&format!("{group}-cancel"))?,
+            group,
+            admin,
+        })
+    }
+
+    /// A client of the job's group that is no member: for looking things up.
+    pub fn client(&self) -> &BaseConsumer {
+        &self.client
+    }
+
+    /// What the job does and how far each partition is; `None` before it has begun.
+    ///
+    /// # Errors
+    /// The brokers don't answer.
+    pub fn state(&self) -> anyhow::Result<Option<(Definition, Vec<Progress>)>> {
+        let marks = marks(&self.client, &self.topic).context("the job's offsets can't be looked up")?;
+        let Some((_, _, first)) = marks.first() else { return Ok(None) };
+        let definition = serde_json::from_str(&first.purpose).context("the job was begun by another version of logproc")?;
+        let progress = |(partition, done_to, mark): &(i32, i64, Mark)| {
+            Progress { part: Part { partition: *partition, start: mark.start, end: mark.end }, done_to: *done_to }
+        };
+        Ok(Some((definition, marks.iter().map(progress).collect())))
+    }
+
+    /// Fixes what is to be read. Several processes may do so at the same time; one of them wins, and each then reads what
+    /// that one has fixed.
+    ///
+    /// # Errors
+    /// The brokers don't answer or refuse.
+    pub fn begin(&self, parts: &[Part], definition: &Definition) -> anyhow::Result<()> {
+        let purpose = serde_json::to_string(definition)?;
+        let mut offsets = TopicPartitionList::with_capacity(parts.len());
+        for part in parts {
+            let mark = Mark { logproc_replay: 1, start: part.start, end: part.end, purpose: purpose.clone() }.to_text();
+            if mark.len() > LONGEST_MARK {
+                bail!("the arguments are too long to be kept with the job's offsets ({} of {LONGEST_MARK} bytes)", mark.len());
+            }
+            let mut element = offsets.add_partition(&self.topic, part.partition);
+            element.set_offset(Offset::Offset(part.start))?;
+            element.set_metadata(mark);
+        }
+        if let Err(error) = self.client.commit(&offsets, CommitMode::Sync) {
+            // Members that are there already have been faster.
+            if self.state()?.is_none() {
+                return Err(error).context("the job can't be begun");
+            }
+        }
+        Ok(())
+    }
+
+    /// Members of the job's group.
+    ///
+    /// # Errors
+    /// The brokers don't answer.
+    pub fn members(&self) -> anyhow::Result<usize> {
+        let groups = self.client.fetch_group_list(Some(&self.group), LOOK_UP_TIMEOUT).context("the group can't be looked up")?;
+        Ok(groups.groups().iter().map(|group| group.members().len()).sum())
+    }
+
+    fn cancellation_list(&self) -> TopicPartitionList {
+        let mut list = TopicPartitionList::new();
+        list.add_partition(&self.topic, 0);
+        list
+    }
+
+    /// Whether somebody has cancelled the job.
+    ///
+    /// # Errors
+    /// The brokers don't answer.
+    pub fn is_cancelled(&self) -> anyhow::Result<bool> {
+        let list = self.cancellation.committed_offsets(self.cancellation_list(), LOOK_UP_TIMEOUT)?;
+        Ok(list.elements().iter().any(|element| matches!(element.offset(), Offset::Offset(_))))
+    }
+
+    /// Stops every process of the job and forgets it. What it has written stays.
+    ///
+    /// # Errors
+    /// A process does not stop, or the brokers don't answer.
+    pub fn cancel(&self) -> anyhow::Result<()> {
+        let mut list = self.cancellation_list();
+        list.set_partition_offset(&self.topic, 0, Offset::Offset(0))?;
+        self.cancellation.commit(&list, CommitMode::Sync).context("the order to cancel can't be left")?;
+        let since = Instant::now();
+        while self.members()? > 0 {
+            if since.elapsed() > MEMBERS_LEAVE {
+                bail!("{} processes of the job have been told to stop and have not; cancel again later", self.members()?);
+            }
+            std::thread::sleep(Duration::from_millis(250));
+        }
+        let admin: AdminClient<DefaultClientContext> = self.admin.create()?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let cancel = format!("{}-cancel", self.group);
+        let options = AdminOptions::new().request_timeout(Some(LOOK_UP_TIMEOUT));
+        for result in runtime.block_on(admin.delete_groups(&[&self.group, &cancel], &options))? {
+            if let Err((group, code)) = result
+                && code != rdkafka::types::RDKafkaErrorCode::GroupIdNotFound
+            {
+                bail!("group {group} can't be deleted: {code}");
+            }
+        }
+        Ok(())
+    }
+}

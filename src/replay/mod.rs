@@ -1,0 +1,448 @@
+//! Replay: a stretch of a topic once more through a pipeline, beside the live one.
+//!
+//! [`range`] turns bounds into offsets, [`job`] keeps them and the progress as the offsets of a group of the replay's own,
+//! [`target`] changes where documents go, [`gauge`] counts and holds back around each worker, [`restraint`] decides how much,
+//! [`compare`] looks at what would change, [`counts`] says what became of everything. Delivery itself is that of the live
+//! pipeline: the same workers, sinks, ids and dead letters.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc;
+
+use anyhow::{Context as _, bail};
+use metrics_exporter_prometheus::PrometheusHandle;
+use tracing::{info, warn};
+
+use crate::delivery::{self, Processors, Shutdown};
+use crate::observe::health::Health;
+use crate::pipeline::load::{Pipeline, digest};
+use crate::sink::elasticsearch::Client;
+use crate::source::SourceSpec;
+use crate::source::archive::{ArchiveSource, Lines};
+use crate::source::kafka::{Extract, ExtractCounts, Letters, Part};
+use crate::trial::report::Style;
+
+pub mod alias;
+pub mod compare;
+pub mod counts;
+pub mod gauge;
+pub mod job;
+pub mod plan;
+pub mod progress;
+pub mod range;
+pub mod restraint;
+mod stage;
+pub mod target;
+mod watch;
+
+use compare::{Comparer, Comparison};
+use counts::{Counters, Figures};
+use gauge::{Around, Failure, Gauged, Gauges, Rate};
+use job::{Definition, Job};
+use range::{Found, Wanted};
+use restraint::{LiveGroup, Restraint};
+use stage::{Stage, only_client};
+use target::{Mode, Target};
+use watch::Watch;
+
+/// Documents that a plan shows.
+const SAMPLES: usize = 10;
+/// Records that a plan tries, to see failures and to measure.
+const TRIED: u64 = 1_000;
+
+/// What a replay is asked to do.
+pub struct Request<'a> {
+    /// Loads the pipeline; it is needed more than once, since a run takes it apart.
+    pub load: &'a dyn Fn() -> Option<Pipeline>,
+    /// The topic; by default the only one of the pipeline's source.
+    pub topic: Option<String>,
+    /// The job's name; by default it follows from the pipeline and the definition.
+    pub job: Option<String>,
+    /// What must stay the same from one start to the next.
+    pub definition: Definition,
+    /// Limits on speed.
+    pub rate: Rate,
+    /// Percent of its speed that a replay does without.
+    pub headroom: u32,
+    /// Workers.
+    pub parallel: Option<usize>,
+    /// Fields that comparisons leave out.
+    pub left_out: Vec<String>,
+    /// Whether progress may be shown as bars.
+    pub with_bars: bool,
+    /// The counters of this process.
+    pub handle: PrometheusHandle,
+    /// The order to stop.
+    pub shutdown: Shutdown,
+}
+
+/// How an execution ended.
+pub struct Ended {
+    /// The job's name.
+    pub job: String,
+    /// The figures of this process.
+    pub figures: Figures,
+    /// Failures in the pipeline, by kind.
+    pub failures: Vec<(String, Failure)>,
+    /// Offsets of the whole job that are done, and all of them.
+    pub done: (i64, i64),
+    /// Somebody has cancelled the job.
+    pub is_cancelled: bool,
+    /// What was said about the alias.
+    pub alias: Option<String>,
+}
+
+impl Ended {
+    /// Whether every part of the job is done.
+    pub fn is_complete(&self) -> bool {
+        self.done.0 >= self.done.1
+    }
+}
+
+/// What a dry run has found.
+pub struct DryRun {
+    /// The figures.
+    pub figures: Figures,
+    /// Failures in the pipeline, by kind.
+    pub failures: Vec<(String, Failure)>,
+    /// How documents differ from those in the index, where that was asked for.
+    pub findings: Option<Arc<Comparison>>,
+}
+
+impl Request<'_> {
+    fn job_of(&self, stage: &Stage) -> anyhow::Result<Job> {
+        let id = match &self.job {
+            Some(id) => id.clone(),
+            None => {
+                let text = serde_json::to_string(&(&stage.pipeline.name, &stage.topic, &self.definition))?;
+                format!("{}-{:08x}", stage.pipeline.name, digest(&text) as u32)
+            }
+        };
+        if id.is_empty() || id.len() > 100 || !id.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c)) {
+            bail!("a job's name is 1 to 100 of the characters a-z A-Z 0-9 . _ -");
+        }
+        Job::new(&stage.source, &id, &stage.topic)
+    }
+
+    fn resolve(&self, job: &Job, limit: Option<u64>) -> anyhow::Result<Vec<Found>> {
+        let bound = |text: &str| text.parse().map_err(anyhow::Error::msg);
+        let wanted = Wanted {
+            topic: &job.topic,
+            from: bound(&self.definition.from)?,
+            to: bound(&self.definition.to)?,
+            partitions: &self.definition.partitions,
+            limit: limit.into_iter().chain(self.definition.limit).min(),
+        };
+        range::resolve(job.client(), &wanted)
+    }
+
+    /// Looks at everything and writes nothing.
+    ///
+    /// # Errors
+    /// The request makes no sense, or brokers or cluster don't answer.
+    pub fn plan(&self, command: &[String], style: Style) -> anyhow::Result<plan::Plan> {
+        let stage = self.redirected()?;
+        if !self.definition.files.is_empty() {
+            let mut words = command.to_vec();
+            words.push("--execute".to_string());
+            return Ok(plan::Plan {
+                pipeline: stage.pipeline.name.clone(),
+                topic: "(files)".to_string(),
+                job: "(none: files are read from the beginning each time)".to_string(),
+                files: plan::files(&self.definition.files)?,
+                destinations: target::describe(&stage.pipeline, self.definition.mode),
+                condition: self.definition.condition.clone(),
+                live_group: stage.source.group_id().to_string(),
+                command: plan::shell_line(&words),
+                ..plan::Plan::default()
+            });
+        }
+        let job = self.job_of(&stage)?;
+        let found = self.resolve(&job, None)?;
+        let partitions = plan::partitions(stage.source.client_config(&job.group), &job.topic, &found)?;
+        let mut plan = plan::Plan {
+            pipeline: stage.pipeline.name.clone(),
+            topic: job.topic.clone(),
+            job: job.id.clone(),
+            destinations: target::describe(&stage.pipeline, self.definition.mode),
+            condition: self.definition.condition.clone(),
+            live_group: stage.source.group_id().to_string(),
+            partitions,
+            ..plan::Plan::default()
+        };
+        let workers = stage.pipeline.settings.workers.max(1) as f64;
+        if plan.count() > 0 {
+            let (dry, gauges) = self.try_out(Some(TRIED), Some(SAMPLES), style)?;
+            let busy = gauges.busy_ns.load(Ordering::Relaxed) as f64 / 1e9;
+            let records = dry.figures.records;
+            let per_second = records as f64 / busy.max(1e-9) * workers;
+            let (per_second, basis) = match self.rate.events {
+                Some(limit) if f64::from(limit.get()) < per_second => (f64::from(limit.get()), "the rate that was asked for".to_string()),
+                _ => (per_second, format!("at the pipeline's own speed on {records} records; Elasticsearch may be slower")),
+            };
+            plan.duration = Some(((plan.count() as f64 / per_second.max(1.0)).ceil() as u64, basis));
+            plan.tried = records;
+            plan.failures = dry.failures.iter().map(|(kind, failure)| (kind.clone(), failure.records)).collect();
+            plan.samples = dry.findings.map(|found| std::mem::take(&mut found.findings().samples)).unwrap_or_default();
+        }
+        let mut words = command.to_vec();
+        if self.job.is_none() {
+            words.extend(["--job".to_string(), job.id.clone()]);
+        }
+        words.push("--execute".to_string());
+        plan.command = plan::shell_line(&words);
+        Ok(plan)
+    }
+
+    /// Runs everything and writes nothing; with `compare`, every document is looked up in the index.
+    ///
+    /// # Errors
+    /// As for a plan.
+    pub fn dry_run(&self, compare: bool, style: Style) -> anyhow::Result<DryRun> {
+        Ok(self.try_out(None, compare.then_some(SAMPLES), style)?.0)
+    }
+
+    /// Runs the first records of the range, at most `limit`, and writes nothing.
+    fn try_out(&self, limit: Option<u64>, samples: Option<usize>, style: Style) -> anyhow::Result<(DryRun, Arc<Gauges>)> {
+        // Compared is with where the pipeline itself would write: there are the documents as they are now.
+        let stage = self.stage()?;
+        if !self.definition.files.is_empty() {
+            return self.try_parts(stage, Vec::new(), samples, style);
+        }
+        let job = self.job_of(&stage)?;
+        let parts: Vec<Part> = self.resolve(&job, limit)?.iter().map(|found| found.part).collect();
+        self.try_parts(stage, parts, samples, style)
+    }
+
+    fn try_parts(
+        &self,
+        stage: Stage,
+        parts: Vec<Part>,
+        samples: Option<usize>,
+        style: Style,
+    ) -> anyhow::Result<(DryRun, Arc<Gauges>)> {
+        let mut pipeline = stage.pipeline;
+        target::write_nothing(&mut pipeline);
+        let comparison = samples.map(|samples| Arc::new(Comparison::new(stage.clients.clone(), &self.left_out, samples, style)));
+        let gauges = Arc::new(Gauges::new(&stage.topic, &parts));
+        let around = Around::new(gauges.clone(), Rate::default(), self.shutdown.clone(), true);
+        let counts = Arc::new(ExtractCounts::default());
+        let extract = Extract { topic: stage.topic.clone(), parts, letters: self.letters(), counts: counts.clone() };
+        let before = Counters::now(&self.handle);
+        let archive = self.archive(&counts);
+        let summary = match (archive, extract.parts.is_empty()) {
+            (Some(archive), _) => deliver(pipeline, archive, &around, comparison.as_ref(), &self.shutdown)?,
+            (None, true) => delivery::Summary::default(),
+            (None, false) => {
+                let source = SourceSpec::Kafka(Box::new(stage.source.extract(extract, None)));
+                deliver(pipeline, source, &around, comparison.as_ref(), &self.shutdown)?
+            }
+        };
+        let figures = Figures::new(summary, &before, &Counters::now(&self.handle), &counts);
+        let failures = gauges.failures().clone().into_iter().collect();
+        Ok((DryRun { figures, failures, findings: comparison }, gauges))
+    }
+
+    /// Begins the job, or goes on with it, until it is done or this process is asked to stop.
+    ///
+    /// # Errors
+    /// The request makes no sense, brokers or cluster don't answer, or a part can't go on.
+    pub fn execute(&self) -> anyhow::Result<Ended> {
+        let stage = self.redirected()?;
+        if !self.definition.files.is_empty() {
+            return self.execute_files(stage);
+        }
+        let job = self.job_of(&stage)?;
+        if job.is_cancelled()? {
+            bail!("job {} is being cancelled", job.id);
+        }
+        let (is_first, state) = self.begin(&stage, &job)?;
+        let parts: Vec<Part> = state.iter().map(|progress| progress.part).collect();
+        let gauges = Arc::new(Gauges::new(&job.topic, &parts));
+        for progress in &state {
+            gauges.reach(progress.part.partition, progress.done_to);
+        }
+        info!(job = job.id, topic = job.topic, offsets = progress::totals(&gauges).1, resumed = !is_first, "replay");
+        let topic = stage.topic.clone();
+        let client = stage.clients.iter().flatten().next().cloned();
+        let around = Around::new(gauges.clone(), self.rate, self.shutdown.clone(), false);
+        let watch = Watch {
+            job,
+            live: LiveGroup::new(stage.source.look_up_client(stage.source.group_id())?, stage.source.group_id(), &topic),
+            restraint: Restraint::new(self.headroom),
+            gauges: gauges.clone(),
+            handle: self.handle.clone(),
+            shutdown: self.shutdown.clone(),
+            is_cancelled: false,
+            was_shared: false,
+        };
+        gauges.speed.store(gauge::FULL_SPEED - self.headroom.min(99) * gauge::FULL_SPEED / 100, Ordering::Relaxed);
+        let counts = Arc::new(ExtractCounts::default());
+        let before = Counters::now(&self.handle);
+        let is_done = state.iter().all(job::Progress::is_complete);
+        let shown = progress::Progress::new(gauges.clone(), self.with_bars);
+        let (stop, stopped) = mpsc::channel();
+        let watcher = std::thread::Builder::new().name("replay-watch".to_string()).spawn(move || watch.run(shown, &stopped))?;
+        let summary = match is_done {
+            true => Ok(delivery::Summary::default()),
+            false => {
+                let extract = Extract { topic, parts: Vec::new(), letters: self.letters(), counts: counts.clone() };
+                let group = format!("logproc-replay-{}", self.job_of(&stage)?.id);
+                let source = stage.source.clone().extract(extract, Some(&group));
+                deliver(stage.pipeline, SourceSpec::Kafka(Box::new(source)), &around, None, &self.shutdown)
+            }
+        };
+        // The watcher ends with the channel.
+        drop(stop);
+        let Ok(watch) = watcher.join() else { bail!("the watching thread panicked") };
+        let figures = Figures::new(summary?, &before, &Counters::now(&self.handle), &counts);
+        let state = match watch.is_cancelled {
+            true => state,
+            false => watch.job.state()?.map(|(_, state)| state).unwrap_or_default(),
+        };
+        let size = |progress: &job::Progress| progress.part.end - progress.part.start;
+        let done = state.iter().map(|progress| size(progress).min(progress.done_to - progress.part.start)).sum();
+        let failures = gauges.failures().clone().into_iter().collect();
+        let mut ended = Ended {
+            job: watch.job.id.clone(),
+            figures,
+            failures,
+            done: (done, state.iter().map(size).sum()),
+            is_cancelled: watch.is_cancelled,
+            alias: None,
+        };
+        if let (Some(alias), Some(client), true) = (&self.definition.swap_alias, client, ended.is_complete() && !ended.is_cancelled) {
+            let made = match is_first && !watch.was_shared {
+                true => ended.figures.documents,
+                false => self.documents_of(state.iter().map(|progress| progress.part).collect())?,
+            };
+            ended.alias = Some(self.swap(&client, alias, made)?);
+        }
+        Ok(ended)
+    }
+
+    /// Runs the files through the pipeline. They are read from the beginning each time: their ids make that harmless.
+    fn execute_files(&self, stage: Stage) -> anyhow::Result<Ended> {
+        let gauges = Arc::new(Gauges::new(&stage.topic, &[]));
+        let around = Around::new(gauges.clone(), self.rate, self.shutdown.clone(), false);
+        let counts = Arc::new(ExtractCounts::default());
+        let before = Counters::now(&self.handle);
+        let source = self.archive(&counts).context("no files")?;
+        let summary = deliver(stage.pipeline, source, &around, None, &self.shutdown)?;
+        let figures = Figures::new(summary, &before, &Counters::now(&self.handle), &counts);
+        let failures = gauges.failures().clone().into_iter().collect();
+        let done = (i64::from(!self.shutdown.is_requested()), 1);
+        Ok(Ended { job: "of files".to_string(), figures, failures, done, is_cancelled: false, alias: None })
+    }
+
+    /// Which dead letters are read, where the topic holds such.
+    fn letters(&self) -> Option<Letters> {
+        self.definition.letters.clone().map(|reasons| Letters { reasons })
+    }
+
+    /// The files to read, where there are such.
+    fn archive(&self, counts: &Arc<ExtractCounts>) -> Option<SourceSpec> {
+        let lines = match (&self.definition.letters, self.definition.records) {
+            (Some(reasons), _) => Lines::Records { reasons: reasons.clone() },
+            (None, true) => Lines::Records { reasons: Vec::new() },
+            (None, false) => Lines::Values,
+        };
+        let files = self.definition.files.clone();
+        (!files.is_empty()).then(|| SourceSpec::Archive(ArchiveSource { files, lines, counts: counts.clone() }))
+    }
+
+    /// Fixes what is to be read, unless it is fixed already; answers whether this process was the first, and the state.
+    fn begin(&self, stage: &Stage, job: &Job) -> anyhow::Result<(bool, Vec<job::Progress>)> {
+        let known = job.state()?;
+        let is_first = known.is_none();
+        if is_first {
+            if self.definition.swap_alias.is_some()
+                && let Some(Target::Index(index)) = &self.definition.target
+                && let Some(documents) = block_on(alias::count(only_client(stage)?, index))?.filter(|documents| *documents > 0)
+            {
+                bail!("index {index} holds {documents} documents: with --swap-alias it must be new, or counts can't be compared");
+            }
+            let found = self.resolve(job, None)?;
+            let gone: i64 = found.iter().map(|found| found.deleted).sum();
+            if gone > 0 {
+                warn!(offsets = gone, "the brokers have deleted a part of this range already");
+            }
+            job.begin(&found.iter().map(|found| found.part).collect::<Vec<_>>(), &self.definition)?;
+        }
+        let (definition, state) = job.state()?.context("the job's offsets are not there after they were committed")?;
+        if definition != self.definition {
+            bail!(
+                "job {} was begun with other arguments ({}): go on with `logproc replay resume`, cancel it, or take another --job",
+                job.id,
+                serde_json::to_string(&definition)?
+            );
+        }
+        Ok((is_first, state))
+    }
+
+    /// The documents that a job makes, found by making them once more: after a kill, counts of earlier processes are lost.
+    fn documents_of(&self, parts: Vec<Part>) -> anyhow::Result<u64> {
+        info!("counting the documents of the whole replay once more, since this process has not made all of them");
+        let style = Style { colour: false };
+        Ok(self.try_parts(self.redirected()?, parts, None, style)?.0.figures.documents)
+    }
+
+    /// Swaps the alias if as many documents are in the index as were made.
+    fn swap(&self, client: &Client, alias: &str, made: u64) -> anyhow::Result<String> {
+        let Some(Target::Index(index)) = &self.definition.target else { bail!("--swap-alias needs --sink-index") };
+        block_on(async {
+            let there = alias::count(client, index).await?.unwrap_or(0);
+            let from = alias::indices_of(client, alias).await?;
+            if from == [index.clone()] {
+                return Ok(format!("alias {alias} points to {index} already, which holds {there} documents"));
+            }
+            if there != made {
+                bail!("alias {alias} is not swapped: the replay has made {made} documents and index {index} holds {there}");
+            }
+            alias::swap(client, alias, &from, index).await?;
+            let before = if from.is_empty() { "nothing".to_string() } else { from.join(", ") };
+            Ok(format!("alias {alias} now points to {index} (before: {before}); {made} documents made, {there} there"))
+        })
+    }
+}
+
+/// Runs the pipeline with the gauges around it.
+fn deliver(
+    mut pipeline: Pipeline,
+    source: SourceSpec,
+    around: &Around,
+    comparison: Option<&Arc<Comparison>>,
+    shutdown: &Shutdown,
+) -> anyhow::Result<delivery::Summary> {
+    pipeline.sources = vec![source];
+    let mut plan = pipeline.into_plan(Health::default());
+    let comparers = (0..plan.settings.workers).map(|_| comparison.cloned().map(Comparer::new).transpose());
+    let comparers = std::sync::Mutex::new(comparers.collect::<std::io::Result<Vec<_>>>()?);
+    let (inner, around) = (plan.processors, around.clone());
+    let version = inner.version();
+    plan.processors = Processors::new(&version, move |number| {
+        let comparer = comparers.lock().ok().and_then(|mut comparers| comparers.pop().flatten());
+        Box::new(Gauged::new(inner.make(number), around.clone(), comparer))
+    });
+    Ok(delivery::run(plan, shutdown)?)
+}
+
+fn block_on<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(work)
+}
+
+impl Definition {
+    /// Checks what belongs together.
+    ///
+    /// # Errors
+    /// What can't be.
+    pub fn check(&self) -> anyhow::Result<()> {
+        for bound in [&self.from, &self.to] {
+            bound.parse::<range::Bound>().map_err(anyhow::Error::msg)?;
+        }
+        if self.mode == Some(Mode::Overwrite) && matches!(self.target, Some(Target::Stdout | Target::Topic(_))) {
+            bail!("--mode is for Elasticsearch");
+        }
+        Ok(())
+    }
+}

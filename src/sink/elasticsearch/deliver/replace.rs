@@ -1,0 +1,204 @@
+//! Documents of data streams that are there already. A stream takes nothing but `create`, which sees only the index that is
+//! written to now: what lies in an older one would be doubled.
+//!
+//! A document that is there already lies in one of the indices behind the stream, as a rule not the newest. So it is
+//! looked up by its id, and kept, or replaced there on the condition that nobody else has
+//! changed it meanwhile. What has gone by then is created on the next round.
+
+use std::collections::HashMap;
+use std::time::Instant;
+
+use bytes::Bytes;
+use elasticsearch::http::Method;
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+use tracing::warn;
+
+use super::super::answer::{self, BulkAnswer, Class, ItemAnswer};
+use super::super::client::Payload;
+use super::super::concurrency::Load;
+use super::{Attempt, Delivery};
+use crate::delivery::{DocumentBatch, Fate};
+
+/// Ids looked up with one search.
+const LOOKED_UP_TOGETHER: usize = 1_000;
+
+/// What becomes of documents whose ids are there already.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Existing {
+    /// Nobody looks: `create` and `index` decide, in the index that is written to now.
+    #[default]
+    Unknown,
+    /// They stay, in whichever index behind the data stream they are.
+    Keep,
+    /// They are replaced there.
+    Replace,
+}
+
+/// Where a document lies, and which version of it.
+#[derive(Clone, Debug, Deserialize)]
+struct Hit {
+    #[serde(rename = "_id")]
+    id: String,
+    #[serde(rename = "_index")]
+    index: String,
+    #[serde(rename = "_seq_no")]
+    seq_no: i64,
+    #[serde(rename = "_primary_term")]
+    primary_term: i64,
+}
+
+#[derive(Deserialize)]
+struct Hits {
+    hits: HitList,
+}
+
+#[derive(Deserialize)]
+struct HitList {
+    hits: Vec<Hit>,
+}
+
+/// The options of a document's action.
+type Action = Map<String, Value>;
+
+impl Delivery {
+    /// Replaces documents that are there already; what could not be is to be sent again.
+    pub(super) async fn replace(&self, attempt: Attempt) -> Vec<Attempt> {
+        let place = self.limiter.acquire().await;
+        let began = Instant::now();
+        let outcomes = self.try_replace(&attempt.batch).await;
+        place.end(if outcomes.is_err() { Load::Refused } else { Load::Answered(began.elapsed()) }, Instant::now());
+        let outcomes = match outcomes {
+            Ok(outcomes) => outcomes,
+            Err(problem) => {
+                self.loudly("replace", || warn!(error = problem, "documents could not be replaced; sending again"));
+                return vec![self.again(attempt, "replace")];
+            }
+        };
+        let sizes: Vec<usize> = attempt.batch.items().iter().map(|item| item.len()).collect();
+        let (mut delivered, mut kept) = ((0, 0), (0, 0));
+        let (groups, rejected) = attempt.batch.sort_out(|index| match &outcomes[index] {
+            Some(answer) => match answer.class() {
+                Class::Created => {
+                    delivered = (delivered.0 + 1, delivered.1 + sizes[index]);
+                    Fate::Done
+                }
+                Class::Duplicate => {
+                    kept = (kept.0 + 1, kept.1 + sizes[index]);
+                    Fate::Done
+                }
+                // Somebody has changed it meanwhile.
+                Class::Rejected if answer.status == 409 => Fate::GoesOn("changed"),
+                Class::Rejected => Fate::Rejected(self.reason("rejected", answer)),
+                class => Fate::GoesOn(class.label()),
+            },
+            None => Fate::GoesOn("absent"),
+        });
+        self.context.count_delivered(delivered.0 + kept.0, delivered.1 + kept.1);
+        self.count_items(Class::Duplicate.label(), kept.0);
+        self.count_items("replaced", delivered.0);
+        self.count_items(Class::Rejected.label(), rejected.len());
+        self.context.reject(rejected).await;
+        let again = |(cause, batch)| {
+            let looked_up = cause == "absent";
+            let next = Attempt { batch, tries: attempt.tries, not_before: None, suspect_since: attempt.suspect_since, looked_up };
+            if looked_up { next } else { self.again(next, cause) }
+        };
+        groups.into_iter().map(again).collect()
+    }
+
+    /// The answer for each document; `None` where it was not found.
+    async fn try_replace(&self, batch: &DocumentBatch) -> Result<Vec<Option<ItemAnswer>>, String> {
+        let documents: Vec<(Action, &[u8])> = (0..batch.len()).filter_map(|index| parts(batch.document(index))).collect();
+        if documents.len() < batch.len() {
+            return Err("a document has no action".to_string());
+        }
+        let found = self.look_up(&documents).await?;
+        if self.existing == Existing::Keep {
+            let is_there = |action: &Action| text(action, "_id").is_some_and(|id| found.contains_key(id));
+            let there = ItemAnswer { status: 409, is_create: true, ..ItemAnswer::default() };
+            return Ok(documents.iter().map(|(action, _)| is_there(action).then(|| there.clone())).collect());
+        }
+        let mut body = Vec::with_capacity(batch.body().len());
+        let mut sent = Vec::new();
+        for (index, (action, source)) in documents.into_iter().enumerate() {
+            let Some(hit) = text(&action, "_id").and_then(|id| found.get(id)) else { continue };
+            let mut action = action.clone();
+            action.insert("_index".to_string(), Value::from(hit.index.as_str()));
+            action.insert("if_seq_no".to_string(), Value::from(hit.seq_no));
+            action.insert("if_primary_term".to_string(), Value::from(hit.primary_term));
+            body.extend_from_slice(json!({ "index": action }).to_string().as_bytes());
+            body.push(b'\n');
+            body.extend_from_slice(source);
+            sent.push(index);
+        }
+        let mut outcomes = vec![None; batch.len()];
+        if sent.is_empty() {
+            return Ok(outcomes);
+        }
+        let query = [("filter_path", answer::FILTER_PATH)];
+        let body = self.ask("_bulk", &query, Payload::Lines(body.into())).await?;
+        let answers = match answer::read(&body, sent.len()).map_err(|error| error.to_string())? {
+            BulkAnswer::AllTaken { .. } => vec![ItemAnswer { status: 200, ..ItemAnswer::default() }; sent.len()],
+            BulkAnswer::Items(items) => items,
+        };
+        for (index, answer) in sent.into_iter().zip(answers) {
+            outcomes[index] = Some(answer);
+        }
+        Ok(outcomes)
+    }
+
+    /// Where documents lie, by id. Searches see what has been refreshed, so what is not found is looked for once more after
+    /// a refresh.
+    async fn look_up(&self, documents: &[(Action, &[u8])]) -> Result<HashMap<String, Hit>, String> {
+        let mut by_stream: HashMap<&str, Vec<&str>> = HashMap::new();
+        for (action, _) in documents {
+            if let (Some(stream), Some(id)) = (text(action, "_index"), text(action, "_id")) {
+                by_stream.entry(stream).or_default().push(id);
+            }
+        }
+        let mut found = HashMap::new();
+        for (stream, mut ids) in by_stream {
+            for round in 0..2 {
+                if round > 0 && !ids.is_empty() {
+                    self.ask(&format!("{stream}/_refresh"), &[("ignore_unavailable", "true")], Payload::None).await?;
+                }
+                for some in ids.chunks(LOOKED_UP_TOGETHER) {
+                    let query = json!({
+                        "size": some.len(), "_source": false, "seq_no_primary_term": true, "query": { "ids": { "values": some } }
+                    });
+                    let body = self.ask(&format!("{stream}/_search"), &[("ignore_unavailable", "true")], Payload::Json(query.to_string().into())).await?;
+                    let hits: Hits = serde_json::from_slice(&body).map_err(|error| format!("a search's answer: {error}"))?;
+                    found.extend(hits.hits.hits.into_iter().map(|hit| (hit.id.clone(), hit)));
+                }
+                ids.retain(|id| !found.contains_key(*id));
+            }
+        }
+        Ok(found)
+    }
+
+    async fn ask(&self, path: &str, query: &[(&str, &str)], payload: Payload) -> Result<Bytes, String> {
+        let answer = self.client.request(Method::Post, path, query, payload).await.map_err(|error| error.to_string())?;
+        match answer.status {
+            200..=299 => Ok(answer.body),
+            status => Err(format!("{path}: status {status}: {}", String::from_utf8_lossy(&answer.body[..answer.body.len().min(300)]))),
+        }
+    }
+}
+
+/// The action of a document and its source line.
+fn parts(document: &[u8]) -> Option<(Action, &[u8])> {
+    let end = memchr::memchr(b'\n', document)?;
+    let (line, source) = document.split_at(end + 1);
+    match serde_json::from_slice(line).ok()? {
+        Value::Object(action) => match action.into_iter().next()? {
+            (_, Value::Object(options)) => Some((options, source)),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+fn text<'a>(action: &'a Action, name: &str) -> Option<&'a str> {
+    action.get(name).and_then(Value::as_str)
+}

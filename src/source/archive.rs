@@ -1,0 +1,208 @@
+//! Archived records: files read once, from beginning to end, unpacked on the way where their names end in `.gz` or `.zst`.
+//!
+//! A line is a record's value, with an id from its file and place; or it is a whole record with its origin, as dead letters
+//! are kept in a file, and then its document gets the id that it would have had when it was read from its topic.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use serde_json::Value;
+use tracing::warn;
+
+use super::kafka::ExtractCounts;
+use super::lines::{Framer, Line};
+use super::{Source, SourceContext, SourceError};
+use crate::delivery::{BatchBuilder, NewRecord, Origin, Shape};
+
+const BLOCK: usize = 256 << 10;
+/// A longer line is cut and goes to the dead letters.
+const LONGEST_LINE: usize = 32 << 20;
+
+/// What lines hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Lines {
+    /// The value of a record.
+    Values,
+    /// A record with its origin. Where reasons are given, dead letters of other reasons are passed over.
+    Records {
+        /// The reasons; all when empty.
+        reasons: Vec<String>,
+    },
+}
+
+/// Files of archived records.
+#[derive(Clone, Debug)]
+pub struct ArchiveSource {
+    /// The files.
+    pub files: Vec<PathBuf>,
+    /// What their lines hold.
+    pub lines: Lines,
+    /// Counts lines that are passed over: of other reasons, or without a record in them.
+    pub counts: Arc<ExtractCounts>,
+}
+
+impl Source for ArchiveSource {
+    fn run(self: Box<Self>, mut context: SourceContext) -> Result<(), SourceError> {
+        context.readiness().set(true);
+        let result = self.files.iter().try_for_each(|path| self.read(path, &context));
+        context.end_input();
+        result
+    }
+}
+
+impl ArchiveSource {
+    fn read(&self, path: &Path, context: &SourceContext) -> Result<(), SourceError> {
+        let name = path.display().to_string();
+        let failed = |error| SourceError::File { path: name.clone(), error };
+        let mut input = open(path).map_err(failed)?;
+        let origin = context.hub.ledger().assign(&name, 0);
+        let mut framer = Framer::new(0, LONGEST_LINE);
+        let mut builder = context.builder();
+        let mut block = vec![0; BLOCK];
+        while !context.shutdown().is_requested() {
+            let length = input.read(&mut block).map_err(failed)?;
+            if length == 0 {
+                framer.finish(|line| self.push(&mut builder, &origin, line));
+                break;
+            }
+            framer.feed(&block[..length], |line| self.push(&mut builder, &origin, line));
+            if context.is_full(&builder) && !context.deliver(std::mem::replace(&mut builder, context.builder())) {
+                return Ok(());
+            }
+        }
+        context.deliver(builder);
+        Ok(())
+    }
+
+    fn push(&self, builder: &mut BatchBuilder, origin: &Origin, line: Line<'_>) {
+        let Lines::Records { reasons } = &self.lines else {
+            let index = builder.origin(&origin.topic, 0, || origin.clone());
+            let record =
+                NewRecord { origin: index, offset: line.offset, timestamp_ms: -1, key: None, value: line.bytes, shape: line.shape };
+            return builder.push(record, std::iter::empty());
+        };
+        match kept(line.bytes, reasons) {
+            Kept::Record(record) => {
+                let index = builder.origin(&record.topic, record.partition, || origin.of(&record.topic, record.partition));
+                let shape = if record.value.is_some() { Shape::Plain } else { Shape::Tombstone };
+                let new = NewRecord {
+                    origin: index,
+                    offset: record.offset,
+                    timestamp_ms: record.timestamp_ms,
+                    key: record.key.as_deref(),
+                    value: record.value.as_deref().unwrap_or_default(),
+                    shape,
+                };
+                builder.push(new, std::iter::empty());
+            }
+            Kept::Other => {
+                self.counts.passed_over.fetch_add(1, Ordering::Relaxed);
+            }
+            Kept::Unreadable => {
+                warn!(file = &*origin.topic, at = line.offset, "a line holds no record with its origin and is passed over");
+                self.counts.passed_over.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    }
+}
+
+fn open(path: &Path) -> std::io::Result<Box<dyn Read>> {
+    let file = File::open(path)?;
+    Ok(match path.extension().and_then(|extension| extension.to_str()) {
+        Some("gz") => Box::new(flate2::read::MultiGzDecoder::new(file)),
+        Some("zst" | "zstd") => Box::new(zstd::Decoder::new(file)?),
+        _ => Box::new(file),
+    })
+}
+
+/// A record as it is kept in a line.
+#[derive(Debug, PartialEq)]
+struct Record {
+    topic: String,
+    partition: i32,
+    offset: i64,
+    timestamp_ms: i64,
+    key: Option<Vec<u8>>,
+    value: Option<Vec<u8>>,
+}
+
+#[derive(Debug, PartialEq)]
+enum Kept {
+    Record(Record),
+    /// A dead letter for a reason that is not wanted.
+    Other,
+    Unreadable,
+}
+
+fn kept(line: &[u8], reasons: &[String]) -> Kept {
+    let Ok(Value::Object(fields)) = serde_json::from_slice(line) else { return Kept::Unreadable };
+    let reason = fields.get("reason").and_then(Value::as_str).unwrap_or_default();
+    if !reasons.is_empty() && !reasons.iter().any(|wanted| wanted == reason) {
+        return Kept::Other;
+    }
+    let bytes = |name: &str| -> Option<Option<Vec<u8>>> {
+        let text = match fields.get(name) {
+            None | Some(Value::Null) => return Some(None),
+            Some(Value::String(text)) => text,
+            // Archives may hold the event itself where a dead letter holds its text.
+            Some(other) => return Some(Some(other.to_string().into_bytes())),
+        };
+        match fields.get(&format!("{name}_encoding")).and_then(Value::as_str) {
+            Some("base64") => BASE64.decode(text).ok().map(Some),
+            _ => Some(Some(text.clone().into_bytes())),
+        }
+    };
+    let number = |name: &str| fields.get(name).and_then(Value::as_i64);
+    let topic = fields.get("topic").and_then(Value::as_str);
+    let partition = number("partition").and_then(|partition| i32::try_from(partition).ok());
+    match (topic, partition, number("offset"), bytes("key"), bytes("value")) {
+        (Some(topic), Some(partition), Some(offset), Some(key), Some(value)) => Kept::Record(Record {
+            topic: topic.to_string(),
+            partition,
+            offset,
+            timestamp_ms: number("record_timestamp_ms").unwrap_or(-1),
+            key,
+            value,
+        }),
+        _ => Kept::Unreadable,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kept_line_is_the_record_that_it_was() {
+        let line = br#"{"reason":"decode","topic":"t","partition":2,"offset":9,"record_timestamp_ms":5,"key":null,"value":"/3s=","value_encoding":"base64"}"#;
+        let record =
+            Record { topic: "t".into(), partition: 2, offset: 9, timestamp_ms: 5, key: None, value: Some(b"\xff{".to_vec()) };
+        assert_eq!(kept(line, &["decode".to_string()]), Kept::Record(record));
+        assert_eq!(kept(line, &["rejected".to_string()]), Kept::Other);
+        for broken in [&b"x"[..], b"[]", br#"{"topic":"t","partition":1}"#, br#"{"topic":"t","partition":1,"offset":1,"value":"!","value_encoding":"base64"}"#] {
+            assert_eq!(kept(broken, &[]), Kept::Unreadable, "{}", String::from_utf8_lossy(broken));
+        }
+    }
+
+    #[test]
+    fn archives_are_unpacked_by_their_names() {
+        let folder = tempfile::tempdir().unwrap();
+        let text = b"one\ntwo\n";
+        let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        std::io::Write::write_all(&mut gzip, text).unwrap();
+        for (name, content) in
+            [("a.ndjson", text.to_vec()), ("a.ndjson.gz", gzip.finish().unwrap()), ("a.ndjson.zst", zstd::encode_all(&text[..], 1).unwrap())]
+        {
+            let path = folder.path().join(name);
+            std::fs::write(&path, content).unwrap();
+            let mut read = Vec::new();
+            open(&path).unwrap().read_to_end(&mut read).unwrap();
+            assert_eq!(read, text, "{name}");
+        }
+    }
+}

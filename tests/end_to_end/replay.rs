@@ -1,0 +1,251 @@
+//! `logproc replay` and `logproc dlq replay`, through the real binary on real servers.
+
+use std::io::Write as _;
+use std::process::Child;
+
+use serde_json::{Value, json};
+
+use super::servers::{Run, World, wait_until};
+
+/// The pipeline of these tests.
+pub const PIPELINE: &str = "tests/end_to_end/replay.toml";
+
+fn ended(world: &World, args: &[&str]) -> Value {
+    let output = world.replay(args, &[]);
+    assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{args:?}: {}", String::from_utf8_lossy(&output.stdout)))
+}
+
+/// The figures of a result, which must add up.
+fn figures(ended: &Value) -> Value {
+    let figures = ended["figures"].clone();
+    let get = |name: &str| figures[name].as_u64().unwrap();
+    let sum = get("done") + get("dead_lettered") + get("dropped") + get("filtered") + get("unfinished");
+    assert_eq!(get("records"), sum, "{ended}");
+    figures
+}
+
+/// Small events, `{"n":0,…}` and so on.
+fn produce(world: &World, count: usize) {
+    world.produce_all((0..count).map(|n| format!(r#"{{"@timestamp":"2026-07-01T00:00:00Z","n":{n},"url":"/{}"}}"#, n % 10)));
+}
+
+fn stream(world: &World) -> String {
+    format!("logs-replayed-{}", world.namespace())
+}
+
+#[test]
+fn a_plan_shows_everything_and_writes_nothing() {
+    let world = World::with_pipeline("plan", PIPELINE, 4);
+    produce(&world, 1_000);
+    let plan = ended(&world, &["--where", "[n] < 500", "--partitions", "0,2", "--limit", "300"]);
+    let partitions = plan["partitions"].as_array().unwrap();
+    assert_eq!(partitions.len(), 2, "{plan}");
+    assert_eq!(partitions.iter().map(|part| part["count"].as_i64().unwrap()).sum::<i64>(), 300, "{plan}");
+    for part in partitions {
+        assert!(part["first_time"].is_string() && part["last_time"].is_string() && part["bytes"].as_u64() > Some(0), "{plan}");
+    }
+    assert!(plan["destinations"][0].as_str().unwrap().contains("left as they are"), "{plan}");
+    assert!(plan["command"].as_str().unwrap().ends_with("--execute"), "{plan}");
+    assert_eq!(plan["samples"].as_array().unwrap().len(), 10, "{plan}");
+    assert_eq!(world.count(&stream(&world)), 0);
+    assert_eq!(world.lag(), 1_000, "nothing is committed for the live group");
+    // The same as text, for people.
+    let output = world.replay_text(&[]);
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(text.contains("partition") && text.contains("Nothing has been written"), "{text}");
+}
+
+#[test]
+fn a_killed_replay_goes_on_beside_the_live_pipeline_and_ends_with_an_alias() {
+    const EVENTS: usize = 200_000;
+    let world = World::with_pipeline("large", PIPELINE, 4);
+    produce(&world, EVENTS);
+    let (index, alias) = (format!("new-{}", world.namespace()), format!("alias-{}", world.namespace()));
+    let live = Run::start(&world);
+    let args = ["--job", &world.topic, "--sink-index", &index, "--swap-alias", &alias, "--execute"];
+    for kill_at in [5_000, 60_000] {
+        let mut replay = world.start_replay(&args);
+        wait_until("a part of the replay", || world.count(&index) > kill_at);
+        replay.kill().unwrap();
+        replay.wait().unwrap();
+        assert!(world.count(&index) < EVENTS, "killed too late to prove anything");
+    }
+    // What comes now is the live pipeline's only.
+    produce(&world, 1_000);
+    let end = ended(&world, &args);
+    assert_eq!(end["complete"], json!(true), "{end}");
+    assert_eq!((end["offsets_done"].as_u64(), end["offsets"].as_u64()), (Some(EVENTS as u64), Some(EVENTS as u64)), "{end}");
+    let records = figures(&end)["records"].as_u64().unwrap();
+    assert!(records < EVENTS as u64, "a part was done before the kills: {end}");
+    assert_eq!(world.count(&index), EVENTS);
+    assert_eq!(world.count(&alias), EVENTS, "{end}");
+    wait_until("the live pipeline to have everything", || world.count(&stream(&world)) == EVENTS + 1_000);
+    wait_until("the live lag to be zero", || world.lag() == 0);
+    assert!(live.stop().success());
+    // The job is known to be complete: the same command does nothing more.
+    let again = ended(&world, &args);
+    assert_eq!(figures(&again)["records"], json!(0));
+    assert!(again["alias"].as_str().unwrap().contains("already"), "{again}");
+}
+
+#[test]
+fn documents_of_a_data_stream_are_replaced_where_they_are() {
+    let world = World::with_pipeline("overwrite", PIPELINE, 4);
+    let template = r#"{"index_patterns":["logs-replayed-*"],"data_stream":{},"priority":500}"#;
+    assert_eq!(world.request("PUT", "_index_template/replayed", template).0, 200);
+    produce(&world, 300);
+    let stream = stream(&world);
+    assert_eq!(figures(&ended(&world, &["--job", "first", "--execute"]))["by_outcome"], json!({"written": 300}));
+    assert_eq!(world.request("POST", &format!("{stream}/_rollover"), "").0, 200);
+    produce(&world, 100);
+    // The pattern is fixed: every document would change in this one field.
+    let diff = serde_json::from_slice::<Value>(&world.replay(&["--diff"], &[("VERSION", "2")]).stdout).unwrap();
+    assert_eq!((diff["diff"]["changed"].as_u64(), diff["diff"]["absent"].as_u64()), (Some(300), Some(100)), "{diff}");
+    let fields = diff["diff"]["fields"].as_object().unwrap();
+    assert_eq!(fields.keys().collect::<Vec<_>>(), ["[labels][version]"], "{diff}");
+    assert_eq!(fields["[labels][version]"]["documents"], json!(300));
+    let args = ["--job", "second", "--mode", "overwrite", "--execute"];
+    let end: Value = serde_json::from_slice(&world.replay(&args, &[("VERSION", "2")]).stdout).unwrap();
+    assert_eq!(figures(&end)["by_outcome"], json!({"replaced": 300, "written": 100}), "{end}");
+    assert_eq!(world.count(&stream), 400);
+    let version = r#"{"query":{"term":{"labels.version.keyword":"2"}}}"#;
+    let body = world.request("POST", &format!("{stream}/_search"), version).1;
+    assert_eq!(body["hits"]["total"]["value"], json!(400), "{body}");
+    // Without overwriting, what is there stays.
+    let end = ended(&world, &["--job", "third", "--execute"]);
+    assert_eq!(figures(&end)["by_outcome"], json!({"there already": 400}), "{end}");
+    // An index that is overwritten keeps one document for each record.
+    let index = format!("plain-{}", world.namespace());
+    for job in ["fourth", "fifth"] {
+        ended(&world, &["--job", job, "--sink-index", &index, "--mode", "overwrite", "--execute"]);
+        assert_eq!(world.count(&index), 400);
+    }
+    let refused = world.replay(&["--sink-index", &stream, "--execute"], &[]);
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("use --data-stream"), "{refused:?}");
+}
+
+#[test]
+fn every_record_is_in_one_figure() {
+    let world = World::with_pipeline("figures", PIPELINE, 4);
+    let events = (0..100).map(|n| match n % 10 {
+        0 => "not json".to_string(),
+        1 => format!(r#"{{"n":{n},"url":"/dropped"}}"#),
+        2 => format!(r#"{{"n":{n},"unwanted":true}}"#),
+        _ => format!(r#"{{"n":{n}}}"#),
+    });
+    world.produce_all(events);
+    world.produce(Some(b"k"), None);
+    let expected = json!({"records": 101, "done": 70, "dead_lettered": 10, "dropped": 11, "filtered": 10, "unfinished": 0});
+    let some = |figures: &Value| -> Value {
+        expected.as_object().unwrap().keys().map(|name| (name.clone(), figures[name].clone())).collect()
+    };
+    let dry = ended(&world, &["--where", "![unwanted]", "--dry-run"]);
+    assert_eq!(some(&figures(&dry)), expected, "{dry}");
+    assert_eq!(dry["failures"]["decode (codec json)"]["records"], json!(10), "{dry}");
+    assert_eq!(world.count(&stream(&world)), 0);
+    let end = ended(&world, &["--where", "![unwanted]", "--execute"]);
+    assert_eq!(some(&figures(&end)), expected, "{end}");
+    assert_eq!(world.count(&stream(&world)), 70);
+    // The letters go through the pipeline again after a fix, and get the ids that they would have had.
+    let dlq = ["dlq", "replay", "--reason", "decode", "--job", "letters", "--execute"];
+    let output = world.logproc(&dlq, &[("CODEC", "plain")]);
+    let end: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{output:?}"));
+    assert_eq!(figures(&end)["done"], json!(10), "{end}");
+    assert_eq!(world.count(&stream(&world)), 80);
+    let ids = world.ids(&stream(&world));
+    assert_eq!(ids.len(), 80);
+    assert!(ids.iter().all(|id| id.starts_with(&format!("1:{}:", world.topic))), "{ids:?}");
+    let other = world.logproc(&["dlq", "replay", "--reason", "rejected", "--job", "others", "--execute"], &[]);
+    let end: Value = serde_json::from_slice(&other.stdout).unwrap();
+    assert_eq!((end["complete"].clone(), figures(&end)["passed_over"].as_u64()), (json!(true), Some(10)), "{end}");
+}
+
+#[test]
+fn processes_share_a_job_which_can_be_looked_at_resumed_and_cancelled() {
+    let world = World::with_pipeline("shared", PIPELINE, 4);
+    produce(&world, 4_000);
+    let args = ["--job", "shared", "--to-topic", &format!("{}-copy", world.topic), "--rate", "100/s", "--execute"];
+    let status = || -> Value {
+        let output = world.logproc(&["replay", "status", "--job", "shared"], &[]);
+        serde_json::from_slice(&output.stdout).unwrap_or_default()
+    };
+    assert_eq!(status(), Value::Null, "there is no such job yet");
+    let mut both: Vec<Child> = (0..2).map(|_| world.start_replay(&args)).collect();
+    wait_until("two processes", || status()["processes"] == json!(2));
+    let other = world.replay(&["--job", "shared", "--limit", "5", "--execute"], &[]);
+    assert!(String::from_utf8_lossy(&other.stderr).contains("other arguments"), "{other:?}");
+    for child in &mut both {
+        let asked = std::process::Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap();
+        assert!(asked.success());
+        child.wait().unwrap();
+    }
+    let left = status();
+    assert_eq!(left["state"], json!("stopped"), "{left}");
+    // Its name is all that is needed to go on.
+    let output = world.logproc(&["replay", "resume", "--job", "shared"], &[]);
+    let end: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{output:?}"));
+    assert_eq!((end["complete"].clone(), end["offsets_done"].clone()), (json!(true), json!(4_000)), "{end}");
+    assert_eq!(status()["state"], json!("complete"));
+
+    let mut slow = world.start_replay(&["--job", "cancelled", "--stdout", "--rate", "10/s", "--execute"]);
+    wait_until("the slow one", || !world.logproc(&["replay", "status", "--job", "cancelled"], &[]).stdout.is_empty());
+    let cancelled = world.logproc(&["replay", "cancel", "--job", "cancelled"], &[]);
+    assert!(cancelled.status.success(), "{cancelled:?}");
+    assert_eq!(slow.wait().unwrap().code(), Some(1));
+    assert_eq!(world.logproc(&["replay", "status", "--job", "cancelled"], &[]).status.code(), Some(1));
+}
+
+#[test]
+fn a_stretch_ends_where_it_was_fixed_whatever_lies_there() {
+    let world = World::with_pipeline("ends", PIPELINE, 4);
+    // Ends of transactions take offsets that no record has, the last offset of the partition among them.
+    world.produce_in_transaction((0..50).map(|n| format!(r#"{{"n":{n}}}"#)));
+    let end = ended(&world, &["--job", "transaction", "--sink-index", &format!("t-{}", world.namespace()), "--execute"]);
+    assert_eq!((end["complete"].clone(), figures(&end)["records"].as_u64()), (json!(true), Some(50)), "{end}");
+    assert!(end["offsets"].as_u64() > Some(50), "{end}");
+
+    // Records that are deleted after the job was begun are counted and said.
+    produce(&world, 1_000);
+    let args = ["--job", "deleted", "--partitions", "0", "--rate", "1/s", "--stdout", "--execute"];
+    let mut slow = world.start_replay(&args);
+    wait_until("the job to begin", || !world.logproc(&["replay", "status", "--job", "deleted"], &[]).stdout.is_empty());
+    slow.kill().unwrap();
+    slow.wait().unwrap();
+    let status = world.logproc(&["replay", "status", "--job", "deleted"], &[]);
+    let status: Value = serde_json::from_slice(&status.stdout).unwrap();
+    let done_to = status["partitions"][0]["done_to"].as_i64().unwrap();
+    assert!(done_to < 40, "{status}");
+    world.delete_records(0, 40);
+    let output = world.logproc(&["replay", "resume", "--job", "deleted"], &[]);
+    let text = String::from_utf8_lossy(&output.stderr);
+    let end: Value = text.lines().rev().find_map(|line| serde_json::from_str(line).ok()).unwrap();
+    assert_eq!(end["complete"], json!(true), "{text}");
+    assert_eq!(figures(&end)["deleted"], json!(40 - done_to), "{text}");
+    assert_eq!(figures(&end)["records"].as_u64().unwrap(), output.stdout.split(|byte| *byte == b'\n').count() as u64 - 1, "{text}");
+
+    // Nothing in the range is nothing to do.
+    let end = ended(&world, &["--job", "empty", "--from", "2099-01-01T00:00Z", "--execute"]);
+    assert_eq!((end["complete"].clone(), end["offsets"].clone()), (json!(true), json!(0)), "{end}");
+}
+
+#[test]
+fn archives_are_replayed_as_they_are() {
+    let world = World::with_pipeline("archive", PIPELINE, 4);
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let mut gzip = flate2::write::GzEncoder::new(std::fs::File::create(path("a.ndjson.gz")).unwrap(), flate2::Compression::fast());
+    gzip.write_all(b"{\"n\":1}\n{\"n\":2}\n").unwrap();
+    gzip.finish().unwrap();
+    let record = format!("{{\"topic\":\"{}\",\"partition\":1,\"offset\":7,\"value\":{{\"n\":3}}}}\n", world.topic);
+    std::fs::write(path("b.ndjson.zst"), zstd::encode_all(record.as_bytes(), 1).unwrap()).unwrap();
+    let index = format!("archive-{}", world.namespace());
+    for _ in 0..2 {
+        let end = ended(&world, &["--file", &path("a.ndjson.gz"), "--sink-index", &index, "--execute"]);
+        assert_eq!(figures(&end)["done"], json!(2), "{end}");
+        let end = ended(&world, &["--file", &path("b.ndjson.zst"), "--records", "--sink-index", &index, "--execute"]);
+        assert_eq!(figures(&end)["done"], json!(1), "{end}");
+    }
+    assert_eq!(world.count(&index), 3, "replaying a file again adds nothing");
+    assert!(world.ids(&index).contains(&format!("1:{}:1:7", world.topic)), "{:?}", world.ids(&index));
+}
