@@ -39,7 +39,7 @@ pub async fn count(client: &Client, index: &str) -> anyhow::Result<Option<u64>> 
 /// # Errors
 /// The cluster does not answer.
 pub async fn is_data_stream(client: &Client, name: &str) -> anyhow::Result<bool> {
-    let (status, body) = ask(client, Method::Get, &format!("_data_stream/{name}"), None).await?;
+    let (status, body) = ask(client, Method::Get, &format!("_resolve/index/{name}"), None).await?;
     Ok(status == 200 && body["data_streams"].as_array().is_some_and(|streams| !streams.is_empty()))
 }
 

@@ -133,11 +133,25 @@ impl Comparer {
             let Some(Some(client)) = self.shared.clients.get(sink) else { continue };
             for some in made.chunks(TOGETHER) {
                 let ids: Vec<&str> = some.iter().map(|made| made.id.as_str()).collect();
-                let found = self.runtime.block_on(look_up(client, &index, &ids));
+                let found = self.runtime.block_on(look_up_patiently(client, &index, &ids));
                 self.shared.note(some, found);
             }
         }
     }
+}
+
+/// How often a look-up is tried again: a shard that has just been made answers after a moment.
+const TRIES: u32 = 20;
+
+/// The documents of an index, by id, asked for until the cluster answers or has failed for some seconds.
+async fn look_up_patiently(client: &Client, index: &str, ids: &[&str]) -> Result<HashMap<String, Value>, String> {
+    for _ in 1..TRIES {
+        if let Ok(found) = look_up(client, index, ids).await {
+            return Ok(found);
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(250)).await;
+    }
+    look_up(client, index, ids).await
 }
 
 /// The documents of an index, by id.
