@@ -27,13 +27,13 @@ test-e2e: ## Tests on a real Kafka and a real Elasticsearch, which are started
 	@dev/bootstrap
 	eval "$$(dev/services up kafka elasticsearch)"; \
 	$(CARGO) test --features testkit --test end_to_end -- --test-threads=1; \
-	target/debug/logproc-dev chaos --seconds 180 --seed 6
+	$${CARGO_TARGET_DIR:-target}/debug/logproc-dev chaos --seconds 180 --seed 6
 
 chaos: ## Kill, freeze, cut and restart everything, for ever; SEED and SECONDS_OF_CHAOS choose
 	@dev/bootstrap
 	$(CARGO) build --features testkit
 	eval "$$(dev/services up kafka elasticsearch)"; \
-	target/debug/logproc-dev chaos --seconds $${SECONDS_OF_CHAOS:-0} $${SEED:+--seed $$SEED}
+	$${CARGO_TARGET_DIR:-target}/debug/logproc-dev chaos --seconds $${SECONDS_OF_CHAOS:-0} $${SEED:+--seed $$SEED}
 
 lint: ## Formatting of shell scripts aside: warnings of the compiler and of clippy are errors
 	$(CARGO) clippy --all-targets --features testkit -- -D warnings

@@ -9,9 +9,8 @@
 use std::hint::black_box;
 use std::time::Instant;
 
-use logproc::event::Event;
+use logproc::event::{Event, Timestamp};
 use logproc::filter::Context;
-use logproc::event::Timestamp;
 use logproc::pipeline::id::DocumentOrigin;
 use logproc::pipeline::load::{self, Overrides, Pipeline};
 use logproc::pipeline::program::Survivors;
@@ -21,67 +20,49 @@ const EVENTS: usize = 20_000;
 const ROUNDS: usize = 9;
 
 /// A stage: runs over all events.
-type Stage<'s> = (&'static str, Box<dyn FnMut(&[Vec<u8>]) + 's>);
+type Stage = (&'static str, Box<dyn FnMut(&[Vec<u8>])>);
 
 fn pipeline() -> Pipeline {
     let file = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("pipelines/nginx.toml");
     load::load(&file, &Overrides::default()).unwrap().pipeline.unwrap()
 }
 
+/// Decodes each event; then, as asked, runs the filters and writes it, for `_bulk` where there are filters.
+fn stage(filters: bool, write: bool) -> Box<dyn FnMut(&[Vec<u8>])> {
+    let mut pipeline = filters.then(pipeline);
+    let (mut event, mut survivors, mut body) = (Event::new(), Survivors::default(), Vec::new());
+    let mut context = Context::new(Timestamp::now(), 1);
+    Box::new(move |events| {
+        for (offset, record) in (0..).zip(events) {
+            event.reset();
+            event.decode_json(black_box(record)).unwrap();
+            if let Some(pipeline) = &mut pipeline {
+                pipeline.program.run(&mut event, &mut context, &mut survivors);
+            }
+            if write {
+                body.clear();
+                match &mut pipeline {
+                    Some(pipeline) => {
+                        let origin = DocumentOrigin { source: "", topic: "nginx-logs", partition: 3, offset, ordinal: 0 };
+                        pipeline.encoders[0].encode(&mut event, origin, &mut body).unwrap();
+                    }
+                    None => event.write_json(&mut body),
+                }
+            }
+            black_box((&event, &body));
+        }
+    })
+}
+
 fn main() {
     let mut traffic = Traffic::new(7, 0.001);
     let events: Vec<Vec<u8>> = (0..EVENTS).map(|_| traffic.next_event().as_bytes().to_vec()).collect();
     let bytes: usize = events.iter().map(Vec::len).sum();
-    let mut out = Vec::new();
-
-    let mut decoded = Event::new();
-    let decode = move |events: &[Vec<u8>]| {
-        for record in events {
-            decoded.reset();
-            decoded.decode_json(black_box(record)).unwrap();
-            black_box(&decoded);
-        }
-    };
-    let mut passed = Event::new();
-    let mut text = Vec::new();
-    let pass = move |events: &[Vec<u8>]| {
-        for record in events {
-            passed.reset();
-            passed.decode_json(black_box(record)).unwrap();
-            text.clear();
-            passed.write_json(&mut text);
-            black_box(&text);
-        }
-    };
-    let run = |encode: bool| {
-        let mut pipeline = pipeline();
-        let mut event = Event::new();
-        let mut context = Context::new(Timestamp::now(), 1);
-        let mut survivors = Survivors::default();
-        let mut body = std::mem::take(&mut out);
-        move |events: &[Vec<u8>]| {
-            for (offset, record) in events.iter().enumerate() {
-                event.reset();
-                event.decode_json(black_box(record)).unwrap();
-                pipeline.program.run(&mut event, &mut context, &mut survivors);
-                if encode {
-                    body.clear();
-                    let offset = offset as i64;
-                    let origin = DocumentOrigin { source: "", topic: "nginx-logs", partition: 3, offset, ordinal: 0 };
-                    pipeline.encoders[0].encode(&mut event, origin, &mut body).unwrap();
-                }
-                black_box(&event);
-            }
-        }
-    };
-    let mut run = run;
-    let filters = run(false);
-    let whole = run(true);
-    let mut stages: Vec<Stage<'_>> = vec![
-        ("decode", Box::new(decode)),
-        ("decode, print", Box::new(pass)),
-        ("decode, nginx filters", Box::new(filters)),
-        ("decode, nginx filters, encode for `_bulk`", Box::new(whole)),
+    let mut stages: Vec<Stage> = vec![
+        ("decode", stage(false, false)),
+        ("decode, print", stage(false, true)),
+        ("decode, nginx filters", stage(true, false)),
+        ("decode, nginx filters, encode for `_bulk`", stage(true, true)),
     ];
     let mut best = vec![f64::INFINITY; stages.len()];
     for _ in 0..ROUNDS {

@@ -1,6 +1,6 @@
 //! Copies of events, and values on their way from one event to another.
 
-use super::{Event, KeyForm, List, Node, Text, Value};
+use super::{Event, KeyForm, List, Node, Value};
 
 impl Event {
     /// A copy that holds what can be reached and nothing else: no text of what was replaced or removed.
@@ -19,16 +19,10 @@ impl Event {
 
     /// A value of another event as a value of this one.
     pub fn import(&mut self, from: &Event, value: Value) -> Value {
-        let mut copied = |text: Text| self.push_str(from.str(text));
         match value {
-            Value::Number(text) => Value::Number(copied(text)),
-            Value::Str(text) => Value::Str(copied(text)),
-            Value::Plain(text) => Value::Plain(copied(text)),
-            Value::Escaped(text) => Value::Escaped(copied(text)),
-            Value::Raw(text) => Value::Raw(copied(text)),
             Value::Object(list) => Value::Object(self.import_list(from, list)),
             Value::Array(list) => Value::Array(self.import_list(from, list)),
-            Value::Null | Value::Bool(_) | Value::Int(_) | Value::Float(_) | Value::Time(_) => value,
+            other => other.with_text(|text| self.push_str(from.str(text))),
         }
     }
 

@@ -33,11 +33,6 @@ impl Fragment {
     pub fn json(&self) -> &str {
         &self.text[..self.length]
     }
-
-    /// Bytes that it takes up in memory, roughly.
-    pub fn bytes(&self) -> usize {
-        self.text.len() + self.entries.len() * size_of::<Node>()
-    }
 }
 
 /// The same text, further along in a buffer.
@@ -65,14 +60,7 @@ impl Event {
         };
         let by = self.push_str(&fragment.text).start;
         for node in &fragment.entries {
-            let value = match node.value {
-                Value::Number(text) => Value::Number(moved(text, by)),
-                Value::Str(text) => Value::Str(moved(text, by)),
-                Value::Plain(text) => Value::Plain(moved(text, by)),
-                Value::Escaped(text) => Value::Escaped(moved(text, by)),
-                Value::Raw(text) => Value::Raw(moved(text, by)),
-                other => other,
-            };
+            let value = node.value.with_text(|text| moved(text, by));
             self.merge_node(into, Node { key: moved(node.key, by), value, ..*node });
         }
         Ok(())

@@ -104,6 +104,27 @@ pub enum Value {
     Raw(Text),
 }
 
+impl Value {
+    /// The same value with its text, where it has one, in another place.
+    #[inline]
+    fn with_text(self, place: impl FnOnce(Text) -> Text) -> Value {
+        match self {
+            Value::Number(text) => Value::Number(place(text)),
+            Value::Str(text) => Value::Str(place(text)),
+            Value::Plain(text) => Value::Plain(place(text)),
+            Value::Escaped(text) => Value::Escaped(place(text)),
+            Value::Raw(text) => Value::Raw(place(text)),
+            Value::Null
+            | Value::Bool(_)
+            | Value::Int(_)
+            | Value::Float(_)
+            | Value::Time(_)
+            | Value::Object(_)
+            | Value::Array(_) => self,
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug)]
 struct Node {
     key: Text,
