@@ -20,16 +20,7 @@ pub fn decisive(node: &Node, follow: &First) -> bool {
                 decided
             })
         }
-        Kind::Alternate(nodes) => {
-            let mut seen = First::NONE;
-            nodes.iter().enumerate().all(|(index, node)| {
-                let last = index + 1 == nodes.len();
-                let first = if last || lengths(node).0 > 0 { first_of(node, follow) } else { First::ANY };
-                let apart = disjoint(&seen, &first);
-                seen = seen.union(&first);
-                apart && decisive(node, follow)
-            })
-        }
+        Kind::Alternate(nodes) => apart(nodes, follow) && nodes.iter().all(|node| decisive(node, follow)),
         Kind::Repeat { node, min, max, greed } => {
             let again = first_of(node, &First::ANY);
             if lengths(node).0 == 0 {
@@ -37,11 +28,37 @@ pub fn decisive(node: &Node, follow: &First) -> bool {
             }
             let choice = *max != Some(*min);
             let inside = again.union(follow);
-            (!choice || *greed != Greed::Lazy && disjoint(&again, follow)) && decisive(node, &inside)
+            let inner = if *min <= 1 && max.is_none() { round } else { decisive };
+            (!choice || *greed != Greed::Lazy && disjoint(&again, follow)) && inner(node, &inside)
         }
         Kind::Capture(_, node) | Kind::Atomic(node) => decisive(node, follow),
         _ => false,
     }
+}
+
+/// The same for what an unlimited loop repeats, if nothing that comes after the loop can begin like a round of it.
+///
+/// A run of one class in such a loop, as in `(?>\\.|[^"\\]+)+"`, takes what it can. Were it to take less, the next byte
+/// would still be one that only another round of the same run can take, so the loop ends at the same places.
+fn round(node: &Node, inside: &First) -> bool {
+    match &node.kind {
+        Kind::Atomic(node) => round(node, inside),
+        Kind::Alternate(nodes) => apart(nodes, inside) && nodes.iter().all(|node| round(node, inside)),
+        Kind::Repeat { node, min: 1, max: None, greed: Greed::Greedy } if matches!(node.kind, Kind::Class(_)) => true,
+        _ => decisive(node, inside),
+    }
+}
+
+/// Whether the next byte tells which branch it must be.
+fn apart(branches: &[Node], follow: &First) -> bool {
+    let mut seen = First::NONE;
+    branches.iter().enumerate().all(|(index, node)| {
+        let last = index + 1 == branches.len();
+        let first = if last || lengths(node).0 > 0 { first_of(node, follow) } else { First::ANY };
+        let apart = disjoint(&seen, &first);
+        seen = seen.union(&first);
+        apart
+    })
 }
 
 fn disjoint(a: &First, b: &First) -> bool {

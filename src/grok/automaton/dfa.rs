@@ -40,18 +40,19 @@ pub enum Outcome {
 pub struct Dfa {
     /// The class of each byte.
     classes: Box<[u8; 256]>,
-    /// How many entries a state has: one for each class, and one for the end of the text.
-    stride: usize,
-    /// Where each state's entries begin is its number; an entry is a state or one of the answers.
+    /// How many states there are.
+    states: usize,
+    /// For each class, and for the end of the text, what each state makes of it: a state or one of the answers. That the
+    /// entries of a class lie together lets all but one load of a step be done before the state is known.
     table: Vec<u16>,
     /// From this state on, every state has a [`Shortcut`].
-    special: u16,
+    special: usize,
     /// Those, in the order of their states.
     shortcuts: Vec<Shortcut>,
     /// The first state, by the class of the byte before; the last is for the beginning of the text.
     starts: Vec<u16>,
     /// The first state, if the byte before makes no difference.
-    start: Option<u16>,
+    start: Option<usize>,
 }
 
 /// A way to pass several bytes at once.
@@ -84,7 +85,7 @@ impl Dfa {
     /// Reads the text from `pos`.
     #[inline(always)]
     pub fn run(&self, text: &[u8], pos: usize) -> Outcome {
-        let (table, classes, special) = (&self.table[..], &*self.classes, self.special);
+        let (table, classes, states, special) = (&self.table[..], &*self.classes, self.states, self.special);
         let mut state = self.start.unwrap_or_else(|| self.start_after(text, pos));
         let mut at = pos;
         loop {
@@ -92,10 +93,10 @@ impl Dfa {
                 let Some(&byte) = text.get(at) else {
                     return self.at_end(state, at);
                 };
-                state = table[usize::from(state) + usize::from(classes[usize::from(byte)])];
+                state = usize::from(table[usize::from(classes[usize::from(byte)]) * states..][state]);
                 at += 1;
             }
-            if state >= DECLINE {
+            if state >= usize::from(DECLINE) {
                 break;
             }
             if let Some((end, length)) = self.pass(state, text, at) {
@@ -105,10 +106,10 @@ impl Dfa {
             let Some(&byte) = text.get(at) else {
                 return self.at_end(state, at);
             };
-            state = table[usize::from(state) + usize::from(classes[usize::from(byte)])];
+            state = usize::from(table[usize::from(classes[usize::from(byte)]) * states..][state]);
             at += 1;
         }
-        match state {
+        match state as u16 {
             ACCEPT => Outcome::End(at - 1),
             FAIL => Outcome::Fail,
             _ => Outcome::Decline,
@@ -119,18 +120,18 @@ impl Dfa {
 impl Dfa {
     /// The first state at `pos`.
     #[inline]
-    fn start_after(&self, text: &[u8], pos: usize) -> u16 {
+    fn start_after(&self, text: &[u8], pos: usize) -> usize {
         let before = match pos.checked_sub(1) {
             Some(before) => usize::from(self.classes[usize::from(text[before])]),
             None => self.starts.len() - 1,
         };
-        self.starts[before]
+        usize::from(self.starts[before])
     }
 
     /// The answer at the end of the text.
     #[inline(never)]
-    fn at_end(&self, state: u16, at: usize) -> Outcome {
-        match self.table[usize::from(state) + self.stride - 1] {
+    fn at_end(&self, state: usize, at: usize) -> Outcome {
+        match self.table[self.table.len() - self.states + state] {
             ACCEPT => Outcome::End(at),
             FAIL => Outcome::Fail,
             _ => Outcome::Decline,
@@ -139,8 +140,8 @@ impl Dfa {
 
     /// Takes the shortcut of `state`, if the bytes ahead allow.
     #[inline(never)]
-    fn pass(&self, state: u16, text: &[u8], at: usize) -> Option<(u16, usize)> {
-        let stretch = match &self.shortcuts[usize::from((state - self.special) / self.stride as u16)] {
+    fn pass(&self, state: usize, text: &[u8], at: usize) -> Option<(usize, usize)> {
+        let stretch = match &self.shortcuts[state - self.special] {
             Shortcut::Stretch(stretch) => stretch,
             Shortcut::Stay(stay) => {
                 let length = stay.run(&text[at..]);
@@ -149,12 +150,11 @@ impl Dfa {
         };
         let length = stretch.masks.len();
         let ahead = text.get(at..at + length)?;
-        let on_path = stretch
-            .masks
-            .iter()
-            .zip(ahead)
-            .fold(1, |all, (mask, &byte)| all & (mask >> (self.classes[usize::from(byte)] & 63)));
-        (on_path & 1 == 1).then_some((stretch.end as u16, length))
+        let mut on_path = 1;
+        for (mask, &byte) in stretch.masks.iter().zip(ahead) {
+            on_path &= mask >> (self.classes[usize::from(byte)] & 63);
+        }
+        (on_path & 1 == 1).then_some((stretch.end, length))
     }
 }
 
@@ -319,14 +319,13 @@ impl<'n> Builder<'n> {
         // States with a shortcut come last, so that one comparison tells them.
         let mut order: Vec<usize> = (0..steps.len()).filter(|&state| live[state]).collect();
         order.sort_by_key(|&state| (shortcuts[state].is_some(), state));
-        let stride = count + 1;
         let mut numbers = vec![FAIL; steps.len()];
-        for (row, &state) in order.iter().enumerate() {
-            numbers[state] = u16::try_from(row * stride).ok().filter(|&number| number < DECLINE)?;
+        for (number, &state) in order.iter().enumerate() {
+            numbers[state] = u16::try_from(number).ok().filter(|&number| number < DECLINE)?;
         }
-        let plain = order.iter().filter(|&&state| shortcuts[state].is_none()).count();
-        let mut table = Vec::with_capacity(order.len() * stride);
-        for step in order.iter().flat_map(|&state| &steps[state]) {
+        let special = order.iter().filter(|&&state| shortcuts[state].is_none()).count();
+        let mut table = Vec::with_capacity(order.len() * (count + 1));
+        for step in (0..=count).flat_map(|class| order.iter().map(move |&state| &steps[state][class])) {
             let next = if step.next == usize::MAX { FAIL } else { numbers[step.next] };
             table.push(match (step.declines, step.accepts, next) {
                 (true, ..) => DECLINE,
@@ -342,10 +341,9 @@ impl<'n> Builder<'n> {
             }
         }
         let starts: Vec<u16> = starts.iter().map(|&start| numbers[start]).collect();
-        let start = starts.first().copied().filter(|first| starts.iter().all(|start| start == first));
-        let special = u16::try_from(plain * stride).ok()?;
+        let start = starts.first().copied().filter(|first| starts.iter().all(|start| start == first)).map(usize::from);
         let useful = table.contains(&ACCEPT);
-        useful.then_some(Dfa { classes: self.classes, stride, table, special, shortcuts: in_order, starts, start })
+        useful.then_some(Dfa { classes: self.classes, states: order.len(), table, special, shortcuts: in_order, starts, start })
     }
 }
 

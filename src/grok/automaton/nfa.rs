@@ -43,7 +43,7 @@ pub(super) struct Nfa {
 impl Nfa {
     /// The automaton of consecutive nodes, if they have one.
     pub(super) fn new(nodes: &[Node], follow: &First) -> Option<Nfa> {
-        let mut builder = Builder { states: vec![State::Match] };
+        let mut builder = Builder { states: vec![State::Match], decided: false };
         let end = builder.add(State::Test(Test::Follow(*follow), 0))?;
         let start = builder.sequence(nodes, follow, end)?;
         Some(Nfa { states: builder.states, start })
@@ -52,6 +52,8 @@ impl Nfa {
 
 struct Builder {
     states: Vec<State>,
+    /// Whether what is being added is known to be [`decisive`], so that atomic groups in it make no difference.
+    decided: bool,
 }
 
 impl Builder {
@@ -89,9 +91,15 @@ impl Builder {
                 let entries = nodes.iter().map(|node| self.node(node, follow, next)).collect::<Option<Vec<u32>>>()?;
                 self.add(State::Split(entries))
             }
-            Kind::Atomic(inner) => decisive(inner, follow).then(|| self.node(inner, follow, next))?,
+            Kind::Atomic(inner) => {
+                let outer = self.decided;
+                self.decided = outer || decisive(inner, follow);
+                let entry = if self.decided { self.node(inner, follow, next) } else { None };
+                self.decided = outer;
+                entry
+            }
             Kind::Repeat { node: inner, min, max, greed } => {
-                if *greed == Greed::Possessive && !decisive(node, follow) {
+                if *greed == Greed::Possessive && !self.decided && !decisive(node, follow) {
                     return None;
                 }
                 self.repeat(inner, *min, *max, follow, next)

@@ -34,11 +34,12 @@ impl Stay {
     /// How many bytes at the beginning of `text` lead back to the state for sure.
     #[inline]
     pub(super) fn run(&self, text: &[u8]) -> usize {
-        let stops = self.stops.map(u8x16::splat);
+        let [one, two, three] = self.stops;
+        let (one, two, three) = (u8x16::splat(one), u8x16::splat(two), u8x16::splat(three));
         let mut at = 0;
         while let Some(chunk) = text[at..].first_chunk::<16>() {
             let chunk = u8x16::new(*chunk);
-            let hits = stops.iter().fold(chunk, |hits, stop| hits | chunk.cmp_eq(*stop));
+            let hits = chunk | chunk.cmp_eq(one) | chunk.cmp_eq(two) | chunk.cmp_eq(three);
             // The mask takes the top bit of each byte: those of hits, and those of bytes that are not ASCII.
             let mask = hits.move_mask();
             if mask != 0 {

@@ -2,26 +2,30 @@
 
 use super::emit::{Emitter, Next};
 use super::{Inst, Piece};
-use crate::grok::analysis::First;
+use crate::grok::analysis::{First, decisive};
 use crate::grok::automaton::Dfa;
 use crate::grok::error::SyntaxError;
 use crate::grok::syntax::{Kind, Node};
 
 /// A part with fewer choices than this is as fast without an automaton.
 const MIN_CHOICES: usize = 2;
-/// A class with more ASCII members than this is skipped over faster than an automaton can read.
+/// A class with more ASCII members than this is skipped over faster than an automaton can read,
 const WIDE_CLASS: usize = 80;
+/// unless it has so many that the automaton skips over them too ([`Stay`](crate::grok::automaton)).
+const NEARLY_ALL: usize = 125;
 
 impl<'t> Emitter<'t> {
     /// Writes consecutive nodes as an automaton, with their program for when it declines.
     pub(super) fn piece(&mut self, nodes: &'t [Node], next: Next) -> Result<bool, SyntaxError> {
-        if self.options.plain || self.within_piece || next.commits || next.first == First::ANY {
+        if self.options.plain || self.within_piece || nodes.iter().map(choices).sum::<usize>() < MIN_CHOICES {
             return Ok(false);
         }
-        if nodes.iter().map(choices).sum::<usize>() < MIN_CHOICES {
+        let follow = self.visible(next);
+        // Where anything may follow, most pieces can end at many places; one that ends with its closing quote can't.
+        if follow == First::ANY && !nodes.iter().all(|node| decisive(node, &follow)) {
             return Ok(false);
         }
-        let Some(dfa) = Dfa::build(nodes, &next.first) else {
+        let Some(dfa) = Dfa::build(nodes, &follow) else {
             return Ok(false);
         };
         let after = self.label();
@@ -72,7 +76,10 @@ fn regular(node: &Node) -> bool {
 
 fn wide(node: &Node) -> bool {
     match &node.kind {
-        Kind::Class(set) => (0..0x80u8).filter(|&byte| set.contains(char::from(byte))).count() > WIDE_CLASS,
+        Kind::Class(set) => {
+            let members = (0..0x80u8).filter(|&byte| set.contains(char::from(byte))).count();
+            members > WIDE_CLASS && members < NEARLY_ALL
+        }
         _ => false,
     }
 }
