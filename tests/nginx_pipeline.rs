@@ -166,3 +166,54 @@ fn the_legacy_pipeline_has_logstashs_names() {
         assert_eq!(documents[0].pointer(field), Some(&expected), "{field} of {}", documents[0]);
     }
 }
+
+/// The part of a pipeline's text that both collectors share.
+fn shared_filters(text: &str) -> &str {
+    let start = text.find("# Other modules' events").unwrap();
+    &text[start..text.find("[sink]").unwrap()]
+}
+
+#[test]
+fn fluentds_pipeline_ends_as_filebeats() {
+    let read = |name: &str| std::fs::read_to_string(root().join("pipelines").join(name)).unwrap();
+    let (filebeat, fluentd) = (read("nginx.toml"), read("nginx-fluentd.toml"));
+    assert!(shared_filters(&filebeat) == shared_filters(&fluentd), "copy the filters of nginx.toml into nginx-fluentd.toml");
+}
+
+/// One line of a container, as each collector ships it, becomes one document. What only one of them can know is left out:
+/// who collected, where in the file the line stood, and when it came through.
+#[test]
+fn both_collectors_give_the_same_document() {
+    let pod = json!({
+        "filebeat": {"namespace": "web", "pod": {"name": "nginx-7d9c", "uid": "b5c6"}, "node": {"name": "node-1"},
+            "container": {"name": "nginx"}, "labels": {"app_kubernetes_io/name": "nginx"}},
+        "fluentd": {"namespace_name": "web", "pod_name": "nginx-7d9c", "pod_id": "b5c6", "host": "node-1",
+            "container_name": "nginx", "labels": {"app.kubernetes.io/name": "nginx"}},
+    });
+    let path = "/var/log/containers/nginx-7d9c_web_nginx-0a1b.log";
+    for line in [
+        r#"81.2.69.144 - - [23/Nov/2026:10:05:09 +0000] "GET /a/b.html?c=d HTTP/1.1" 200 612 "https://example.org/" "curl/8.5.0" "-" 0.004"#,
+        r#"10.0.0.2, 203.0.113.9 - ann [23/Nov/2026:10:05:09 +0100] "POST /login HTTP/2.0" 503 0 "-" "-""#,
+        r#"2026/11/23 10:05:01 [error] 31#7: *45 open() "/srv/x" failed (2: No such file or directory)"#,
+        r#"203.0.113.9 - - [23/Nov/2026:10:05:09 +0000] "\x16\x03\x01" 400 157 "-" "-""#,
+    ] {
+        let filebeat = json!({
+            "@timestamp": "2026-11-23T10:05:10.123Z", "message": line, "stream": "stdout", "event": {"module": "nginx"},
+            "service": {"type": "nginx"}, "log": {"file": {"path": path}, "offset": 17}, "input": {"type": "filestream"},
+            "ecs": {"version": "8.0.0"}, "agent": {"type": "filebeat"}, "host": {"name": "node-1"},
+            "kubernetes": pod["filebeat"], "container": {"id": "0a1b"},
+        });
+        let fluentd = json!({
+            "log": line, "stream": "stdout", "logtag": "F", "log_path": path, "tag": "kubernetes.var.log.containers.x", "hostname": "node-1",
+            "fluentd_time": "2026-11-23T10:05:10.123456789+0000", "kubernetes": pod["fluentd"], "docker": {"container_id": "0a1b"},
+        });
+        let document = |pipeline: &str, event: &Value| {
+            let mut fields = BTreeMap::new();
+            flatten(&documents(pipeline, &["--codec", "json"], format!("{event}\n").as_bytes())[0], String::new(), &mut fields);
+            let own = ["input.type", "ecs.version", "agent.type", "log.offset", "event.ingested"];
+            fields.retain(|field, _| !own.contains(&field.as_str()));
+            fields
+        };
+        assert_eq!(document("pipelines/nginx.toml", &filebeat), document("pipelines/nginx-fluentd.toml", &fluentd), "{line}");
+    }
+}
