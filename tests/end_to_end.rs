@@ -3,6 +3,10 @@
 
 #![allow(clippy::unwrap_used)]
 
+#[path = "end_to_end/dashboard.rs"]
+mod dashboard;
+#[path = "end_to_end/filebeat.rs"]
+mod filebeat;
 #[path = "end_to_end/replay.rs"]
 mod replay;
 #[path = "support/servers.rs"]
