@@ -8,7 +8,7 @@ use super::EVENTS;
 use super::servers::{Run, World, wait_until};
 
 /// Settings under which far fewer records are in flight than wait on the topic.
-const SMALL: &str = "in_flight_limit = \"2MiB\"\nbatch_records = 200";
+const SMALL: &str = "in_flight_limit = \"2MiB\"";
 
 /// Runs to the end what an earlier run has left, and looks whether each record is one document.
 fn the_rest_arrives(world: &World, cluster: &FakeCluster) {
@@ -25,7 +25,7 @@ fn a_full_pipeline_before_a_slow_cluster_is_drained_and_committed_to_the_record(
     let world = World::with_source("drain", SMALL, "");
     world.generate(EVENTS, 0.0);
     let cluster = FakeCluster::start().unwrap();
-    cluster.fail_always(Some(Fault::Delay(Duration::from_millis(300))));
+    cluster.fail_always(Some(Fault::Delay(Duration::from_millis(1_500))));
     let run = Run::start_towards(&world, &cluster.url());
     wait_until("the pipeline to be full", || run.metric("logproc_source_paused") == 1.0 && !cluster.stored().is_empty());
     assert!(run.stop_within(Duration::from_secs(25)).success(), "all that was read has ended in time");
