@@ -146,6 +146,34 @@ path = "${{DEAD_LETTER_PATH}}"
         world
     }
 
+    /// Reads a part of the topic as another client of the same group does that commits what it has taken: Logstash, say. It
+    /// shares partitions out eagerly, and `meanwhile` is called while it is a member. Answers how many records it has taken.
+    pub fn read_as_another_client(&self, at_least: usize, meanwhile: impl FnOnce()) -> usize {
+        let consumer: BaseConsumer = ClientConfig::new()
+            .set("bootstrap.servers", &self.brokers)
+            .set("group.id", &self.group)
+            .set("auto.offset.reset", "earliest")
+            .set("partition.assignment.strategy", "range")
+            .set("enable.auto.commit", "true")
+            .set("max.partition.fetch.bytes", "100000")
+            .create()
+            .unwrap();
+        consumer.subscribe(&[&self.topic]).unwrap();
+        let mut taken = 0;
+        wait_until("the other client to read", || {
+            while taken < at_least
+                && let Some(message) = consumer.poll(Duration::from_millis(200))
+            {
+                taken += usize::from(message.is_ok());
+            }
+            taken >= at_least
+        });
+        consumer.pause(&consumer.assignment().unwrap()).unwrap();
+        // Its own thread keeps it a member; what was taken is committed when it leaves.
+        meanwhile();
+        taken
+    }
+
     /// Last part of the names of this world's data streams.
     pub fn namespace(&self) -> &str {
         &self.namespace
