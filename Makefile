@@ -35,8 +35,9 @@ chaos: ## Kill, freeze, cut and restart everything, for ever; SEED and SECONDS_O
 	eval "$$(dev/services up kafka elasticsearch)"; \
 	$${CARGO_TARGET_DIR:-target}/debug/logproc-dev chaos --seconds $${SECONDS_OF_CHAOS:-0} $${SEED:+--seed $$SEED}
 
-lint: ## Formatting of shell scripts aside: warnings of the compiler and of clippy are errors
+lint: ## Warnings of the compiler and of clippy are errors; licences, sources and doubles of crates are checked
 	$(CARGO) clippy --all-targets --features testkit -- -D warnings
+	@dev/deny
 
 fuzz-grok: ## Compare grok with Oniguruma on random patterns and lines, for ever
 	LOGPROC_FUZZ_SECONDS=0 $(CARGO) test --release --test grok_differential -- --ignored endless --nocapture

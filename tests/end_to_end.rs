@@ -5,10 +5,16 @@
 
 #[path = "end_to_end/dashboard.rs"]
 mod dashboard;
+#[path = "end_to_end/drain.rs"]
+mod drain;
 #[path = "end_to_end/filebeat.rs"]
 mod filebeat;
+#[path = "end_to_end/groups.rs"]
+mod groups;
 #[path = "end_to_end/replay.rs"]
 mod replay;
+#[path = "end_to_end/security.rs"]
+mod security;
 #[path = "support/servers.rs"]
 mod servers;
 
@@ -149,94 +155,4 @@ fn memory_stays_under_its_limit_however_much_waits() {
     println!("peak of anonymous memory with 64 partitions: {} MiB", peak >> 20);
     assert!(peak < 256 << 20, "{peak} bytes");
     assert!(world.lag() >= WAITING as i64, "nothing was committed");
-}
-
-#[test]
-fn sasl_over_tls_reads_with_every_mechanism_and_never_shows_the_password() {
-    const PASSWORD: &str = "app-secret";
-    let (brokers, authority) = (std::env::var("KAFKA_SASL_BROKERS").unwrap(), std::env::var("KAFKA_CA").unwrap());
-    let world = World::new("sasl");
-    world.generate(10, 0.0);
-    let folder = tempfile::tempdir().unwrap();
-    // Runs until `done` holds of what was written and what was logged; answers the log.
-    let read = |name: &str, mechanism: &str, password: &str, authority: &str, done: &dyn Fn(&str, &str) -> bool| {
-        let path = |kind: &str| folder.path().join(format!("{name}.{kind}"));
-        std::fs::write(path("password"), format!("{password}\n")).unwrap();
-        let authority = if authority.is_empty() { String::new() } else { format!("ssl_ca_location = \"{authority}\"\n") };
-        let text = format!(
-            "[pipeline]\nhttp_address = \"\"\n[source]\ntype = \"kafka\"\nbootstrap_servers = \"{brokers}\"\ntopics = \"{topic}\"\n\
-             group_id = \"{topic}-{name}\"\nsecurity_protocol = \"SASL_SSL\"\nsasl_mechanism = \"{mechanism}\"\nsasl_username = \"app\"\n\
-             sasl_password = \"${{file:{name}.password}}\"\n{authority}[sink]\ntype = \"file\"\npath = \"{out}\"\n",
-            topic = world.topic,
-            out = path("out").display()
-        );
-        std::fs::write(path("toml"), text).unwrap();
-        let log = std::fs::File::create(path("log")).unwrap();
-        let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_logproc"))
-            .arg("--pipeline")
-            .arg(path("toml"))
-            .env("RUST_LOG", "debug")
-            .stderr(log)
-            .spawn()
-            .unwrap();
-        let text = |kind: &str| std::fs::read_to_string(path(kind)).unwrap_or_default();
-        wait_until(&format!("{name} to come to its end"), || done(&text("out"), &text("log")));
-        child.kill().unwrap();
-        child.wait().unwrap();
-        assert!(!text("log").contains(password), "{name}: the password is in the log");
-        text("out").lines().count()
-    };
-    let all = |out: &str, _: &str| out.lines().count() == 10;
-    for mechanism in ["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] {
-        assert_eq!(read(mechanism, mechanism, PASSWORD, &authority, &all), 10);
-    }
-    let refused = |_: &str, log: &str| log.contains("uthentication");
-    assert_eq!(read("wrong", "PLAIN", "not-the-secret", &authority, &refused), 0);
-    let distrusted = |_: &str, log: &str| log.contains("certificate verify failed") || log.contains("certificate could not be verified");
-    assert_eq!(read("distrusted", "PLAIN", PASSWORD, "", &distrusted), 0, "a certificate of an unknown authority is not accepted");
-}
-
-#[test]
-fn elasticsearch_with_tls_and_users_is_written_to_and_a_changed_password_is_taken_up() {
-    servers::service(&["up", "elasticsearch-tls"]);
-    let (url, authority) = (std::env::var("ELASTICSEARCH_TLS_URL").unwrap(), std::env::var("KAFKA_CA").unwrap());
-    let folder = tempfile::tempdir().unwrap();
-    let path = |name: &str| folder.path().join(name);
-    let run = |name: &str, authority: &str| {
-        let authority = if authority.is_empty() { String::new() } else { format!("ssl_certificate_authorities = \"{authority}\"\n") };
-        let text = format!(
-            "[pipeline]\nhttp_address = \"\"\nshutdown_timeout = \"1s\"\n[source]\ntype = \"file\"\npath = \"{input}\"\n[sink]\n\
-             type = \"elasticsearch\"\nhosts = \"{url}\"\nindex = \"{name}\"\nuser = \"elastic\"\npassword = \"${{file:password}}\"\n{authority}",
-            input = path("input").display(),
-        );
-        std::fs::write(path("pipeline.toml"), text).unwrap();
-        let log = std::fs::File::create(path(name)).unwrap();
-        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_logproc"));
-        command.arg("--pipeline").arg(path("pipeline.toml")).args(["--config-reload-interval", "1"]);
-        command.env("RUST_LOG", "debug").stderr(log).spawn().unwrap()
-    };
-    let logged = |name: &str, text: &str| std::fs::read_to_string(path(name)).unwrap().contains(text);
-    std::fs::write(path("input"), "one\ntwo\n").unwrap();
-
-    std::fs::write(path("password"), "elastic-secret\n").unwrap();
-    let mut distrusted = run("distrusted", "");
-    wait_until("the certificate to be refused", || logged("distrusted", "elasticsearch does not answer"));
-    distrusted.kill().unwrap();
-    distrusted.wait().unwrap();
-
-    std::fs::write(path("password"), "not-the-secret\n").unwrap();
-    let mut run = run("users", &authority);
-    wait_until("the password to be refused", || logged("users", "delivery waits until this is put right"));
-    std::fs::write(path("password"), "elastic-secret\n").unwrap();
-    let mut status = None;
-    wait_until("the right password to be taken up and the file to end", || {
-        status = run.try_wait().unwrap();
-        status.is_some()
-    });
-    assert!(status.unwrap().success());
-    assert!(logged("users", "documents=2"), "both records have arrived");
-    for secret in ["elastic-secret", "not-the-secret"] {
-        assert!(!logged("users", secret), "a password is in the log");
-    }
-    servers::service(&["stop", "elasticsearch-tls"]);
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 use elasticsearch::http::transport::Transport;
-use elasticsearch::indices::{IndicesCreateParts, IndicesRefreshParts};
+use elasticsearch::indices::{IndicesCreateParts, IndicesPutSettingsParts, IndicesRefreshParts};
 use elasticsearch::{Elasticsearch, SearchParts};
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
@@ -194,6 +194,19 @@ impl Cluster {
         let answer = self.runtime.block_on(self.client()?.indices().create(IndicesCreateParts::Index(index)).body(body).send())?;
         if !answer.status_code().is_success() {
             bail!("the index can't be made: {}", answer.status_code());
+        }
+        Ok(())
+    }
+
+    /// Blocks writes to an index, or lets them through again.
+    pub fn block(&self, index: &str, block: bool) -> anyhow::Result<()> {
+        let body = json!({ "index.blocks.write": block });
+        let client = self.client()?;
+        let (indices, only) = (client.indices(), [index]);
+        let request = indices.put_settings(IndicesPutSettingsParts::Index(&only)).body(body);
+        let status = self.runtime.block_on(request.send())?.status_code();
+        if !status.is_success() {
+            bail!("the index's block can't be changed: {status}");
         }
         Ok(())
     }

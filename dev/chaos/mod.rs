@@ -74,12 +74,16 @@ enum Fault {
     CutKafka,
     RefuseKafka,
     SilentKafka,
+    /// One leaves, and while its partitions are shared out another is killed.
+    KillInRebalance,
+    /// Brokers stand still while the cluster takes nothing.
+    FreezeKafkaWhileBlocked,
     KillElasticsearch,
     KillKafka,
 }
 
 /// The quick ones, of which many fit into a round.
-const QUICK: [Fault; 11] = [
+const QUICK: [Fault; 13] = [
     Fault::KillProcess,
     Fault::FreezeProcess,
     Fault::RestartProcess,
@@ -91,6 +95,8 @@ const QUICK: [Fault; 11] = [
     Fault::CutKafka,
     Fault::RefuseKafka,
     Fault::SilentKafka,
+    Fault::KillInRebalance,
+    Fault::FreezeKafkaWhileBlocked,
 ];
 
 pub fn run(options: &Chaos) -> anyhow::Result<()> {
@@ -308,6 +314,29 @@ path = "{folder}/letters.ndjson"
             Fault::CutKafka => self.before_kafka.cut(),
             Fault::RefuseKafka => self.under(true, Weather::Refusing),
             Fault::SilentKafka => self.under(true, Weather::Silent),
+            Fault::KillInRebalance => {
+                let other = (victim + 1) % self.processes.len();
+                signal(&self.processes[victim], "TERM")?;
+                self.pause(0, 600);
+                self.processes[other].kill()?;
+                for index in [victim, other] {
+                    self.processes[index].wait()?;
+                    self.processes[index] = self.start()?;
+                }
+            }
+            Fault::FreezeKafkaWhileBlocked => {
+                // The server may be on its way up after having been killed: then there is nothing to freeze or to block.
+                let blocked = self.cluster.block(&self.topic, true).is_ok();
+                let frozen = self.signal_server("kafka", "STOP");
+                self.pause(1_000, 8_000);
+                if frozen {
+                    self.signal_server("kafka", "CONT");
+                }
+                self.pause(0, 2_000);
+                if blocked {
+                    self.unblock()?;
+                }
+            }
             Fault::KillElasticsearch => self.kill_server("elasticsearch"),
             Fault::KillKafka => self.kill_server("kafka"),
         }
@@ -321,6 +350,23 @@ path = "{folder}/letters.ndjson"
         proxy.set(weather);
         std::thread::sleep(Duration::from_millis(pause));
         proxy.set(Weather::Fair);
+    }
+
+    fn signal_server(&self, name: &str, signal: &str) -> bool {
+        let mut command = Command::new(&self.options.services);
+        command.args(["signal", name, signal]).stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok_and(|status| status.success())
+    }
+
+    /// Lets the index be written to again, waiting for a server that is away.
+    fn unblock(&self) -> anyhow::Result<()> {
+        let until = Instant::now() + PATIENCE;
+        while let Err(problem) = self.cluster.block(&self.topic, false) {
+            if Instant::now() > until {
+                return Err(problem);
+            }
+            std::thread::sleep(Duration::from_millis(500));
+        }
+        Ok(())
     }
 
     fn kill_server(&mut self, name: &'static str) {

@@ -91,7 +91,7 @@ async fn install_into(client: &Client, folders: &[PathBuf]) -> anyhow::Result<Ve
 
 async fn put(client: &Client, path: &str, body: &Value) -> anyhow::Result<Answer> {
     let payload = Payload::Json(serde_json::to_vec(body)?.into());
-    let answer = client.request(Method::Put, path, &[], payload).await;
+    let answer = client.request(Method::PUT, path, &[], payload).await;
     answer.with_context(|| format!("PUT {path}"))
 }
 

@@ -146,16 +146,17 @@ impl Ledger {
         }
     }
 
-    /// Notes that the brokers have answered a commit.
+    /// Notes what the brokers hold as committed.
     pub fn confirmed(&mut self, topic: &str, partition: i32, offset: i64) {
         if let Some(slot) = self.slot_of(topic, partition) {
             self.slots[slot].confirmed = Some(offset);
         }
     }
 
-    /// Whether a commit is under way that has no answer.
-    pub fn awaits_answer(&self) -> bool {
-        self.slots.iter().any(|slot| slot.requested.is_some() && slot.requested != slot.confirmed)
+    /// Commits under way of which it is not known that they have arrived.
+    pub fn unanswered(&self) -> Vec<Commit> {
+        let open = self.slots.iter().filter(|slot| slot.requested != slot.confirmed);
+        open.filter_map(|slot| Some(slot.commit_of(slot.requested?))).collect()
     }
 
     /// Notes that commits failed: whatever is done may be asked for again.
@@ -198,11 +199,11 @@ impl Ledger {
 impl Slot {
     fn commit(&self) -> Option<Commit> {
         let offset = self.done_to?;
-        (self.requested != Some(offset)).then(|| Commit {
-            topic: self.origin.topic.clone(),
-            partition: self.origin.partition,
-            offset,
-        })
+        (self.requested != Some(offset)).then(|| self.commit_of(offset))
+    }
+
+    fn commit_of(&self, offset: i64) -> Commit {
+        Commit { topic: self.origin.topic.clone(), partition: self.origin.partition, offset }
     }
 
     /// Marks a range as done, merges it with done neighbours, and moves the done prefix on.
@@ -266,13 +267,13 @@ mod tests {
         assert_eq!(ledger.committable(), std::slice::from_ref(&commit));
         ledger.requested(&commit);
         assert_eq!(ledger.committable(), []);
-        assert!(ledger.awaits_answer());
+        assert_eq!(ledger.unanswered(), std::slice::from_ref(&commit));
         ledger.commit_failed();
-        assert!(!ledger.awaits_answer());
+        assert_eq!(ledger.unanswered(), []);
         assert_eq!(ledger.committable(), std::slice::from_ref(&commit));
         ledger.requested(&commit);
         ledger.confirmed("t", 0, 20);
-        assert!(!ledger.awaits_answer());
+        assert_eq!(ledger.unanswered(), []);
     }
 
     #[test]

@@ -24,12 +24,12 @@ fn expect(status: u16, what: &str, body: &Value) -> anyhow::Result<()> {
 /// # Errors
 /// The cluster does not answer as it should.
 pub async fn count(client: &Client, index: &str) -> anyhow::Result<Option<u64>> {
-    let (status, body) = ask(client, Method::Post, &format!("{index}/_refresh"), None).await?;
+    let (status, body) = ask(client, Method::POST, &format!("{index}/_refresh"), None).await?;
     if status == 404 {
         return Ok(None);
     }
     expect(status, index, &body)?;
-    let (status, body) = ask(client, Method::Get, &format!("{index}/_count"), None).await?;
+    let (status, body) = ask(client, Method::GET, &format!("{index}/_count"), None).await?;
     expect(status, index, &body)?;
     Ok(body["count"].as_u64())
 }
@@ -39,7 +39,7 @@ pub async fn count(client: &Client, index: &str) -> anyhow::Result<Option<u64>> 
 /// # Errors
 /// The cluster does not answer.
 pub async fn is_data_stream(client: &Client, name: &str) -> anyhow::Result<bool> {
-    let (status, body) = ask(client, Method::Get, &format!("_resolve/index/{name}"), None).await?;
+    let (status, body) = ask(client, Method::GET, &format!("_resolve/index/{name}"), None).await?;
     Ok(status == 200 && body["data_streams"].as_array().is_some_and(|streams| !streams.is_empty()))
 }
 
@@ -48,9 +48,9 @@ pub async fn is_data_stream(client: &Client, name: &str) -> anyhow::Result<bool>
 /// # Errors
 /// The name is that of an index, or the cluster does not answer as it should.
 pub async fn indices_of(client: &Client, alias: &str) -> anyhow::Result<Vec<String>> {
-    let (status, body) = ask(client, Method::Get, &format!("_alias/{alias}"), None).await?;
+    let (status, body) = ask(client, Method::GET, &format!("_alias/{alias}"), None).await?;
     if status == 404 {
-        let (status, _) = ask(client, Method::Get, &format!("{alias}/_settings"), None).await?;
+        let (status, _) = ask(client, Method::GET, &format!("{alias}/_settings"), None).await?;
         if status != 404 {
             bail!("`{alias}` is an index and no alias: it can't be swapped");
         }
@@ -67,6 +67,6 @@ pub async fn indices_of(client: &Client, alias: &str) -> anyhow::Result<Vec<Stri
 pub async fn swap(client: &Client, alias: &str, from: &[String], to: &str) -> anyhow::Result<()> {
     let mut actions: Vec<Value> = from.iter().filter(|index| *index != to).map(|index| json!({"remove": {"index": index, "alias": alias}})).collect();
     actions.push(json!({"add": {"index": to, "alias": alias, "is_write_index": true}}));
-    let (status, body) = ask(client, Method::Post, "_aliases", Some(json!({ "actions": actions }))).await?;
+    let (status, body) = ask(client, Method::POST, "_aliases", Some(json!({ "actions": actions }))).await?;
     expect(status, "_aliases", &body)
 }

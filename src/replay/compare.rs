@@ -159,7 +159,7 @@ async fn look_up(client: &Client, index: &str, ids: &[&str]) -> Result<HashMap<S
     let query = json!({ "size": ids.len(), "query": { "ids": { "values": ids } } }).to_string();
     let path = format!("{index}/_search");
     let parameters = [("ignore_unavailable", "true"), ("allow_no_indices", "true"), ("filter_path", "hits.hits._id,hits.hits._source")];
-    let answer = client.request(Method::Post, &path, &parameters, Payload::Json(query.into())).await.map_err(|error| error.to_string())?;
+    let answer = client.request(Method::POST, &path, &parameters, Payload::Json(query.into())).await.map_err(|error| error.to_string())?;
     if answer.status != 200 {
         return Err(format!("{path}: status {}: {}", answer.status, String::from_utf8_lossy(&answer.body)));
     }

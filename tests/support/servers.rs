@@ -116,6 +116,64 @@ impl World {
         world
     }
 
+    /// A world whose pipeline does nothing but move records, with settings and options of the source as told.
+    pub fn with_source(name: &str, settings: &str, options: &str) -> World {
+        let mut world = World::new(name);
+        world.pipeline = std::env::temp_dir().join(format!("{}.toml", world.namespace));
+        let text = format!(
+            r#"
+[pipeline]
+{settings}
+[source]
+type = "kafka"
+bootstrap_servers = "${{KAFKA_BROKERS}}"
+topics = "${{KAFKA_TOPICS}}"
+group_id = "${{KAFKA_GROUP}}"
+codec = "json"
+commit_interval = "200ms"
+{options}
+[sink]
+type = "elasticsearch"
+hosts = "${{ELASTICSEARCH_URL}}"
+data_stream_dataset = "nginx.access"
+data_stream_namespace = "${{DATA_STREAM_NAMESPACE}}"
+data_stream_auto_routing = false
+[dead_letter]
+path = "${{DEAD_LETTER_PATH}}"
+"#
+        );
+        std::fs::write(&world.pipeline, text).unwrap();
+        world
+    }
+
+    /// Reads a part of the topic as another client of the same group does that commits what it has taken: Logstash, say. It
+    /// shares partitions out eagerly, and `meanwhile` is called while it is a member. Answers how many records it has taken.
+    pub fn read_as_another_client(&self, at_least: usize, meanwhile: impl FnOnce()) -> usize {
+        let consumer: BaseConsumer = ClientConfig::new()
+            .set("bootstrap.servers", &self.brokers)
+            .set("group.id", &self.group)
+            .set("auto.offset.reset", "earliest")
+            .set("partition.assignment.strategy", "range")
+            .set("enable.auto.commit", "true")
+            .set("max.partition.fetch.bytes", "100000")
+            .create()
+            .unwrap();
+        consumer.subscribe(&[&self.topic]).unwrap();
+        let mut taken = 0;
+        wait_until("the other client to read", || {
+            while taken < at_least
+                && let Some(message) = consumer.poll(Duration::from_millis(200))
+            {
+                taken += usize::from(message.is_ok());
+            }
+            taken >= at_least
+        });
+        consumer.pause(&consumer.assignment().unwrap()).unwrap();
+        // Its own thread keeps it a member; what was taken is committed when it leaves.
+        meanwhile();
+        taken
+    }
+
     /// Last part of the names of this world's data streams.
     pub fn namespace(&self) -> &str {
         &self.namespace
@@ -302,13 +360,18 @@ impl Run {
 
     /// The same with another Elasticsearch.
     pub fn start_towards(world: &World, elasticsearch: &str) -> Run {
+        Run::start_with(world, &[("ELASTICSEARCH_URL", elasticsearch)])
+    }
+
+    /// The same with further variables.
+    pub fn start_with(world: &World, variables: &[(&str, &str)]) -> Run {
         // A port of its own: bound and let go just before.
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let http = listener.local_addr().unwrap().to_string();
         drop(listener);
         let child = world
             .command()
-            .env("ELASTICSEARCH_URL", elasticsearch)
+            .envs(variables.iter().copied())
             .arg("--pipeline")
             .arg(&world.pipeline)
             .args(["--http-address", &http])
@@ -327,9 +390,14 @@ impl Run {
         self.stop_within(PATIENCE)
     }
 
-    pub fn stop_within(mut self, limit: Duration) -> ExitStatus {
+    /// Asks the process to stop, and goes on.
+    pub fn ask_to_stop(&self) {
         let asked = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status().unwrap();
         assert!(asked.success());
+    }
+
+    pub fn stop_within(mut self, limit: Duration) -> ExitStatus {
+        self.ask_to_stop();
         let started = Instant::now();
         let mut status = None;
         wait_until("the process to stop", || {
@@ -351,11 +419,11 @@ impl Run {
         http(&self.http, &format!("GET {path}"), "").map_or(0, |(status, _)| status)
     }
 
-    /// A metric without regard to labels; 0 while it is not there.
+    /// A metric, summed over its labels; 0 while it is not there.
     pub fn metric(&self, name: &str) -> f64 {
         let Some((_, body)) = http(&self.http, "GET /metrics", "") else { return 0.0 };
-        let line = body.lines().find(|line| line.starts_with(name));
-        line.and_then(|line| line.rsplit(' ').next()?.parse().ok()).unwrap_or(0.0)
+        let lines = body.lines().filter(|line| line.starts_with(name));
+        lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
     }
 }
 

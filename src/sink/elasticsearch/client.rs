@@ -6,13 +6,10 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use elasticsearch::auth::{ClientCertificate, Credentials};
-use elasticsearch::cert::{Certificate, CertificateValidation};
-use elasticsearch::http::headers::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
-use elasticsearch::http::transport::{SingleNodeConnectionPool, Transport, TransportBuilder};
-use elasticsearch::http::{Method, Url};
+use reqwest::Method;
 use tracing::warn;
 
+use super::connection::{Connection, Transport};
 use crate::config::{Args, Diagnostic};
 
 /// A node that fails rests for this long at first, and twice as long each time,
@@ -86,9 +83,10 @@ impl Client {
         let connection = Connection::from_args(args, &mut problems);
         let mut nodes = Vec::new();
         for host in args.strings("hosts") {
-            match connection.node(&host) {
-                Ok(node) => nodes.push(node),
-                Err(message) => problems.push(Diagnostic::error(args.span_of("hosts"), message)),
+            match connection.as_ref().map(|connection| connection.to_node(&host)) {
+                Some(Ok((name, transport))) => nodes.push(Node { name, transport, rest: Mutex::default() }),
+                None => {}
+                Some(Err(message)) => problems.push(Diagnostic::error(args.span_of("hosts"), message)),
             }
         }
         if nodes.is_empty() && problems.is_empty() {
@@ -120,35 +118,15 @@ impl Client {
     ) -> Result<Answer, Unreachable> {
         let nodes = self.nodes();
         let node = self.pick(&nodes);
-        let mut headers = HeaderMap::new();
-        let body = match payload {
-            Payload::None => None,
-            Payload::Json(body) => Some(body),
-            Payload::Lines(body) => {
-                headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-ndjson"));
-                Some(body)
-            }
-            Payload::GzippedLines(body) => {
-                headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-ndjson"));
-                headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
-                Some(body)
-            }
-        };
-        let query = (!query.is_empty()).then_some(query);
-        let answer = async {
-            let response = node.transport.send(method, path, headers, query, body, None).await?;
-            let status = response.status_code().as_u16();
-            Ok::<_, elasticsearch::Error>(Answer { status, body: response.bytes().await? })
-        };
-        match answer.await {
+        match node.transport.send(method, path, query, payload).await {
             Ok(answer) => {
                 // A node that has lost its cluster, or a proxy without one, answers; another node may do better.
                 if matches!(answer.status, 502..=504) { node.failed() } else { node.works() }
                 Ok(answer)
             }
-            Err(error) => {
+            Err(message) => {
                 node.failed();
-                Err(Unreachable { host: node.name.clone(), message: innermost(&error) })
+                Err(Unreachable { host: node.name.clone(), message })
             }
         }
     }
@@ -188,152 +166,6 @@ impl Node {
     }
 }
 
-/// What all nodes have in common.
-struct Connection {
-    credentials: Option<Credentials>,
-    authorities: Vec<u8>,
-    verify: bool,
-    headers: HeaderMap,
-    timeout: Duration,
-    tls_by_default: bool,
-}
-
-impl Connection {
-    fn from_args(args: &Args, problems: &mut Vec<Diagnostic>) -> Self {
-        let mut read = |option: &str, path: &str| {
-            std::fs::read(path).unwrap_or_else(|error| {
-                problems.push(Diagnostic::error(args.span_of(option), format!("`{path}` can't be read: {error}")));
-                Vec::new()
-            })
-        };
-        let mut authorities = Vec::new();
-        for option in ["ssl_certificate_authorities", "cacert"] {
-            for path in args.strings(option) {
-                authorities.extend(read(option, &path));
-                authorities.push(b'\n');
-            }
-        }
-        let certificate = match (args.text("ssl_certificate"), args.text("ssl_key")) {
-            (Some(certificate), Some(key)) => {
-                let mut pem = read("ssl_certificate", &certificate);
-                pem.push(b'\n');
-                pem.extend(read("ssl_key", &key));
-                Some(Credentials::Certificate(ClientCertificate::Pem(pem)))
-            }
-            _ => None,
-        };
-        if !authorities.is_empty() && Certificate::from_pem(&authorities).is_err() {
-            let message = "no certificate (PEM) in these files";
-            problems.push(Diagnostic::error(args.span_of("ssl_certificate_authorities"), message));
-        }
-        let key = args.text("api_key").map(|key| match key.split_once(':') {
-            Some((id, key)) => Credentials::ApiKey(id.to_string(), key.to_string()),
-            None => Credentials::EncodedApiKey(key),
-        });
-        let user = args.text("user").map(|user| Credentials::Basic(user, args.text("password").unwrap_or_default()));
-        if key.is_some() && user.is_some() {
-            problems.push(Diagnostic::error(args.span_of("api_key"), "give `api_key` or `user`, not both"));
-        }
-        let mut headers = HeaderMap::new();
-        for (name, value) in args.entries("custom_headers") {
-            let header = (HeaderName::try_from(&name.name), HeaderValue::try_from(value.to_text().unwrap_or_default()));
-            match header {
-                (Ok(name), Ok(mut value)) => {
-                    value.set_sensitive(true);
-                    headers.insert(name, value);
-                }
-                _ => problems.push(Diagnostic::error(name.span, format!("`{}` can't be a header", name.name))),
-            }
-        }
-        Connection {
-            credentials: key.or(user).or(certificate),
-            verify: args.required_text("ssl_verification_mode") != "none",
-            headers,
-            timeout: args.duration("timeout").unwrap_or(Duration::from_secs(60)),
-            tls_by_default: args.optional_flag("ssl_enabled").unwrap_or(!authorities.is_empty()),
-            authorities,
-        }
-    }
-
-    fn node(&self, host: &str) -> Result<Node, String> {
-        let with_scheme = match host.contains("://") {
-            true => host.to_string(),
-            false if self.tls_by_default => format!("https://{host}"),
-            false => format!("http://{host}"),
-        };
-        // The text itself is not shown: it may hold a password.
-        let mut url = Url::parse(&with_scheme).map_err(|error| format!("a host is not an address: {error}"))?;
-        if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none() {
-            return Err("a host must be `http://…`, `https://…` or `host:port`".to_string());
-        }
-        let has_port = with_scheme.split("://").nth(1).and_then(|rest| rest.split('/').next()).is_some_and(|authority| {
-            authority.rsplit('@').next().is_some_and(|host| host.rsplit(']').next().is_some_and(|tail| tail.contains(':')))
-        });
-        if !has_port {
-            url.set_port(Some(9200)).map_err(|()| "a host can't have a port".to_string())?;
-        }
-        let mut credentials = self.credentials.clone();
-        if !url.username().is_empty() {
-            let password = url.password().unwrap_or_default();
-            credentials = credentials.or_else(|| Some(Credentials::Basic(decode(url.username()), decode(password))));
-            // Both can't fail: the address has a host.
-            let _ = (url.set_username(""), url.set_password(None));
-        }
-        let name = url.as_str().trim_end_matches('/').to_string();
-        let mut builder = TransportBuilder::new(SingleNodeConnectionPool::new(url))
-            .timeout(self.timeout)
-            .headers(self.headers.clone())
-            .cert_validation(self.validation()?);
-        if let Some(credentials) = credentials {
-            builder = builder.auth(credentials);
-        }
-        let transport = builder.build().map_err(|error| format!("{name}: {error}"))?;
-        Ok(Node { name, transport, rest: Mutex::default() })
-    }
-
-    fn validation(&self) -> Result<CertificateValidation, String> {
-        if !self.verify {
-            return Ok(CertificateValidation::None);
-        }
-        if self.authorities.is_empty() {
-            return Ok(CertificateValidation::Default);
-        }
-        Certificate::from_pem(&self.authorities).map(CertificateValidation::Full).map_err(|error| innermost(&error))
-    }
-}
-
-/// Decodes `%41` as addresses write it.
-fn decode(text: &str) -> String {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((first, tail)) = rest.split_first() {
-        let hex = tail.get(..2).and_then(|hex| std::str::from_utf8(hex).ok()).and_then(|hex| u8::from_str_radix(hex, 16).ok());
-        match (first, hex) {
-            (b'%', Some(byte)) => {
-                bytes.push(byte);
-                rest = &tail[2..];
-            }
-            _ => {
-                bytes.push(*first);
-                rest = tail;
-            }
-        }
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
-}
-
-/// The cause at the bottom of an error: the layers above it only say that something failed.
-fn innermost(error: &elasticsearch::Error) -> String {
-    if error.is_timeout() {
-        return "no answer in time".to_string();
-    }
-    let mut cause: &dyn std::error::Error = error;
-    while let Some(source) = cause.source() {
-        cause = source;
-    }
-    cause.to_string()
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::options::DEF;
@@ -361,7 +193,6 @@ mod tests {
             assert_eq!(client.nodes()[0].name.trim_end_matches(":80"), expected.trim_end_matches(":80"), "{host}");
             assert!(!format!("{client:?}").contains("p@"));
         }
-        assert_eq!(decode("a%40b%"), "a@b%");
     }
 
     #[test]

@@ -22,7 +22,7 @@ use crate::delivery::{DocumentBatch, Fate, Reason};
 use crate::observe::metrics as names;
 use crate::sink::SinkContext;
 use crate::sink::backoff::Backoff;
-use elasticsearch::http::Method;
+use reqwest::Method;
 
 /// The same trouble is logged this often at most.
 const LOUD_EVERY: Duration = Duration::from_secs(10);
@@ -124,7 +124,7 @@ impl Delivery {
             Some(level) => Payload::GzippedLines(gzip(batch.body().clone(), level).await),
         };
         let began = Instant::now();
-        let answer = self.client.request(Method::Post, "_bulk", &[("filter_path", answer::FILTER_PATH)], payload).await;
+        let answer = self.client.request(Method::POST, "_bulk", &[("filter_path", answer::FILTER_PATH)], payload).await;
         let took = began.elapsed();
         if answer.is_ok() {
             metrics::histogram!(names::BULK_SECONDS, "sink" => self.context.name.clone()).record(took.as_secs_f64());

@@ -16,14 +16,16 @@ use crate::delivery::{DocumentBatch, Limits};
 mod answer;
 mod client;
 mod concurrency;
+mod connection;
 mod deliver;
 mod options;
+mod pin;
 mod suspects;
 
 pub use client::{Answer, Client, Payload, Unreachable};
-/// HTTP methods for [`Client::request`].
-pub use elasticsearch::http::Method;
 pub use options::DEF;
+/// HTTP methods for [`Client::request`].
+pub use reqwest::Method;
 
 use concurrency::Limiter;
 use deliver::Delivery;
@@ -151,7 +153,7 @@ fn check(ended: Result<(), JoinError>) -> Result<(), SinkError> {
 async fn greet(client: Arc<Client>, context: SinkContext) {
     let backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(10));
     for tries in 0.. {
-        match client.request(Method::Get, "", &[], Payload::None).await {
+        match client.request(Method::GET, "", &[], Payload::None).await {
             Ok(answer) if !matches!(answer.status, 401 | 403 | 500..) => {
                 info!(status = answer.status, "elasticsearch answers");
                 context.set_ready(true);

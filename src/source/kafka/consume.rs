@@ -3,7 +3,7 @@
 //! It polls whatever happens. While the budget is full it waits a little without polling, which keeps what is already
 //! fetched; if that does not help, partitions are paused and polling goes on, so the group never misses this member.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -15,7 +15,7 @@ use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use tracing::{error, info, warn};
 
 use super::extract::{LETTER_HEADER, Place, Stretches};
-use super::group::{Group, commit};
+use super::group::{Group, commit, look_up};
 use super::{Extract, KafkaSource, Topics, client_config, sizes};
 use crate::delivery::{BatchBuilder, NewRecord, RawBatch, Shape};
 use crate::observe::metrics as names;
@@ -24,15 +24,38 @@ use crate::source::{SourceContext, SourceError, Submit};
 const IDLE_POLL: Duration = Duration::from_millis(100);
 /// How long a full budget is waited for before partitions are paused.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// A commit without an answer for this long is asked for again: brokers that restart may lose a request for good.
+/// How often it is looked up whether commits have arrived: brokers that restart may lose a request for good.
 const UNANSWERED: Duration = Duration::from_secs(15);
+/// The pause before a name in the group is asked for again that another member has.
+const NAME_IS_TAKEN: Duration = Duration::from_secs(1);
 
-pub(super) fn run(source: KafkaSource, context: SourceContext) -> Result<(), SourceError> {
+pub(super) fn run(source: KafkaSource, mut context: SourceContext) -> Result<(), SourceError> {
     let mut properties = source.properties.clone();
     sizes::derive(&mut properties, &source.topics, context.settings.prefetch_bytes());
     if matches!(source.topics, Topics::Pattern(_)) {
         properties.entry("topic.metadata.refresh.interval.ms".into()).or_insert_with(|| "30000".into());
     }
+    if source.extract.is_some() {
+        properties.insert("enable.partition.eof".into(), "true".into());
+    }
+    loop {
+        match attempt(&source, &properties, context) {
+            Attempt::Ended(result) => return result,
+            Attempt::NameIsTaken(again) => context = again,
+        }
+        warn!("another member still has this `group_instance_id`; trying again until its session has ended");
+        std::thread::sleep(NAME_IS_TAKEN);
+    }
+}
+
+/// What came of a membership.
+enum Attempt {
+    Ended(Result<(), SourceError>),
+    /// With the new protocol the name of a member that was killed is free only when its session has ended. Nothing was read.
+    NameIsTaken(SourceContext),
+}
+
+fn attempt(source: &KafkaSource, properties: &BTreeMap<String, String>, context: SourceContext) -> Attempt {
     let group = Group {
         hub: context.hub.clone(),
         rebalance_timeout: source.rebalance_timeout,
@@ -41,16 +64,12 @@ pub(super) fn run(source: KafkaSource, context: SourceContext) -> Result<(), Sou
         commits: source.extract.as_ref().is_none_or(|extract| extract.parts.is_empty()),
         marks: Default::default(),
     };
-    if source.extract.is_some() {
-        properties.insert("enable.partition.eof".into(), "true".into());
-    }
-    let consumer: BaseConsumer<Group> = client_config(&properties).create_with_context(group)?;
-    match (&source.extract, &source.topics) {
-        (Some(extract), _) if extract.parts.is_empty() => consumer.subscribe(&[&extract.topic])?,
-        (Some(extract), _) => assign(&consumer, extract)?,
-        (None, Topics::Named(names)) => consumer.subscribe(&names.iter().map(String::as_str).collect::<Vec<_>>())?,
-        // librdkafka takes a topic that begins with a caret as a pattern.
-        (None, Topics::Pattern(pattern)) => consumer.subscribe(&[&format!("^({pattern})$")])?,
+    let consumer = match client_config(properties).create_with_context(group) {
+        Ok(consumer) => consumer,
+        Err(error) => return Attempt::Ended(Err(error.into())),
+    };
+    if let Err(error) = subscribe(&consumer, source) {
+        return Attempt::Ended(Err(error));
     }
     info!(group = source.group_id, topics = ?source.topics, extract = source.extract.is_some(), "reading from kafka");
     let mut reader = Reader {
@@ -68,11 +87,26 @@ pub(super) fn run(source: KafkaSource, context: SourceContext) -> Result<(), Sou
         context,
     };
     let result = reader.read();
+    let name_is_taken = KafkaError::MessageConsumptionFatal(RDKafkaErrorCode::UnreleasedInstanceId);
+    if matches!(&result, Err(SourceError::Kafka(error)) if *error == name_is_taken) && !reader.context.shutdown().is_requested() {
+        return Attempt::NameIsTaken(reader.context);
+    }
     reader.drain();
     drop(reader);
     // Leaving the group runs the callback for revocation once more, which commits what is left.
     drop(consumer);
-    result
+    Attempt::Ended(result)
+}
+
+fn subscribe(consumer: &BaseConsumer<Group>, source: &KafkaSource) -> Result<(), SourceError> {
+    match (&source.extract, &source.topics) {
+        (Some(extract), _) if extract.parts.is_empty() => consumer.subscribe(&[&extract.topic])?,
+        (Some(extract), _) => assign(consumer, extract)?,
+        (None, Topics::Named(names)) => consumer.subscribe(&names.iter().map(String::as_str).collect::<Vec<_>>())?,
+        // librdkafka takes a topic that begins with a caret as a pattern.
+        (None, Topics::Pattern(pattern)) => consumer.subscribe(&[&format!("^({pattern})$")])?,
+    }
+    Ok(())
 }
 
 /// Takes parts of a topic without a group.
@@ -97,7 +131,7 @@ struct Reader<'a> {
     waiting: VecDeque<Arc<RawBatch>>,
     paused: bool,
     committed: Instant,
-    /// When every commit was last known to be answered.
+    /// When commits were last looked up, or all known to have arrived.
     answered: Instant,
     /// For an extract, what is to be read of each partition.
     stretches: Option<Stretches>,
@@ -381,17 +415,14 @@ impl Reader<'_> {
             return;
         }
         self.committed = Instant::now();
-        let commits = {
-            let mut ledger = self.context.hub.ledger();
-            if !ledger.awaits_answer() {
-                self.answered = self.committed;
-            } else if self.answered.elapsed() > UNANSWERED {
-                warn!("a commit has no answer; it is asked for again");
-                ledger.commit_failed();
-                self.answered = self.committed;
-            }
-            ledger.committable()
-        };
+        let unanswered = self.context.hub.ledger().unanswered();
+        if unanswered.is_empty() {
+            self.answered = self.committed;
+        } else if self.answered.elapsed() > UNANSWERED {
+            look_up(self.consumer, &self.context.hub, &unanswered);
+            self.answered = Instant::now();
+        }
+        let commits = self.context.hub.ledger().committable();
         commit(self.consumer, &self.context.hub, &commits, CommitMode::Async);
     }
 

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _, ConsumerContext, Rebalance};
-use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
+use rdkafka::error::KafkaError;
 use rdkafka::statistics::Statistics;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use tracing::{debug, error, info, warn};
@@ -17,6 +17,9 @@ use crate::delivery::Hub;
 use crate::delivery::ledger::Commit;
 use crate::observe::health::Readiness;
 use crate::observe::metrics as names;
+
+/// How long the brokers may take to say what they hold; polling waits meanwhile.
+const LOOK_UP_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Called by librdkafka, on the source's thread unless it is about logs.
 pub(super) struct Group {
@@ -91,23 +94,6 @@ impl ConsumerContext for Group {
             Rebalance::Error(error) => error!(%error, "rebalancing failed"),
         }
     }
-
-    fn commit_callback(&self, result: KafkaResult<()>, offsets: &TopicPartitionList) {
-        let failed = offsets.elements().iter().any(|partition| partition.error().is_err());
-        match result {
-            Ok(()) if !failed => {
-                note_confirmed(&self.hub, offsets);
-                metrics::counter!(names::COMMITS, "outcome" => "ok").increment(1);
-            }
-            Err(KafkaError::ConsumerCommit(RDKafkaErrorCode::NoOffset)) => {}
-            result => {
-                let error = result.err().map(|error| error.to_string()).unwrap_or_default();
-                warn!(error, "a commit failed; it is asked for again");
-                metrics::counter!(names::COMMITS, "outcome" => "failed").increment(1);
-                self.hub.ledger().commit_failed();
-            }
-        }
-    }
 }
 
 impl ClientContext for Group {
@@ -125,6 +111,8 @@ impl ClientContext for Group {
                      (then change `id_salt`, for its offsets begin again): {message}"
                 );
             }
+            // All that it ever says of a commit that nobody waits for: a success it keeps to itself.
+            RDKafkaLogLevel::Warning if facility == "COMMITFAIL" => commit_failed(&self.hub, message),
             RDKafkaLogLevel::Warning | RDKafkaLogLevel::Notice => warn!(facility, "librdkafka: {message}"),
             RDKafkaLogLevel::Info | RDKafkaLogLevel::Debug => debug!(facility, "librdkafka: {message}"),
         }
@@ -186,12 +174,39 @@ pub(super) fn commit(consumer: &BaseConsumer<Group>, hub: &Hub, commits: &[Commi
     }
     let is_answered = matches!(mode, CommitMode::Sync);
     match consumer.commit(&offsets, mode) {
-        Ok(()) if is_answered => note_confirmed(hub, &offsets),
-        Ok(()) => {}
-        Err(error) => {
-            warn!(%error, "a commit failed; it is asked for again");
-            metrics::counter!(names::COMMITS, "outcome" => "failed").increment(1);
-            hub.ledger().commit_failed();
+        Ok(()) if is_answered => {
+            note_confirmed(hub, &offsets);
+            metrics::counter!(names::COMMITS, "outcome" => "ok").increment(1);
         }
+        Ok(()) => {}
+        Err(error) => commit_failed(hub, &error.to_string()),
+    }
+}
+
+fn commit_failed(hub: &Hub, error: &str) {
+    warn!(error, "a commit failed; it is asked for again");
+    metrics::counter!(names::COMMITS, "outcome" => "failed").increment(1);
+    hub.ledger().commit_failed();
+}
+
+/// Looks up what the brokers hold of these commits: one that was lost on the way is asked for again.
+pub(super) fn look_up(consumer: &BaseConsumer<Group>, hub: &Hub, asked: &[Commit]) {
+    let mut wanted = TopicPartitionList::with_capacity(asked.len());
+    for commit in asked {
+        wanted.add_partition(&commit.topic, commit.partition);
+    }
+    match consumer.committed_offsets(wanted, LOOK_UP_TIMEOUT) {
+        Ok(held) => {
+            note_confirmed(hub, &held);
+            let is_held = |commit: &Commit| {
+                let found = held.find_partition(&commit.topic, commit.partition);
+                found.is_some_and(|found| found.offset() == Offset::Offset(commit.offset))
+            };
+            match asked.iter().find(|commit| !is_held(commit)) {
+                None => metrics::counter!(names::COMMITS, "outcome" => "ok").increment(1),
+                Some(commit) => commit_failed(hub, &format!("{} is not held for {}:{}", commit.offset, commit.topic, commit.partition)),
+            }
+        }
+        Err(error) => commit_failed(hub, &format!("it can't be looked up: {error}")),
     }
 }

@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use std::time::Instant;
 
 use bytes::Bytes;
-use elasticsearch::http::Method;
+use reqwest::Method;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use tracing::warn;
@@ -178,7 +178,7 @@ impl Delivery {
     }
 
     async fn ask(&self, path: &str, query: &[(&str, &str)], payload: Payload) -> Result<Bytes, String> {
-        let answer = self.client.request(Method::Post, path, query, payload).await.map_err(|error| error.to_string())?;
+        let answer = self.client.request(Method::POST, path, query, payload).await.map_err(|error| error.to_string())?;
         match answer.status {
             200..=299 => Ok(answer.body),
             status => Err(format!("{path}: status {status}: {}", String::from_utf8_lossy(&answer.body[..answer.body.len().min(300)]))),

@@ -1,0 +1,100 @@
+//! Consumer groups on a real broker: every way of sharing partitions out, and members that come, are killed and leave.
+
+use super::EVENTS;
+use super::servers::{Run, World, wait_until};
+
+const ASSIGNED: &str = "logproc_assigned_partitions";
+
+/// One member is killed and another leaves while a third takes over: every event is one document all the same.
+fn members_come_and_go(name: &str, options: &str) {
+    let world = World::with_source(name, "", options);
+    world.generate(EVENTS / 2, 0.0);
+    let first = Run::start(&world);
+    wait_until("some documents to arrive", || world.documents() > 0);
+    let mut second = Run::start(&world);
+    wait_until("the second to have partitions", || second.metric(ASSIGNED) > 0.0 && first.metric(ASSIGNED) < 4.0);
+    world.generate(EVENTS / 2, 0.0);
+    second.kill();
+    wait_until("the first to have all partitions", || first.metric(ASSIGNED) == 4.0);
+    let third = Run::start(&world);
+    wait_until("the third to have partitions", || third.metric(ASSIGNED) > 0.0);
+    assert!(first.stop().success());
+    wait_until("the third to have all partitions", || third.metric(ASSIGNED) == 4.0);
+    wait_until("all documents to arrive", || world.documents() >= EVENTS);
+    wait_until("the lag to be zero", || world.lag() == 0);
+    assert!(third.stop().success());
+    assert_eq!((world.documents(), world.distinct_ids()), (EVENTS, EVENTS));
+}
+
+#[test]
+fn members_of_the_new_protocol_hand_over() {
+    members_come_and_go("kip848", "group_protocol = \"consumer\"");
+}
+
+#[test]
+fn members_of_an_eager_group_hand_over() {
+    for strategy in ["range", "round_robin"] {
+        let options = format!("partition_assignment_strategy = \"{strategy}\"\nsession_timeout_ms = 6000\nheartbeat_interval_ms = 1000");
+        members_come_and_go(strategy, &options);
+    }
+}
+
+/// A member with a name of its own goes and comes back: what has the other noticed?
+fn a_named_member_comes_back(name: &str, options: &str, killed: bool) -> f64 {
+    let world = World::with_source(name, "", &format!("group_instance_id = \"${{MEMBER}}\"\n{options}"));
+    world.generate(EVENTS / 2, 0.0);
+    let start = |member| Run::start_with(&world, &[("MEMBER", member)]);
+    let (mut first, second) = (start("first"), start("second"));
+    wait_until("both to have their share", || first.metric(ASSIGNED) == 2.0 && second.metric(ASSIGNED) == 2.0);
+    let before = second.metric("logproc_rebalances_total");
+    if killed {
+        first.kill();
+    } else {
+        assert!(first.stop().success());
+    }
+    world.generate(EVENTS / 2, 0.0);
+    let first = start("first");
+    wait_until("the first to have its share again", || first.metric(ASSIGNED) == 2.0 && second.metric(ASSIGNED) == 2.0);
+    wait_until("all documents to arrive", || world.documents() >= EVENTS);
+    wait_until("the lag to be zero", || world.lag() == 0);
+    let noticed = second.metric("logproc_rebalances_total") - before;
+    assert!(first.stop().success() && second.stop().success());
+    assert_eq!((world.documents(), world.distinct_ids()), (EVENTS, EVENTS));
+    noticed
+}
+
+#[test]
+fn a_restart_of_a_static_member_moves_no_partition() {
+    assert_eq!(a_named_member_comes_back("static", "session_timeout_ms = 40000", true), 0.0);
+    assert_eq!(a_named_member_comes_back("static848", "group_protocol = \"consumer\"", false), 0.0);
+}
+
+#[test]
+fn a_killed_member_of_the_new_protocol_waits_for_its_name() {
+    assert!(a_named_member_comes_back("named848", "group_protocol = \"consumer\"", true) > 0.0, "its partitions moved meanwhile");
+}
+
+#[test]
+fn a_group_is_taken_over_from_an_eager_client_and_given_back() {
+    let world = World::with_source("takeover", "", "session_timeout_ms = 6000\nheartbeat_interval_ms = 1000");
+    world.generate(EVENTS, 0.0);
+    let mut early = None;
+    let taken = world.read_as_another_client(1_000, || {
+        let run = Run::start(&world);
+        wait_until("the brokers to be asked", || run.http_status("/livez") == 200);
+        // A cooperative member is turned away as long as an eager one is there.
+        let since = std::time::Instant::now();
+        wait_until("it to have had the time to join", || since.elapsed() > std::time::Duration::from_secs(5));
+        assert_eq!((run.metric(ASSIGNED), world.documents()), (0.0, 0));
+        early = Some(run);
+    });
+    let run = early.unwrap();
+    wait_until("it to join once the other has left", || run.metric(ASSIGNED) == 4.0);
+    wait_until("the rest to arrive", || world.documents() >= EVENTS - taken);
+    wait_until("the lag to be zero", || world.lag() == 0);
+    assert!(run.stop().success());
+    assert_eq!(world.documents(), EVENTS - taken, "it goes on where the other has stopped");
+    world.generate(500, 0.0);
+    assert_eq!(world.read_as_another_client(500, || ()), 500, "and the other where logproc has stopped");
+    assert_eq!(world.lag(), 0);
+}

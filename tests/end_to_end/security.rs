@@ -1,0 +1,201 @@
+//! Proving who one is, to a real broker and a real cluster, and being particular about who they are. The logs, at their
+//! most talkative, are searched for every secret.
+
+use std::path::PathBuf;
+use std::process::{Child, Command};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use sha2::{Digest as _, Sha256};
+
+use super::servers::{self, World, wait_until};
+
+/// A folder for pipelines, logs and secrets.
+struct Folder(tempfile::TempDir);
+
+impl Folder {
+    fn new() -> Folder {
+        Folder(tempfile::tempdir().unwrap())
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn write(&self, name: &str, text: &str) {
+        std::fs::write(self.path(name), text).unwrap();
+    }
+
+    /// Empty while there is no such file.
+    fn text(&self, name: &str) -> String {
+        std::fs::read_to_string(self.path(name)).unwrap_or_default()
+    }
+
+    /// Starts a pipeline whose log is `name.log`.
+    fn start(&self, name: &str, pipeline: &str) -> Child {
+        self.write(&format!("{name}.toml"), pipeline);
+        let log = std::fs::File::create(self.path(&format!("{name}.log"))).unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_logproc"));
+        command.arg("--pipeline").arg(self.path(&format!("{name}.toml"))).args(["--config-reload-interval", "1"]);
+        command.env("RUST_LOG", "debug").stderr(log).spawn().unwrap()
+    }
+}
+
+/// A file of the authority, the server's and the clients' certificates that `dev/services` has made.
+fn certificate(name: &str) -> String {
+    format!("{}/{name}", std::env::var("DEV_CERTIFICATES").unwrap())
+}
+
+fn stop(mut child: Child) {
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
+/// Reads the world's topic with these options of the source until `done` holds of what was written and logged; answers how
+/// many records came. The log must not hold the secret.
+fn read(world: &World, folder: &Folder, name: &str, options: &str, secret: &str, done: impl Fn(&str, &str) -> bool) -> usize {
+    let pipeline = format!(
+        "[pipeline]\nhttp_address = \"\"\n[source]\ntype = \"kafka\"\ntopics = \"{topic}\"\ngroup_id = \"{topic}-{name}\"\n{options}\n\
+         [sink]\ntype = \"file\"\npath = \"{out}\"\n",
+        topic = world.topic,
+        out = folder.path(&format!("{name}.out")).display()
+    );
+    let child = folder.start(name, &pipeline);
+    let (out, log) = (format!("{name}.out"), format!("{name}.log"));
+    wait_until(&format!("{name} to come to its end"), || done(&folder.text(&out), &folder.text(&log)));
+    stop(child);
+    assert!(secret.is_empty() || !folder.text(&log).contains(secret), "{name}: the secret is in the log");
+    folder.text(&out).lines().count()
+}
+
+fn all(out: &str, _: &str) -> bool {
+    out.lines().count() == 10
+}
+
+/// Options for SASL over TLS.
+fn sasl(mechanism: &str, authority: &str) -> String {
+    let brokers = std::env::var("KAFKA_SASL_BROKERS").unwrap();
+    let authority = if authority.is_empty() { String::new() } else { format!("ssl_ca_location = \"{authority}\"\n") };
+    format!("bootstrap_servers = \"{brokers}\"\nsecurity_protocol = \"SASL_SSL\"\nsasl_mechanism = \"{mechanism}\"\n{authority}")
+}
+
+#[test]
+fn sasl_over_tls_reads_with_every_mechanism_and_never_shows_the_password() {
+    const PASSWORD: &str = "app-secret";
+    let authority = certificate("ca.pem");
+    let world = World::new("sasl");
+    world.generate(10, 0.0);
+    let folder = Folder::new();
+    let user = |name: &str, mechanism: &str, password: &str, authority: &str| {
+        folder.write(&format!("{name}.password"), &format!("{password}\n"));
+        format!("sasl_username = \"app\"\nsasl_password = \"${{file:{name}.password}}\"\n{}", sasl(mechanism, authority))
+    };
+    for mechanism in ["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] {
+        let options = user(mechanism, mechanism, PASSWORD, &authority);
+        assert_eq!(read(&world, &folder, mechanism, &options, PASSWORD, all), 10);
+    }
+    let wrong = user("wrong", "PLAIN", "not-the-secret", &authority);
+    assert_eq!(read(&world, &folder, "wrong", &wrong, "not-the-secret", |_, log| log.contains("uthentication")), 0);
+    let distrusted = user("distrusted", "PLAIN", PASSWORD, "");
+    let unverified = |_: &str, log: &str| log.contains("certificate verify failed") || log.contains("certificate could not be verified");
+    let got = read(&world, &folder, "distrusted", &distrusted, PASSWORD, unverified);
+    assert_eq!(got, 0, "a certificate of an unknown authority is not accepted");
+}
+
+#[test]
+fn a_broker_takes_a_token_that_librdkafka_has_made() {
+    let world = World::new("oauth");
+    world.generate(10, 0.0);
+    let folder = Folder::new();
+    let bearer = |properties: &str| format!("{}properties = {{ {properties} }}\n", sasl("OAUTHBEARER", &certificate("ca.pem")));
+    let own = bearer("\"enable.sasl.oauthbearer.unsecure.jwt\" = true, \"sasl.oauthbearer.config\" = \"principal=app\"");
+    assert_eq!(read(&world, &folder, "own", &own, "", all), 10);
+    let nameless = bearer("\"enable.sasl.oauthbearer.unsecure.jwt\" = true, \"sasl.oauthbearer.config\" = \"principal=\"");
+    assert_eq!(read(&world, &folder, "nameless", &nameless, "", |_, log| log.contains("rincipal")), 0);
+}
+
+#[test]
+fn a_broker_that_asks_for_a_certificate_is_shown_one() {
+    let world = World::new("mtls");
+    world.generate(10, 0.0);
+    let folder = Folder::new();
+    let brokers = std::env::var("KAFKA_MTLS_BROKERS").unwrap();
+    let authority = certificate("ca.pem");
+    let shown = |who: &str| {
+        let own = match who {
+            "" => String::new(),
+            who => format!(
+                "ssl_certificate_location = \"{}\"\nssl_key_location = \"{}\"\n",
+                certificate(&format!("{who}.pem")),
+                certificate(&format!("{who}.key"))
+            ),
+        };
+        format!("bootstrap_servers = \"{brokers}\"\nsecurity_protocol = \"SSL\"\nssl_ca_location = \"{authority}\"\n{own}")
+    };
+    assert_eq!(read(&world, &folder, "client", &shown("client"), "", all), 10);
+    let refused = |_: &str, log: &str| log.contains("SSL handshake failed") || log.contains("alert") || log.contains("Disconnected");
+    assert_eq!(read(&world, &folder, "nobody", &shown(""), "", refused), 0, "no certificate, no records");
+    assert_eq!(read(&world, &folder, "stranger", &shown("stranger"), "", refused), 0, "another authority's certificate is none");
+}
+
+#[test]
+fn elasticsearch_with_tls_users_and_client_certificates_is_written_to_and_a_changed_password_is_taken_up() {
+    servers::service(&["up", "elasticsearch-tls"]);
+    let url = std::env::var("ELASTICSEARCH_TLS_URL").unwrap();
+    let folder = Folder::new();
+    let authority = format!("ssl_certificate_authorities = \"{}\"\n", certificate("ca.pem"));
+    let own = |who: &str| {
+        let (pem, key) = (certificate(&format!("{who}.pem")), certificate(&format!("{who}.key")));
+        format!("ssl_certificate = \"{pem}\"\nssl_key = \"{key}\"\n")
+    };
+    folder.write("input", "one\ntwo\n");
+    let start = |name: &str, trust: &str| {
+        let pipeline = format!(
+            "[pipeline]\nhttp_address = \"\"\nshutdown_timeout = \"1s\"\n[source]\ntype = \"file\"\npath = \"{input}\"\n[sink]\n\
+             type = \"elasticsearch\"\nhosts = \"{url}\"\nindex = \"{name}\"\nuser = \"elastic\"\npassword = \"${{file:password}}\"\n{trust}",
+            input = folder.path("input").display(),
+        );
+        folder.start(name, &pipeline)
+    };
+    let logged = |name: &str, text: &str| folder.text(&format!("{name}.log")).contains(text);
+    let arrives = |name: &str, mut run: Child| {
+        let mut status = None;
+        wait_until(&format!("{name}: the file to end"), || {
+            status = run.try_wait().unwrap();
+            status.is_some()
+        });
+        assert!(status.unwrap().success());
+        assert!(logged(name, "documents=2"), "both records have arrived");
+    };
+
+    folder.write("password", "elastic-secret\n");
+    let other = Sha256::digest(b"another certificate").iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let pin = |digits: &str| format!("ca_trusted_fingerprint = \"{digits}\"\n{}", own("client"));
+    for (name, trust) in [
+        ("distrusted", own("client")),
+        ("mispinned", pin(&other)),
+        ("unshown", authority.clone()),
+        ("stranger", format!("{authority}{}", own("stranger"))),
+    ] {
+        let run = start(name, &trust);
+        wait_until(&format!("{name} to be refused"), || logged(name, "elasticsearch does not answer"));
+        stop(run);
+        assert!(!logged(name, "elasticsearch answers"), "{name}");
+    }
+
+    folder.write("password", "not-the-secret\n");
+    let run = start("users", &format!("{authority}{}", own("client")));
+    wait_until("the password to be refused", || logged("users", "delivery waits until this is put right"));
+    folder.write("password", "elastic-secret\n");
+    arrives("users", run);
+    for secret in ["elastic-secret", "not-the-secret"] {
+        assert!(!logged("users", secret), "a password is in the log");
+    }
+
+    let pem = std::fs::read_to_string(certificate("ca.pem")).unwrap();
+    let text: String = pem.lines().filter(|line| !line.starts_with("-----")).collect();
+    let digest = Sha256::digest(STANDARD.decode(text).unwrap());
+    let digits: Vec<String> = digest.iter().map(|byte| format!("{byte:02X}")).collect();
+    arrives("pinned", start("pinned", &pin(&digits.join(":"))));
+    servers::service(&["stop", "elasticsearch-tls"]);
+}
