@@ -98,7 +98,10 @@ impl DeadLetterSpec {
         }
         let mut properties = BTreeMap::from([("bootstrap.servers".to_string(), brokers.join(","))]);
         for (key, node) in args.entries("properties") {
-            properties.insert(key.name.clone(), node.to_text().unwrap_or_default());
+            // As in the source, an empty text (a variable without a value) leaves a property out.
+            if let Some(value) = node.to_text().filter(|value| !value.is_empty()) {
+                properties.insert(key.name.clone(), value);
+            }
         }
         topic::client_config(&properties).create_native_config().map_err(|error| {
             let message = format!("librdkafka refuses these properties: {error}");

@@ -202,6 +202,7 @@ mod tests {
         };
         assert!(messages(&[("hosts", "ftp://es")]).contains("must be"));
         assert!(messages(&[("api_key", "a:b"), ("user", "u")]).contains("not both"));
+        assert!(client(&[("api_key", "a:b"), ("user", ""), ("cacert", "")]).is_ok(), "an empty text is no option");
         assert!(messages(&[("cacert", "/no/such.pem")]).contains("can't be read"));
     }
 

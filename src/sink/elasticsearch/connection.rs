@@ -56,8 +56,8 @@ impl Connection {
     pub fn from_args(args: &Args, problems: &mut Vec<Diagnostic>) -> Option<Self> {
         let known = problems.len();
         let trust = Trust::from_args(args, problems);
-        let key = args.text("api_key").map(|key| format!("ApiKey {}", if key.contains(':') { BASE64.encode(key) } else { key }));
-        let user = args.text("user").map(|user| basic(&user, &args.text("password").unwrap_or_default()));
+        let key = given(args, "api_key").map(|key| format!("ApiKey {}", if key.contains(':') { BASE64.encode(key) } else { key }));
+        let user = given(args, "user").map(|user| basic(&user, &args.text("password").unwrap_or_default()));
         if key.is_some() && user.is_some() {
             problems.push(Diagnostic::error(args.span_of("api_key"), "give `api_key` or `user`, not both"));
         }
@@ -130,6 +130,11 @@ struct Trust {
     verify: bool,
 }
 
+/// An option's text. An empty one is what a variable without a value comes out as: the option is then not given.
+fn given(args: &Args, option: &str) -> Option<String> {
+    args.text(option).filter(|text| !text.is_empty())
+}
+
 impl Trust {
     fn from_args(args: &Args, problems: &mut Vec<Diagnostic>) -> Trust {
         let mut read = |option: &str, path: &str| {
@@ -140,12 +145,12 @@ impl Trust {
         };
         let mut authorities = Vec::new();
         for option in ["ssl_certificate_authorities", "cacert"] {
-            for path in args.strings(option) {
-                authorities.extend(read(option, &path));
+            for path in args.strings(option).iter().filter(|path| !path.is_empty()) {
+                authorities.extend(read(option, path));
                 authorities.push(b'\n');
             }
         }
-        let own = match (args.text("ssl_certificate"), args.text("ssl_key")) {
+        let own = match (given(args, "ssl_certificate"), given(args, "ssl_key")) {
             (Some(certificate), Some(key)) => Some((read("ssl_certificate", &certificate), read("ssl_key", &key))),
             (None, None) => None,
             _ => {
@@ -160,7 +165,7 @@ impl Trust {
             problems.push(Diagnostic::error(args.span_of("ssl_certificate_authorities"), message));
         }
         let verify = args.required_text("ssl_verification_mode") != "none";
-        let fingerprint = args.text("ca_trusted_fingerprint").and_then(|text| {
+        let fingerprint = given(args, "ca_trusted_fingerprint").and_then(|text| {
             let fingerprint = text.parse::<Fingerprint>();
             let problem = match &fingerprint {
                 Err(problem) => Some(*problem),

@@ -330,8 +330,9 @@ fn properties(args: &Args, problems: &mut Vec<Diagnostic>) -> BTreeMap<String, S
     set("socket.nagle.disable", "true".into());
     let reset = args.required_text("auto_offset_reset");
     set("auto.offset.reset", if reset == "none" { "error".into() } else { reset });
+    // An empty text is what a variable without a value comes out as: the option is then not given.
     for (option, property) in RENAMED {
-        if let Some(value) = args.text(option) {
+        if let Some(value) = args.text(option).filter(|value| !value.is_empty()) {
             set(property, value);
         }
     }
@@ -425,6 +426,12 @@ mod tests {
         assert_eq!(property("auto.offset.reset"), Some("earliest"));
         assert_eq!(source.decorate(), Decorate::Extended);
         assert!(!format!("{source:?}").contains("s3"), "secrets are not shown");
+    }
+
+    #[test]
+    fn an_empty_text_leaves_an_option_out() {
+        let source = KafkaSource::from_args(&args(&[("group_instance_id", text("")), ("ssl_ca_location", text(""))])).unwrap();
+        assert!(["group.instance.id", "ssl.ca.location"].iter().all(|name| source.property(name).is_none()));
     }
 
     #[test]
