@@ -1,0 +1,3 @@
+module logproc.dev/check/crds
+
+go 1.24
