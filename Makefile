@@ -4,7 +4,7 @@ SHELL := /usr/bin/env bash
 .SHELLFLAGS := -euo pipefail -c
 CARGO ?= cargo
 
-.PHONY: help build demo test test-fast test-e2e chaos lint fuzz-grok bench down clean
+.PHONY: help build demo test test-fast test-e2e check-deploy chaos lint fuzz-grok bench down clean
 
 help: ## List the targets
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -18,7 +18,7 @@ demo: ## Kafka, Elasticsearch, 100,000 nginx events, the pipeline, and what came
 
 test: ## Everything that CI runs
 	@dev/bootstrap
-	@$(MAKE) --no-print-directory lint test-fast test-e2e
+	@$(MAKE) --no-print-directory lint test-fast check-deploy test-e2e
 
 test-fast: ## Tests that need no server
 	$(CARGO) test --features testkit --lib --bins $(foreach t,conformance filters logstash reference nginx_pipeline cli pipelines_cli operations delivery grok_vectors grok_parser grok_cli grok_differential,--test $(t))
@@ -28,6 +28,9 @@ test-e2e: ## Tests on a real Kafka and a real Elasticsearch, which are started
 	eval "$$(dev/services up kafka elasticsearch)"; \
 	$(CARGO) test --features testkit --test end_to_end -- --test-threads=1; \
 	$${CARGO_TARGET_DIR:-target}/debug/logproc-dev chaos --seconds 180 --seed 6
+
+check-deploy: ## What can be checked of Terraform, chart, manifests, compose files and image without a cluster
+	@deploy/check/run
 
 chaos: ## Kill, freeze, cut and restart everything, for ever; SEED and SECONDS_OF_CHAOS choose
 	@dev/bootstrap

@@ -1,4 +1,4 @@
-"""Holds every resource and data source of Terraform files against the AWS provider's schema.
+"""Holds every resource and data source of Terraform files, and each attribute that is read of one, against the AWS provider's schema.
 
 The provider itself comes from no package registry, but the npm package @cdktf/provider-aws carries its schema as TypeScript
 declarations: one interface for each block, each argument with its name in a comment and a `?` where it may be left out.
@@ -12,8 +12,10 @@ from pathlib import Path
 
 import hcl2
 
-META = {"for_each", "count", "depends_on", "lifecycle", "provider", "provisioner", "connection", "timeouts"}
+# Arguments of Terraform itself, which every resource has.
+META = {"for_each", "count", "depends_on", "lifecycle", "provider", "provisioner", "connection"}
 INTERFACE = re.compile(r"export interface (\w+)[^{]*\{(.*?)\n\}", re.S)
+REFERENCE = re.compile(r"\b(data\.)?(aws_\w+)\.\w+(?:\[[^\]]*\])?\.([a-z_]\w*)")
 ARGUMENT = re.compile(r"#(\w+) \w+#\1\}.*?readonly \w+(\??): ([^;]+);", re.S)
 
 
@@ -22,11 +24,24 @@ def plain(name):
     return name.strip('"')
 
 
+def camel(name):
+    """An attribute's name as the declarations have it."""
+    first, *rest = name.split("_")
+    return first + "".join(word.capitalize() for word in rest)
+
+
+def declaration(declarations, is_data, type_name):
+    """The file that declares a resource or a data source."""
+    prefix = "data-aws-" if is_data else ""
+    return Path(declarations) / (prefix + type_name.removeprefix("aws_").replace("_", "-")) / "index.d.ts"
+
+
 class Schema:
     """One resource's interfaces by name."""
 
     def __init__(self, file):
         text = file.read_text()
+        self.attributes = set(re.findall(r"get (\w+)\(\)", text))
         self.blocks = {}
         for name, body in INTERFACE.findall(text):
             self.blocks[name] = {argument: (kind, optional) for argument, optional, kind in ARGUMENT.findall(body)}
@@ -38,12 +53,12 @@ class Schema:
         return next((word for word in re.findall(r"\w+", kind) if word in self.blocks), None)
 
 
-def check(where, body, schema, block, problems):
+def check(where, body, schema, block, problems, meta=frozenset()):
     known = schema.blocks[block]
     given = set()
     for name, value in body.items():
         name = plain(name)
-        if name in META or name.startswith("__"):
+        if name in meta or name.startswith("__"):
             continue
         if name == "dynamic":
             for entry in value:
@@ -72,21 +87,25 @@ def check_argument(where, name, value, schema, known, problems):
 def main(declarations, terraform):
     problems, count = [], 0
     for file in sorted(Path(terraform).rglob("*.tf")):
-        parsed = hcl2.loads(file.read_text())
-        for kind, prefix in (("resource", ""), ("data", "data-aws-")):
+        text = re.sub(r"(?m)^\s*#.*", "", file.read_text())
+        parsed = hcl2.loads(text)
+        for is_data, type_name, attribute in REFERENCE.findall(text):
+            declared = declaration(declarations, is_data, type_name)
+            if not declared.exists() or camel(attribute) not in Schema(declared).attributes:
+                problems.append(f"{file.relative_to(terraform)}: {is_data}{type_name} has no attribute {attribute}")
+        for kind in ("resource", "data"):
             for entry in parsed.get(kind, []):
                 for type_name, instances in entry.items():
                     type_name = plain(type_name)
-                    folder = prefix + type_name.removeprefix("aws_").replace("_", "-")
-                    declaration = Path(declarations) / folder / "index.d.ts"
+                    declared = declaration(declarations, kind == "data", type_name)
                     for name, body in instances.items():
                         count += 1
                         where = f"{file.relative_to(terraform)}: {type_name}.{plain(name)}"
-                        schema = Schema(declaration) if declaration.exists() else None
+                        schema = Schema(declared) if declared.exists() else None
                         if schema is None or schema.root is None:
                             problems.append(f"{where}: the provider has no such {kind}")
                         else:
-                            check(where, body, schema, schema.root, problems)
+                            check(where, body, schema, schema.root, problems, META)
     print("\n".join(problems) or f"{count} resources and data sources are as the provider's schema has them")
     if count == 0:
         problems.append("nothing was looked at")

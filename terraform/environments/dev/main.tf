@@ -17,6 +17,10 @@ module "naming" {
 
 # One key for this environment: Kubernetes secrets, disks, images and logs.
 data "aws_iam_policy_document" "key" {
+  #checkov:skip=CKV_AWS_109:the account administers its key, or nobody could
+  #checkov:skip=CKV_AWS_111:the account administers its key, or nobody could
+  #checkov:skip=CKV_AWS_356:the only resource that a key's policy knows is the key
+  #checkov:skip=CKV_AWS_283:the conditions hold it to this account and to EC2
   statement {
     sid       = "Account"
     actions   = ["kms:*"]
@@ -45,26 +49,51 @@ data "aws_iam_policy_document" "key" {
     }
   }
 
-  # Nodes' disks are made by the service-linked role of Auto Scaling.
+  # Disks: whoever in this account may use EC2 may use the key through it, as with AWS's own key for disks. That is how the
+  # service-linked role of Auto Scaling makes nodes' disks, without being named: in a new account it is not there yet.
   statement {
-    sid       = "AutoScaling"
+    sid       = "Disks"
     actions   = ["kms:Encrypt", "kms:Decrypt", "kms:ReEncrypt*", "kms:GenerateDataKey*", "kms:DescribeKey"]
     resources = ["*"]
 
     principals {
       type        = "AWS"
-      identifiers = ["arn:${data.aws_partition.current.partition}:iam::${data.aws_caller_identity.current.account_id}:role/aws-service-role/autoscaling.amazonaws.com/AWSServiceRoleForAutoScaling"]
+      identifiers = ["*"]
+    }
+
+    condition {
+      test     = "StringEquals"
+      variable = "kms:CallerAccount"
+      values   = [data.aws_caller_identity.current.account_id]
+    }
+
+    condition {
+      test     = "StringEquals"
+      variable = "kms:ViaService"
+      values   = ["ec2.${var.region}.amazonaws.com"]
     }
   }
 
   statement {
-    sid       = "AutoScalingGrants"
+    sid       = "DisksGrants"
     actions   = ["kms:CreateGrant"]
     resources = ["*"]
 
     principals {
       type        = "AWS"
-      identifiers = ["arn:${data.aws_partition.current.partition}:iam::${data.aws_caller_identity.current.account_id}:role/aws-service-role/autoscaling.amazonaws.com/AWSServiceRoleForAutoScaling"]
+      identifiers = ["*"]
+    }
+
+    condition {
+      test     = "StringEquals"
+      variable = "kms:CallerAccount"
+      values   = [data.aws_caller_identity.current.account_id]
+    }
+
+    condition {
+      test     = "StringEquals"
+      variable = "kms:ViaService"
+      values   = ["ec2.${var.region}.amazonaws.com"]
     }
 
     condition {
@@ -99,6 +128,7 @@ module "network" {
 
 module "ecr" {
   source       = "../../modules/ecr"
+  create       = var.owns_repositories
   repositories = module.naming.repositories
   kms_key_arn  = aws_kms_key.this.arn
 }

@@ -70,6 +70,12 @@ variable "nodes" {
   default     = { min = 3, max = 6, desired = 3 }
 }
 
+variable "owns_repositories" {
+  description = "Whether this environment makes the image repositories, which all environments of an account share: true for one of them."
+  type        = bool
+  default     = true
+}
+
 variable "helm_version" {
   description = "The version of Helm on the bastion."
   type        = string

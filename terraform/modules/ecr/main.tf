@@ -5,6 +5,12 @@ variable "repositories" {
   type        = map(string)
 }
 
+variable "create" {
+  description = "Whether the repositories are made; otherwise they are another environment's and are only looked up."
+  type        = bool
+  default     = true
+}
+
 variable "kms_key_arn" {
   description = "The key that images are encrypted with."
   type        = string
@@ -28,7 +34,7 @@ variable "untagged_days" {
 }
 
 resource "aws_ecr_repository" "this" {
-  for_each = var.repositories
+  for_each = var.create ? var.repositories : {}
 
   name                 = each.value
   image_tag_mutability = "IMMUTABLE"
@@ -41,6 +47,16 @@ resource "aws_ecr_repository" "this" {
     encryption_type = "KMS"
     kms_key         = var.kms_key_arn
   }
+}
+
+data "aws_ecr_repository" "this" {
+  for_each = var.create ? {} : var.repositories
+
+  name = each.value
+}
+
+locals {
+  found = merge(aws_ecr_repository.this, data.aws_ecr_repository.this)
 }
 
 resource "aws_ecr_lifecycle_policy" "this" {
@@ -76,10 +92,10 @@ resource "aws_ecr_lifecycle_policy" "this" {
 
 output "urls" {
   description = "Where to push to and pull from, by what the repository holds."
-  value       = { for key, repository in aws_ecr_repository.this : key => repository.repository_url }
+  value       = { for key, repository in local.found : key => repository.repository_url }
 }
 
 output "arns" {
   description = "For policies."
-  value       = { for key, repository in aws_ecr_repository.this : key => repository.arn }
+  value       = { for key, repository in local.found : key => repository.arn }
 }
