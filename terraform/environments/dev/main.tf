@@ -51,55 +51,43 @@ data "aws_iam_policy_document" "key" {
 
   # Disks: whoever in this account may use EC2 may use the key through it, as with AWS's own key for disks. That is how the
   # service-linked role of Auto Scaling makes nodes' disks, without being named: in a new account it is not there yet.
-  statement {
-    sid       = "Disks"
-    actions   = ["kms:Encrypt", "kms:Decrypt", "kms:ReEncrypt*", "kms:GenerateDataKey*", "kms:DescribeKey"]
-    resources = ["*"]
-
-    principals {
-      type        = "AWS"
-      identifiers = ["*"]
+  dynamic "statement" {
+    for_each = {
+      Disks       = { actions = ["kms:Encrypt", "kms:Decrypt", "kms:ReEncrypt*", "kms:GenerateDataKey*", "kms:DescribeKey"], grants = false }
+      DisksGrants = { actions = ["kms:CreateGrant"], grants = true }
     }
 
-    condition {
-      test     = "StringEquals"
-      variable = "kms:CallerAccount"
-      values   = [data.aws_caller_identity.current.account_id]
-    }
+    content {
+      sid       = statement.key
+      actions   = statement.value.actions
+      resources = ["*"]
 
-    condition {
-      test     = "StringEquals"
-      variable = "kms:ViaService"
-      values   = ["ec2.${var.region}.amazonaws.com"]
-    }
-  }
+      principals {
+        type        = "AWS"
+        identifiers = ["*"]
+      }
 
-  statement {
-    sid       = "DisksGrants"
-    actions   = ["kms:CreateGrant"]
-    resources = ["*"]
+      condition {
+        test     = "StringEquals"
+        variable = "kms:CallerAccount"
+        values   = [data.aws_caller_identity.current.account_id]
+      }
 
-    principals {
-      type        = "AWS"
-      identifiers = ["*"]
-    }
+      condition {
+        test     = "StringEquals"
+        variable = "kms:ViaService"
+        values   = ["ec2.${var.region}.amazonaws.com"]
+      }
 
-    condition {
-      test     = "StringEquals"
-      variable = "kms:CallerAccount"
-      values   = [data.aws_caller_identity.current.account_id]
-    }
+      dynamic "condition" {
+        for_each = statement.value.grants ? ["true"] : []
 
-    condition {
-      test     = "StringEquals"
-      variable = "kms:ViaService"
-      values   = ["ec2.${var.region}.amazonaws.com"]
-    }
-
-    condition {
-      test     = "Bool"
-      variable = "kms:GrantIsForAWSResource"
-      values   = ["true"]
+        content {
+          test     = "Bool"
+          variable = "kms:GrantIsForAWSResource"
+          values   = [condition.value]
+        }
+      }
     }
   }
 }
