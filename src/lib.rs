@@ -9,6 +9,7 @@ pub mod delivery;
 pub mod event;
 pub mod filter;
 pub mod grok;
+pub mod login;
 pub mod observe;
 pub mod pipeline;
 pub mod replay;

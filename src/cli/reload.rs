@@ -1,5 +1,5 @@
 //! Reloading while a run goes on: filters, conditions, encoders and codec from the pipeline file, addresses and credentials
-//! of Elasticsearch from file, secrets and certificates.
+//! of Elasticsearch from file, secrets and certificates, passwords of Kafka.
 //!
 //! SIGHUP reloads. Files of secrets that the pipeline names (`${file:…}`) are looked at now and then, the pipeline file
 //! itself too where that is asked for. A file with a mistake changes nothing. Workers take the new pipeline up with their
@@ -13,10 +13,12 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{error, info, warn};
 
 use crate::delivery::Processors;
+use crate::login::Login;
 use crate::observe::metrics as names;
 use crate::pipeline::load::{Fixed, Overrides, Pipeline, pipeline_files};
 use crate::sink::SinkSpec;
 use crate::sink::elasticsearch::Client;
+use crate::source::SourceSpec;
 
 /// What of a running pipeline can be replaced.
 pub struct Reloader {
@@ -24,6 +26,7 @@ pub struct Reloader {
     overrides: Overrides,
     fixed: Fixed,
     clients: Vec<Option<Arc<Client>>>,
+    logins: Vec<Option<Login>>,
 }
 
 /// Length and time of change of a file.
@@ -32,8 +35,8 @@ type Stamp = Option<(u64, SystemTime)>;
 impl Reloader {
     /// Prepares to reload `pipeline`, which was loaded from `path`.
     pub fn new(path: &Path, overrides: Overrides, pipeline: &Pipeline) -> Reloader {
-        let (fixed, clients) = (pipeline.fixed(), clients(pipeline));
-        Reloader { path: path.to_path_buf(), overrides, fixed, clients }
+        let (fixed, clients, logins) = (pipeline.fixed(), clients(pipeline), logins(pipeline));
+        Reloader { path: path.to_path_buf(), overrides, fixed, clients, logins }
     }
 
     /// Reloads into `processors` for as long as the process lives, on a thread of its own.
@@ -102,8 +105,13 @@ impl Reloader {
                 running.adopt(&new);
             }
         }
+        for (running, new) in self.logins.iter().zip(logins(pipeline)) {
+            if let (Some(running), Some(new)) = (running, new) {
+                running.adopt(&new);
+            }
+        }
         let Some(processors) = processors else {
-            info!("a secret has changed: credentials and addresses of elasticsearch are reloaded");
+            info!("a secret has changed: credentials, and elasticsearch's addresses, are reloaded");
             return Ok(());
         };
         for table in self.fixed.tables_that_differ(&fixed) {
@@ -121,6 +129,19 @@ fn clients(pipeline: &Pipeline) -> Vec<Option<Arc<Client>>> {
         _ => None,
     };
     pipeline.sinks.iter().map(|(_, sink)| client(sink)).collect()
+}
+
+/// What the clients of Kafka log in with: of the sources, the sinks, and the dead letters.
+fn logins(pipeline: &Pipeline) -> Vec<Option<Login>> {
+    let sources = pipeline.sources.iter().map(|source| match source {
+        SourceSpec::Kafka(source) => Some(source.login()),
+        _ => None,
+    });
+    let sinks = pipeline.sinks.iter().map(|(_, sink)| match sink {
+        SinkSpec::Kafka(sink) => Some(sink.login()),
+        _ => None,
+    });
+    sources.chain(sinks).chain([pipeline.dead_letter.login()]).map(|login| login.cloned()).collect()
 }
 
 fn stamps(paths: Vec<PathBuf>) -> Vec<(PathBuf, Stamp)> {

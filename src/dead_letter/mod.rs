@@ -15,6 +15,7 @@ use tracing::{error, warn};
 
 use crate::config::{Args, ComponentDef, Diagnostic, Fallback, Kind, option};
 use crate::delivery::{Hub, Rejected};
+use crate::login::Login;
 use crate::observe::metrics as names;
 
 mod file;
@@ -59,6 +60,7 @@ pub struct DeadLetterSpec {
 struct TopicSpec {
     topic: String,
     properties: BTreeMap<String, String>,
+    login: Login,
 }
 
 impl fmt::Debug for DeadLetterSpec {
@@ -73,6 +75,11 @@ impl DeadLetterSpec {
     /// Dead letters to a file.
     pub fn file(path: impl Into<PathBuf>) -> Self {
         DeadLetterSpec { path: path.into(), topic: None }
+    }
+
+    /// What the client of the topic logs in with.
+    pub fn login(&self) -> Option<&Login> {
+        self.topic.as_ref().map(|topic| &topic.login)
     }
 
     /// The file.
@@ -107,7 +114,7 @@ impl DeadLetterSpec {
             let message = format!("librdkafka refuses these properties: {error}");
             vec![Diagnostic::error(args.span_of("properties"), message)]
         })?;
-        Ok(DeadLetterSpec { path, topic: Some(TopicSpec { topic, properties }) })
+        Ok(DeadLetterSpec { path, topic: Some(TopicSpec { topic, login: Login::of(&properties), properties }) })
     }
 }
 

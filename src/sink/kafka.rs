@@ -2,17 +2,20 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use rdkafka::ClientConfig;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::producer::{DeliveryFuture, FutureProducer, FutureRecord};
+use rdkafka::producer::{DeliveryFuture, FutureProducer, FutureRecord, Producer as _};
 use tokio::sync::mpsc;
 use tracing::warn;
 
 use super::{Sink, SinkContext, SinkError, SinkFuture};
 use crate::config::{Args, ComponentDef, Diagnostic, Fallback, Kind, option};
 use crate::delivery::{DocumentBatch, Fate, Limits, Reason};
+use crate::login::Login;
 use crate::pipeline::encode::CODEC_OPTION;
 
 /// The options of `kafka`.
@@ -58,6 +61,8 @@ pub fn unframe(document: &[u8]) -> Option<(Option<&[u8]>, &[u8])> {
 pub struct KafkaSink {
     topic: String,
     properties: BTreeMap<String, String>,
+    login: Login,
+    login_seen: Arc<AtomicU64>,
 }
 
 impl fmt::Debug for KafkaSink {
@@ -86,7 +91,8 @@ impl KafkaSink {
             properties.insert(key.name.clone(), node.to_text().unwrap_or_default());
         }
         properties.insert("acks".to_string(), "all".to_string());
-        let sink = KafkaSink { topic: args.required_text("topic_id"), properties };
+        let login = Login::of(&properties);
+        let sink = KafkaSink { topic: args.required_text("topic_id"), properties, login, login_seen: Arc::default() };
         match sink.config().create_native_config() {
             Ok(_) => Ok(sink),
             Err(error) => {
@@ -94,6 +100,11 @@ impl KafkaSink {
                 Err(vec![Diagnostic::error(args.span_of("properties"), message)])
             }
         }
+    }
+
+    /// What its client logs in with.
+    pub fn login(&self) -> &Login {
+        &self.login
     }
 
     fn config(&self) -> ClientConfig {
@@ -161,6 +172,7 @@ impl KafkaSink {
             record.key = key;
             producer.send_result(record).map_err(|(error, _)| error)
         };
+        self.login.refresh(producer.client(), &self.login_seen);
         let queued: Vec<_> = (0..batch.len()).map(queue).collect();
         let mut outcomes = Vec::with_capacity(queued.len());
         for (index, queued) in queued.into_iter().enumerate() {

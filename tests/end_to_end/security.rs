@@ -199,3 +199,23 @@ fn elasticsearch_with_tls_users_and_client_certificates_is_written_to_and_a_chan
     arrives("pinned", start("pinned", &pin(&digits.join(":"))));
     servers::service(&["stop", "elasticsearch-tls"]);
 }
+
+#[test]
+fn kafkas_password_is_read_anew_when_its_file_changes() {
+    let world = World::new("rotated");
+    world.generate(10, 0.0);
+    let folder = Folder::new();
+    folder.write("rotated.password", "of-last-month\n");
+    let login = "sasl_username = \"app\"\nsasl_password = \"${file:rotated.password}\"\n";
+    let options = format!("{login}{}", sasl("SCRAM-SHA-256", &certificate("ca.pem")));
+    // The broker refuses it, until the file has the right one.
+    let replaced = std::cell::Cell::new(false);
+    let got = read(&world, &folder, "rotated", &options, "of-last-month", |out, log| {
+        if log.contains("uthentication") && !replaced.replace(true) {
+            folder.write("rotated.password", "app-secret\n");
+        }
+        all(out, log)
+    });
+    assert_eq!(got, 10);
+    assert!(folder.text("rotated.log").contains("the next connections use the new ones"));
+}

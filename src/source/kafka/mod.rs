@@ -8,6 +8,7 @@ use rdkafka::ClientConfig;
 
 use super::{Source, SourceContext, SourceError};
 use crate::config::{Args, ComponentDef, Diagnostic, Fallback, Kind, OptionDef, option};
+use crate::login::Login;
 
 mod consume;
 mod extract;
@@ -139,6 +140,7 @@ pub struct KafkaSource {
     extract: Option<Extract>,
     group_id: String,
     properties: BTreeMap<String, String>,
+    login: Login,
     decorate: Decorate,
     workers: Option<usize>,
     max_event_bytes: usize,
@@ -191,6 +193,7 @@ impl KafkaSource {
             topics,
             extract: None,
             group_id: args.required_text("group_id"),
+            login: Login::of(&properties),
             properties,
             decorate: match args.required_text("decorate_events").as_str() {
                 "basic" | "true" => Decorate::Basic,
@@ -262,6 +265,11 @@ impl KafkaSource {
     /// A property that the client has.
     pub fn property(&self, name: &str) -> Option<&str> {
         self.properties.get(name).map(String::as_str)
+    }
+
+    /// What its client logs in with.
+    pub fn login(&self) -> &Login {
+        &self.login
     }
 
     /// The number of workers asked for with `consumer_threads`.
