@@ -98,3 +98,38 @@ fn a_group_is_taken_over_from_an_eager_client_and_given_back() {
     assert_eq!(world.read_as_another_client(500, || ()), 500, "and the other where logproc has stopped");
     assert_eq!(world.lag(), 0);
 }
+
+/// A second pipeline beside the first, with a group and data streams of its own: what both have made is the same, in the terms in
+/// which one compares and document by document.
+#[test]
+fn a_shadow_beside_what_runs_can_be_compared_with_it() {
+    let world = World::new("shadow");
+    let shadow = format!("{}_shadow", world.namespace());
+    let group = format!("{}-shadow", world.topic);
+    let running = Run::start(&world);
+    let beside = Run::start_with(&world, &[("KAFKA_GROUP", &group), ("DATA_STREAM_NAMESPACE", &shadow)]);
+    world.generate(900, 0.02);
+    let streams = [world.namespace(), &shadow].map(|namespace| format!("logs-*-{namespace}"));
+    for stream in &streams {
+        wait_until("all documents to arrive", || world.count(stream) == 900);
+    }
+    assert!(running.stop().success());
+    assert!(beside.stop().success());
+    let terms = r#"{"size":0,"aggs":{"status":{"terms":{"field":"http.response.status_code"}},"kind":{"terms":{"field":"event.kind"}},
+        "page":{"terms":{"field":"url.path","size":50,"order":{"_key":"asc"}}},"bytes":{"sum":{"field":"http.response.body.bytes"}}}}"#;
+    let compared = streams.each_ref().map(|stream| {
+        let found = world.request("POST", &format!("{stream}/_search"), terms).1["aggregations"].clone();
+        assert!(found["status"]["buckets"].as_array().is_some_and(|buckets| buckets.len() > 1), "{found}");
+        let all = r#"{"size":1000,"_source":{"excludes":["event.ingested","data_stream"]}}"#;
+        let hits = world.request("POST", &format!("{stream}/_search"), all).1["hits"]["hits"].clone();
+        let documents: std::collections::BTreeMap<String, serde_json::Value> = hits
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|hit| (hit["_id"].as_str().unwrap().to_string(), hit["_source"].clone()))
+            .collect();
+        assert_eq!(documents.len(), 900);
+        (found, documents)
+    });
+    assert!(compared[0] == compared[1], "the shadow's documents are others");
+}
