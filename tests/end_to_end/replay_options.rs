@@ -10,7 +10,7 @@ use rdkafka::producer::Producer as _;
 use serde_json::{Value, json};
 
 use super::replay::{PIPELINE, ended, figures, produce};
-use super::servers::{PATIENCE, World, wait_until};
+use super::servers::{PATIENCE, World, service, service_with, wait_until};
 
 /// Documents on standard output.
 fn lines(world: &World, args: &[&str]) -> usize {
@@ -204,4 +204,32 @@ fn progress_is_bars_on_a_terminal_and_lines_elsewhere() {
     let progress = events.iter().find(|event| event.to_string().contains("replay progress")).expect("an event of progress");
     assert!(progress.to_string().contains("\"all\":400"), "{progress}");
     assert_eq!(figures(&serde_json::from_slice(&output.stdout).unwrap())["dead_lettered"], json!(8));
+}
+
+#[test]
+fn an_elasticsearch_that_rejects_slows_a_replay_and_loses_nothing() {
+    const EVENTS: usize = 5_000;
+    let world = World::with_pipeline("rejects", PIPELINE, 4);
+    produce(&world, EVENTS);
+    let (log, index) = (tempfile::NamedTempFile::new().unwrap(), format!("rejects-{}", world.namespace()));
+    service(&["stop", "elasticsearch"]);
+    // No bulk request of more than this is taken: the answer is 429.
+    let narrow = [("ES_EXTRA_YML", "indexing_pressure.memory.limit: 10kb")];
+    service_with(&["up", "elasticsearch"], &narrow);
+    let mut command = world.replay_command(&["--job", "rejected", "--sink-index", &index, "--log-format", "json", "--execute"]);
+    let mut replay = command.stdout(Stdio::piped()).stderr(log.reopen().unwrap()).spawn().unwrap();
+    let held_back = |percent: &str| {
+        let said = std::fs::read_to_string(log.path()).unwrap();
+        said.lines().any(|line| {
+            let is_busy = line.contains("the replay holds back") && line.contains("\"elasticsearch_is_busy\":true");
+            is_busy && line.contains(&format!("\"percent\":{percent},"))
+        })
+    };
+    wait_until("the replay to hold back, and again", || held_back("50") && held_back("25"));
+    assert!(replay.try_wait().unwrap().is_none(), "it goes on trying");
+    service(&["stop", "elasticsearch"]);
+    service(&["up", "elasticsearch"]);
+    let output = replay.wait_with_output().unwrap();
+    let end: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((figures(&end)["done"].as_u64(), world.count(&index)), (Some(EVENTS as u64), EVENTS), "{end}");
 }

@@ -40,7 +40,13 @@ pub fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
 
 /// Runs `dev/services`.
 pub fn service(args: &[&str]) {
-    let status = Command::new(root().join("dev/services")).args(args).stdout(Stdio::null()).status().unwrap();
+    service_with(args, &[]);
+}
+
+/// The same with further variables.
+pub fn service_with(args: &[&str], variables: &[(&str, &str)]) {
+    let mut command = Command::new(root().join("dev/services"));
+    let status = command.args(args).envs(variables.iter().copied()).stdout(Stdio::null()).status().unwrap();
     assert!(status.success(), "dev/services {args:?}");
 }
 
