@@ -216,7 +216,10 @@ pub(super) fn begin(args: &Options, letters: Option<Vec<String>>, as_json: bool)
         sink: args.sink.clone(),
         swap_alias: args.swap_alias.clone(),
     };
-    definition.check()?;
+    if let Err(problem) = definition.check() {
+        super::eprint_line(&format!("error: {problem}"));
+        return Ok(ExitCode::from(INVALID));
+    }
     with_request(&args.which, &args.how, definition, args.ignore_field.clone(), as_json, |request| {
         if args.execute {
             return request.execute().and_then(|ended| show_end(&ended, &request.definition, as_json));

@@ -437,8 +437,9 @@ impl Definition {
     /// # Errors
     /// What can't be.
     pub fn check(&self) -> anyhow::Result<()> {
-        for bound in [&self.from, &self.to] {
-            bound.parse::<range::Bound>().map_err(anyhow::Error::msg)?;
+        let bound = |option: &str, text: &str| text.parse::<range::Bound>().map_err(|problem| anyhow::anyhow!("{option}: {problem}"));
+        if bound("--from", &self.from)?.is_after(bound("--to", &self.to)?) {
+            bail!("--from {} is later than --to {}", self.from, self.to);
         }
         if self.mode == Some(Mode::Overwrite) && matches!(self.target, Some(Target::Stdout | Target::Topic(_))) {
             bail!("--mode is for Elasticsearch");

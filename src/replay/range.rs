@@ -54,6 +54,23 @@ impl FromStr for Bound {
     }
 }
 
+impl Bound {
+    /// Whether a stretch from here to `to` ends before it begins, as far as that can be told without asking brokers.
+    pub fn is_after(self, to: Bound) -> bool {
+        let now = Timestamp::now().as_millis();
+        let time = |bound: Bound| match bound {
+            Bound::Time(millis) => Some(millis),
+            Bound::Ago(ago) => i64::try_from(ago.as_millis()).ok().map(|ago| now - ago),
+            _ => None,
+        };
+        match (self, to) {
+            (Bound::Offset(from), Bound::Offset(to)) => from > to,
+            (Bound::End, Bound::Beginning) => true,
+            _ => matches!((time(self), time(to)), (Some(from), Some(to)) if from > to),
+        }
+    }
+}
+
 impl fmt::Display for Bound {
     /// As it is written, with times in full.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -210,6 +227,17 @@ mod tests {
         for text in ["offset:-1", "offset:x", "-3 moons", "yesterday", ""] {
             assert!(text.parse::<Bound>().is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn a_stretch_that_ends_before_it_begins_is_seen() {
+        let is_backwards = |from: &str, to: &str| from.parse::<Bound>().unwrap().is_after(to.parse().unwrap());
+        for (from, to) in [("offset:2", "offset:1"), ("end", "beginning"), ("-1h", "-2h"), ("-1h", "2026-01-01"), ("2026-01-02", "2026-01-01")] {
+            assert!(is_backwards(from, to), "{from} to {to}");
+            assert!(!is_backwards(to, from), "{to} to {from}");
+        }
+        assert!(!is_backwards("offset:2", "2026-01-01"), "only brokers know");
+        assert!(!is_backwards("offset:2", "offset:2"), "nothing to read is no mistake");
     }
 
     #[test]

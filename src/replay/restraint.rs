@@ -43,7 +43,10 @@ impl Restraint {
         self.lag = lag;
         let suffers = is_busy || self.growing >= 3;
         let speed = if suffers { self.speed / 2 } else { self.speed + self.fastest / 20 };
-        self.speed = speed.clamp(SLOWEST, self.fastest);
+        let before = std::mem::replace(&mut self.speed, speed.clamp(SLOWEST, self.fastest));
+        if before < self.fastest && self.speed == self.fastest {
+            info!(percent = self.speed / 10, "the replay holds back no longer");
+        }
         if suffers {
             info!(percent = self.speed / 10, elasticsearch_is_busy = is_busy, live_lag = lag, "the replay holds back");
         }

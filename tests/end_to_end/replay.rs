@@ -3,21 +3,22 @@
 use std::io::Write as _;
 use std::process::Child;
 
+use rdkafka::producer::Producer as _;
 use serde_json::{Value, json};
 
-use super::servers::{Run, World, wait_until};
+use super::servers::{PATIENCE, Run, World, wait_until};
 
 /// The pipeline of these tests.
 pub const PIPELINE: &str = "tests/end_to_end/replay.toml";
 
-fn ended(world: &World, args: &[&str]) -> Value {
+pub fn ended(world: &World, args: &[&str]) -> Value {
     let output = world.replay(args, &[]);
     assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
     serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{args:?}: {}", String::from_utf8_lossy(&output.stdout)))
 }
 
 /// The figures of a result, which must add up.
-fn figures(ended: &Value) -> Value {
+pub fn figures(ended: &Value) -> Value {
     let figures = ended["figures"].clone();
     let get = |name: &str| figures[name].as_u64().unwrap();
     let sum = get("done") + get("dead_lettered") + get("dropped") + get("filtered") + get("unfinished");
@@ -26,7 +27,7 @@ fn figures(ended: &Value) -> Value {
 }
 
 /// Small events, `{"n":0,…}` and so on.
-fn produce(world: &World, count: usize) {
+pub fn produce(world: &World, count: usize) {
     world.produce_all((0..count).map(|n| format!(r#"{{"@timestamp":"2026-07-01T00:00:00Z","n":{n},"url":"/{}"}}"#, n % 10)));
 }
 
@@ -200,7 +201,7 @@ fn processes_share_a_job_which_can_be_looked_at_resumed_and_cancelled() {
 fn a_stretch_ends_where_it_was_fixed_whatever_lies_there() {
     let world = World::with_pipeline("ends", PIPELINE, 4);
     // Ends of transactions take offsets that no record has, the last offset of the partition among them.
-    world.produce_in_transaction((0..50).map(|n| format!(r#"{{"n":{n}}}"#)));
+    world.open_transaction((0..50).map(|n| format!(r#"{{"n":{n}}}"#))).commit_transaction(PATIENCE).unwrap();
     let end = ended(&world, &["--job", "transaction", "--sink-index", &format!("t-{}", world.namespace()), "--execute"]);
     assert_eq!((end["complete"].clone(), figures(&end)["records"].as_u64()), (json!(true), Some(50)), "{end}");
     assert!(end["offsets"].as_u64() > Some(50), "{end}");

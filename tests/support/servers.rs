@@ -17,7 +17,7 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use serde_json::Value;
 
-const PATIENCE: Duration = Duration::from_secs(120);
+pub const PATIENCE: Duration = Duration::from_secs(120);
 
 fn variable(name: &str) -> String {
     std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set: run these tests with `make test-e2e`"))
@@ -40,7 +40,13 @@ pub fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
 
 /// Runs `dev/services`.
 pub fn service(args: &[&str]) {
-    let status = Command::new(root().join("dev/services")).args(args).stdout(Stdio::null()).status().unwrap();
+    service_with(args, &[]);
+}
+
+/// The same with further variables.
+pub fn service_with(args: &[&str], variables: &[(&str, &str)]) {
+    let mut command = Command::new(root().join("dev/services"));
+    let status = command.args(args).envs(variables.iter().copied()).stdout(Stdio::null()).status().unwrap();
     assert!(status.success(), "dev/services {args:?}");
 }
 
@@ -208,13 +214,19 @@ path = "${{DEAD_LETTER_PATH}}"
 
     /// The same with results for people.
     pub fn replay_text(&self, args: &[&str]) -> Output {
-        self.command().arg("replay").arg("--pipeline").arg(&self.pipeline).args(args).output().unwrap()
+        self.replay_command(args).output().unwrap()
+    }
+
+    /// A replay that is to be started.
+    pub fn replay_command(&self, args: &[&str]) -> Command {
+        let mut command = self.command();
+        command.arg("replay").arg("--pipeline").arg(&self.pipeline).args(args);
+        command
     }
 
     /// Starts a replay and does not wait for it.
     pub fn start_replay(&self, args: &[&str]) -> Child {
-        let mut command = self.command();
-        command.arg("replay").arg("--pipeline").arg(&self.pipeline).args(args).stdout(Stdio::null()).spawn().unwrap()
+        self.replay_command(args).stdout(Stdio::null()).spawn().unwrap()
     }
 
     fn dev(&self, args: &[&str]) -> String {
@@ -243,8 +255,8 @@ path = "${{DEAD_LETTER_PATH}}"
         producer.flush(Duration::from_secs(60)).unwrap();
     }
 
-    /// Puts records on the topic in one transaction.
-    pub fn produce_in_transaction(&self, values: impl Iterator<Item = String>) {
+    /// Puts records on the topic in a transaction, which is left open.
+    pub fn open_transaction(&self, values: impl Iterator<Item = String>) -> BaseProducer {
         let producer: BaseProducer = ClientConfig::new()
             .set("bootstrap.servers", &self.brokers)
             .set("transactional.id", &self.topic)
@@ -253,7 +265,8 @@ path = "${{DEAD_LETTER_PATH}}"
         producer.init_transactions(PATIENCE).unwrap();
         producer.begin_transaction().unwrap();
         self.send_all(&producer, values);
-        producer.commit_transaction(PATIENCE).unwrap();
+        producer.flush(PATIENCE).unwrap();
+        producer
     }
 
     fn send_all(&self, producer: &BaseProducer, values: impl Iterator<Item = String>) {
