@@ -57,13 +57,26 @@ impl Login {
         }
     }
 
-    /// Tells a client of the credentials if they have changed since it was last told; `seen` is what it remembers of that.
-    pub fn refresh<C: ClientContext>(&self, client: &Client<C>, seen: &AtomicU64) {
-        let changes = self.0.changes.load(Ordering::Acquire);
-        if seen.swap(changes, Ordering::Relaxed) == changes {
+    /// For a client that is about to be made with the properties that this came from.
+    pub fn follow(&self) -> Follower {
+        Follower { login: self.clone(), seen: AtomicU64::new(0) }
+    }
+}
+
+/// What one client has been told of its [`Login`].
+pub struct Follower {
+    login: Login,
+    seen: AtomicU64,
+}
+
+impl Follower {
+    /// Tells the client of its credentials if they have changed since it was last told.
+    pub fn refresh<C: ClientContext>(&self, client: &Client<C>) {
+        let changes = self.login.0.changes.load(Ordering::Acquire);
+        if self.seen.swap(changes, Ordering::Relaxed) == changes {
             return;
         }
-        let Some((user, password)) = self.credentials() else { return };
+        let Some((user, password)) = self.login.credentials() else { return };
         match tell(client, &user, &password) {
             Ok(()) => info!("kafka's credentials have changed: the next connections use the new ones"),
             Err(problem) => error!(problem, "kafka's new credentials are not taken"),
@@ -106,12 +119,12 @@ mod tests {
     #[test]
     fn a_client_is_told_once_of_each_change() {
         let running = login("app", "old");
-        let seen = AtomicU64::new(0);
+        let follower = running.follow();
         let client: BaseConsumer = ClientConfig::new().create().unwrap();
         for (newer, changes) in [("old", 0), ("new", 1), ("new", 1), ("newer", 2)] {
             running.adopt(&login("app", newer));
-            running.refresh(client.client(), &seen);
-            assert_eq!(seen.load(Ordering::Relaxed), changes, "{newer}");
+            follower.refresh(client.client());
+            assert_eq!(follower.seen.load(Ordering::Relaxed), changes, "{newer}");
         }
         running.adopt(&Login::of(&BTreeMap::new()));
         assert_eq!(running.credentials(), Some(("app".to_string(), "newer".to_string())), "nothing is no news");

@@ -100,16 +100,8 @@ impl Reloader {
         if !self.fixed.has_ends_of(&fixed) {
             return Err("the number of sources, or number or kinds of sinks, are others: this needs a restart".to_string());
         }
-        for (running, new) in self.clients.iter().zip(clients(pipeline)) {
-            if let (Some(running), Some(new)) = (running, new) {
-                running.adopt(&new);
-            }
-        }
-        for (running, new) in self.logins.iter().zip(logins(pipeline)) {
-            if let (Some(running), Some(new)) = (running, new) {
-                running.adopt(&new);
-            }
-        }
+        in_pairs(&self.clients, &clients(pipeline), |running, new| running.adopt(new));
+        in_pairs(&self.logins, &logins(pipeline), Login::adopt);
         let Some(processors) = processors else {
             info!("a secret has changed: credentials, and elasticsearch's addresses, are reloaded");
             return Ok(());
@@ -121,6 +113,11 @@ impl Reloader {
         info!(version = pipeline.version, "reloaded: workers take the pipeline up with their next batch");
         Ok(())
     }
+}
+
+/// Calls `adopt` with what stands in the same place of the running pipeline and of the new one, where both have it.
+fn in_pairs<T>(running: &[Option<T>], new: &[Option<T>], adopt: impl Fn(&T, &T)) {
+    running.iter().zip(new).filter_map(|(running, new)| running.as_ref().zip(new.as_ref())).for_each(|(running, new)| adopt(running, new));
 }
 
 fn clients(pipeline: &Pipeline) -> Vec<Option<Arc<Client>>> {

@@ -105,7 +105,7 @@ impl DeadLetterSpec {
         }
         let mut properties = BTreeMap::from([("bootstrap.servers".to_string(), brokers.join(","))]);
         for (key, node) in args.entries("properties") {
-            // As in the source, an empty text (a variable without a value) leaves a property out.
+            // As with the source's options: an empty text (a variable without a value) leaves a property out.
             if let Some(value) = node.to_text().filter(|value| !value.is_empty()) {
                 properties.insert(key.name.clone(), value);
             }

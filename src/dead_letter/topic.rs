@@ -1,7 +1,6 @@
 //! Dead letters as records of a Kafka topic: original key, value and headers, the reason in further headers.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::AtomicU64;
 
 use rdkafka::ClientConfig;
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
@@ -10,7 +9,7 @@ use rdkafka::producer::{FutureProducer, FutureRecord, Producer as _};
 
 use super::{DeadLetter, TopicSpec};
 use crate::delivery::{Hub, Rejected};
-use crate::login::Login;
+use crate::login::Follower;
 
 /// What became of one dead letter.
 pub(super) enum Outcome {
@@ -22,8 +21,7 @@ pub(super) enum Outcome {
 pub(super) struct TopicTarget {
     producer: FutureProducer,
     topic: String,
-    login: Login,
-    login_seen: AtomicU64,
+    login: Follower,
 }
 
 pub(super) fn client_config(properties: &BTreeMap<String, String>) -> ClientConfig {
@@ -45,14 +43,13 @@ impl TopicTarget {
         Ok(TopicTarget {
             producer: client_config(&spec.properties).create()?,
             topic: spec.topic.clone(),
-            login: spec.login.clone(),
-            login_seen: AtomicU64::new(0),
+            login: spec.login.follow(),
         })
     }
 
     /// Sends all and waits for every broker's answer; the outcomes are in the order of the records.
     pub(super) async fn write(&self, open: &[Rejected], hub: &Hub) -> Vec<Outcome> {
-        self.login.refresh(self.producer.client(), &self.login_seen);
+        self.login.refresh(self.producer.client());
         let mut sending = Vec::with_capacity(open.len());
         for rejected in open {
             let letter = DeadLetter::of(rejected, hub);

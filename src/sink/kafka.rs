@@ -2,8 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use rdkafka::ClientConfig;
@@ -15,7 +13,7 @@ use tracing::warn;
 use super::{Sink, SinkContext, SinkError, SinkFuture};
 use crate::config::{Args, ComponentDef, Diagnostic, Fallback, Kind, option};
 use crate::delivery::{DocumentBatch, Fate, Limits, Reason};
-use crate::login::Login;
+use crate::login::{Follower, Login};
 use crate::pipeline::encode::CODEC_OPTION;
 
 /// The options of `kafka`.
@@ -62,7 +60,6 @@ pub struct KafkaSink {
     topic: String,
     properties: BTreeMap<String, String>,
     login: Login,
-    login_seen: Arc<AtomicU64>,
 }
 
 impl fmt::Debug for KafkaSink {
@@ -92,7 +89,7 @@ impl KafkaSink {
         }
         properties.insert("acks".to_string(), "all".to_string());
         let login = Login::of(&properties);
-        let sink = KafkaSink { topic: args.required_text("topic_id"), properties, login, login_seen: Arc::default() };
+        let sink = KafkaSink { topic: args.required_text("topic_id"), properties, login };
         match sink.config().create_native_config() {
             Ok(_) => Ok(sink),
             Err(error) => {
@@ -128,8 +125,9 @@ impl Sink for KafkaSink {
     fn run(self: Box<Self>, mut input: mpsc::Receiver<DocumentBatch>, context: SinkContext) -> SinkFuture {
         Box::pin(async move {
             let producer: FutureProducer = self.config().create().map_err(|error| SinkError::Client(error.to_string()))?;
+            let login = self.login.follow();
             while let Some(batch) = input.recv().await {
-                self.deliver(&producer, batch, &context).await;
+                self.deliver(&producer, &login, batch, &context).await;
             }
             Ok(())
         })
@@ -138,9 +136,10 @@ impl Sink for KafkaSink {
 
 impl KafkaSink {
     /// Sends until every document of the batch has ended; what fails is sent again.
-    async fn deliver(&self, producer: &FutureProducer, mut batch: DocumentBatch, context: &SinkContext) {
+    async fn deliver(&self, producer: &FutureProducer, login: &Follower, mut batch: DocumentBatch, context: &SinkContext) {
         let mut pause = FIRST_PAUSE;
         loop {
+            login.refresh(producer.client());
             let outcomes = self.send(producer, &batch).await;
             let mut delivered = (0, 0);
             let (mut again, rejected) = batch.sort_out(|index| match &outcomes[index] {
@@ -172,7 +171,6 @@ impl KafkaSink {
             record.key = key;
             producer.send_result(record).map_err(|(error, _)| error)
         };
-        self.login.refresh(producer.client(), &self.login_seen);
         let queued: Vec<_> = (0..batch.len()).map(queue).collect();
         let mut outcomes = Vec::with_capacity(queued.len());
         for (index, queued) in queued.into_iter().enumerate() {

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
@@ -18,7 +18,7 @@ use super::extract::{LETTER_HEADER, Place, Stretches};
 use super::group::{Group, commit, look_up};
 use super::{Extract, KafkaSource, Topics, client_config, sizes};
 use crate::delivery::{BatchBuilder, NewRecord, RawBatch, Shape};
-use crate::login::Login;
+use crate::login::Follower;
 use crate::observe::metrics as names;
 use crate::source::{SourceContext, SourceError, Submit};
 
@@ -84,8 +84,7 @@ fn attempt(source: &KafkaSource, properties: &BTreeMap<String, String>, context:
         stretches: source.extract.as_ref().map(Stretches::new),
         max_event_bytes: source.max_event_bytes,
         commit_interval: source.commit_interval,
-        login: source.login.clone(),
-        login_seen: AtomicU64::new(0),
+        login: source.login.follow(),
         consumer: &consumer,
         context,
     };
@@ -123,8 +122,7 @@ fn assign(consumer: &BaseConsumer<Group>, extract: &Extract) -> Result<(), Sourc
 }
 
 struct Reader<'a> {
-    login: Login,
-    login_seen: AtomicU64,
+    login: Follower,
     consumer: &'a BaseConsumer<Group>,
     context: SourceContext,
     builder: BatchBuilder,
@@ -150,7 +148,7 @@ impl Reader<'_> {
         while !self.context.shutdown().is_requested() {
             heartbeat.busy();
             self.commit_if_due();
-            self.login.refresh(self.consumer.client(), &self.login_seen);
+            self.login.refresh(self.consumer.client());
             if self.extract_is_done() {
                 self.finish();
                 return Ok(());
