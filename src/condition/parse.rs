@@ -199,7 +199,7 @@ impl<'a> Parser<'a> {
                     return self.fail(format!("there is no bare `{name}`: test a flag with `[field]` or `![field]`"));
                 }
                 self.at += end;
-                FieldRef::parse_dotted(name).map(Operand::Field).map_err(|error| ConditionError {
+                FieldRef::parse_dotted(name).map(|field| Operand::Field(field.lasting())).map_err(|error| ConditionError {
                     message: error.to_string(),
                     offset: start,
                     end: start + end,
@@ -274,7 +274,7 @@ impl<'a> Parser<'a> {
                 None => return self.fail("a bracket of a field reference is not closed"),
             }
         }
-        FieldRef::parse(&self.text[start..self.at]).map(Operand::Field).map_err(|error| ConditionError {
+        FieldRef::parse(&self.text[start..self.at]).map(|field| Operand::Field(field.lasting())).map_err(|error| ConditionError {
             message: error.to_string(),
             offset: start,
             end: self.at,

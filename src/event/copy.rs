@@ -35,7 +35,7 @@ impl Event {
     fn import_into(&mut self, into: List, from: &Event, list: List) {
         for node in from.nodes(list) {
             let key = self.push_str(from.str(node.key));
-            let form = if node.form == KeyForm::Quoted { KeyForm::Plain } else { node.form };
+            let form = if node.form == KeyForm::Special { KeyForm::Special } else { KeyForm::Plain };
             let value = self.import(from, node.value);
             self.append(into, key, form, value);
         }

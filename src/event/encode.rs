@@ -16,18 +16,41 @@ pub const fn needs_escape(byte: u8) -> bool {
 /// sixteen bytes at a time.
 #[inline]
 pub fn plain_run(bytes: &[u8]) -> usize {
-    let (quote, backslash, control) = (u8x16::splat(b'"'), u8x16::splat(b'\\'), u8x16::splat(0x1F));
     let mut at = 0;
     while let Some(chunk) = bytes[at..].first_chunk::<16>() {
-        let chunk = u8x16::new(*chunk);
-        let hits = chunk.cmp_eq(quote) | chunk.cmp_eq(backslash) | chunk.min(control).cmp_eq(chunk);
-        let mask = hits.move_mask();
-        if mask != 0 {
-            return at + mask.trailing_zeros() as usize;
+        let run = special(*chunk).trailing_zeros() as usize;
+        if run < 16 {
+            return at + run;
         }
         at += 16;
     }
     at + bytes[at..].iter().take_while(|byte| !needs_escape(**byte)).count()
+}
+
+/// Whether the bytes `start..end` of a text hold nothing to escape. What follows them may be looked at too.
+#[inline]
+fn is_plain(text: &[u8], start: usize, end: usize) -> bool {
+    let mut at = start;
+    while let Some(chunk) = text.get(at..).and_then(|text| text.first_chunk::<16>()) {
+        let run = special(*chunk).trailing_zeros() as usize;
+        if at + 16 >= end {
+            return at + run >= end;
+        }
+        if run < 16 {
+            return false;
+        }
+        at += 16;
+    }
+    !text[at..end].iter().any(|byte| needs_escape(*byte))
+}
+
+/// A bit for each of sixteen bytes that needs an escape; above them a bit that ends the search.
+#[inline(always)]
+fn special(chunk: [u8; 16]) -> u32 {
+    let (quote, backslash, control) = (u8x16::splat(b'"'), u8x16::splat(b'\\'), u8x16::splat(0x1F));
+    let chunk = u8x16::new(chunk);
+    let hits = chunk.cmp_eq(quote) | chunk.cmp_eq(backslash) | chunk.min(control).cmp_eq(chunk);
+    hits.move_mask() as u32 | 1 << 16
 }
 
 /// Appends `text` as the inside of a JSON string.
@@ -61,21 +84,11 @@ pub fn write_string(text: &str, out: &mut Vec<u8>) {
 
 /// Appends a whole number in digits.
 pub fn write_integer(number: i64, out: &mut Vec<u8>) {
-    let mut digits = [0u8; 20];
-    let mut at = digits.len();
-    let mut rest = number.unsigned_abs();
-    loop {
-        at -= 1;
-        digits[at] = b'0' + (rest % 10) as u8;
-        rest /= 10;
-        if rest == 0 {
-            break;
-        }
-    }
-    if number < 0 {
-        out.push(b'-');
-    }
-    out.extend_from_slice(&digits[at..]);
+    let start = out.len();
+    out.resize(start + 20, 0);
+    // No number of 64 bits has more digits and signs.
+    let length = put_integer(number, &mut out[start..], 0).unwrap_or(0);
+    out.truncate(start + length);
 }
 
 /// Appends a float so that it reads back as a float: `2.0`, `1.5e-7`. What JSON has no number for (NaN, infinities)
@@ -90,116 +103,188 @@ pub fn write_float(number: f64, out: &mut Vec<u8>) {
     }
 }
 
-/// Appends a piece of `text`. Most pieces are short, and a fixed-size copy that takes too much and is cut back costs less
-/// than a call that must find out how much to take.
-#[inline]
-fn copy(text: &[u8], piece: std::ops::Range<usize>, out: &mut Vec<u8>) {
-    const SHORT: usize = 32;
-    let length = piece.len();
-    match text.get(piece.start..).and_then(|rest| rest.first_chunk::<SHORT>()) {
-        Some(chunk) if length <= SHORT => {
-            let end = out.len() + length;
-            out.extend_from_slice(chunk);
-            out.truncate(end);
-        }
-        _ => out.extend_from_slice(&text[piece]),
+/// Pieces up to this many bytes are copied whole: a copy of fixed size costs less than a call that must find out how much
+/// to take, and what was copied too much is written over.
+const SHORT: usize = 32;
+
+/// Where printing goes on; `None` once the room is used up.
+type Next = Option<usize>;
+
+/// Copies the bytes `start..end` of a text to `at`.
+#[inline(always)]
+fn piece(text: &[u8], start: usize, end: usize, room: &mut [u8], at: usize) -> Next {
+    let length = end - start;
+    if length <= SHORT
+        && let Some(from) = text.get(start..).and_then(|text| text.first_chunk::<SHORT>())
+    {
+        *room.get_mut(at..)?.first_chunk_mut::<SHORT>()? = *from;
+    } else {
+        room.get_mut(at..at + length)?.copy_from_slice(&text[start..end]);
     }
+    Some(at + length)
+}
+
+#[inline(always)]
+fn byte(byte: u8, room: &mut [u8], at: usize) -> Next {
+    *room.get_mut(at)? = byte;
+    Some(at + 1)
+}
+
+/// What takes long to print is printed apart.
+#[cold]
+#[inline(never)]
+fn apart(write: impl FnOnce(&mut Vec<u8>), room: &mut [u8], at: usize) -> Next {
+    let mut out = Vec::new();
+    write(&mut out);
+    piece(&out, 0, out.len(), room, at)
 }
 
 impl Event {
     /// Appends the event as one line of JSON, without `@metadata` and without a line end.
     pub fn write_json(&self, out: &mut Vec<u8>) {
-        self.write_list(List::ROOT, true, out);
+        self.write_value(Value::Object(List::ROOT), out);
     }
 
     /// Appends any value of this event as JSON.
     pub fn write_value(&self, value: Value, out: &mut Vec<u8>) {
-        match value {
-            Value::Null => out.extend_from_slice(b"null"),
-            Value::Bool(true) => out.extend_from_slice(b"true"),
-            Value::Bool(false) => out.extend_from_slice(b"false"),
-            Value::Int(number) => write_integer(number, out),
-            Value::Float(number) => write_float(number, out),
-            Value::Number(text) | Value::Raw(text) => out.extend_from_slice(self.str(text).as_bytes()),
-            Value::Plain(text) | Value::Escaped(text) => {
-                out.push(b'"');
-                out.extend_from_slice(self.str(text).as_bytes());
-                out.push(b'"');
+        let start = out.len();
+        // What an event prints to is hardly ever longer than what it holds; if it is, it is printed again.
+        let mut room = 512 + self.text.len() - self.vocabulary as usize;
+        loop {
+            out.resize(start + room, 0);
+            match self.put_value(value, &mut out[start..], 0) {
+                Some(end) => return out.truncate(start + end),
+                None => room *= 2,
             }
-            Value::Str(text) => write_string(self.str(text), out),
-            Value::Time(time) => {
-                out.push(b'"');
-                time.write_iso8601(out);
-                out.push(b'"');
-            }
-            Value::Object(list) => self.write_list(list, true, out),
-            Value::Array(list) => self.write_list(list, false, out),
         }
     }
 
-    /// Prints an object or array. Neighbours that stand side by side in the event's text, as they came in, are copied
-    /// in one go.
-    fn write_list(&self, list: List, object: bool, out: &mut Vec<u8>) {
+    #[inline]
+    fn put_value(&self, value: Value, room: &mut [u8], at: usize) -> Next {
         let text = self.text.as_bytes();
-        out.push(if object { b'{' } else { b'[' });
-        let mut run = 0..0;
-        let mut first = true;
-        for node in self.nodes(list) {
-            let mut key = 0..0;
-            if object && node.form == KeyForm::Quoted {
-                key = node.key.range();
-                key = key.start - 1..key.end + 2;
+        match value {
+            Value::Object(list) => self.put_object(list, room, at),
+            Value::Array(list) => self.put_array(list, room, at),
+            Value::Number(span) | Value::Raw(span) => piece(text, span.range().start, span.range().end, room, at),
+            Value::Plain(span) | Value::Escaped(span) => {
+                let at = byte(b'"', room, at)?;
+                let at = piece(text, span.range().start, span.range().end, room, at)?;
+                byte(b'"', room, at)
             }
+            Value::Str(span) => {
+                let inner = span.range();
+                if !is_plain(text, inner.start, inner.end) {
+                    return apart(|out| write_string(self.str(span), out), room, at);
+                }
+                let at = byte(b'"', room, at)?;
+                let at = piece(text, inner.start, inner.end, room, at)?;
+                byte(b'"', room, at)
+            }
+            Value::Int(number) => put_integer(number, room, at),
+            Value::Time(time) => {
+                let (printed, length) = time.iso8601();
+                let at = byte(b'"', room, at)?;
+                let at = piece(&printed, 0, length, room, at)?;
+                byte(b'"', room, at)
+            }
+            Value::Null => piece(b"null", 0, 4, room, at),
+            Value::Bool(true) => piece(b"true", 0, 4, room, at),
+            Value::Bool(false) => piece(b"false", 0, 5, room, at),
+            Value::Float(number) => apart(|out| write_float(number, out), room, at),
+        }
+    }
+
+    fn put_array(&self, list: List, room: &mut [u8], start: usize) -> Next {
+        let mut at = start;
+        for node in self.nodes(list) {
+            at = byte(b',', room, at)?;
+            at = self.put_value(node.value, room, at)?;
+        }
+        close(b"[]", room, start, at)
+    }
+
+    /// Prints an object. Neighbours that stand side by side in the event's text, as they came in, are copied in one go.
+    fn put_object(&self, list: List, room: &mut [u8], start: usize) -> Next {
+        let text = self.text.as_bytes();
+        // What is copied next: put off as long as more of it follows.
+        let (mut from, mut to) = (0, 0);
+        let mut at = start;
+        for node in self.nodes(list) {
             let value = self.verbatim(node.value);
-            if let Some(value) = &value
-                && (!object || key.end == value.start)
-            {
-                let whole = if object { key.start..value.end } else { value.clone() };
-                if !run.is_empty() && run.end + 1 == whole.start && text[run.end] == b',' {
-                    run.end = whole.end;
-                    continue;
+            let key = node.key.range();
+            let (mut first, last) = match node.form {
+                KeyForm::Listed => (key.start - 2, key.end + 2),
+                KeyForm::Quoted => (key.start - 1, key.end + 2),
+                KeyForm::Plain | KeyForm::Special => (0, 0),
+            };
+            if first == to && first > 0 {
+                first = from;
+            } else {
+                at = piece(text, from, to, room, at)?;
+            }
+            match node.form {
+                KeyForm::Listed => {}
+                KeyForm::Quoted => at = byte(b',', room, at)?,
+                KeyForm::Plain | KeyForm::Special => {
+                    at = byte(b',', room, at)?;
+                    at = apart(|out| write_string(self.str(node.key), out), room, at)?;
+                    at = byte(b':', room, at)?;
                 }
-                copy(text, run, out);
-                run = whole;
-                if !std::mem::replace(&mut first, false) {
-                    out.push(b',');
-                }
+            }
+            if last == value.start && last > 0 {
+                (from, to) = (first, value.end);
                 continue;
             }
-            copy(text, run, out);
-            run = 0..0;
-            if !std::mem::replace(&mut first, false) {
-                out.push(b',');
-            }
-            if !key.is_empty() {
-                copy(text, key, out);
-            } else if object {
-                write_string(self.str(node.key), out);
-                out.push(b':');
-            }
-            match value {
-                Some(value) => copy(text, value, out),
-                None => self.write_value(node.value, out),
+            at = piece(text, first, last, room, at)?;
+            (from, to) = (value.start, value.end);
+            if from == to {
+                at = self.put_value(node.value, room, at)?;
             }
         }
-        copy(text, run, out);
-        out.push(if object { b'}' } else { b']' });
+        at = piece(text, from, to, room, at)?;
+        close(b"{}", room, start, at)
     }
 
-    /// Where a value stands in the event's text just as it is to be printed, quotes included.
-    #[inline]
-    fn verbatim(&self, value: Value) -> Option<std::ops::Range<usize>> {
+    /// Where a value stands in the event's text just as it is to be printed, quotes included; empty where it does not.
+    #[inline(always)]
+    fn verbatim(&self, value: Value) -> std::ops::Range<usize> {
         let text = self.text.as_bytes();
         match value {
-            Value::Raw(span) | Value::Number(span) => Some(span.range()),
+            Value::Raw(span) | Value::Number(span) => span.range(),
             Value::Plain(span) | Value::Escaped(span) => {
                 let inner = span.range();
-                let quoted = inner.start > 0 && text[inner.start - 1] == b'"' && text.get(inner.end) == Some(&b'"');
-                quoted.then(|| inner.start - 1..inner.end + 1)
+                match text.get(inner.start.wrapping_sub(1)..inner.end + 1) {
+                    Some([b'"', .., b'"']) => inner.start - 1..inner.end + 1,
+                    _ => 0..0,
+                }
             }
-            _ => None,
+            _ => 0..0,
         }
     }
+}
+
+/// Ends an object or array that began at `start`: each element has a comma before it, of which the first becomes the opening
+/// bracket.
+#[inline(always)]
+fn close(brackets: &[u8; 2], room: &mut [u8], start: usize, at: usize) -> Next {
+    *room.get_mut(start)? = brackets[0];
+    byte(brackets[1], room, at.max(start + 1))
+}
+
+#[inline]
+fn put_integer(number: i64, room: &mut [u8], at: usize) -> Next {
+    let mut rest = number.unsigned_abs();
+    let sign = usize::from(number < 0);
+    let length = sign + rest.checked_ilog10().map_or(1, |power| power as usize + 1);
+    let place = room.get_mut(at..at + length)?;
+    if sign == 1 {
+        place[0] = b'-';
+    }
+    for digit in place[sign..].iter_mut().rev() {
+        *digit = b'0' + (rest % 10) as u8;
+        rest /= 10;
+    }
+    Some(at + length)
 }
 
 #[cfg(test)]

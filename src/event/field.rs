@@ -6,10 +6,11 @@
 
 use std::fmt;
 
-use super::path_cache::prefixes;
+use super::vocabulary::{self, UNNUMBERED};
+use super::Text;
 
 /// One step of a path: a key, and the index it stands for when what it meets is an array.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Segment {
     /// The key in an object.
     pub name: Box<str>,
@@ -19,11 +20,21 @@ pub struct Segment {
     pub plain: bool,
     /// The key's fingerprint.
     pub(super) tag: u32,
-    /// The hash of the path up to and with this step.
-    pub(super) prefix: u64,
-    /// The key as it stands in JSON, with quotes and colon, where it is plain.
-    pub(super) quoted: Box<str>,
+    /// The number of the path up to and with this step; see [`vocabulary`].
+    pub(super) number: u32,
+    /// The key as it stands in JSON, with comma, quotes and colon, where it is plain.
+    pub(super) listed: Box<str>,
+    /// Where that stands in the vocabulary.
+    pub(super) word: Option<Text>,
 }
+
+impl PartialEq for Segment {
+    fn eq(&self, other: &Segment) -> bool {
+        self.name == other.name
+    }
+}
+
+impl Eq for Segment {}
 
 /// A compiled field reference.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,6 +43,10 @@ pub struct FieldRef {
     pub metadata: bool,
     /// The steps; empty only for `[@metadata]` itself.
     pub path: Box<[Segment]>,
+    /// The number of the whole path; see [`vocabulary`].
+    pub(super) number: u32,
+    /// The number of the path without its last step.
+    pub(super) parent: u32,
 }
 
 /// Why a text is no field reference.
@@ -96,22 +111,39 @@ impl FieldRef {
     pub fn from_names<'a>(names: impl IntoIterator<Item = &'a str>) -> FieldRef {
         let mut names = names.into_iter().peekable();
         let metadata = names.next_if_eq(&"@metadata").is_some();
-        let names: Vec<&str> = names.collect();
-        let prefixes = prefixes(metadata, names.iter().copied());
-        let segments = names.iter().zip(prefixes).map(|(name, prefix)| Segment {
-            name: (*name).into(),
+        let segments = names.map(|name| Segment {
+            name: name.into(),
             index: name.parse().ok(),
             plain: !name.bytes().any(super::encode::needs_escape),
             tag: super::key_tag(name.as_bytes()),
-            prefix,
-            quoted: format!("\"{name}\":").into(),
+            number: UNNUMBERED,
+            listed: format!(",\"{name}\":").into(),
+            word: None,
         });
-        FieldRef { metadata, path: segments.collect() }
+        FieldRef { metadata, path: segments.collect(), number: UNNUMBERED, parent: UNNUMBERED }
+    }
+
+    /// The same reference as part of the process' vocabulary, which makes its use cheaper: for what stands in a pipeline's
+    /// file, not for what an event's data name.
+    pub fn lasting(mut self) -> FieldRef {
+        self.number = vocabulary::start(self.metadata);
+        for segment in &mut self.path {
+            self.parent = self.number;
+            self.number = vocabulary::path(self.parent, &segment.name);
+            segment.number = self.number;
+            segment.word = segment.plain.then(|| vocabulary::word(&segment.listed)).flatten();
+        }
+        self
     }
 
     /// This path with one more key.
     pub fn child(&self, name: &str) -> FieldRef {
         FieldRef::from_names(self.names().chain([name]))
+    }
+
+    /// The first `steps` steps of this path.
+    pub fn prefix(&self, steps: usize) -> FieldRef {
+        FieldRef { metadata: self.metadata, path: self.path[..steps].into(), number: UNNUMBERED, parent: UNNUMBERED }
     }
 
     /// The keys, `@metadata` among them.

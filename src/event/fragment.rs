@@ -3,7 +3,7 @@
 //! A fragment is read once, when it is made: where its entries begin and end is kept beside its text, so that merging it
 //! is one copy of the text and one node for each entry. What is inside the entries stays raw.
 
-use super::{Event, FieldRef, List, Node, NotAnObject, Text, Value};
+use super::{Event, FieldRef, List, Node, NotAnObject, Value};
 
 /// A JSON object that is ready to be merged. Sharing it is cheap if it stands behind an `Arc`.
 #[derive(Clone, Debug)]
@@ -35,11 +35,6 @@ impl Fragment {
     }
 }
 
-/// The same text, further along in a buffer.
-fn moved(text: Text, by: u32) -> Text {
-    Text { start: text.start + by, ..text }
-}
-
 impl Event {
     /// Merges a fragment into the object at `target` (the top of the event where there is none), creating it where it is
     /// absent. Values that are there are replaced, objects merged.
@@ -60,8 +55,8 @@ impl Event {
         };
         let by = self.push_str(&fragment.text).start;
         for node in &fragment.entries {
-            let value = node.value.with_text(|text| moved(text, by));
-            self.merge_node(into, Node { key: moved(node.key, by), value, ..*node });
+            let value = node.value.with_text(|text| text.moved(by));
+            self.merge_node(into, Node { key: node.key.moved(by), value, ..*node });
         }
         Ok(())
     }

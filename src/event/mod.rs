@@ -16,12 +16,13 @@ pub mod field;
 pub mod fragment;
 pub mod json;
 mod named;
-mod path_cache;
+mod places;
 mod read;
 mod tags;
 pub mod template;
 pub mod timestamp;
 mod tree;
+mod vocabulary;
 
 pub use field::{FieldRef, FieldRefError};
 pub use fragment::Fragment;
@@ -48,6 +49,12 @@ impl Text {
     pub fn slice(self, start: usize, end: usize) -> Text {
         debug_assert!(start <= end && end <= self.len as usize);
         Text { start: self.start + start as u32, len: (end - start) as u32 }
+    }
+
+    /// The same text, further along in a buffer.
+    #[inline]
+    fn moved(self, by: u32) -> Text {
+        Text { start: self.start.wrapping_add(by), ..self }
     }
 
     /// Length in bytes.
@@ -105,6 +112,12 @@ pub enum Value {
 }
 
 impl Value {
+    /// Whether there may be fields inside it.
+    #[inline]
+    fn is_container(self) -> bool {
+        matches!(self, Value::Object(_) | Value::Array(_) | Value::Raw(_))
+    }
+
     /// The same value with its text, where it has one, in another place.
     #[inline]
     fn with_text(self, place: impl FnOnce(Text) -> Text) -> Value {
@@ -133,19 +146,21 @@ struct Node {
     form: KeyForm,
     value: Value,
     next: u32,
+    /// The number of the path for which this node was found.
+    number: u32,
 }
 
 /// How a node's key stands in the event's text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum KeyForm {
-    /// With a quote before it and a quote and a colon after it: printed as it stands.
+    /// With a comma and a quote before it and a quote and a colon after it: printed as it stands.
+    Listed,
+    /// The same without the comma.
     Quoted,
     /// Without quotes, and free of what needs escaping (or the node is an element of an array and has no key).
     Plain,
     /// With something that needs escaping.
     Special,
-    /// The node has been taken out of its list.
-    Gone,
 }
 
 /// A fingerprint of a key: two keys with different tags differ, so that looking for a key rarely compares text.
@@ -194,7 +209,9 @@ pub struct Event {
     raw_metadata: Option<Text>,
     /// Where text is unescaped; kept for its capacity.
     spare: String,
-    found: path_cache::PathCache,
+    found: places::Places,
+    /// How much of the text, at its start, is the vocabulary.
+    vocabulary: u32,
 }
 
 impl Default for Event {
@@ -215,13 +232,29 @@ impl Event {
             lists: vec![EMPTY_LIST; 2],
             raw_metadata: None,
             spare: String::new(),
-            found: path_cache::PathCache::new(),
+            found: places::Places::new(0),
+            vocabulary: 0,
         }
+    }
+
+    /// An empty event for many records: it knows the vocabulary of the pipelines that have been compiled.
+    pub fn versed() -> Event {
+        let mut event = Event::new();
+        let paths = vocabulary::recite(&mut event.text);
+        event.vocabulary = event.text.len() as u32;
+        event.found = places::Places::new(paths);
+        event
+    }
+
+    /// Whether a text of the vocabulary stands in this event.
+    #[inline]
+    fn knows(&self, word: Text) -> bool {
+        word.start + word.len <= self.vocabulary
     }
 
     /// Empties the event, keeping its buffers.
     pub fn reset(&mut self) {
-        self.text.clear();
+        self.text.truncate(self.vocabulary as usize);
         self.nodes.clear();
         self.lists.clear();
         self.lists.extend([EMPTY_LIST; 2]);

@@ -88,7 +88,7 @@ impl Template {
             let pattern = Pattern::compile(format, "en").map_err(|reason| TemplateError { format: format.to_string(), reason })?;
             return Ok(Some(Piece::Time(Box::new(pattern))));
         }
-        Ok(FieldRef::parse(name).ok().map(|field| Piece::Field { field, written: written.into() }))
+        Ok(FieldRef::parse(name).ok().map(|field| Piece::Field { field: field.lasting(), written: written.into() }))
     }
 
     /// The whole text, where it has no places.

@@ -145,39 +145,58 @@ impl Timestamp {
 
     /// Appends `2026-11-23T10:05:01.000Z`: milliseconds always, micro- and nanoseconds only where they are not zero.
     pub fn write_iso8601(self, out: &mut Vec<u8>) {
+        let (text, length) = self.iso8601();
+        out.extend_from_slice(&text[..length]);
+    }
+
+    /// The same in a buffer, and how long it is.
+    pub(super) fn iso8601(self) -> ([u8; 64], usize) {
         let (year, month, day, hour, minute, second) = self.civil_utc();
-        let mut text = *b"0000-00-00T00:00:00.000000000Z";
-        if (0..=9_999).contains(&year) {
-            digits(&mut text[..4], year as u32);
-        } else {
-            out.extend_from_slice(year.to_string().as_bytes());
+        let mut text = [0; 64];
+        let mut at = 4;
+        match u32::try_from(year) {
+            Ok(year @ 0..=9_999) => {
+                pair(&mut text, 0, year / 100);
+                pair(&mut text, 2, year % 100);
+            }
+            _ => {
+                let year = year.to_string();
+                at = year.len();
+                text[..at].copy_from_slice(year.as_bytes());
+            }
         }
-        for (at, value) in [(5, month), (8, day), (11, hour), (14, minute), (17, second)] {
-            digits(&mut text[at..at + 2], value);
+        for (mark, value) in [(b'-', month), (b'-', day), (b'T', hour), (b':', minute), (b':', second)] {
+            text[at] = mark;
+            pair(&mut text, at + 1, value);
+            at += 3;
         }
-        let end = if self.nanos % 1_000_000 == 0 {
-            digits(&mut text[20..23], self.nanos / 1_000_000);
-            23
+        text[at] = b'.';
+        at += 1;
+        let kept = if self.nanos % 1_000_000 == 0 {
+            3
         } else if self.nanos % 1_000 == 0 {
-            digits(&mut text[20..26], self.nanos / 1_000);
-            26
+            6
         } else {
-            digits(&mut text[20..29], self.nanos);
-            29
+            9
         };
-        text[end] = b'Z';
-        let start = if (0..=9_999).contains(&year) { 0 } else { 4 };
-        out.extend_from_slice(&text[start..=end]);
+        let mut unit = 1_000_000;
+        for place in (at..at + kept).step_by(3) {
+            let three = self.nanos / unit % 1_000;
+            text[place] = b'0' + (three / 100) as u8;
+            pair(&mut text, place + 1, three % 100);
+            unit /= 1_000;
+        }
+        at += kept;
+        text[at] = b'Z';
+        (text, at + 1)
     }
 }
 
-/// Fills `place` with a number's digits, leading zeros included.
-#[inline]
-fn digits(place: &mut [u8], mut number: u32) {
-    for digit in place.iter_mut().rev() {
-        *digit = b'0' + (number % 10) as u8;
-        number /= 10;
-    }
+/// Writes two digits.
+#[inline(always)]
+fn pair(text: &mut [u8; 64], at: usize, number: u32) {
+    text[at] = b'0' + (number / 10) as u8;
+    text[at + 1] = b'0' + (number % 10) as u8;
 }
 
 impl fmt::Display for Timestamp {

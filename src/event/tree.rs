@@ -4,6 +4,8 @@ use std::collections::HashMap;
 
 use super::field::Segment;
 use super::json::{DecodeError, Scanner, unescape};
+use super::places::Known;
+use super::vocabulary::UNNUMBERED;
 use super::{EMPTY_LIST, END, Event, FieldRef, KeyForm, List, ListHead, Node, NotAnObject, Text, Value, key_tag, tag_bit};
 
 /// Where a walk along a path stands: in a list, before a step.
@@ -45,8 +47,10 @@ impl Event {
                 if object {
                     let quoted = scanner.string().map_err(relative)?;
                     key = quoted.text;
+                    let comma = key.start as usize > base + 1 && bytes[key.start as usize - 2] == b',';
                     form = match (quoted.escaped, scanner.peek()) {
                         (true, _) => KeyForm::Special,
+                        (false, b':') if comma => KeyForm::Listed,
                         (false, b':') => KeyForm::Quoted,
                         (false, _) => KeyForm::Plain,
                     };
@@ -72,7 +76,7 @@ impl Event {
                 match earlier {
                     Some(node) => nodes[node as usize].value = value,
                     None => {
-                        let node = push_node(nodes, &mut head, Node { key, tag, form, value, next: END });
+                        let node = push_node(nodes, &mut head, Node { key, tag, form, value, next: END, number: UNNUMBERED });
                         if !seen.is_empty() {
                             seen.insert(&bytes[key.range()], node);
                         }
@@ -158,8 +162,9 @@ impl Event {
 
     /// Appends an entry or element without looking for an earlier one of the same key.
     pub(super) fn append(&mut self, list: List, key: Text, form: KeyForm, value: Value) -> u32 {
+        self.found.forget_absent();
         let tag = key_tag(self.str(key).as_bytes());
-        push_node(&mut self.nodes, &mut self.lists[list.0 as usize], Node { key, tag, form, value, next: END })
+        push_node(&mut self.nodes, &mut self.lists[list.0 as usize], Node { key, tag, form, value, next: END, number: UNNUMBERED })
     }
 
     /// Appends an entry whose key is some text of the event, without looking for an earlier one of the same key.
@@ -169,13 +174,18 @@ impl Event {
 
     /// Appends an entry with the key of a path's step.
     fn append_step(&mut self, list: List, segment: &Segment, value: Value) -> u32 {
-        let (key, form) = if segment.plain {
-            let quoted = self.push_str(&segment.quoted);
-            (quoted.slice(1, quoted.len() - 2), KeyForm::Quoted)
-        } else {
-            (self.push_str(&segment.name), KeyForm::Special)
+        if segment.number == UNNUMBERED {
+            self.found.forget_absent();
+        }
+        let (key, form) = match segment.word {
+            Some(listed) if self.knows(listed) => (listed.slice(2, listed.len() - 2), KeyForm::Listed),
+            _ if segment.plain => {
+                let listed = self.push_str(&segment.listed);
+                (listed.slice(2, listed.len() - 2), KeyForm::Listed)
+            }
+            _ => (self.push_str(&segment.name), KeyForm::Special),
         };
-        let node = Node { key, tag: segment.tag, form, value, next: END };
+        let node = Node { key, tag: segment.tag, form, value, next: END, number: UNNUMBERED };
         push_node(&mut self.nodes, &mut self.lists[list.0 as usize], node)
     }
 
@@ -185,13 +195,16 @@ impl Event {
         let place = &mut self.nodes[node as usize].value;
         if matches!(place, Value::Object(_) | Value::Array(_)) {
             self.found.clear();
+        } else if value.is_container() {
+            self.found.forget_absent();
         }
         *place = value;
     }
 
     /// Appends an element to an array.
     pub fn push(&mut self, list: List, value: Value) {
-        self.append(list, Text::default(), KeyForm::Plain, value);
+        let node = Node { key: Text::default(), tag: 0, form: KeyForm::Plain, value, next: END, number: UNNUMBERED };
+        push_node(&mut self.nodes, &mut self.lists[list.0 as usize], node);
     }
 
     /// Sets an entry of an object by name.
@@ -310,8 +323,8 @@ impl Event {
                 head.last = before;
             }
         }
-        let gone = &mut self.nodes[node as usize];
-        gone.form = KeyForm::Gone;
+        let gone = self.nodes[node as usize];
+        self.found.forget(gone.number);
         if !matches!(gone.value, Value::Object(_) | Value::Array(_)) {
             return gone.value;
         }
@@ -323,10 +336,19 @@ impl Event {
         if field.metadata { self.metadata() } else { List::ROOT }
     }
 
-    /// The node that was found for a path before.
+    /// What is known of a path.
     #[inline]
-    fn known(&self, segment: &Segment) -> Option<u32> {
-        self.found.get(segment.prefix).filter(|node| self.nodes[*node as usize].form != KeyForm::Gone)
+    fn known(&self, number: u32) -> Known {
+        self.found.get(number)
+    }
+
+    /// Notes in which node a path ends.
+    #[inline]
+    fn note(&mut self, number: u32, node: u32) {
+        if number != UNNUMBERED {
+            self.nodes[node as usize].number = number;
+            self.found.note(number, node);
+        }
     }
 
     /// The list to look in for the first step of a path that is not known yet, and which step that is.
@@ -334,7 +356,9 @@ impl Event {
         let steps = field.path.len().checked_sub(1)?;
         for at in (0..steps).rev() {
             // A null may yet become an object, which is for the walk to do.
-            if let Some(node) = self.known(&field.path[at]).filter(|node| self.nodes[*node as usize].value != Value::Null) {
+            if let Known::Node(node) = self.known(field.path[at].number)
+                && self.nodes[node as usize].value != Value::Null
+            {
                 return self.inside(node).map(|(list, array)| Place { list, array, at: at + 1 });
             }
         }
@@ -351,11 +375,13 @@ impl Event {
     }
 
     /// The node of a field, opening what lies on the way.
+    #[inline]
     fn locate(&mut self, field: &FieldRef) -> Option<u32> {
-        if let Some(node) = self.known(field.path.last()?) {
-            return Some(node);
+        match self.known(field.number) {
+            Known::Node(node) => Some(node),
+            Known::Absent => None,
+            Known::Nothing => self.walk(field).map(|(_, node)| node),
         }
-        self.walk(field).map(|(_, node)| node)
     }
 
     /// The same, step by step, with the list that the node is in. Nodes inside arrays are not noted: their index changes.
@@ -364,10 +390,15 @@ impl Event {
         let mut noted = true;
         loop {
             let segment = &field.path[place.at];
-            let node = self.step(place.list, place.array, segment)?;
             noted &= !place.array;
+            let Some(node) = self.step(place.list, place.array, segment) else {
+                if noted && let Some(last) = field.path.last() {
+                    self.found.note_absent(last.number);
+                }
+                return None;
+            };
             if noted {
-                self.found.note(segment.prefix, node);
+                self.note(segment.number, node);
             }
             if place.at + 1 == field.path.len() {
                 return Some((place.list, node));
@@ -383,11 +414,23 @@ impl Event {
     }
 
     /// The value of a field, opened for use; `None` where there is no such field.
+    #[inline]
     pub fn get(&mut self, field: &FieldRef) -> Option<Value> {
+        match self.known(field.number) {
+            Known::Node(node) => match self.nodes[node as usize].value {
+                Value::Escaped(_) | Value::Raw(_) => Some(self.load_node(node)),
+                value => Some(value),
+            },
+            Known::Absent => None,
+            Known::Nothing => self.search(field),
+        }
+    }
+
+    fn search(&mut self, field: &FieldRef) -> Option<Value> {
         if field.path.is_empty() {
             return Some(Value::Object(self.start_of(field)));
         }
-        self.locate(field).map(|node| self.load_node(node))
+        self.walk(field).map(|(_, node)| self.load_node(node))
     }
 
     /// The value of a field as it is held: text may still be escaped, containers raw.
@@ -462,10 +505,35 @@ impl Event {
 
     /// Sets a field that is not there yet; where it is there, nothing is changed and its node is the answer.
     fn set_new(&mut self, field: &FieldRef, value: Value) -> Result<Option<u32>, NotAnObject> {
-        let Some((last, parents)) = field.path.split_last() else { return Err(NotAnObject) };
-        if let Some(node) = self.known(last) {
+        let known = self.known(field.number);
+        if let Known::Node(node) = known {
             return Ok(Some(node));
         }
+        let Some((last, parents)) = field.path.split_last() else { return Err(NotAnObject) };
+        if value.is_container() {
+            self.found.forget_absent();
+        }
+        // Nearly always the object that it goes into is there and open.
+        let inside = match self.known(field.parent) {
+            Known::Node(parent) => match self.nodes[parent as usize].value {
+                Value::Object(list) => Some(list),
+                _ => None,
+            },
+            _ if parents.is_empty() && !field.metadata => Some(List::ROOT),
+            _ => None,
+        };
+        if let Some(list) = inside {
+            let old = if known == Known::Absent { None } else { self.find_tagged(list, &last.name, last.tag) };
+            let node = old.unwrap_or_else(|| self.append_step(list, last, value));
+            self.note(last.number, node);
+            return Ok(old);
+        }
+        self.set_far(field, value)
+    }
+
+    /// The same, from the nearest object that is there, creating those between.
+    fn set_far(&mut self, field: &FieldRef, value: Value) -> Result<Option<u32>, NotAnObject> {
+        let Some((last, parents)) = field.path.split_last() else { return Err(NotAnObject) };
         let Place { mut list, mut array, at } = self.nearest(field).ok_or(NotAnObject)?;
         let mut noted = true;
         for segment in &parents[at..] {
@@ -483,16 +551,17 @@ impl Event {
                 }
             };
             if noted {
-                self.found.note(segment.prefix, node);
+                self.note(segment.number, node);
             }
             (list, array) = self.inside(node).ok_or(NotAnObject)?;
         }
-        let (node, old) = match self.step(list, array, last) {
-            Some(node) => (node, Some(node)),
-            None => (self.put(list, array, last, value)?, None),
+        let old = self.step(list, array, last);
+        let node = match old {
+            Some(node) => node,
+            None => self.put(list, array, last, value)?,
         };
         if noted && !array {
-            self.found.note(last.prefix, node);
+            self.note(last.number, node);
         }
         Ok(old)
     }
@@ -509,7 +578,8 @@ impl Event {
         for _ in length..index {
             self.push(list, Value::Null);
         }
-        Ok(self.append(list, Text::default(), KeyForm::Plain, value))
+        self.push(list, value);
+        Ok(self.lists[list.0 as usize].last)
     }
 
     /// Removes a field and returns what it held.

@@ -99,7 +99,7 @@ impl DeDot {
 
     /// The name without dots, but for its first `kept` parts.
     fn renamed(&self, field: &FieldRef, kept: usize) -> FieldRef {
-        let mut renamed = FieldRef { metadata: field.metadata, path: field.path[..kept].into() };
+        let mut renamed = field.prefix(kept);
         for segment in &field.path[kept..] {
             renamed = match self.nested {
                 true => segment.name.split('.').filter(|name| !name.is_empty()).fold(renamed, |field, name| field.child(name)),
@@ -112,7 +112,7 @@ impl DeDot {
     /// Objects with dots in their names that have nothing left in them.
     fn remove_empty_parents(&self, event: &mut Event, field: &FieldRef) {
         for depth in (1..field.path.len()).rev() {
-            let parent = FieldRef { metadata: field.metadata, path: field.path[..depth].into() };
+            let parent = field.prefix(depth);
             let dotted = parent.path.iter().any(|segment| segment.name.contains('.'));
             let empty = matches!(event.get(&parent), Some(Value::Object(list)) if event.len_of(list) == 0);
             if !dotted || !empty {

@@ -214,6 +214,7 @@ fn destinations(
             Some(target) => field.path.iter().fold(target.clone(), |field, segment| field.child(&segment.name)),
             None => field,
         });
+        let field = field.map(FieldRef::lasting);
         destinations.push(Destination { field, ty: capture.ty, overwrite: overwritten });
     }
     destinations

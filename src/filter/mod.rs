@@ -217,7 +217,7 @@ pub(crate) fn field_options(args: &Args, name: &str, problems: &mut Vec<Diagnost
 /// A field reference written at `span`.
 pub(crate) fn parse_field(text: &str, span: Span, problems: &mut Vec<Diagnostic>) -> Option<FieldRef> {
     match FieldRef::parse(text) {
-        Ok(field) => Some(field),
+        Ok(field) => Some(field.lasting()),
         Err(error) => {
             problems.push(Diagnostic::error(span, error.to_string()));
             None

@@ -261,7 +261,7 @@ impl BulkEncoder {
             (None, _) => {
                 let mut part = |option: &str, name: &str| {
                     let template = template(args, option, &mut problems)?;
-                    Some(Part { template, field: FieldRef::from_names(["data_stream", name]) })
+                    Some(Part { template, field: FieldRef::from_names(["data_stream", name]).lasting() })
                 };
                 let parts = [
                     part("data_stream_type", "type"),
@@ -323,7 +323,7 @@ impl BulkEncoder {
             Redirect::Index(name) => self.target = Target::Index(name.clone()),
             Redirect::DataStream(names) => {
                 let part = |at: usize| {
-                    Part { template: names[at].clone(), field: FieldRef::from_names(["data_stream", STREAM_FIELDS[at]]) }
+                    Part { template: names[at].clone(), field: FieldRef::from_names(["data_stream", STREAM_FIELDS[at]]).lasting() }
                 };
                 self.target = Target::DataStream { parts: [part(0), part(1), part(2)], auto_routing: false, sync_fields: true };
                 self.action = "create";

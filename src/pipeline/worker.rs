@@ -120,12 +120,12 @@ impl PipelineWorker {
             encoders,
             context: Context::new(Timestamp::now(), seed),
             survivors: Survivors::default(),
-            event: Event::new(),
+            event: Event::versed(),
             fields: Fields {
-                ingested: FieldRef::from_names(["@metadata", "ingested"]),
-                path: FieldRef::from_names(["log", "file", "path"]),
-                kafka: FieldRef::from_names(["@metadata", "kafka"]),
-                event_type: FieldRef::from_names(["type"]),
+                ingested: FieldRef::from_names(["@metadata", "ingested"]).lasting(),
+                path: FieldRef::from_names(["log", "file", "path"]).lasting(),
+                kafka: FieldRef::from_names(["@metadata", "kafka"]).lasting(),
+                event_type: FieldRef::from_names(["type"]).lasting(),
             },
             fresh: true,
         }

@@ -72,7 +72,7 @@ pub fn compile(args: &Args, compiler: &mut Compiler) -> Compiled {
     let mut target = field_option(args, "target", &mut problems);
     if target.is_none() && !args.is_given("target") {
         target = match (&source, ecs) {
-            (_, false) => Some(FieldRef::from_names(["geoip"])),
+            (_, false) => Some(FieldRef::from_names(["geoip"]).lasting()),
             (Some(source), true) => parent_of_ip(source),
             (None, true) => None,
         };
@@ -141,7 +141,7 @@ fn parent_of_ip(source: &FieldRef) -> Option<FieldRef> {
     if &*last.name != "ip" || parents.is_empty() {
         return None;
     }
-    Some(FieldRef { metadata: source.metadata, path: parents.into() })
+    Some(source.prefix(parents.len()).lasting())
 }
 
 /// The path itself, or the databases in it where it is a folder, in the order of their names.

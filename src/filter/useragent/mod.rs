@@ -73,7 +73,7 @@ pub fn compile(args: &Args, compiler: &mut Compiler) -> Compiled {
     let source = field_option(args, "source", &mut problems);
     let mut target = field_option(args, "target", &mut problems);
     if target.is_none() && ecs {
-        target = Some(FieldRef::from_names(["user_agent"]));
+        target = Some(FieldRef::from_names(["user_agent"]).lasting());
     }
     let extractor = match args.text("regexes") {
         None => bundled(),

@@ -1,0 +1,77 @@
+//! What pipelines say: the paths and the texts that stand in their files.
+//!
+//! A pipeline names the same few dozen fields and constants for every event, so each path gets a number, by which an event
+//! knows straight away where its field is (see [`super::places`]), and each key and constant text gets a place in one common
+//! text, which stands at the start of a worker's event: setting a field to a constant then copies neither key nor value.
+//! The vocabulary belongs to the process, only grows, and is bounded: what a data-driven name asks for never enters it, and
+//! past its limits a path has no number and a text no place, which costs time and changes nothing else.
+
+use std::collections::HashMap;
+use std::sync::{LazyLock, PoisonError, RwLock};
+
+use super::Text;
+
+/// The number of a path that has none.
+pub(super) const UNNUMBERED: u32 = u32::MAX;
+
+/// Most paths that get a number.
+const MOST_PATHS: usize = 4_096;
+
+/// Most bytes of common text.
+const MOST_TEXT: usize = 64 << 10;
+
+#[derive(Default)]
+struct Vocabulary {
+    /// From the number of a path and one more key to the longer path's number.
+    paths: HashMap<(u32, Box<str>), u32>,
+    text: String,
+    words: HashMap<Box<str>, Text>,
+}
+
+static VOCABULARY: LazyLock<RwLock<Vocabulary>> = LazyLock::new(RwLock::default);
+
+/// Numbers of the empty paths: of the event, and of its metadata.
+pub(super) fn start(metadata: bool) -> u32 {
+    u32::from(metadata)
+}
+
+/// The number of a path that goes one key beyond another.
+pub(super) fn path(parent: u32, name: &str) -> u32 {
+    if parent == UNNUMBERED {
+        return UNNUMBERED;
+    }
+    let mut vocabulary = VOCABULARY.write().unwrap_or_else(PoisonError::into_inner);
+    let next = vocabulary.paths.len() + 2;
+    let key = (parent, Box::from(name));
+    match vocabulary.paths.get(&key) {
+        Some(number) => *number,
+        None if next >= MOST_PATHS => UNNUMBERED,
+        None => {
+            vocabulary.paths.insert(key, next as u32);
+            next as u32
+        }
+    }
+}
+
+/// Where a text stands in the common text, with what must stand around it. `None` where there is no room.
+pub(super) fn word(text: &str) -> Option<Text> {
+    let mut vocabulary = VOCABULARY.write().unwrap_or_else(PoisonError::into_inner);
+    if let Some(word) = vocabulary.words.get(text) {
+        return Some(*word);
+    }
+    let start = vocabulary.text.len();
+    if start + text.len() > MOST_TEXT {
+        return None;
+    }
+    vocabulary.text.push_str(text);
+    let word = Text::between(start, vocabulary.text.len());
+    vocabulary.words.insert(text.into(), word);
+    Some(word)
+}
+
+/// Appends the common text as it is now; answers how many paths have a number.
+pub(super) fn recite(out: &mut String) -> usize {
+    let vocabulary = VOCABULARY.read().unwrap_or_else(PoisonError::into_inner);
+    out.push_str(&vocabulary.text);
+    vocabulary.paths.len() + 2
+}
