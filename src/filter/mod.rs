@@ -40,7 +40,7 @@ mod translate;
 mod truncate;
 mod urldecode;
 mod urlparse;
-mod useragent;
+pub(crate) mod useragent;
 mod uuid;
 
 /// What became of an event in a filter.

@@ -302,6 +302,9 @@ impl Loader<'_> {
                 }
             },
         };
+        if self.text.contains("useragent") {
+            crate::filter::useragent::prepare();
+        }
         let sources = self.sources(spec);
         let program = compile::filters(&spec.filters, &self.environment);
         let program = self.keep(program).map(|(program, warnings)| {

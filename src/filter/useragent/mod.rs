@@ -112,7 +112,26 @@ fn bundled() -> Result<Arc<Extractor>, String> {
 
 fn build(text: &str) -> Result<Extractor, String> {
     let regexes: ua_parser::Regexes<'static> = serde_saphyr::from_str(text).map_err(|error| format!("not a regexes.yaml: {error}"))?;
-    Extractor::try_from(regexes).map_err(|error| format!("a regular expression of the file is not usable: {error}"))
+    let ua_parser::Regexes { user_agent_parsers, os_parsers, device_parsers } = regexes;
+    // Devices have more expressions than the other two together.
+    let (browsers, devices) = std::thread::scope(|scope| {
+        let devices = scope.spawn(|| ua_parser::device::Builder::new().push_all(device_parsers)?.build().map_err(ua_parser::Error::from));
+        let agents = ua_parser::user_agent::Builder::new().push_all(user_agent_parsers).map_err(ua_parser::Error::from);
+        let agents = agents.and_then(|builder| Ok(builder.build()?));
+        let systems = ua_parser::os::Builder::new().push_all(os_parsers).map_err(ua_parser::Error::from);
+        let systems = systems.and_then(|builder| Ok(builder.build()?));
+        (agents.and_then(|agents| Ok((agents, systems?))), devices.join())
+    });
+    let unusable = |error: ua_parser::Error| format!("a regular expression of the file is not usable: {error}");
+    let (ua, os) = browsers.map_err(unusable)?;
+    let dev = devices.map_err(|_| "the expressions for devices could not be compiled".to_string())?.map_err(unusable)?;
+    Ok(Extractor { ua, os, dev })
+}
+
+/// Compiles the bundled expressions in the background: while the other filters of a pipeline are compiled.
+pub(crate) fn prepare() {
+    // Whoever needs them waits for them or, should there be no thread to be had, compiles them.
+    let _ = std::thread::Builder::new().name("logproc-agents".to_string()).spawn(bundled);
 }
 
 impl Filter for UserAgent {

@@ -158,6 +158,16 @@ impl Dfa {
     }
 }
 
+/// Whether a test of the byte before can be reached from a kernel without consuming one.
+fn asks(nfa: &Nfa, kernel: &[u32]) -> bool {
+    let mut asks = false;
+    Reach::default().from(nfa, kernel, |test| {
+        asks |= !matches!(test, Test::After { .. } | Test::Follow(_));
+        Some(true)
+    });
+    asks
+}
+
 /// What is known of a state while building.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Key {
@@ -185,13 +195,60 @@ struct Builder<'n> {
     alike: Vec<u8>,
     index: HashMap<Key, usize>,
     keys: Vec<Key>,
+    /// Whether a test of the byte before can be reached from a kernel without consuming a byte.
+    asking: HashMap<Vec<u32>, bool>,
+    reach: Reach,
+}
+
+/// A walk over the states that can be reached without consuming a byte; its buffers serve walk after walk.
+#[derive(Default)]
+struct Reach {
+    /// The number of the walk that last saw each state.
+    seen: Vec<u32>,
+    walk: u32,
+    stack: Vec<u32>,
+    /// Where the walk ended: states that consume a byte or match.
+    ends: Vec<u32>,
+    /// Whether it came upon a test.
+    tested: bool,
+}
+
+impl Reach {
+    /// Walks from a kernel. Answers whether all tests on the way were decided.
+    fn from(&mut self, nfa: &Nfa, kernel: &[u32], mut holds: impl FnMut(&Test) -> Option<bool>) -> bool {
+        self.walk += 1;
+        self.seen.resize(nfa.states.len(), 0);
+        self.stack.clear();
+        self.stack.extend_from_slice(kernel);
+        self.ends.clear();
+        self.tested = false;
+        while let Some(state) = self.stack.pop() {
+            if std::mem::replace(&mut self.seen[state as usize], self.walk) == self.walk {
+                continue;
+            }
+            match &nfa.states[state as usize] {
+                State::Split(next) => self.stack.extend(next),
+                State::Test(test, next) => {
+                    self.tested = true;
+                    match holds(test) {
+                        Some(true) => self.stack.push(*next),
+                        Some(false) => {}
+                        None => return false,
+                    }
+                }
+                State::Range(..) | State::Match => self.ends.push(state),
+            }
+        }
+        true
+    }
 }
 
 impl<'n> Builder<'n> {
     fn new(nfa: &'n Nfa) -> Builder<'n> {
         let (classes, samples) = byte_classes(nfa);
         let alike = alike(nfa, &samples);
-        Builder { nfa, classes, samples, alike, index: HashMap::new(), keys: Vec::new() }
+        let reach = Reach::default();
+        Builder { nfa, classes, samples, alike, index: HashMap::new(), keys: Vec::new(), asking: HashMap::new(), reach }
     }
 
     fn build(mut self) -> Option<Dfa> {
@@ -204,8 +261,20 @@ impl<'n> Builder<'n> {
         while steps.len() < self.keys.len() {
             let key = self.keys[steps.len()].clone();
             let mut row = Vec::with_capacity(count + 1);
+            // Without tests on the way, the byte after makes no difference to how far the kernel reaches.
+            let mut decided = None;
             for class in 0..=count {
-                row.push(self.step(&key, class)?);
+                let known = match decided {
+                    Some(known) => known,
+                    None => {
+                        let before = key.before.map(|class| self.samples.get(usize::from(class)).copied());
+                        let place = Place { before: before.flatten(), after: self.samples.get(class).copied() };
+                        let known = self.reach.from(self.nfa, &key.kernel, |test| place.holds(test));
+                        decided = (!self.reach.tested).then_some(known);
+                        known
+                    }
+                };
+                row.push(if known { self.step(class)? } else { Step { accepts: false, declines: true, next: usize::MAX } });
             }
             steps.push(row);
         }
@@ -213,7 +282,14 @@ impl<'n> Builder<'n> {
     }
 
     fn state(&mut self, kernel: Vec<u32>, before: u8) -> Option<usize> {
-        let asks = self.asks(&kernel);
+        let asks = match self.asking.get(&kernel) {
+            Some(asks) => *asks,
+            None => {
+                let asks = asks(self.nfa, &kernel);
+                self.asking.insert(kernel.clone(), asks);
+                asks
+            }
+        };
         let key = Key { kernel, before: asks.then(|| self.alike[usize::from(before)]) };
         if let Some(&known) = self.index.get(&key) {
             return Some(known);
@@ -226,48 +302,12 @@ impl<'n> Builder<'n> {
         Some(self.keys.len() - 1)
     }
 
-    /// Whether a test of the byte before can be reached without consuming one.
-    fn asks(&self, kernel: &[u32]) -> bool {
-        let mut asks = false;
-        self.closure(kernel, |test| {
-            asks |= !matches!(test, Test::After { .. } | Test::Follow(_));
-            Some(true)
-        });
-        asks
-    }
-
-    /// All states that can be reached without consuming a byte, or `None` if a test is undecided.
-    fn closure(&self, kernel: &[u32], mut holds: impl FnMut(&Test) -> Option<bool>) -> Option<Vec<u32>> {
-        let mut seen = vec![false; self.nfa.states.len()];
-        let mut stack: Vec<u32> = kernel.to_vec();
-        let mut all = Vec::new();
-        while let Some(state) = stack.pop() {
-            if std::mem::replace(&mut seen[state as usize], true) {
-                continue;
-            }
-            match &self.nfa.states[state as usize] {
-                State::Split(next) => stack.extend(next),
-                State::Test(test, next) => {
-                    if holds(test)? {
-                        stack.push(*next);
-                    }
-                }
-                State::Range(..) | State::Match => all.push(state),
-            }
-        }
-        Some(all)
-    }
-
-    fn step(&mut self, key: &Key, class: usize) -> Option<Step> {
-        let before = key.before.map(|class| self.samples.get(usize::from(class)).copied());
+    /// The step from where the last walk ended, by a byte of a class.
+    fn step(&mut self, class: usize) -> Option<Step> {
         let after = self.samples.get(class).copied();
-        let place = Place { before: before.flatten(), after };
-        let Some(closure) = self.closure(&key.kernel, |test| place.holds(test)) else {
-            return Some(Step { accepts: false, declines: true, next: usize::MAX });
-        };
         let mut accepts = false;
         let mut kernel = Vec::new();
-        for state in closure {
+        for &state in &self.reach.ends {
             match (&self.nfa.states[state as usize], after) {
                 (State::Match, _) => accepts = true,
                 (State::Range(low, high, next), Some(byte)) if (*low..=*high).contains(&byte) => kernel.push(*next),
