@@ -9,6 +9,7 @@
 //!
 //! `@metadata` is held beside the fields and never printed. `@timestamp` is a [`Timestamp`] from the start.
 
+pub mod constant;
 mod copy;
 mod embedded;
 pub mod encode;
@@ -24,6 +25,7 @@ pub mod timestamp;
 mod tree;
 mod vocabulary;
 
+pub use constant::Constant;
 pub use field::{FieldRef, FieldRefError};
 pub use fragment::Fragment;
 pub use json::DecodeError;

@@ -91,6 +91,11 @@ impl Template {
         Ok(FieldRef::parse(name).ok().map(|field| Piece::Field { field: field.lasting(), written: written.into() }))
     }
 
+    /// The whole text, where it has no places and nothing that JSON escapes.
+    pub fn as_plain(&self) -> Option<&str> {
+        self.as_literal().filter(|_| self.plain)
+    }
+
     /// The whole text, where it has no places.
     pub fn as_literal(&self) -> Option<&str> {
         match self.pieces.as_slice() {

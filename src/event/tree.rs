@@ -503,8 +503,16 @@ impl Event {
         self.replace(node, Value::Array(list));
     }
 
+    /// The node of a numbered field that was just set.
+    pub(super) fn node_of(&self, field: &FieldRef) -> Option<u32> {
+        match self.known(field.number) {
+            Known::Node(node) => Some(node),
+            Known::Absent | Known::Nothing => None,
+        }
+    }
+
     /// Sets a field that is not there yet; where it is there, nothing is changed and its node is the answer.
-    fn set_new(&mut self, field: &FieldRef, value: Value) -> Result<Option<u32>, NotAnObject> {
+    pub(super) fn set_new(&mut self, field: &FieldRef, value: Value) -> Result<Option<u32>, NotAnObject> {
         let known = self.known(field.number);
         if let Known::Node(node) = known {
             return Ok(Some(node));

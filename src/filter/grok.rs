@@ -222,11 +222,11 @@ fn destinations(
 
 impl Filter for Grok {
     fn run(&mut self, event: &mut Event, context: &mut Context) -> Flow {
-        let options = Arc::clone(&self.options);
-        self.scratch.start_over();
+        let Grok { options, scratch } = self;
+        scratch.start_over();
         let mut matched = false;
         for target in &options.targets {
-            match self.match_field(&options, target, event) {
+            match match_field(options, scratch, target, event) {
                 Outcome::Matched => {
                     matched = true;
                     if options.break_on_match {
@@ -244,7 +244,7 @@ impl Filter for Grok {
             return Flow::Matched;
         }
         if let Some(field) = &options.explain_failure {
-            explain(&options, field, event);
+            explain(options, field, event);
         }
         context.fail(event, &options.tag_on_failure);
         Flow::Passed
@@ -255,56 +255,54 @@ impl Filter for Grok {
     }
 }
 
-impl Grok {
-    fn match_field(&mut self, options: &Options, target: &Target, event: &mut Event) -> Outcome {
-        match event.get(&target.field) {
-            None | Some(Value::Null) => Outcome::Unmatched,
-            Some(Value::Array(list)) => {
-                let mut outcome = Outcome::Unmatched;
-                for element in event.loaded_values(list) {
-                    match self.match_value(options, target, event, element) {
-                        Outcome::Unmatched => {}
-                        Outcome::Matched => outcome = Outcome::Matched,
-                        Outcome::TimedOut => return Outcome::TimedOut,
-                    }
+fn match_field(options: &Options, scratch: &mut Scratch, target: &Target, event: &mut Event) -> Outcome {
+    match event.get(&target.field) {
+        None | Some(Value::Null) => Outcome::Unmatched,
+        Some(Value::Array(list)) => {
+            let mut outcome = Outcome::Unmatched;
+            for element in event.loaded_values(list) {
+                match match_value(options, scratch, target, event, element) {
+                    Outcome::Unmatched => {}
+                    Outcome::Matched => outcome = Outcome::Matched,
+                    Outcome::TimedOut => return Outcome::TimedOut,
                 }
-                outcome
             }
-            Some(value) => self.match_value(options, target, event, value),
+            outcome
         }
+        Some(value) => match_value(options, scratch, target, event, value),
     }
+}
 
-    fn match_value(&mut self, options: &Options, target: &Target, event: &mut Event, value: Value) -> Outcome {
-        let (text, plain) = match value {
-            Value::Str(text) => (text, false),
-            Value::Plain(text) => (text, true),
-            other => {
-                let mut printed = String::new();
-                event.print(other, &mut printed);
-                (event.push_str(&printed), false)
-            }
+fn match_value(options: &Options, scratch: &mut Scratch, target: &Target, event: &mut Event, value: Value) -> Outcome {
+    let (text, plain) = match value {
+        Value::Str(text) => (text, false),
+        Value::Plain(text) => (text, true),
+        other => {
+            let mut printed = String::new();
+            event.print(other, &mut printed);
+            (event.push_str(&printed), false)
+        }
+    };
+    if options.break_on_match {
+        return match target.set.find(event.str(text), scratch, &options.limit) {
+            Ok(Some((index, found))) => put_captures(options, &target.captures[index], &found, event, text, plain),
+            Ok(None) => Outcome::Unmatched,
+            Err(_) => Outcome::TimedOut,
         };
-        if options.break_on_match {
-            return match target.set.find(event.str(text), &mut self.scratch, &options.limit) {
-                Ok(Some((index, found))) => put_captures(options, &target.captures[index], &found, event, text, plain),
-                Ok(None) => Outcome::Unmatched,
-                Err(_) => Outcome::TimedOut,
-            };
-        }
-        // What counts in the end is whether the last pattern matched: so Logstash has it.
-        let mut outcome = Outcome::Unmatched;
-        for (expression, captures) in target.set.expressions().iter().zip(&target.captures) {
-            match expression.find(event.str(text), &mut self.scratch, &options.limit) {
-                Ok(Some(found)) => match put_captures(options, captures, &found, event, text, plain) {
-                    Outcome::Unmatched => return Outcome::Unmatched,
-                    matched => outcome = matched,
-                },
-                Ok(None) => outcome = Outcome::Unmatched,
-                Err(_) => return Outcome::TimedOut,
-            }
-        }
-        outcome
     }
+    // What counts in the end is whether the last pattern matched: so Logstash has it.
+    let mut outcome = Outcome::Unmatched;
+    for (expression, captures) in target.set.expressions().iter().zip(&target.captures) {
+        match expression.find(event.str(text), scratch, &options.limit) {
+            Ok(Some(found)) => match put_captures(options, captures, &found, event, text, plain) {
+                Outcome::Unmatched => return Outcome::Unmatched,
+                matched => outcome = matched,
+            },
+            Ok(None) => outcome = Outcome::Unmatched,
+            Err(_) => return Outcome::TimedOut,
+        }
+    }
+    outcome
 }
 
 fn put_captures(

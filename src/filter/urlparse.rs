@@ -89,7 +89,9 @@ struct Parts {
 fn split(url: &str) -> Parts {
     let mut parts = Parts::default();
     let mut at = 0;
-    if let Some(end) = url.find("://").filter(|end| is_scheme(&url[..*end])) {
+    // What stands before the first colon is a scheme or the URL has none.
+    let colon = memchr::memchr(b':', url.as_bytes()).filter(|colon| url[*colon..].starts_with("://"));
+    if let Some(end) = colon.filter(|end| is_scheme(&url[..*end])) {
         parts.scheme = Some((0, end));
         at = end + 3;
         let authority_end = url[at..].find(['/', '?', '#']).map_or(url.len(), |length| at + length);

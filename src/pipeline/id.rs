@@ -30,6 +30,9 @@ pub struct DocumentOrigin<'a> {
 #[derive(Clone, Debug, Default)]
 pub struct IdRule {
     salt: String,
+    /// Topic, source and partition of the last id, and how ids of that partition begin: records come in runs.
+    last: (String, String, i32),
+    beginning: Vec<u8>,
 }
 
 /// Why a salt is refused.
@@ -46,11 +49,28 @@ impl IdRule {
         if salt.len() > 64 || !salt.bytes().all(is_topic_byte) {
             return Err(BadSalt);
         }
-        Ok(IdRule { salt: salt.to_string() })
+        Ok(IdRule { salt: salt.to_string(), ..IdRule::default() })
     }
 
     /// Appends the id of a document.
-    pub fn write(&self, origin: DocumentOrigin<'_>, out: &mut Vec<u8>) {
+    pub fn write(&mut self, origin: DocumentOrigin<'_>, out: &mut Vec<u8>) {
+        let (topic, source, partition) = &self.last;
+        if self.beginning.is_empty() || (topic.as_str(), source.as_str(), *partition) != (origin.topic, origin.source, origin.partition) {
+            self.begin(origin);
+        }
+        out.extend_from_slice(&self.beginning);
+        write_integer(origin.offset, out);
+        if origin.ordinal > 0 {
+            out.push(b':');
+            write_integer(i64::from(origin.ordinal), out);
+        }
+    }
+
+    /// Notes how ids of a partition begin.
+    fn begin(&mut self, origin: DocumentOrigin<'_>) {
+        self.last = (origin.topic.to_string(), origin.source.to_string(), origin.partition);
+        let out = &mut self.beginning;
+        out.clear();
         out.extend_from_slice(b"1:");
         if !origin.topic.is_empty() && origin.topic.len() <= 249 && origin.topic.bytes().all(is_topic_byte) {
             out.extend_from_slice(origin.topic.as_bytes());
@@ -67,11 +87,6 @@ impl IdRule {
         out.push(b':');
         write_integer(i64::from(origin.partition), out);
         out.push(b':');
-        write_integer(origin.offset, out);
-        if origin.ordinal > 0 {
-            out.push(b':');
-            write_integer(i64::from(origin.ordinal), out);
-        }
     }
 }
 

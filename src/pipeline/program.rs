@@ -80,7 +80,8 @@ pub struct FilterStep {
     /// Its type.
     pub kind: &'static str,
     filter: Box<dyn Filter>,
-    common: Arc<Common>,
+    /// The common options, if any are given.
+    common: Option<Arc<Common>>,
     /// Events that came in since the counts were last taken.
     pub events: u64,
     /// Of those, how many failed.
@@ -92,7 +93,8 @@ pub struct FilterStep {
 impl FilterStep {
     /// A filter ready to run.
     pub fn new(id: Arc<str>, kind: &'static str, filter: Box<dyn Filter>, common: Common) -> FilterStep {
-        FilterStep { id, kind, filter, common: Arc::new(common), events: 0, failures: 0, drops: 0 }
+        let common = (!common.is_empty()).then(|| Arc::new(common));
+        FilterStep { id, kind, filter, common, events: 0, failures: 0, drops: 0 }
     }
 
     fn fork(&self) -> FilterStep {
@@ -100,7 +102,7 @@ impl FilterStep {
             id: Arc::clone(&self.id),
             kind: self.kind,
             filter: self.filter.fork(),
-            common: Arc::clone(&self.common),
+            common: self.common.clone(),
             events: 0,
             failures: 0,
             drops: 0,
@@ -109,7 +111,9 @@ impl FilterStep {
 
     /// Applies the common options to an event for which the filter did its work.
     fn succeed(&self, event: &mut Event, context: &mut Context) {
-        if !self.common.is_empty() && self.common.apply(event).is_err() {
+        if let Some(common) = &self.common
+            && common.apply(event).is_err()
+        {
             context.failures += 1;
             event.tag(&format!("_{}_error", self.kind));
         }
@@ -220,9 +224,11 @@ impl Program {
                 Step::Leaf(filter) => {
                     let flow = filter.run(event, context);
                     watch(Seen::Filter(filter, flow), event);
-                    for mut made in std::mem::take(&mut context.spawned) {
-                        if self.run_from(at + 1, &mut made, context, survivors, watch) {
-                            survivors.made.push(made);
+                    if !context.spawned.is_empty() {
+                        for mut made in std::mem::take(&mut context.spawned) {
+                            if self.run_from(at + 1, &mut made, context, survivors, watch) {
+                                survivors.made.push(made);
+                            }
                         }
                     }
                     if flow == Flow::Drop {

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use super::{Compiled, Compiler, Context, Filter, Flow, parse_field, parse_template};
 use crate::config::{Args, ComponentDef, Diagnostic, Fallback, Key, Kind, Node, option};
-use crate::event::{Event, FieldRef, NotAnObject, Template, Value};
+use crate::event::{Constant, Event, FieldRef, NotAnObject, Template, Value};
 use convert::Conversion;
 use gsub::Substitution;
 pub(super) use gsub::replace_all;
@@ -56,6 +56,7 @@ enum Operation {
     RenameFixed(FieldRef, FieldRef),
     Update(FieldRef, NewValue),
     Replace(FieldRef, NewValue),
+    Constant(Constant),
     Convert(FieldRef, Conversion),
     Gsub(FieldRef, Substitution),
     Text(FieldRef, TextOperation),
@@ -110,7 +111,7 @@ pub fn compile(args: &Args, _: &mut Compiler) -> Compiled {
         for (key, node) in args.entries(name) {
             let field = parse_field(&key.name, key.span, &mut problems);
             let value = new_value(node, &mut problems);
-            operations.extend(field.zip(value).map(|(field, value)| make(field, value)));
+            operations.extend(field.zip(value).map(|(field, value)| make(field, value).settled()));
         }
     }
     for (key, node) in args.entries("convert") {
@@ -247,6 +248,18 @@ fn rename(event: &mut Event, from: &FieldRef, to: &FieldRef) -> Result<(), Faile
 }
 
 impl Operation {
+    /// The same operation, done once and for all where the new value is a constant.
+    fn settled(self) -> Operation {
+        match self {
+            Operation::Replace(field, NewValue::Constant(json)) => Operation::Constant(Constant::of_json(field, &json)),
+            Operation::Replace(field, NewValue::One(template)) => match template.as_plain() {
+                Some(text) => Operation::Constant(Constant::of_text(field, text)),
+                None => Operation::Replace(field, NewValue::One(template)),
+            },
+            other => other,
+        }
+    }
+
     fn apply(&self, event: &mut Event) -> Result<(), Failed> {
         match self {
             Operation::Coerce(field, template) => {
@@ -270,6 +283,7 @@ impl Operation {
                 let value = value.value(event);
                 event.set(field, value)?;
             }
+            Operation::Constant(constant) => event.set_constant(constant)?,
             Operation::Convert(field, conversion) => convert::field(event, field, *conversion)?,
             Operation::Gsub(field, substitution) => {
                 if let Some(value) = event.get(field) {

@@ -116,7 +116,7 @@ fn build(text: &str) -> Result<Extractor, String> {
     // Devices have more expressions than the other two together.
     let (browsers, devices) = std::thread::scope(|scope| {
         let devices = scope.spawn(|| ua_parser::device::Builder::new().push_all(device_parsers)?.build().map_err(ua_parser::Error::from));
-        let agents = ua_parser::user_agent::Builder::new().push_all(user_agent_parsers).map_err(ua_parser::Error::from);
+        let agents = ua_parser::user_agent::Builder::new().push_all(user_agent_parsers);
         let agents = agents.and_then(|builder| Ok(builder.build()?));
         let systems = ua_parser::os::Builder::new().push_all(os_parsers).map_err(ua_parser::Error::from);
         let systems = systems.and_then(|builder| Ok(builder.build()?));

@@ -1,0 +1,90 @@
+//! Fields that a pipeline sets to a constant: key and value stand side by side in the vocabulary, so that setting the field
+//! copies nothing and printing it is one copy of both, or of several that follow one another.
+
+use super::{Event, FieldRef, KeyForm, NotAnObject, Text, Value, vocabulary};
+
+/// A field and the value that it is set to.
+#[derive(Clone, Debug)]
+pub struct Constant {
+    field: FieldRef,
+    /// The value in JSON.
+    json: Box<str>,
+    /// Whether it is a text.
+    text: bool,
+    /// Comma, key, colon and value in the vocabulary, and the length of the key.
+    member: Option<(Text, usize)>,
+}
+
+impl Constant {
+    /// A field with a text that holds nothing to escape.
+    pub fn of_text(field: FieldRef, text: &str) -> Constant {
+        Constant::new(field, format!("\"{text}\""), true)
+    }
+
+    /// A field with an object or array in JSON.
+    pub fn of_json(field: FieldRef, json: &str) -> Constant {
+        Constant::new(field, json.to_string(), false)
+    }
+
+    fn new(field: FieldRef, json: String, text: bool) -> Constant {
+        let field = field.lasting();
+        let member = field.path.last().filter(|last| last.plain).and_then(|last| {
+            let word = vocabulary::word(&format!("{}{json}", last.listed))?;
+            Some((word, last.name.len()))
+        });
+        Constant { field, json: json.into(), text, member }
+    }
+}
+
+impl Event {
+    /// Sets a field to a constant.
+    ///
+    /// # Errors
+    /// As [`Event::set`].
+    pub fn set_constant(&mut self, constant: &Constant) -> Result<(), NotAnObject> {
+        let member = constant.member.filter(|(word, _)| self.knows(*word));
+        let json = match member {
+            Some((word, key)) => word.slice(key + 4, word.len()),
+            None => self.push_str(&constant.json),
+        };
+        let value = if constant.text { Value::Plain(json.slice(1, json.len() - 1)) } else { Value::Raw(json) };
+        match (self.set_new(&constant.field, value)?, member) {
+            (Some(node), _) => self.replace(node, value),
+            (None, Some((word, key))) => {
+                if let Some(node) = self.node_of(&constant.field) {
+                    (self.nodes[node as usize].key, self.nodes[node as usize].form) = (word.slice(2, 2 + key), KeyForm::Listed);
+                }
+            }
+            (None, None) => {}
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn constants_are_set_as_any_value_is() {
+        let field = |text| FieldRef::parse(text).unwrap();
+        let constants = [
+            Constant::of_text(field("[event][kind]"), "event"),
+            Constant::of_json(field("[event][category]"), r#"["web"]"#),
+            Constant::of_text(field("top"), "x"),
+            Constant::of_text(field("[list][1]"), "y"),
+        ];
+        for mut event in [Event::new(), Event::versed()] {
+            event.decode_json(br#"{"event":{"kind":1,"m":true},"list":[0]}"#).unwrap();
+            for constant in &constants {
+                event.set_constant(constant).unwrap();
+            }
+            event.set(&field("[event][category][1]"), Value::Int(2)).unwrap();
+            let mut out = Vec::new();
+            event.write_json(&mut out);
+            let expected = r#"{"event":{"kind":"event","m":true,"category":["web",2]},"list":[0,"y"],"top":"x"}"#;
+            assert_eq!(String::from_utf8(out).unwrap(), expected);
+            assert_eq!(event.set_constant(&Constant::of_text(field("[top][x]"), "z")), Err(NotAnObject));
+        }
+    }
+}
