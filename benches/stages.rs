@@ -30,7 +30,7 @@ fn pipeline() -> Pipeline {
 /// Decodes each event; then, as asked, runs the filters and writes it, for `_bulk` where there are filters.
 fn stage(filters: bool, write: bool) -> Box<dyn FnMut(&[Vec<u8>])> {
     let mut pipeline = filters.then(pipeline);
-    let (mut event, mut survivors, mut body) = (Event::new(), Survivors::default(), Vec::new());
+    let (mut event, mut survivors, mut body) = (Event::versed(), Survivors::default(), Vec::new());
     let mut context = Context::new(Timestamp::now(), 1);
     Box::new(move |events| {
         for (offset, record) in (0..).zip(events) {
