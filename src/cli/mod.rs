@@ -10,6 +10,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
 
 use crate::grok::EcsCompatibility;
+use crate::misuse::Misuse;
 use crate::observe::logs;
 
 mod check;
@@ -168,7 +169,7 @@ pub fn main() -> ExitCode {
             return ExitCode::SUCCESS;
         }
         eprint_line(&format!("logproc: {error:#}"));
-        ExitCode::from(FAILED)
+        ExitCode::from(if error.is::<Misuse>() { INVALID } else { FAILED })
     })
 }
 

@@ -5,7 +5,6 @@ use std::fmt::{self, Write as _};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use anyhow::Context as _;
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::message::Message as _;
@@ -13,6 +12,7 @@ use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use serde::Serialize;
 
 use super::range::{Found, time};
+use crate::misuse::Misuse;
 
 /// The last record of a part is looked for in so many offsets before its end: behind it may lie marks of transactions and
 /// gaps of compaction.
@@ -81,7 +81,7 @@ pub struct Plan {
 pub fn files(files: &[PathBuf]) -> anyhow::Result<Vec<(String, u64)>> {
     let size = |path: &PathBuf| {
         let name = path.display().to_string();
-        let size = path.metadata().with_context(|| name.clone())?.len();
+        let size = path.metadata().map_err(|error| Misuse(format!("--file: {name}: {error}")))?.len();
         Ok((name, size))
     };
     files.iter().map(size).collect()

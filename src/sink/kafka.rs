@@ -142,6 +142,7 @@ impl KafkaSink {
             login.refresh(producer.client());
             let outcomes = self.send(producer, &batch).await;
             let mut delivered = (0, 0);
+            batch.note(|index| outcomes[index].is_ok().then_some(super::WRITTEN));
             let (mut again, rejected) = batch.sort_out(|index| match &outcomes[index] {
                 Ok(bytes) => {
                     delivered = (delivered.0 + 1, delivered.1 + bytes);

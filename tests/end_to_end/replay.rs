@@ -77,8 +77,17 @@ fn a_killed_replay_goes_on_beside_the_live_pipeline_and_ends_with_an_alias() {
     let end = ended(&world, &args);
     assert_eq!(end["complete"], json!(true), "{end}");
     assert_eq!((end["offsets_done"].as_u64(), end["offsets"].as_u64()), (Some(EVENTS as u64), Some(EVENTS as u64)), "{end}");
-    let records = figures(&end)["records"].as_u64().unwrap();
-    assert!(records < EVENTS as u64, "a part was done before the kills: {end}");
+    assert!(end["this_process"]["records"].as_u64() < Some(EVENTS as u64), "a part was done before the kills: {end}");
+    // The figures are the job's all the same, with nothing lost or counted twice by the kills. What the killed processes had
+    // written and not yet committed is there already for the next.
+    let all = figures(&end);
+    assert_eq!((all["records"].as_u64(), all["documents"].as_u64()), (Some(EVENTS as u64), Some(EVENTS as u64)), "{end}");
+    let outcomes = &all["by_outcome"];
+    let of = |name: &str| outcomes[name].as_u64().unwrap_or(0);
+    assert_eq!(of("created") + of("skipped"), EVENTS as u64, "{end}");
+    let status = world.logproc(&["replay", "status", "--job", &world.topic], &[]);
+    let status: Value = serde_json::from_slice(&status.stdout).unwrap();
+    assert_eq!((&status["state"], &status["figures"]), (&json!("complete"), &end["figures"]), "{status}");
     assert_eq!(world.count(&index), EVENTS);
     assert_eq!(world.count(&alias), EVENTS, "{end}");
     wait_until("the live pipeline to have everything", || world.count(&stream(&world)) == EVENTS + 1_000);
@@ -86,7 +95,7 @@ fn a_killed_replay_goes_on_beside_the_live_pipeline_and_ends_with_an_alias() {
     assert!(live.stop().success());
     // The job is known to be complete: the same command does nothing more.
     let again = ended(&world, &args);
-    assert_eq!(figures(&again)["records"], json!(0));
+    assert_eq!((&again["this_process"]["records"], &again["figures"]), (&json!(0), &end["figures"]), "{again}");
     assert!(again["alias"].as_str().unwrap().contains("already"), "{again}");
 }
 
@@ -97,7 +106,7 @@ fn documents_of_a_data_stream_are_replaced_where_they_are() {
     assert_eq!(world.request("PUT", "_index_template/replayed", template).0, 200);
     produce(&world, 300);
     let stream = stream(&world);
-    assert_eq!(figures(&ended(&world, &["--job", "first", "--execute"]))["by_outcome"], json!({"written": 300}));
+    assert_eq!(figures(&ended(&world, &["--job", "first", "--execute"]))["by_outcome"], json!({"created": 300}));
     assert_eq!(world.request("POST", &format!("{stream}/_rollover"), "").0, 200);
     produce(&world, 100);
     // The pattern is fixed: every document would change in this one field.
@@ -108,20 +117,27 @@ fn documents_of_a_data_stream_are_replaced_where_they_are() {
     assert_eq!(fields["[labels][version]"]["documents"], json!(300));
     let args = ["--job", "second", "--mode", "overwrite", "--execute"];
     let end: Value = serde_json::from_slice(&world.replay(&args, &[("VERSION", "2")]).stdout).unwrap();
-    assert_eq!(figures(&end)["by_outcome"], json!({"replaced": 300, "written": 100}), "{end}");
+    assert_eq!(figures(&end)["by_outcome"], json!({"replaced": 300, "created": 100}), "{end}");
     assert_eq!(world.count(&stream), 400);
     let version = r#"{"query":{"term":{"labels.version.keyword":"2"}}}"#;
     let body = world.request("POST", &format!("{stream}/_search"), version).1;
     assert_eq!(body["hits"]["total"]["value"], json!(400), "{body}");
     // Without overwriting, what is there stays.
     let end = ended(&world, &["--job", "third", "--execute"]);
-    assert_eq!(figures(&end)["by_outcome"], json!({"there already": 400}), "{end}");
+    assert_eq!(figures(&end)["by_outcome"], json!({"skipped": 400}), "{end}");
     // An index that is overwritten keeps one document for each record.
     let index = format!("plain-{}", world.namespace());
-    for job in ["fourth", "fifth"] {
-        ended(&world, &["--job", job, "--sink-index", &index, "--mode", "overwrite", "--execute"]);
-        assert_eq!(world.count(&index), 400);
+    for (job, mode, limit, outcome) in [
+        ("fourth", "create", "100", json!({"created": 100})),
+        ("fifth", "overwrite", "400", json!({"created": 300, "replaced": 100})),
+        ("sixth", "overwrite", "400", json!({"replaced": 400})),
+        ("seventh", "create", "400", json!({"skipped": 400})),
+    ] {
+        let end = ended(&world, &["--job", job, "--sink-index", &index, "--mode", mode, "--limit", limit, "--execute"]);
+        assert_eq!(figures(&end)["by_outcome"], outcome, "{job}");
+        assert_eq!(figures(&end)["by_outcome"], end["this_process"]["by_outcome"], "{job}");
     }
+    assert_eq!(world.count(&index), 400);
     let refused = world.replay(&["--sink-index", &stream, "--execute"], &[]);
     assert!(String::from_utf8_lossy(&refused.stderr).contains("use --data-stream"), "{refused:?}");
 }

@@ -47,7 +47,7 @@ fn each_option_chooses_what_it_says() {
     let there: i64 = plan["partitions"].as_array().unwrap().iter().map(|part| part["count"].as_i64().unwrap()).sum();
     assert_eq!(there, 200, "{plan}");
     let stream = format!("logs-other-{}", world.namespace());
-    assert_eq!(figures(&ended(&world, &["--data-stream", &stream, "--execute"]))["by_outcome"], json!({"written": 200}));
+    assert_eq!(figures(&ended(&world, &["--data-stream", &stream, "--execute"]))["by_outcome"], json!({"created": 200}));
     assert_eq!(world.count(&stream), 200);
     assert_eq!(world.lag(), 200, "the live group is as it was");
 }
@@ -61,11 +61,17 @@ fn what_makes_no_sense_is_refused_in_words() {
         (&["--from", "-1h", "--to", "-2h"], 2, "--from -1h is later than --to -2h"),
         (&["--rate", "fast"], 2, "`fast` is no rate"),
         (&["--stdout", "--sink-index", "x"], 2, "cannot be used with"),
-        (&["--topic", "there-is-none-such"], 1, "there-is-none-such"),
-        (&["--partitions", "9"], 1, "has no partition 9"),
-        (&["--where", "[n] <"], 1, "--where '[n] <'"),
-        (&["--data-stream", "two-parts"], 1, "three parts"),
-        (&["--sink", "none-such"], 1, "there is no sink `none-such`"),
+        (&["--from", "offset:7", "--to", "offset:3"], 2, "--from offset:7 is later than --to offset:3"),
+        (&["--topic", "there-is-none-such"], 2, "--topic: the brokers have no topic `there-is-none-such`"),
+        (&["--partitions", "9"], 2, "has no partition 9: it has 0 to 3"),
+        (&["--where", "[n] <"], 2, "--where '[n] <'"),
+        (&["--data-stream", "two-parts"], 2, "--data-stream: `two-parts` is no name"),
+        (&["--sink-index", "Capital"], 2, "`Capital` is not a legal name"),
+        (&["--sink", "none-such"], 2, "--sink: there is no sink `none-such`: there are elasticsearch"),
+        (&["--job", "a b"], 2, "--job: a name is"),
+        (&["--file", "/none/such"], 2, "--file: /none/such: "),
+        (&["--stdout", "--mode", "overwrite"], 2, "--mode overwrite is for Elasticsearch"),
+        (&["--http-address", "9600"], 2, "--http-address: `9600` is not an address"),
     ] {
         let output = world.replay(args, &[]);
         let said = String::from_utf8_lossy(&output.stderr);

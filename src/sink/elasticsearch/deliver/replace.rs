@@ -77,6 +77,8 @@ impl Delivery {
         };
         let sizes: Vec<usize> = attempt.batch.items().iter().map(|item| item.len()).collect();
         let (mut delivered, mut kept) = ((0, 0), (0, 0));
+        let ended = |answer: &ItemAnswer| matches!(answer.class(), Class::Created | Class::Duplicate).then(|| answer.outcome());
+        attempt.batch.note(|index| outcomes[index].as_ref().and_then(ended));
         let (groups, rejected) = attempt.batch.sort_out(|index| match &outcomes[index] {
             Some(answer) => match answer.class() {
                 Class::Created => {
@@ -138,7 +140,7 @@ impl Delivery {
         }
         let query = [("filter_path", answer::FILTER_PATH)];
         let body = self.ask("_bulk", &query, Payload::Lines(body.into())).await?;
-        let answers = match answer::read(&body, sent.len()).map_err(|error| error.to_string())? {
+        let answers = match answer::read(&body, sent.len(), false).map_err(|error| error.to_string())? {
             BulkAnswer::AllTaken { .. } => vec![ItemAnswer { status: 200, ..ItemAnswer::default() }; sent.len()],
             BulkAnswer::Items(items) => items,
         };
