@@ -37,6 +37,20 @@ pub struct ReplayArgs {
     options: Options,
 }
 
+impl ReplayArgs {
+    /// Whether all that is wanted is a plan, or what is known of a job.
+    pub(super) fn is_plan(&self) -> bool {
+        self.command.as_ref().map_or_else(|| self.options.is_plan(), |command| !matches!(command, Command::Resume { .. }))
+    }
+}
+
+impl Options {
+    /// Whether all that is wanted is a plan.
+    pub(super) fn is_plan(&self) -> bool {
+        !self.execute && !self.dry_run && !self.diff
+    }
+}
+
 /// What a replay is to do.
 #[derive(Args)]
 pub struct Options {
@@ -244,10 +258,11 @@ pub(super) fn begin(args: &Options, letters: Option<Vec<String>>, as_json: bool)
                 writeln!(out, "{}", json!({"figures": dry.figures, "failures": failures_json(&dry.failures), "diff": findings}))?;
             } else {
                 writeln!(out, "Dry run: nothing has been written.\n{}{}", dry.figures, failures_text(&dry.failures))?;
-                if let Some(found) = &dry.findings {
-                    let found = found.findings();
+                if let Some(comparison) = &dry.findings {
+                    let found = comparison.findings();
                     write!(out, "{}", *found)?;
-                    for (place, lines) in &found.samples {
+                    drop(found);
+                    for (place, lines) in comparison.samples() {
                         writeln!(out, "\n{place}\n  {}", lines.join("\n  "))?;
                     }
                 }
@@ -344,10 +359,11 @@ fn show_end(ended: &Ended, definition: &Definition, as_json: bool) -> anyhow::Re
 /// What of a job's figures is this process's.
 fn own_part(ended: &Ended) -> String {
     let (own, seconds) = (&ended.own, ended.took.as_secs_f64());
-    let all_of_it = own.records == ended.figures.records && own.unfinished == 0;
-    let part = if all_of_it { String::new() } else { format!("; of these records it has read {}", own.records) };
     let rate = own.records as f64 / seconds.max(0.001);
-    let mut text = format!("this process     {:>12}  (seconds, {rate:.0} records/s{part})\n", format!("{seconds:.1}"));
+    let mut text = format!("this process     {:>12}  (records that it has read, in {seconds:.1} s: {rate:.0}/s)\n", own.records);
+    if ended.figures.dead_lettered > 0 {
+        text.push_str("`logproc dlq list` with this pipeline says what was wrong with the dead letters.\n");
+    }
     if own.unfinished > 0 && !ended.is_cancelled {
         text.push_str(&format!("unfinished       {:>12}  (read by this process and not ended; they are read again)\n", own.unfinished));
     }
@@ -381,7 +397,17 @@ fn find(named: &Named) -> anyhow::Result<Option<Job>> {
         _ => misuse!("the pipeline reads several topics: say with --topic which one is meant"),
     };
     let source: &KafkaSource = &source;
-    Job::new(source, &named.job, &topic).map(Some)
+    let job = Job::new(source, &named.job, &topic)?;
+    // A job of `dlq replay` reads the topic of dead letters.
+    if let (None, Some((letters, properties))) = (&named.topic, pipeline.dead_letter.topic())
+        && job.state()?.is_none()
+    {
+        let of_letters = Job::new(&source.clone().with_properties(properties), &named.job, letters)?;
+        if of_letters.state()?.is_some() {
+            return Ok(Some(of_letters));
+        }
+    }
+    Ok(Some(job))
 }
 
 fn no_job(job: &Job) -> anyhow::Result<ExitCode> {

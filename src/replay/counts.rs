@@ -22,7 +22,7 @@ pub struct Counters {
 const WATCHED: &[(&str, &str)] = &[
     (names::RECORDS_DROPPED, "reason"),
     (names::BULK_ITEMS, "class"),
-    (names::BULK_REQUESTS, "outcome"),
+    (names::BULK_RETRIES, "cause"),
     (names::DEAD_LETTERS, "reason"),
 ];
 
@@ -60,7 +60,7 @@ impl Counters {
 
     /// How often Elasticsearch has said that it has too much to do.
     pub fn busy(&self) -> u64 {
-        self.get(names::BULK_REQUESTS, "busy") + self.get(names::BULK_ITEMS, "busy")
+        self.get(names::BULK_RETRIES, "busy")
     }
 }
 
@@ -189,7 +189,7 @@ mod tests {
         logproc_records_dropped_total{reason=\"tombstone\",pipeline=\"p\"} 2\n\
         logproc_bulk_items_total{sink=\"elasticsearch\",class=\"created\"} 40\n\
         logproc_bulk_items_total{sink=\"elasticsearch\",class=\"replaced\"} 30\n\
-        logproc_bulk_items_total{sink=\"elasticsearch\",class=\"busy\"} 7\n\
+        logproc_bulk_retries_total{sink=\"elasticsearch\",cause=\"busy\"} 7\n\
         logproc_dead_letters_total{reason=\"decode\",target=\"file\"} 4\n\
         logproc_dead_letters_total{reason=\"decode\",target=\"kafka\"} 1\n";
 

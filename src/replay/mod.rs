@@ -41,6 +41,7 @@ use compare::{Comparer, Comparison};
 use counts::{Counters, Figures};
 use gauge::{Around, Failure, Gauged, Gauges, Rate};
 use job::{Definition, Job};
+use plan::Compared;
 use range::{Found, Wanted};
 use restraint::{LiveGroup, Restraint};
 use stage::{Stage, only_client};
@@ -185,14 +186,21 @@ impl Request<'_> {
             let busy = gauges.busy_ns.load(Ordering::Relaxed) as f64 / 1e9;
             let records = dry.figures.records;
             let per_second = records as f64 / busy.max(1e-9) * workers;
-            let (per_second, basis) = match self.rate.events {
-                Some(limit) if f64::from(limit.get()) < per_second => (f64::from(limit.get()), "the rate that was asked for".to_string()),
-                _ => (per_second, format!("at the pipeline's own speed on {records} records; Elasticsearch may be slower")),
+            let size = gauges.bytes.load(Ordering::Relaxed) as f64 / records.max(1) as f64;
+            let by_bytes = self.rate.bytes.map(|limit| f64::from(limit.get()) / size.max(1.0));
+            let limit = self.rate.events.map(|limit| f64::from(limit.get())).into_iter().chain(by_bytes).reduce(f64::min);
+            let (per_second, basis) = match limit {
+                Some(limit) if limit < per_second => (limit, "at the rate that was asked for, by one process".to_string()),
+                _ => (per_second, format!("at the pipeline's own speed on {records} records; what takes the documents may be slower")),
             };
             plan.duration = Some(((plan.count() as f64 / per_second.max(1.0)).ceil() as u64, basis));
             plan.tried = records;
             plan.failures = dry.failures.iter().map(|(kind, failure)| (kind.clone(), failure.records)).collect();
-            plan.samples = dry.findings.map(|found| std::mem::take(&mut found.findings().samples)).unwrap_or_default();
+            if let Some(found) = dry.findings {
+                plan.samples = found.samples();
+                let found = found.findings();
+                plan.compared = Some(Compared { same: found.same, changed: found.changed, absent: found.absent });
+            }
         }
         let mut words = command.to_vec();
         if self.job.is_none() {
@@ -216,11 +224,11 @@ impl Request<'_> {
         // Compared is with where the pipeline itself would write: there are the documents as they are now.
         let stage = self.stage()?;
         if !self.definition.files.is_empty() {
-            return self.try_parts(stage, Vec::new(), samples, style);
+            return self.try_parts(stage, Vec::new(), samples, limit.is_none(), style);
         }
         let job = self.job_of(&stage)?;
         let parts: Vec<Part> = self.resolve(&job, limit)?.iter().map(|found| found.part).collect();
-        self.try_parts(stage, parts, samples, style)
+        self.try_parts(stage, parts, samples, limit.is_none(), style)
     }
 
     fn try_parts(
@@ -228,24 +236,34 @@ impl Request<'_> {
         stage: Stage,
         parts: Vec<Part>,
         samples: Option<usize>,
+        is_whole: bool,
         style: Style,
     ) -> anyhow::Result<(DryRun, Arc<Gauges>)> {
         let mut pipeline = stage.pipeline;
         target::write_nothing(&mut pipeline);
-        let comparison = samples.map(|samples| Arc::new(Comparison::new(stage.clients.clone(), &self.left_out, samples, style)));
+        let comparison = samples.map(|samples| Comparison::new(stage.clients.clone(), &self.left_out, samples, style));
+        let comparison = comparison.transpose()?.map(Arc::new);
         let gauges = Arc::new(Gauges::new(&stage.topic, &parts));
-        let around = Around::new(gauges.clone(), Rate::default(), self.shutdown.clone(), true);
+        // What a plan tries measures how fast the pipeline is.
+        let rate = if is_whole { self.rate } else { Rate::default() };
+        let around = Around::new(gauges.clone(), rate, self.shutdown.clone(), true);
         let counts = Arc::new(ExtractCounts::default());
         let extract = Extract { topic: stage.topic.clone(), parts, letters: self.letters(), counts: counts.clone() };
         let before = Counters::now(&self.handle);
-        let archive = self.archive(&counts);
-        let summary = match (archive, extract.parts.is_empty()) {
-            (Some(archive), _) => self.deliver(pipeline, archive, &around, comparison.as_ref())?,
-            (None, true) => delivery::Summary::default(),
-            (None, false) => {
-                let source = SourceSpec::Kafka(Box::new(stage.source.extract(extract, None)));
-                self.deliver(pipeline, source, &around, comparison.as_ref())?
+        let run = || -> anyhow::Result<delivery::Summary> {
+            match (self.archive(&counts), extract.parts.is_empty()) {
+                (Some(archive), _) => self.deliver(pipeline, archive, &around, comparison.as_ref()),
+                (None, true) => Ok(delivery::Summary::default()),
+                (None, false) => {
+                    let source = SourceSpec::Kafka(Box::new(stage.source.extract(extract, None)));
+                    self.deliver(pipeline, source, &around, comparison.as_ref())
+                }
             }
+        };
+        // A plan's few records are not worth a bar.
+        let summary = match is_whole {
+            true => progress::Progress::new(gauges.clone(), "dry-run", self.with_bars).beside(run)?,
+            false => run()?,
         };
         let figures = Figures::new(summary, &before, &Counters::now(&self.handle), &counts);
         let failures = gauges.failures().clone().into_iter().collect();
@@ -413,13 +431,11 @@ impl Request<'_> {
     ) -> anyhow::Result<delivery::Summary> {
         pipeline.sources = vec![source];
         let mut plan = pipeline.into_plan(self.health.clone());
-        let comparers = (0..plan.settings.workers).map(|_| comparison.cloned().map(Comparer::new).transpose());
-        let comparers = std::sync::Mutex::new(comparers.collect::<std::io::Result<Vec<_>>>()?);
+        let comparison = comparison.cloned();
         let (inner, around) = (plan.processors, around.clone());
         let version = inner.version();
         plan.processors = Processors::new(&version, move |number| {
-            let comparer = comparers.lock().ok().and_then(|mut comparers| comparers.pop().flatten());
-            Box::new(Gauged::new(inner.make(number), around.clone(), comparer))
+            Box::new(Gauged::new(inner.make(number), around.clone(), comparison.clone().map(Comparer::new)))
         });
         Ok(delivery::run(plan, &self.shutdown)?)
     }

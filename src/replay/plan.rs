@@ -11,6 +11,7 @@ use rdkafka::message::Message as _;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use serde::Serialize;
 
+use super::compare::Sample;
 use super::range::{Found, time};
 use crate::misuse::Misuse;
 
@@ -64,14 +65,27 @@ pub struct Plan {
     pub live_group: String,
     /// Seconds that it may take, and what that rests on.
     pub duration: Option<(u64, String)>,
-    /// The first documents and how they differ from what is in the index.
-    pub samples: Vec<(String, Vec<String>)>,
+    /// Documents of the records that were tried, and how they differ from what is in the index.
+    pub samples: Vec<Sample>,
+    /// How all of these compare.
+    pub compared: Option<Compared>,
     /// Failures among the records that were tried, by kind.
     pub failures: Vec<(String, u64)>,
     /// Records that were tried.
     pub tried: u64,
     /// The command that carries the plan out.
     pub command: String,
+}
+
+/// How documents compare with those in the index.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Compared {
+    /// Documents that are there just so.
+    pub same: u64,
+    /// Documents that differ.
+    pub changed: u64,
+    /// Documents that are not there.
+    pub absent: u64,
 }
 
 /// Files and their sizes.
@@ -220,6 +234,10 @@ impl fmt::Display for Plan {
             for (kind, count) in &self.failures {
                 writeln!(f, "  {count} {kind}")?;
             }
+        }
+        if let Some(Compared { same, changed, absent }) = self.compared.filter(|_| !self.samples.is_empty()) {
+            writeln!(f, "\nDocuments of the first {} records beside those that are now where the pipeline itself writes:", self.tried)?;
+            writeln!(f, "{changed} would change, {absent} are not there, {same} are the same. For example:")?;
         }
         for (place, lines) in &self.samples {
             writeln!(f, "\n{place}")?;

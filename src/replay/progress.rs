@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::io::IsTerminal as _;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
@@ -13,6 +14,8 @@ use super::gauge::{FULL_SPEED, Gauges};
 use super::plan::span;
 use crate::observe::metrics as names;
 
+/// How often progress is shown.
+pub(super) const SHOW_EVERY: Duration = Duration::from_millis(500);
 /// How often lines are written.
 const LINE_EVERY: Duration = Duration::from_secs(10);
 /// With more partitions than this, only the sum has a bar.
@@ -95,6 +98,23 @@ impl Progress {
             let failures: u64 = failures.values().sum();
             info!(done, all, percent, per_second = rate.round() as u64, eta_seconds = eta, failures, failed, "replay progress");
         }
+    }
+
+    /// Shows the progress of a dry run until `work` has ended.
+    pub fn beside<T>(mut self, work: impl FnOnce() -> T) -> T {
+        let (stop, stopped) = mpsc::channel::<()>();
+        std::thread::scope(|scope| {
+            scope.spawn(move || {
+                while let Err(RecvTimeoutError::Timeout) = stopped.recv_timeout(SHOW_EVERY) {
+                    let failures = self.gauges.failures().iter().map(|(kind, failure)| (kind.clone(), failure.records)).collect();
+                    self.show(&failures);
+                }
+                self.end();
+            });
+            let result = work();
+            drop(stop);
+            result
+        })
     }
 
     /// Takes the bars away.

@@ -191,6 +191,7 @@ pub fn describe(pipeline: &Pipeline, mode: Option<Mode>) -> Vec<String> {
                 };
                 format!("{name}: to {}; ids from {ids}; documents with the same id are {existing}, others are added", encoder.target())
             }
+            (SinkSpec::Kafka(sink), _) => format!("{name}: to topic {}; every document is added, also one that was replayed before", sink.topic()),
             (spec, _) => format!("{name}: to {}; every document is added, also one that was replayed before", spec.kind()),
         };
         lines.push(line);

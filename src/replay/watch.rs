@@ -18,8 +18,6 @@ use crate::observe::metrics as names;
 
 /// How often others are looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
-/// How often progress is shown.
-const SHOW_EVERY: Duration = Duration::from_millis(500);
 
 /// Looks at others while a replay runs.
 pub(super) struct Watch {
@@ -38,7 +36,7 @@ impl Watch {
     /// Watches until the other end of the channel is gone.
     pub(super) fn run(mut self, mut shown: progress::Progress, stopped: &mpsc::Receiver<()>) -> Watch {
         let mut looked = Instant::now();
-        while let Err(RecvTimeoutError::Timeout) = stopped.recv_timeout(SHOW_EVERY) {
+        while let Err(RecvTimeoutError::Timeout) = stopped.recv_timeout(progress::SHOW_EVERY) {
             if looked.elapsed() >= LOOK_EVERY {
                 looked = Instant::now();
                 self.look();

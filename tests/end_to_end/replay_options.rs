@@ -3,14 +3,11 @@
 use std::process::{Command, Output, Stdio};
 use std::time::Instant;
 
-use rdkafka::ClientConfig;
-use rdkafka::admin::{AdminClient, AdminOptions, AlterConfig, ResourceSpecifier};
-use rdkafka::client::DefaultClientContext;
 use rdkafka::producer::Producer as _;
 use serde_json::{Value, json};
 
 use super::replay::{PIPELINE, ended, figures, produce};
-use super::servers::{PATIENCE, World, service, service_with, wait_until};
+use super::servers::{PATIENCE, World, free_address, metric_at, service, service_with, wait_until};
 
 /// Documents on standard output.
 fn lines(world: &World, args: &[&str]) -> usize {
@@ -115,18 +112,8 @@ fn open_and_aborted_transactions_are_not_read() {
 #[test]
 fn a_compacted_topic_with_partitions_that_hold_nothing_comes_to_its_end() {
     let world = World::with_pipeline("compacted", PIPELINE, 4);
-    let admin: AdminClient<DefaultClientContext> =
-        ClientConfig::new().set("bootstrap.servers", std::env::var("KAFKA_BROKERS").unwrap()).create().unwrap();
-    let resource = ResourceSpecifier::Topic(&world.topic);
-    let config = AlterConfig::new(resource)
-        .set("cleanup.policy", "compact")
-        .set("segment.ms", "100")
-        .set("min.cleanable.dirty.ratio", "0.001")
-        .set("max.compaction.lag.ms", "100");
-    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-    for result in runtime.block_on(admin.alter_configs([&config], &AdminOptions::new())).unwrap() {
-        result.unwrap();
-    }
+    let soon = [("cleanup.policy", "compact"), ("segment.ms", "100"), ("min.cleanable.dirty.ratio", "0.001"), ("max.compaction.lag.ms", "100")];
+    world.configure_topic(&soon);
     // One key, and so one partition; the last record stays.
     for n in 0..50 {
         world.produce(Some(b"key"), Some(format!(r#"{{"n":{n}}}"#).as_bytes()));
@@ -222,7 +209,9 @@ fn an_elasticsearch_that_rejects_slows_a_replay_and_loses_nothing() {
     // No bulk request of more than this is taken: the answer is 429.
     let narrow = [("ES_EXTRA_YML", "indexing_pressure.memory.limit: 10kb")];
     service_with(&["up", "elasticsearch"], &narrow);
-    let mut command = world.replay_command(&["--job", "rejected", "--sink-index", &index, "--log-format", "json", "--execute"]);
+    let address = free_address();
+    let args = ["--job", "rejected", "--sink-index", &index, "--rate", "300/s", "--http-address", &address, "--log-format", "json", "--execute"];
+    let mut command = world.replay_command(&args);
     let mut replay = command.stdout(Stdio::piped()).stderr(log.reopen().unwrap()).spawn().unwrap();
     let held_back = |percent: &str| {
         let said = std::fs::read_to_string(log.path()).unwrap();
@@ -234,7 +223,11 @@ fn an_elasticsearch_that_rejects_slows_a_replay_and_loses_nothing() {
     wait_until("the replay to hold back, and again", || held_back("50") && held_back("25"));
     assert!(replay.try_wait().unwrap().is_none(), "it goes on trying");
     service(&["stop", "elasticsearch"]);
+    let slowest = metric_at(&address, "logproc_replay_speed_ratio");
+    assert!(slowest > 0.0 && slowest <= 0.25, "{slowest}");
     service(&["up", "elasticsearch"]);
+    wait_until("the replay to become faster again", || metric_at(&address, "logproc_replay_speed_ratio") >= slowest + 0.1);
+    assert!(replay.try_wait().unwrap().is_none(), "it was seen while it ran");
     let output = replay.wait_with_output().unwrap();
     let end: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!((figures(&end)["done"].as_u64(), world.count(&index)), (Some(EVENTS as u64), EVENTS), "{end}");

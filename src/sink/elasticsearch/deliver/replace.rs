@@ -58,6 +58,20 @@ struct HitList {
     hits: Vec<Hit>,
 }
 
+/// Why documents could not be looked up or replaced now.
+#[derive(Debug)]
+struct Problem {
+    text: String,
+    /// The cluster has too much to do.
+    is_busy: bool,
+}
+
+impl From<String> for Problem {
+    fn from(text: String) -> Problem {
+        Problem { text, is_busy: false }
+    }
+}
+
 /// The options of a document's action.
 type Action = Map<String, Value>;
 
@@ -71,8 +85,8 @@ impl Delivery {
         let outcomes = match outcomes {
             Ok(outcomes) => outcomes,
             Err(problem) => {
-                self.loudly("replace", || warn!(error = problem, "documents could not be replaced; sending again"));
-                return vec![self.again(attempt, "replace")];
+                self.loudly("replace", || warn!(error = problem.text, "documents could not be looked up or replaced; trying again"));
+                return vec![self.again(attempt, if problem.is_busy { "busy" } else { "replace" })];
             }
         };
         let sizes: Vec<usize> = attempt.batch.items().iter().map(|item| item.len()).collect();
@@ -110,10 +124,10 @@ impl Delivery {
     }
 
     /// The answer for each document; `None` where it was not found.
-    async fn try_replace(&self, batch: &DocumentBatch) -> Result<Vec<Option<ItemAnswer>>, String> {
+    async fn try_replace(&self, batch: &DocumentBatch) -> Result<Vec<Option<ItemAnswer>>, Problem> {
         let documents: Vec<(Action, &[u8])> = (0..batch.len()).filter_map(|index| parts(batch.document(index))).collect();
         if documents.len() < batch.len() {
-            return Err("a document has no action".to_string());
+            return Err("a document has no action".to_string().into());
         }
         let found = self.look_up(&documents).await?;
         if self.existing == Existing::Keep {
@@ -152,7 +166,7 @@ impl Delivery {
 
     /// Where documents lie, by id. Searches see what has been refreshed, so what is not found is looked for once more after
     /// a refresh.
-    async fn look_up(&self, documents: &[(Action, &[u8])]) -> Result<HashMap<String, Hit>, String> {
+    async fn look_up(&self, documents: &[(Action, &[u8])]) -> Result<HashMap<String, Hit>, Problem> {
         let mut by_stream: HashMap<&str, Vec<&str>> = HashMap::new();
         for (action, _) in documents {
             if let (Some(stream), Some(id)) = (text(action, "_index"), text(action, "_id")) {
@@ -179,11 +193,14 @@ impl Delivery {
         Ok(found)
     }
 
-    async fn ask(&self, path: &str, query: &[(&str, &str)], payload: Payload) -> Result<Bytes, String> {
+    async fn ask(&self, path: &str, query: &[(&str, &str)], payload: Payload) -> Result<Bytes, Problem> {
         let answer = self.client.request(Method::POST, path, query, payload).await.map_err(|error| error.to_string())?;
         match answer.status {
             200..=299 => Ok(answer.body),
-            status => Err(format!("{path}: status {status}: {}", String::from_utf8_lossy(&answer.body[..answer.body.len().min(300)]))),
+            status => {
+                let text = format!("{path}: status {status}: {}", String::from_utf8_lossy(&answer.body[..answer.body.len().min(300)]));
+                Err(Problem { text, is_busy: matches!(status, 408 | 429) })
+            }
         }
     }
 }
