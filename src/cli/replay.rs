@@ -262,9 +262,7 @@ pub(super) fn begin(args: &Options, letters: Option<Vec<String>>, as_json: bool)
                     let found = comparison.findings();
                     write!(out, "{}", *found)?;
                     drop(found);
-                    for (place, lines) in comparison.samples() {
-                        writeln!(out, "\n{place}\n  {}", lines.join("\n  "))?;
-                    }
+                    write!(out, "{}", crate::replay::compare::show(&comparison.samples()))?;
                 }
             }
             return Ok(if dry.figures.unfinished > 0 { ExitCode::from(FORCED) } else { ExitCode::SUCCESS });
@@ -341,7 +339,12 @@ fn show_end(ended: &Ended, definition: &Definition, as_json: bool) -> anyhow::Re
             Ok(said) => Ok(format!("{said}\n")),
             Err(problem) => Err(format!("error: {problem}\n")),
         });
-        format!("\nJob {} {state}: {done} of {all} offsets done.\n{}{}{}{alias}", ended.job, ended.figures, own_part(ended), failures_text(&ended.failures))
+        let what = match definition.files.is_empty() {
+            true => format!("Job {} {state}: {done} of {all} offsets done.", ended.job),
+            false if ended.is_complete() => "The files have been read to their ends.".to_string(),
+            false => "Stopped before the end of the files; the same command begins anew.".to_string(),
+        };
+        format!("\n{what}\n{}{}{}{alias}", ended.figures, own_part(ended), failures_text(&ended.failures))
     };
     match definition.target {
         // Standard output is for documents.

@@ -54,6 +54,21 @@ pub struct Findings {
 /// The record that a document is made of, and lines that show how it differs.
 pub type Sample = (String, Vec<String>);
 
+/// Documents one below the other. Where there is nothing to show of one but a word, that takes one line.
+pub fn show(samples: &[Sample]) -> String {
+    let mut out = String::new();
+    for (place, lines) in samples {
+        match &lines[..] {
+            [word] if !word.starts_with(['+', '-', '\u{1b}']) => out.push_str(&format!("\n{place}: {word}")),
+            lines => out.push_str(&format!("\n{place}\n  {}", lines.join("\n  "))),
+        }
+    }
+    if !out.is_empty() {
+        out.push('\n');
+    }
+    out
+}
+
 /// What a comparison says of a document; what is most worth looking at comes first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Kind {
@@ -240,10 +255,10 @@ impl Comparison {
     }
 
     fn sample(&self, made: &Made, there: Option<&Value>) -> Vec<String> {
-        let Some(there) = there else { return vec![format!("{} is not in {}: it would be added", made.id, made.index)] };
+        let Some(there) = there else { return vec![format!("{} is not in {}", made.id, made.index)] };
         let ignored = |line: &String| self.left_out.iter().any(|name| line.contains(&format!(" {name} = ")));
         let lines: Vec<String> = changes(there, &made.source, self.style).into_iter().filter(|line| !ignored(line)).collect();
-        if lines.is_empty() { vec![format!("{} would not change", made.id)] } else { lines }
+        if lines.is_empty() { vec![format!("{} is the same", made.id)] } else { lines }
     }
 }
 

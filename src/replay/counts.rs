@@ -165,7 +165,7 @@ impl fmt::Display for Figures {
         writeln!(f, "  dropped        {:>12}{}", self.dropped, list(&self.drops))?;
         writeln!(f, "  filtered out   {:>12}", self.filtered)?;
         if self.unfinished > 0 {
-            writeln!(f, "  unfinished     {:>12}  (they are read again)", self.unfinished)?;
+            writeln!(f, "  unfinished     {:>12}  (had not ended when it stopped)", self.unfinished)?;
         }
         writeln!(f, "documents        {:>12}{}", self.documents, list(&self.by_outcome))?;
         if self.deleted > 0 {

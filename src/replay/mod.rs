@@ -50,6 +50,8 @@ use watch::Watch;
 
 /// Documents that a plan shows.
 const SAMPLES: usize = 10;
+/// What ids are made of.
+const OF_RECORDS: &str = "topic, partition and offset";
 /// Records that a plan tries, to see failures and to measure.
 const TRIED: u64 = 1_000;
 
@@ -157,10 +159,12 @@ impl Request<'_> {
             words.push("--execute".to_string());
             return Ok(plan::Plan {
                 pipeline: stage.pipeline.name.clone(),
-                topic: "(files)".to_string(),
-                job: "(none: files are read from the beginning each time)".to_string(),
                 files: plan::files(&self.definition.files)?,
-                destinations: target::describe(&stage.pipeline, self.definition.mode),
+                destinations: target::describe(&stage.pipeline, self.definition.mode, if self.definition.records {
+                    OF_RECORDS
+                } else {
+                    "the file's path, as it is given here, and the place in it"
+                }),
                 condition: self.definition.condition.clone(),
                 live_group: stage.source.group_id().to_string(),
                 command: plan::shell_line(&words),
@@ -174,7 +178,7 @@ impl Request<'_> {
             pipeline: stage.pipeline.name.clone(),
             topic: job.topic.clone(),
             job: job.id.clone(),
-            destinations: target::describe(&stage.pipeline, self.definition.mode),
+            destinations: target::describe(&stage.pipeline, self.definition.mode, OF_RECORDS),
             condition: self.definition.condition.clone(),
             live_group: stage.source.group_id().to_string(),
             partitions,

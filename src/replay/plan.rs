@@ -11,7 +11,7 @@ use rdkafka::message::Message as _;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use serde::Serialize;
 
-use super::compare::Sample;
+use super::compare::{self, Sample};
 use super::range::{Found, time};
 use crate::misuse::Misuse;
 
@@ -194,10 +194,23 @@ impl Plan {
 
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "Plan: replay of topic {} through pipeline {}, as job {}\n", self.topic, self.pipeline, self.job)?;
-        for (file, bytes) in &self.files {
-            writeln!(f, "{file}  {bytes} bytes")?;
+        if self.files.is_empty() {
+            writeln!(f, "Plan: replay of topic {} through pipeline {}, as job {}\n", self.topic, self.pipeline, self.job)?;
+            self.write_partitions(f)?;
+        } else {
+            writeln!(f, "Plan: replay of files through pipeline {}, from the beginning each time\n", self.pipeline)?;
+            for (file, bytes) in &self.files {
+                writeln!(f, "{file}  {bytes} bytes")?;
+            }
+            writeln!(f)?;
         }
+        self.write_rest(f)
+    }
+}
+
+impl Plan {
+    /// What is read of each partition.
+    fn write_partitions(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let header = ["partition", "first offset", "last offset", "count", "first time", "last time", "bytes (about)"];
         writeln!(f, "{}", row(&header.map(str::to_string)))?;
         for part in &self.partitions {
@@ -219,6 +232,11 @@ impl fmt::Display for Plan {
         if deleted > 0 {
             writeln!(f, "Gone: {deleted} offsets of this range have been deleted by the brokers already.")?;
         }
+        Ok(())
+    }
+
+    /// What becomes of it, and how to go on.
+    fn write_rest(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for destination in &self.destinations {
             writeln!(f, "Documents of {destination}.")?;
         }
@@ -239,13 +257,9 @@ impl fmt::Display for Plan {
             writeln!(f, "\nDocuments of the first {} records beside those that are now where the pipeline itself writes:", self.tried)?;
             writeln!(f, "{changed} would change, {absent} are not there, {same} are the same. For example:")?;
         }
-        for (place, lines) in &self.samples {
-            writeln!(f, "\n{place}")?;
-            for line in lines {
-                writeln!(f, "  {line}")?;
-            }
-        }
-        writeln!(f, "\nNothing has been written. The end of the range is fixed when it starts. To carry it out:\n  {}", self.command)
+        f.write_str(&compare::show(&self.samples))?;
+        let end = if self.files.is_empty() { " The end of the range is fixed when it starts." } else { "" };
+        writeln!(f, "\nNothing has been written.{end} To carry it out:\n  {}", self.command)
     }
 }
 

@@ -175,15 +175,15 @@ pub fn write_nothing(pipeline: &mut Pipeline) {
 }
 
 /// What is going to happen to documents, in words: for each sink where they go, which ids they get, and what becomes of
-/// those that are there already.
-pub fn describe(pipeline: &Pipeline, mode: Option<Mode>) -> Vec<String> {
+/// those that are there already. `places` says what ids are made of where the pipeline makes none itself.
+pub fn describe(pipeline: &Pipeline, mode: Option<Mode>, places: &str) -> Vec<String> {
     let mut lines = Vec::new();
     for (index, name) in sink_names(pipeline).into_iter().enumerate() {
         let encoder = &pipeline.encoders[index];
         let line = match (&pipeline.sinks[index].1, encoder.action()) {
             (SinkSpec::Null(_), _) => continue,
             (SinkSpec::Elasticsearch(_), Some((action, own_ids))) => {
-                let ids = if own_ids { "the pipeline's document_id" } else { "topic, partition and offset" };
+                let ids = if own_ids { "the pipeline's document_id" } else { places };
                 let existing = match (action, encoder.writes_data_streams(), mode) {
                     ("create", true, Some(Mode::Overwrite)) => "replaced in whichever backing index they are",
                     ("create", ..) => "left as they are (--mode overwrite replaces them)",
