@@ -79,7 +79,7 @@ impl Progress {
             (names::REPLAY_REMAINING, eta.map_or(f64::NAN, |eta| eta as f64)),
             (names::REPLAY_SPEED, f64::from(self.gauges.speed.load(Ordering::Relaxed)) / f64::from(FULL_SPEED)),
         ] {
-            metrics::gauge!(name, "job" => self.job.clone()).set(value);
+            metrics::gauge!(name, "replay" => self.job.clone()).set(value);
         }
         let failed: Vec<String> = failures.iter().map(|(reason, records)| format!("{records} {reason}")).collect();
         let failed = if failed.is_empty() { "no failures".to_string() } else { failed.join(", ") };

@@ -76,8 +76,8 @@ impl Watch {
             ("filtered", figures.filtered),
         ];
         for (outcome, records) in outcomes {
-            metrics::gauge!(names::REPLAY_RECORDS, "job" => self.job.id.clone(), "outcome" => outcome).set(records as f64);
+            metrics::gauge!(names::REPLAY_RECORDS, "replay" => self.job.id.clone(), "outcome" => outcome).set(records as f64);
         }
-        metrics::gauge!(names::REPLAY_DOCUMENTS, "job" => self.job.id.clone()).set(figures.documents as f64);
+        metrics::gauge!(names::REPLAY_DOCUMENTS, "replay" => self.job.id.clone()).set(figures.documents as f64);
     }
 }
