@@ -13,6 +13,8 @@ mod filebeat;
 mod groups;
 #[path = "end_to_end/replay.rs"]
 mod replay;
+#[path = "end_to_end/replay_cases.rs"]
+mod replay_cases;
 #[path = "end_to_end/replay_options.rs"]
 mod replay_options;
 #[path = "end_to_end/security.rs"]

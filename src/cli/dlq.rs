@@ -26,6 +26,13 @@ pub enum DlqCommand {
     Replay(Box<LettersArgs>),
 }
 
+impl DlqCommand {
+    /// Whether it is the plan of a replay.
+    pub(super) fn is_plan(&self) -> bool {
+        matches!(self, DlqCommand::Replay(args) if args.options.is_plan())
+    }
+}
+
 /// Which dead letters.
 #[derive(clap::Args)]
 struct Selection {

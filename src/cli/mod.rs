@@ -10,6 +10,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
 
 use crate::grok::EcsCompatibility;
+use crate::misuse::Misuse;
 use crate::observe::logs;
 
 mod check;
@@ -140,10 +141,17 @@ pub fn main() -> ExitCode {
             return if error.use_stderr() { ExitCode::from(INVALID) } else { ExitCode::SUCCESS };
         }
     };
-    logs::init(match cli.log_format {
+    let format = match cli.log_format {
         LogFormat::Text => logs::Format::Text,
         LogFormat::Json => logs::Format::Json,
-    });
+    };
+    // How a plan comes about is nobody's interest; that something runs would even alarm.
+    let is_plan = match &cli.command {
+        Some(Command::Replay(args)) => args.is_plan(),
+        Some(Command::Dlq(command)) => command.is_plan(),
+        _ => false,
+    };
+    logs::init_at(format, if is_plan { "warn" } else { "info" });
     let as_json = matches!(cli.log_format, LogFormat::Json);
     let result = match cli.command {
         None => run::run(&cli.run),
@@ -168,7 +176,7 @@ pub fn main() -> ExitCode {
             return ExitCode::SUCCESS;
         }
         eprint_line(&format!("logproc: {error:#}"));
-        ExitCode::from(FAILED)
+        ExitCode::from(if error.is::<Misuse>() { INVALID } else { FAILED })
     })
 }
 

@@ -9,10 +9,13 @@ use serde_json::json;
 
 use super::{FAILED, FORCED, INVALID};
 use crate::delivery::Shutdown;
+use crate::misuse::misuse;
+use crate::observe::health::Health;
 use crate::observe::metrics;
 use crate::pipeline::load::Overrides;
 use crate::replay::gauge::{Failure, Rate};
-use crate::replay::job::{Definition, Job};
+use crate::replay::counts::Figures;
+use crate::replay::job::{self, Definition, Job};
 use crate::replay::target::{Mode, Target};
 use crate::replay::{Ended, Request};
 use crate::source::SourceSpec;
@@ -32,6 +35,20 @@ pub struct ReplayArgs {
     command: Option<Command>,
     #[command(flatten)]
     options: Options,
+}
+
+impl ReplayArgs {
+    /// Whether all that is wanted is a plan, or what is known of a job.
+    pub(super) fn is_plan(&self) -> bool {
+        self.command.as_ref().map_or_else(|| self.options.is_plan(), |command| !matches!(command, Command::Resume { .. }))
+    }
+}
+
+impl Options {
+    /// Whether all that is wanted is a plan.
+    pub(super) fn is_plan(&self) -> bool {
+        !self.execute && !self.dry_run && !self.diff
+    }
 }
 
 /// What a replay is to do.
@@ -123,6 +140,9 @@ struct How {
     /// Number of workers.
     #[arg(long, value_name = "N")]
     parallel: Option<usize>,
+    /// Where metrics and health are served while it runs, as 127.0.0.1:9600; nowhere without it.
+    #[arg(long, value_name = "ADDRESS")]
+    http_address: Option<String>,
 }
 
 /// Options of `logproc dlq replay`: bounds and partitions are those of the topic of dead letters.
@@ -216,10 +236,7 @@ pub(super) fn begin(args: &Options, letters: Option<Vec<String>>, as_json: bool)
         sink: args.sink.clone(),
         swap_alias: args.swap_alias.clone(),
     };
-    if let Err(problem) = definition.check() {
-        super::eprint_line(&format!("error: {problem}"));
-        return Ok(ExitCode::from(INVALID));
-    }
+    definition.check()?;
     with_request(&args.which, &args.how, definition, args.ignore_field.clone(), as_json, |request| {
         if args.execute {
             return request.execute().and_then(|ended| show_end(&ended, &request.definition, as_json));
@@ -241,12 +258,11 @@ pub(super) fn begin(args: &Options, letters: Option<Vec<String>>, as_json: bool)
                 writeln!(out, "{}", json!({"figures": dry.figures, "failures": failures_json(&dry.failures), "diff": findings}))?;
             } else {
                 writeln!(out, "Dry run: nothing has been written.\n{}{}", dry.figures, failures_text(&dry.failures))?;
-                if let Some(found) = &dry.findings {
-                    let found = found.findings();
+                if let Some(comparison) = &dry.findings {
+                    let found = comparison.findings();
                     write!(out, "{}", *found)?;
-                    for (place, lines) in &found.samples {
-                        writeln!(out, "\n{place}\n  {}", lines.join("\n  "))?;
-                    }
+                    drop(found);
+                    write!(out, "{}", crate::replay::compare::show(&comparison.samples()))?;
                 }
             }
             return Ok(if dry.figures.unfinished > 0 { ExitCode::from(FORCED) } else { ExitCode::SUCCESS });
@@ -278,6 +294,10 @@ fn with_request(
     if load().is_none() {
         return Ok(ExitCode::from(INVALID));
     }
+    let (handle, health) = (metrics::install()?, Health::default());
+    if let Some(address) = &how.http_address {
+        super::run::serve_at(address, &handle, &health)?;
+    }
     let shutdown = Shutdown::new();
     super::run::watch_signals(shutdown.clone())?;
     act(&Request {
@@ -290,7 +310,8 @@ fn with_request(
         parallel: how.parallel,
         left_out,
         with_bars: !as_json,
-        handle: metrics::install()?,
+        handle,
+        health,
         shutdown,
     })
 }
@@ -300,7 +321,10 @@ fn show_end(ended: &Ended, definition: &Definition, as_json: bool) -> anyhow::Re
     let text = if as_json {
         let end = json!({
             "job": ended.job, "complete": ended.is_complete(), "cancelled": ended.is_cancelled, "offsets_done": done, "offsets": all,
-            "figures": ended.figures, "failures": failures_json(&ended.failures), "alias": ended.alias,
+            "figures": ended.figures, "this_process": ended.own, "seconds": ended.took.as_secs_f64(),
+            "failures": failures_json(&ended.failures),
+            "alias": ended.alias.as_ref().and_then(|alias| alias.as_ref().ok()),
+            "alias_problem": ended.alias.as_ref().and_then(|alias| alias.as_ref().err()),
         });
         format!("{end}\n")
     } else {
@@ -311,20 +335,42 @@ fn show_end(ended: &Ended, definition: &Definition, as_json: bool) -> anyhow::Re
         } else {
             "has stopped before its end; the same command goes on"
         };
-        let alias = ended.alias.as_ref().map(|alias| format!("{alias}\n")).unwrap_or_default();
-        let failures = failures_text(&ended.failures);
-        format!("\nJob {} {state}: {done} of {all} offsets done. This process:\n{}{failures}{alias}", ended.job, ended.figures)
+        let (Ok(alias) | Err(alias)) = ended.alias.as_ref().map_or(Ok(String::new()), |alias| match alias {
+            Ok(said) => Ok(format!("{said}\n")),
+            Err(problem) => Err(format!("error: {problem}\n")),
+        });
+        let what = match definition.files.is_empty() {
+            true => format!("Job {} {state}: {done} of {all} offsets done.", ended.job),
+            false if ended.is_complete() => "The files have been read to their ends.".to_string(),
+            false => "Stopped before the end of the files; the same command begins anew.".to_string(),
+        };
+        format!("\n{what}\n{}{}{}{alias}", ended.figures, own_part(ended), failures_text(&ended.failures))
     };
     match definition.target {
         // Standard output is for documents.
         Some(Target::Stdout) => write!(std::io::stderr(), "{text}")?,
         _ => write!(std::io::stdout(), "{text}")?,
     }
-    Ok(match (ended.is_cancelled, ended.is_complete()) {
+    let is_refused = matches!(ended.alias, Some(Err(_)));
+    Ok(match (ended.is_cancelled || is_refused, ended.is_complete()) {
         (true, _) => ExitCode::from(FAILED),
         (false, true) => ExitCode::SUCCESS,
         (false, false) => ExitCode::from(FORCED),
     })
+}
+
+/// What of a job's figures is this process's.
+fn own_part(ended: &Ended) -> String {
+    let (own, seconds) = (&ended.own, ended.took.as_secs_f64());
+    let rate = own.records as f64 / seconds.max(0.001);
+    let mut text = format!("this process     {:>12}  (records that it has read, in {seconds:.1} s: {rate:.0}/s)\n", own.records);
+    if ended.figures.dead_lettered > 0 {
+        text.push_str("`logproc dlq list` with this pipeline says what was wrong with the dead letters.\n");
+    }
+    if own.unfinished > 0 && !ended.is_cancelled {
+        text.push_str(&format!("unfinished       {:>12}  (read by this process and not ended; they are read again)\n", own.unfinished));
+    }
+    text
 }
 
 fn failures_json(failures: &[(String, Failure)]) -> serde_json::Value {
@@ -347,14 +393,24 @@ fn find(named: &Named) -> anyhow::Result<Option<Job>> {
         SourceSpec::Kafka(source) => Some(source),
         _ => None,
     });
-    let Some(source) = kafka else { anyhow::bail!("the pipeline has no kafka source") };
+    let Some(source) = kafka else { misuse!("{}: the pipeline has no kafka source", named.pipeline.display()) };
     let topic = match (&named.topic, source.topics()) {
         (Some(topic), _) => topic.clone(),
         (None, Topics::Named(names)) if names.len() == 1 => names[0].clone(),
-        _ => anyhow::bail!("the pipeline reads several topics: say with --topic which one is meant"),
+        _ => misuse!("the pipeline reads several topics: say with --topic which one is meant"),
     };
     let source: &KafkaSource = &source;
-    Job::new(source, &named.job, &topic).map(Some)
+    let job = Job::new(source, &named.job, &topic)?;
+    // A job of `dlq replay` reads the topic of dead letters.
+    if let (None, Some((letters, properties))) = (&named.topic, pipeline.dead_letter.topic())
+        && job.state()?.is_none()
+    {
+        let of_letters = Job::new(&source.clone().with_properties(properties), &named.job, letters)?;
+        if of_letters.state()?.is_some() {
+            return Ok(Some(of_letters));
+        }
+    }
+    Ok(Some(job))
 }
 
 fn no_job(job: &Job) -> anyhow::Result<ExitCode> {
@@ -366,28 +422,35 @@ fn status(named: &Named, as_json: bool) -> anyhow::Result<ExitCode> {
     let Some(job) = find(named)? else { return Ok(ExitCode::from(INVALID)) };
     let Some((definition, state)) = job.state()? else { return no_job(&job) };
     let members = job.members()?;
-    let is_complete = state.iter().all(crate::replay::job::Progress::is_complete);
+    let is_complete = state.iter().all(job::Progress::is_complete);
     let word = match (is_complete, job.is_cancelled()?, members) {
         (_, true, _) => "being cancelled",
         (true, ..) => "complete",
         (false, _, 0) => "stopped",
         (false, ..) => "running",
     };
+    let figures = Figures::of(&job::tally(&state));
     let mut out = std::io::stdout();
     if as_json {
         let partitions: Vec<_> = state.iter().map(|progress| {
             json!({"partition": progress.part.partition, "start": progress.part.start, "done_to": progress.done_to, "end": progress.part.end})
         }).collect();
-        let all = json!({"job": job.id, "topic": job.topic, "state": word, "processes": members, "definition": definition, "partitions": partitions});
+        let all = json!({"job": job.id, "topic": job.topic, "state": word, "processes": members, "definition": definition,
+            "partitions": partitions, "figures": figures});
         writeln!(out, "{all}")?;
         return Ok(ExitCode::SUCCESS);
     }
-    writeln!(out, "job {} on topic {}: {word}, {members} processes", job.id, job.topic)?;
+    let processes = if members == 1 { "process" } else { "processes" };
+    writeln!(out, "job {} on topic {}: {word}, {members} {processes}", job.id, job.topic)?;
     writeln!(out, "{:>9} {:>14} {:>14} {:>14} {:>6}", "partition", "start", "done to", "end", "done")?;
     for progress in &state {
         let part = progress.part;
         let percent = if part.end > part.start { (progress.done_to - part.start) * 100 / (part.end - part.start) } else { 100 };
         writeln!(out, "{:>9} {:>14} {:>14} {:>14} {percent:>5}%", part.partition, part.start, progress.done_to, part.end)?;
     }
+    let (done, all) = job::totals(&state);
+    let percent = if all > 0 { done * 100 / all } else { 100 };
+    writeln!(out, "{:>9} {:>14} {:>14} {:>14} {percent:>5}%\n", "all", "", done, all)?;
+    write!(out, "{figures}")?;
     Ok(ExitCode::SUCCESS)
 }

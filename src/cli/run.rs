@@ -7,11 +7,13 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use clap::{Args, ValueEnum};
+use metrics_exporter_prometheus::PrometheusHandle;
 use tracing::{info, warn};
 
 use super::reload::Reloader;
 use super::{Ecs, FORCED, INVALID};
 use crate::delivery::{self, Phase, Shutdown};
+use crate::misuse::Misuse;
 use crate::observe::health::Health;
 use crate::observe::{http, metrics};
 use crate::pipeline::load::{Overrides, Pipeline};
@@ -109,15 +111,10 @@ pub fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
 /// Serves metrics and health, unless told not to. Trying a pipeline on standard input serves nothing by itself.
 fn serve(args: &RunArgs, pipeline: &Pipeline, health: &Health) -> anyhow::Result<()> {
     let handle = metrics::install().context("metrics can't be collected")?;
-    let asked = match args.http_address.as_deref() {
-        Some("off") => return Ok(()),
-        Some(text) => Some(text.parse::<SocketAddr>().with_context(|| format!("`{text}` is not an address with a port"))?),
+    match args.http_address.as_deref() {
+        Some(address) => return serve_at(address, &handle, health),
         None if args.stdin => return Ok(()),
-        None => None,
-    };
-    if let Some(address) = asked {
-        http::serve(address, handle, health.clone()).with_context(|| format!("{address} can't be listened on"))?;
-        return Ok(());
+        None => {}
     }
     let Some(first) = pipeline.http_address else { return Ok(()) };
     // Like Logstash's API, several processes on one machine find each a port of its own.
@@ -131,6 +128,17 @@ fn serve(args: &RunArgs, pipeline: &Pipeline, health: &Health) -> anyhow::Result
         }
     }
     warn!(address = %first, "no port is free for metrics and health; they are not served");
+    Ok(())
+}
+
+/// Serves metrics and health at an address of the command line, or nowhere when that is `off`.
+pub(super) fn serve_at(address: &str, handle: &PrometheusHandle, health: &Health) -> anyhow::Result<()> {
+    if address == "off" {
+        return Ok(());
+    }
+    let wrong = || Misuse(format!("--http-address: `{address}` is not an address with a port, like 127.0.0.1:9600"));
+    let address = address.parse::<SocketAddr>().map_err(|_| wrong())?;
+    http::serve(address, handle.clone(), health.clone()).with_context(|| format!("{address} can't be listened on"))?;
     Ok(())
 }
 

@@ -14,7 +14,7 @@ use tokio::sync::mpsc;
 use tracing::{error, warn};
 
 use crate::config::{Args, ComponentDef, Diagnostic, Fallback, Kind, option};
-use crate::delivery::{Hub, Rejected};
+use crate::delivery::{Hub, Rejected, count};
 use crate::login::Login;
 use crate::observe::metrics as names;
 
@@ -215,5 +215,6 @@ impl Writer {
 fn done(rejected: Rejected, hub: &Hub, target: &'static str) {
     hub.totals.dead_lettered.fetch_add(1, Ordering::Relaxed);
     metrics::counter!(names::DEAD_LETTERS, "reason" => rejected.reason.kind, "target" => target).increment(1);
+    rejected.raw.note(rejected.record as usize, |tally| count(&mut tally.dead_letters, rejected.reason.kind, 1));
     rejected.settle();
 }

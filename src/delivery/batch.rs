@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::hub::Hub;
 use super::ledger::Ticket;
+use super::tally::Tally;
 
 /// Where records came from: a partition of a topic, a file, or standard input.
 #[derive(Clone, Debug)]
@@ -109,7 +110,10 @@ pub struct RawBatch {
     data: Vec<u8>,
     records: Vec<RawRecord>,
     origins: Vec<Origin>,
-    tickets: Vec<Ticket>,
+    /// For each range its ticket, and the origin whose records it is about; all of them without one.
+    tickets: Vec<(Ticket, Option<usize>)>,
+    /// For each origin what became of its records, where that is kept.
+    tallies: Option<Mutex<Vec<Tally>>>,
     oldest_timestamp_ms: i64,
     pending: AtomicUsize,
     reserved: AtomicUsize,
@@ -207,6 +211,31 @@ impl RawBatch {
         }
     }
 
+    /// Whether it is kept what becomes of the records.
+    pub(crate) fn keeps_tallies(&self) -> bool {
+        self.tallies.is_some()
+    }
+
+    /// Lets `add` note what became of record `index`, or of a document of it, where that is kept. To be called before it is
+    /// settled.
+    pub(crate) fn note(&self, index: usize, add: impl FnOnce(&mut Tally)) {
+        if let Some(tallies) = &self.tallies {
+            let mut tallies = tallies.lock().unwrap_or_else(PoisonError::into_inner);
+            add(&mut tallies[self.records[index].origin as usize]);
+        }
+    }
+
+    /// What became of the records of an origin; of all of them without one.
+    pub(super) fn tally(&self, origin: Option<usize>) -> Tally {
+        let Some(tallies) = &self.tallies else { return Tally::default() };
+        let tallies = tallies.lock().unwrap_or_else(PoisonError::into_inner);
+        let wanted = tallies.iter().enumerate().filter(|(index, _)| origin.is_none_or(|origin| origin == *index));
+        wanted.fold(Tally::default(), |mut sum, (_, tally)| {
+            sum.add(tally.clone());
+            sum
+        })
+    }
+
     /// Notes that record `index` goes to the dead letters; `false` if another of its documents already did.
     pub(crate) fn mark_dead(&self, index: u32) -> bool {
         self.dead.lock().unwrap_or_else(PoisonError::into_inner).insert(index)
@@ -268,12 +297,27 @@ pub struct BatchBuilder {
     pub(crate) origins: Vec<Origin>,
     /// What was read where records carry another origin than their own place: how far each place is then read.
     pub(crate) covered: Vec<(Origin, i64)>,
+    /// For each origin what is known of its records already, where it is kept what becomes of them.
+    tallies: Option<Vec<Tally>>,
     oldest_timestamp_ms: i64,
 }
 
 impl BatchBuilder {
     pub(crate) fn new(data: Vec<u8>) -> Self {
-        BatchBuilder { data, records: Vec::new(), origins: Vec::new(), covered: Vec::new(), oldest_timestamp_ms: -1 }
+        BatchBuilder { data, records: Vec::new(), origins: Vec::new(), covered: Vec::new(), tallies: None, oldest_timestamp_ms: -1 }
+    }
+
+    /// The same, and it is kept what becomes of each record.
+    pub(crate) fn with_tallies(self) -> Self {
+        BatchBuilder { tallies: Some(Vec::new()), ..self }
+    }
+
+    /// Lets `add` note something of an origin that is known before its records are worked on.
+    pub(crate) fn note(&mut self, origin: u32, add: impl FnOnce(&mut Tally)) {
+        if let Some(tallies) = &mut self.tallies {
+            tallies.resize(self.origins.len(), Tally::default());
+            add(&mut tallies[origin as usize]);
+        }
     }
 
     /// Bytes so far.
@@ -341,6 +385,11 @@ impl BatchBuilder {
         let origins = &self.origins;
         self.records.retain(|record| origins[record.origin as usize].is_owned());
         self.covered.retain(|(place, _)| place.is_owned());
+        for (tally, origin) in self.tallies.iter_mut().flatten().zip(&self.origins) {
+            if !origin.is_owned() {
+                *tally = Tally::default();
+            }
+        }
     }
 
     /// One past the last offset of every origin that has records.
@@ -352,8 +401,16 @@ impl BatchBuilder {
         ends
     }
 
-    pub(crate) fn finish(self, tickets: Vec<Ticket>, reserved: usize, hub: Option<Arc<Hub>>) -> RawBatch {
+    pub(crate) fn finish(mut self, tickets: Vec<(Ticket, Option<usize>)>, reserved: usize, hub: Option<Arc<Hub>>) -> RawBatch {
+        if self.tallies.is_some() {
+            let mut records = vec![0; self.origins.len()];
+            self.records.iter().for_each(|record| records[record.origin as usize] += 1);
+            for (origin, records) in (0..).zip(records) {
+                self.note(origin, |tally| tally.records = records);
+            }
+        }
         RawBatch {
+            tallies: self.tallies.map(Mutex::new),
             data: self.data,
             records: self.records,
             origins: self.origins,

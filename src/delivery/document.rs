@@ -11,6 +11,7 @@ use bytes::Bytes;
 use super::batch::RawBatch;
 use super::hub::Hub;
 use super::processor::Reason;
+use super::tally::count;
 
 /// One document: its record and its bytes in the body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -281,6 +282,23 @@ impl DocumentBatch {
     pub fn is_owned(&self, index: usize) -> bool {
         let (raw, record) = self.record(index);
         raw.origin(record).is_owned()
+    }
+
+    /// Whether it is kept what documents come to.
+    pub(crate) fn keeps_tallies(&self) -> bool {
+        self.parts.iter().any(|part| part.raw.keeps_tallies())
+    }
+
+    /// Notes what documents have come to, where that is kept: what `outcome` says of each. To be called before they end.
+    pub(crate) fn note(&self, outcome: impl Fn(usize) -> Option<&'static str>) {
+        if !self.keeps_tallies() {
+            return;
+        }
+        for (index, item) in self.items.iter().enumerate() {
+            if let Some(outcome) = outcome(index) {
+                self.parts[item.part as usize].raw.note(item.record as usize, |tally| count(&mut tally.documents, outcome, 1));
+            }
+        }
     }
 
     /// Every document has ended well.

@@ -123,10 +123,11 @@ impl Hub {
         let now_ms = self.now_ms();
         let tickets = {
             let mut ledger = self.ledger();
-            let ends = builder.ends().into_iter().zip(&builder.origins);
-            let own = ends.filter_map(|(end, origin)| Some((origin, end?)));
-            let covered = builder.covered.iter().map(|(place, end)| (place, *end));
-            own.chain(covered).map(|(origin, end)| ledger.deliver(origin, end, now_ms)).collect()
+            let ends = builder.ends().into_iter().zip(&builder.origins).enumerate();
+            // Where records carry another origin than their own place, only the place is read any further.
+            let own = ends.filter(|_| builder.covered.is_empty()).filter_map(|(index, (end, origin))| Some((origin, end?, Some(index))));
+            let covered = builder.covered.iter().map(|(place, end)| (place, *end, None));
+            own.chain(covered).map(|(origin, end, of)| (ledger.deliver(origin, end, now_ms), of)).collect()
         };
         let reserved = builder.bytes() * (1 + HEADROOM) + builder.len() * RECORD_OVERHEAD;
         self.budget.take(reserved);
@@ -137,11 +138,11 @@ impl Hub {
     }
 
     /// Every record of a batch has ended.
-    pub(crate) fn complete(&self, batch: &RawBatch, tickets: &[Ticket]) {
+    pub(crate) fn complete(&self, batch: &RawBatch, tickets: &[(Ticket, Option<usize>)]) {
         {
             let mut ledger = self.ledger();
-            for ticket in tickets {
-                ledger.complete(*ticket);
+            for (ticket, origin) in tickets {
+                ledger.complete_with(*ticket, batch.tally(*origin));
             }
         }
         self.changed.notify_all();

@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use super::batch::{Lease, Origin};
+use super::tally::Tally;
 
 /// A claim on one range of one partition, handed back when the range is done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,6 +29,8 @@ pub struct Commit {
     pub partition: i32,
     /// The next offset to read.
     pub offset: i64,
+    /// What became of the records before it, since the partition was assigned, where that is kept.
+    pub tally: Tally,
 }
 
 #[derive(Debug)]
@@ -35,6 +38,7 @@ struct Range {
     end: i64,
     done: bool,
     delivered_ms: u64,
+    tally: Tally,
 }
 
 #[derive(Debug)]
@@ -48,6 +52,8 @@ struct Slot {
     /// The ranges that are open, and those behind one that is; never two done ones side by side.
     ranges: BTreeMap<u64, Range>,
     done_to: Option<i64>,
+    /// What became of the records before `done_to`.
+    tally: Tally,
     requested: Option<i64>,
     confirmed: Option<i64>,
 }
@@ -83,6 +89,7 @@ impl Ledger {
             next: 0,
             ranges: BTreeMap::new(),
             done_to: None,
+            tally: Tally::default(),
             requested: None,
             confirmed: None,
         });
@@ -116,15 +123,20 @@ impl Ledger {
         }
         let sequence = slot.next;
         slot.next += 1;
-        slot.ranges.insert(sequence, Range { end, done: false, delivered_ms: now_ms });
+        slot.ranges.insert(sequence, Range { end, done: false, delivered_ms: now_ms, tally: Tally::default() });
         Ticket { slot: index, generation: slot.generation, sequence }
     }
 
     /// Notes that every record of a ticket's range has ended.
     pub fn complete(&mut self, ticket: Ticket) {
+        self.complete_with(ticket, Tally::default());
+    }
+
+    /// The same, with what became of the range's records.
+    pub fn complete_with(&mut self, ticket: Ticket, tally: Tally) {
         let Some(slot) = self.slots.get_mut(ticket.slot) else { return };
         if slot.generation == ticket.generation {
-            slot.complete(ticket.sequence);
+            slot.complete(ticket.sequence, tally);
         }
     }
 
@@ -203,13 +215,13 @@ impl Slot {
     }
 
     fn commit_of(&self, offset: i64) -> Commit {
-        Commit { topic: self.origin.topic.clone(), partition: self.origin.partition, offset }
+        Commit { topic: self.origin.topic.clone(), partition: self.origin.partition, offset, tally: self.tally.clone() }
     }
 
     /// Marks a range as done, merges it with done neighbours, and moves the done prefix on.
-    fn complete(&mut self, sequence: u64) {
+    fn complete(&mut self, sequence: u64, tally: Tally) {
         match self.ranges.get_mut(&sequence) {
-            Some(range) if !range.done => range.done = true,
+            Some(range) if !range.done => (range.done, range.tally) = (true, tally),
             _ => return,
         }
         if let Some((&before, _)) = self.ranges.range(..sequence).next_back().filter(|(_, range)| range.done) {
@@ -221,7 +233,9 @@ impl Slot {
             self.swallow(own, after);
         }
         while let Some(first) = self.ranges.first_entry().filter(|first| first.get().done) {
-            self.done_to = Some(first.remove().end);
+            let done = first.remove();
+            self.done_to = Some(done.end);
+            self.tally.add(done.tally);
         }
     }
 
@@ -231,6 +245,7 @@ impl Slot {
             && let Some(keep) = self.ranges.get_mut(&keep)
         {
             keep.end = gone.end;
+            keep.tally.add(gone.tally);
         }
     }
 
@@ -243,6 +258,7 @@ impl Slot {
         self.next = 0;
         self.ranges.clear();
         self.done_to = None;
+        self.tally = Tally::default();
         self.requested = None;
         self.confirmed = None;
     }
@@ -263,7 +279,7 @@ mod tests {
         ledger.complete(second);
         assert_eq!(ledger.committable(), []);
         ledger.complete(first);
-        let commit = Commit { topic: "t".into(), partition: 0, offset: 20 };
+        let commit = Commit { topic: "t".into(), partition: 0, offset: 20, tally: Tally::default() };
         assert_eq!(ledger.committable(), std::slice::from_ref(&commit));
         ledger.requested(&commit);
         assert_eq!(ledger.committable(), []);
@@ -289,6 +305,26 @@ mod tests {
         assert_eq!(ledger.done_to("t", 0), None);
         ledger.complete(stuck);
         assert_eq!((ledger.done_to("t", 0), ledger.open("t", 0)), (Some(9_999), 0));
+    }
+
+    #[test]
+    fn figures_move_on_with_the_offset_and_never_without_it() {
+        let mut ledger = Ledger::default();
+        let origin = ledger.assign("t", 0);
+        let tickets: Vec<Ticket> = (1..=4).map(|end| ledger.deliver(&origin, end * 10, 0)).collect();
+        let of = |records| Tally { records, ..Tally::default() };
+        let so_far = |ledger: &Ledger| ledger.committable_of("t", 0).map(|commit| (commit.offset, commit.tally.records));
+        for (ticket, expected) in [(3, None), (1, None), (0, Some((20, 3))), (2, Some((40, 10)))] {
+            ledger.complete_with(tickets[ticket], of(ticket as u64 + 1));
+            assert_eq!(so_far(&ledger), expected, "after range {ticket}");
+        }
+        ledger.complete_with(tickets[2], of(100));
+        assert_eq!(so_far(&ledger), Some((40, 10)), "a range ends once");
+        let origin = ledger.assign("t", 0);
+        ledger.complete_with(tickets[0], of(100));
+        let fresh = ledger.deliver(&origin, 50, 0);
+        ledger.complete_with(fresh, of(5));
+        assert_eq!(so_far(&ledger), Some((50, 5)), "each assignment counts from its beginning");
     }
 
     #[test]

@@ -19,6 +19,7 @@ mod run;
 pub mod shutdown;
 #[cfg(test)]
 mod simulation;
+mod tally;
 mod worker;
 
 pub use batch::{BatchBuilder, NewRecord, Origin, RawBatch, RawRecord, Shape};
@@ -29,3 +30,5 @@ pub use processor::{DeadLetterReason, Processor, Reason, Verdict};
 pub use processors::Processors;
 pub use run::{Plan, RunError, RunFailure, Settings, run};
 pub use shutdown::{Phase, Shutdown};
+pub(crate) use tally::count;
+pub use tally::{Counts, Tally};

@@ -14,6 +14,7 @@ use super::hub::Hub;
 use super::pace::Pace;
 use super::processor::{Processor, Reason, Verdict};
 use super::processors::Processors;
+use super::tally::count;
 use crate::observe::health::Heartbeat;
 
 /// The way into a sink.
@@ -104,6 +105,7 @@ impl Worker {
                 Shape::Plain => {}
                 Shape::Tombstone => {
                     tombstones += 1;
+                    raw.note(index, |tally| count(&mut tally.drops, "tombstone", 1));
                     continue;
                 }
                 Shape::Oversized => {
@@ -121,10 +123,13 @@ impl Worker {
             self.outputs.start_record(index);
             match self.run_pipeline(raw, index) {
                 Verdict::Done => {}
-                Verdict::Dropped(reason) => match dropped.iter_mut().find(|(known, _)| *known == reason) {
-                    Some((_, count)) => *count += 1,
-                    None => dropped.push((reason, 1)),
-                },
+                Verdict::Dropped(reason) => {
+                    raw.note(index, |tally| count(&mut tally.drops, reason, 1));
+                    match dropped.iter_mut().find(|(known, _)| *known == reason) {
+                        Some((_, count)) => *count += 1,
+                        None => dropped.push((reason, 1)),
+                    }
+                }
                 Verdict::DeadLetter(reason) => {
                     self.outputs.roll_back();
                     rejected.push(Rejected { raw: raw.clone(), record: index as u32, reason });

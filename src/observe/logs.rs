@@ -16,7 +16,12 @@ pub enum Format {
 
 /// Starts logging; later calls change nothing. Without `RUST_LOG`, `info` and above are shown.
 pub fn init(format: Format) {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    init_at(format, "info");
+}
+
+/// The same with another level where `RUST_LOG` says none.
+pub fn init_at(format: Format, level: &str) {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     // A second start (tests, a library user's own subscriber) leaves the first in place.
     let _ = match format {

@@ -70,6 +70,20 @@ names! {
     FILTER_DROPS = "logproc_filter_drops_total";
     /// 1 while the source holds back because the in-flight limit is reached.
     SOURCE_PAUSED = "logproc_source_paused";
+    /// Offsets that a replay's job is to read, of all its partitions.
+    REPLAY_OFFSETS = "logproc_replay_offsets";
+    /// Of these, how many it has come to the end of.
+    REPLAY_OFFSETS_DONE = "logproc_replay_offsets_done";
+    /// Offsets a second that all processes of the job together do now.
+    REPLAY_RATE = "logproc_replay_offsets_per_second";
+    /// How long the job takes at this rate; not a number while it stands still.
+    REPLAY_REMAINING = "logproc_replay_remaining_seconds";
+    /// The share of its speed that this process of the job uses; less than 1 when it holds back for others.
+    REPLAY_SPEED = "logproc_replay_speed_ratio";
+    /// Records of the job that have ended, by outcome.
+    REPLAY_RECORDS = "logproc_replay_records";
+    /// Documents of these records that were acknowledged.
+    REPLAY_DOCUMENTS = "logproc_replay_documents";
 }
 
 /// Starts collecting metrics; the handle renders them.
@@ -116,6 +130,13 @@ fn describe() {
     describe_counter!(DEAD_LETTERS, Unit::Count, "Records kept aside as dead letters, by reason and target.");
     describe_counter!(DEAD_LETTER_RETRIES, Unit::Count, "Writes of dead letters that failed and were tried again.");
     describe_gauge!(SOURCE_PAUSED, Unit::Count, "1 while the source holds back because the in-flight limit is reached.");
+    describe_gauge!(REPLAY_OFFSETS, Unit::Count, "Offsets that a replay's job is to read, of all its partitions.");
+    describe_gauge!(REPLAY_OFFSETS_DONE, Unit::Count, "Of these, how many it has come to the end of.");
+    describe_gauge!(REPLAY_RATE, Unit::CountPerSecond, "Offsets a second that all processes of the job together do now.");
+    describe_gauge!(REPLAY_REMAINING, Unit::Seconds, "How long the job takes at this rate; not a number while it stands still.");
+    describe_gauge!(REPLAY_SPEED, Unit::Count, "The share of its speed that this process uses; less than 1 when it holds back for others.");
+    describe_gauge!(REPLAY_RECORDS, Unit::Count, "Records of the job that have ended, by outcome.");
+    describe_gauge!(REPLAY_DOCUMENTS, Unit::Count, "Documents of these records that were acknowledged.");
 }
 
 /// Sets the gauges of a run every second until it is aborted.

@@ -47,8 +47,34 @@ pub struct Findings {
     pub problem: Option<String>,
     /// How fields differ.
     pub fields: BTreeMap<String, FieldChange>,
-    /// Differences of the first documents, each with the record it is made of: lines to show.
-    pub samples: Vec<(String, Vec<String>)>,
+    /// Some documents of each kind, as they came.
+    samples: Vec<(Kind, Sample)>,
+}
+
+/// The record that a document is made of, and lines that show how it differs.
+pub type Sample = (String, Vec<String>);
+
+/// Documents one below the other. Where there is nothing to show of one but a word, that takes one line.
+pub fn show(samples: &[Sample]) -> String {
+    let mut out = String::new();
+    for (place, lines) in samples {
+        match &lines[..] {
+            [word] if !word.starts_with(['+', '-', '\u{1b}']) => out.push_str(&format!("\n{place}: {word}")),
+            lines => out.push_str(&format!("\n{place}\n  {}", lines.join("\n  "))),
+        }
+    }
+    if !out.is_empty() {
+        out.push('\n');
+    }
+    out
+}
+
+/// What a comparison says of a document; what is most worth looking at comes first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Kind {
+    Changed,
+    Absent,
+    Same,
 }
 
 impl fmt::Display for Findings {
@@ -76,15 +102,28 @@ pub struct Comparison {
     left_out: Vec<String>,
     samples: usize,
     style: Style,
+    /// All workers ask through one: a connection that one has opened another may use.
+    runtime: tokio::runtime::Runtime,
 }
 
 impl Comparison {
     /// A comparison through the clients of sinks. Fields of these names, `[a][b]`, are left out; so many documents are shown
     /// one by one.
-    pub fn new(clients: Vec<Option<Arc<Client>>>, left_out: &[String], samples: usize, style: Style) -> Comparison {
+    ///
+    /// # Errors
+    /// The system gives no thread or event queue.
+    pub fn new(clients: Vec<Option<Arc<Client>>>, left_out: &[String], samples: usize, style: Style) -> std::io::Result<Comparison> {
         let mut left_out = left_out.to_vec();
         left_out.push("[event][ingested]".to_string());
-        Comparison { findings: Mutex::default(), clients, left_out, samples, style }
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+        Ok(Comparison { findings: Mutex::default(), clients, left_out, samples, style, runtime })
+    }
+
+    /// Documents to show: those that differ first, then those that are not there, then the others.
+    pub fn samples(&self) -> Vec<Sample> {
+        let mut samples = self.findings().samples.clone();
+        samples.sort_by_key(|(kind, _)| *kind);
+        samples.into_iter().map(|(_, sample)| sample).take(self.samples).collect()
     }
 
     /// What was found so far.
@@ -97,17 +136,12 @@ impl Comparison {
 pub struct Comparer {
     shared: Arc<Comparison>,
     pending: Vec<Made>,
-    runtime: tokio::runtime::Runtime,
 }
 
 impl Comparer {
     /// A worker's part.
-    ///
-    /// # Errors
-    /// The system gives no event queue.
-    pub fn new(shared: Arc<Comparison>) -> std::io::Result<Comparer> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        Ok(Comparer { shared, pending: Vec::new(), runtime })
+    pub fn new(shared: Arc<Comparison>) -> Comparer {
+        Comparer { shared, pending: Vec::new() }
     }
 
     /// Takes a document in the form of a bulk request: an action line and a source line.
@@ -133,7 +167,7 @@ impl Comparer {
             let Some(Some(client)) = self.shared.clients.get(sink) else { continue };
             for some in made.chunks(TOGETHER) {
                 let ids: Vec<&str> = some.iter().map(|made| made.id.as_str()).collect();
-                let found = self.runtime.block_on(look_up_patiently(client, &index, &ids));
+                let found = self.shared.runtime.block_on(look_up_patiently(client, &index, &ids));
                 self.shared.note(some, found);
             }
         }
@@ -184,13 +218,14 @@ impl Comparison {
         for made in some {
             let there = found.get(&made.id);
             let differences = there.map(|there| self.differences(there, &made.source));
-            match &differences {
-                None => findings.absent += 1,
-                Some(differences) if differences.is_empty() => findings.same += 1,
-                Some(_) => findings.changed += 1,
-            }
-            if findings.samples.len() < self.samples {
-                findings.samples.push((made.place.clone(), self.sample(made, there)));
+            let (kind, count) = match &differences {
+                None => (Kind::Absent, &mut findings.absent),
+                Some(differences) if differences.is_empty() => (Kind::Same, &mut findings.same),
+                Some(_) => (Kind::Changed, &mut findings.changed),
+            };
+            *count += 1;
+            if *count <= self.samples as u64 {
+                findings.samples.push((kind, (made.place.clone(), self.sample(made, there))));
             }
             for (name, before, after) in differences.unwrap_or_default() {
                 let known = findings.fields.len() < FIELDS || findings.fields.contains_key(&name);
@@ -220,10 +255,10 @@ impl Comparison {
     }
 
     fn sample(&self, made: &Made, there: Option<&Value>) -> Vec<String> {
-        let Some(there) = there else { return vec![format!("{} is not in {}: it would be added", made.id, made.index)] };
+        let Some(there) = there else { return vec![format!("{} is not in {}", made.id, made.index)] };
         let ignored = |line: &String| self.left_out.iter().any(|name| line.contains(&format!(" {name} = ")));
         let lines: Vec<String> = changes(there, &made.source, self.style).into_iter().filter(|line| !ignored(line)).collect();
-        if lines.is_empty() { vec![format!("{} would not change", made.id)] } else { lines }
+        if lines.is_empty() { vec![format!("{} is the same", made.id)] } else { lines }
     }
 }
 
@@ -237,16 +272,16 @@ mod tests {
 
     #[test]
     fn differences_are_grouped_by_field_and_what_always_changes_is_left_out() {
-        let comparison = Comparison::new(vec![], &["[noise]".to_string()], 1, Style { colour: false });
+        let comparison = Comparison::new(vec![], &["[noise]".to_string()], 2, Style { colour: false }).unwrap();
         let there = HashMap::from([
             ("1".to_string(), json!({"a": {"b": 1, "c": 2}, "event": {"ingested": "then"}, "noise": 1})),
             ("2".to_string(), json!({"a": {"b": 1}})),
             ("3".to_string(), json!({"a": {"b": 1}})),
         ]);
         let now = [
+            made("3", json!({"a": {"b": 1}})),
             made("1", json!({"a": {"b": 2}, "event": {"ingested": "now"}, "noise": 2})),
             made("2", json!({"a": {"b": 5}})),
-            made("3", json!({"a": {"b": 1}})),
             made("4", json!({})),
         ];
         comparison.note(&now, Ok(there));
@@ -256,6 +291,9 @@ mod tests {
         assert_eq!(findings.fields.keys().collect::<Vec<_>>(), ["[a][b]", "[a][c]"]);
         assert_eq!(findings.fields["[a][b]"].documents, 2);
         assert_eq!(findings.fields["[a][b]"].example, ("1".to_string(), Some(json!(1)), Some(json!(2))));
-        assert_eq!(findings.samples[0].1, ["- [a][b] = 1", "+ [a][b] = 2", "- [a][c] = 2"]);
+        drop(findings);
+        let samples = comparison.samples();
+        assert_eq!(samples.len(), 2, "what has not changed gives way: {samples:?}");
+        assert_eq!(samples[0], ("t[0]@1".to_string(), ["- [a][b] = 1", "+ [a][b] = 2", "- [a][c] = 2"].map(str::to_string).to_vec()));
     }
 }

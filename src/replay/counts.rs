@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use metrics_exporter_prometheus::PrometheusHandle;
 use serde::Serialize;
 
-use crate::delivery::Summary;
+use crate::delivery::{Counts, Summary, Tally};
 use crate::observe::metrics as names;
 use crate::source::kafka::ExtractCounts;
 
@@ -22,7 +22,7 @@ pub struct Counters {
 const WATCHED: &[(&str, &str)] = &[
     (names::RECORDS_DROPPED, "reason"),
     (names::BULK_ITEMS, "class"),
-    (names::BULK_REQUESTS, "outcome"),
+    (names::BULK_RETRIES, "cause"),
     (names::DEAD_LETTERS, "reason"),
 ];
 
@@ -52,7 +52,7 @@ impl Counters {
     }
 
     /// What was counted since an earlier look, by label.
-    fn since(&self, earlier: &Counters, name: &'static str) -> BTreeMap<String, u64> {
+    pub fn since(&self, earlier: &Counters, name: &'static str) -> BTreeMap<String, u64> {
         let of_name = self.by_label.iter().filter(|((known, _), _)| *known == name);
         let difference = of_name.map(|((_, label), count)| (label.clone(), count - earlier.get(name, label)));
         difference.filter(|(_, count)| *count > 0).collect()
@@ -60,11 +60,11 @@ impl Counters {
 
     /// How often Elasticsearch has said that it has too much to do.
     pub fn busy(&self) -> u64 {
-        self.get(names::BULK_REQUESTS, "busy") + self.get(names::BULK_ITEMS, "busy")
+        self.get(names::BULK_RETRIES, "busy")
     }
 }
 
-/// What became of everything that one process has read.
+/// What became of everything that a job or a process has read.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Figures {
     /// Records read.
@@ -81,7 +81,8 @@ pub struct Figures {
     pub unfinished: u64,
     /// Documents that were acknowledged.
     pub documents: u64,
-    /// Of these, in Elasticsearch: how many were `written`, `replaced`, or `there already`.
+    /// Of these, how many were `created`, `replaced` or, since they were there already, `skipped`; `written` where that is
+    /// not known.
     pub by_outcome: BTreeMap<String, u64>,
     /// Dead letters by reason.
     pub dead_letters: BTreeMap<String, u64>,
@@ -103,7 +104,7 @@ impl Figures {
         let dead_lettered = summary.dead_lettered + dry;
         let ended = summary.records.saturating_sub(summary.unfinished);
         let classes = after.since(before, names::BULK_ITEMS);
-        let outcomes = [("created", "written"), ("failure_store", "in the failure store"), ("replaced", "replaced"), ("duplicate", "there already")];
+        let outcomes = [("created", "created"), ("failure_store", "in the failure store"), ("replaced", "replaced"), ("duplicate", "skipped")];
         let by_outcome = outcomes.iter().filter_map(|(class, word)| Some((word.to_string(), *classes.get(*class)?)));
         Figures {
             records: summary.records,
@@ -121,6 +122,29 @@ impl Figures {
         }
     }
 
+    /// The figures of a job: of all records that have ended, whichever process had them.
+    pub fn of(tally: &Tally) -> Figures {
+        let owned = |counts: &Counts| counts.iter().map(|(label, count)| (label.to_string(), *count)).collect::<BTreeMap<_, _>>();
+        let mut drops = owned(&tally.drops);
+        let filtered = drops.remove("where").unwrap_or(0);
+        let dropped = drops.values().sum();
+        let dead_lettered = tally.dead_letters.values().sum();
+        Figures {
+            records: tally.records,
+            done: tally.records.saturating_sub(dead_lettered + dropped + filtered),
+            dead_lettered,
+            dropped,
+            filtered,
+            unfinished: 0,
+            documents: tally.documents.values().sum(),
+            by_outcome: owned(&tally.documents),
+            dead_letters: owned(&tally.dead_letters),
+            drops,
+            deleted: tally.deleted,
+            passed_over: tally.passed_over,
+        }
+    }
+
     /// Whether every record that was read is in one of the figures.
     pub fn add_up(&self) -> bool {
         self.records == self.done + self.dead_lettered + self.dropped + self.filtered + self.unfinished
@@ -128,7 +152,8 @@ impl Figures {
 }
 
 fn list(counts: &BTreeMap<String, u64>) -> String {
-    let entries: Vec<String> = counts.iter().map(|(name, count)| format!("{count} {name}")).collect();
+    let word = |name: &str| if name == "skipped" { "skipped, being there already".to_string() } else { name.to_string() };
+    let entries: Vec<String> = counts.iter().map(|(name, count)| format!("{count} {}", word(name))).collect();
     if entries.is_empty() { String::new() } else { format!("  ({})", entries.join(", ")) }
 }
 
@@ -140,7 +165,7 @@ impl fmt::Display for Figures {
         writeln!(f, "  dropped        {:>12}{}", self.dropped, list(&self.drops))?;
         writeln!(f, "  filtered out   {:>12}", self.filtered)?;
         if self.unfinished > 0 {
-            writeln!(f, "  unfinished     {:>12}  (they are read again)", self.unfinished)?;
+            writeln!(f, "  unfinished     {:>12}  (had not ended when it stopped)", self.unfinished)?;
         }
         writeln!(f, "documents        {:>12}{}", self.documents, list(&self.by_outcome))?;
         if self.deleted > 0 {
@@ -164,7 +189,7 @@ mod tests {
         logproc_records_dropped_total{reason=\"tombstone\",pipeline=\"p\"} 2\n\
         logproc_bulk_items_total{sink=\"elasticsearch\",class=\"created\"} 40\n\
         logproc_bulk_items_total{sink=\"elasticsearch\",class=\"replaced\"} 30\n\
-        logproc_bulk_items_total{sink=\"elasticsearch\",class=\"busy\"} 7\n\
+        logproc_bulk_retries_total{sink=\"elasticsearch\",cause=\"busy\"} 7\n\
         logproc_dead_letters_total{reason=\"decode\",target=\"file\"} 4\n\
         logproc_dead_letters_total{reason=\"decode\",target=\"kafka\"} 1\n";
 
@@ -175,7 +200,25 @@ mod tests {
         assert_eq!((figures.filtered, figures.dropped, figures.done), (10, 5, 70));
         assert!(figures.add_up(), "{figures:?}");
         assert_eq!(figures.dead_letters, BTreeMap::from([("decode".to_string(), 5)]));
-        assert_eq!(figures.by_outcome, BTreeMap::from([("replaced".to_string(), 30), ("written".to_string(), 40)]));
+        assert_eq!(figures.by_outcome, BTreeMap::from([("replaced".to_string(), 30), ("created".to_string(), 40)]));
         assert_eq!(Counters::read(AFTER).busy(), 7);
+    }
+
+    #[test]
+    fn the_figures_of_a_job_are_those_of_its_tallies() {
+        let counts = |entries: &[(&'static str, u64)]| entries.iter().map(|(label, count)| ((*label).into(), *count)).collect::<Counts>();
+        let tally = Tally {
+            records: 100,
+            dead_letters: counts(&[("rejected", 5)]),
+            drops: counts(&[("where", 10), ("filter", 3), ("tombstone", 2)]),
+            documents: counts(&[("created", 70), ("skipped", 12)]),
+            deleted: 4,
+            passed_over: 1,
+        };
+        let figures = Figures::of(&tally);
+        assert_eq!((figures.filtered, figures.dropped, figures.dead_lettered, figures.done, figures.documents), (10, 5, 5, 80, 82));
+        assert!(figures.add_up(), "{figures:?}");
+        let text = figures.to_string();
+        assert!(text.contains("82  (70 created, 12 skipped, being there already)"), "{text}");
     }
 }

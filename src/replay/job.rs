@@ -1,8 +1,8 @@
 //! A replay's memory: the committed offsets of a group of its own.
 //!
-//! Each partition's offset says how far it is done; beside it stands where the part begins and ends, and what the replay
-//! does (its [`Definition`]). So whoever knows the job's name can go on with it, several processes share it as members of the
-//! group, and nothing is kept anywhere else. An order to cancel is an offset of a second group, which no process is a member
+//! Each partition's offset says how far it is done; beside it stands where the part begins and ends, what became of its
+//! records so far, and what the replay does (its [`Definition`]). So whoever knows the job's name can go on with it, several
+//! processes share it as members of the group, and nothing is kept anywhere else. An order to cancel is an offset of a second group, which no process is a member
 //! of, since brokers take commits from outside only for groups without members.
 
 use std::path::PathBuf;
@@ -17,10 +17,13 @@ use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use serde::{Deserialize, Serialize};
 
 use super::range::LOOK_UP_TIMEOUT;
+use crate::delivery::Tally;
 use crate::source::kafka::{KafkaSource, Mark, Part, marks};
 
 /// What a broker keeps beside an offset at most, unless it is told otherwise.
 const LONGEST_MARK: usize = 4_096;
+/// What of it figures may need, which come as the job goes on.
+const FOR_FIGURES: usize = 1_280;
 /// How long cancelling waits for the members of the group to leave.
 const MEMBERS_LEAVE: Duration = Duration::from_secs(60);
 
@@ -71,6 +74,8 @@ pub struct Progress {
     pub part: Part,
     /// Everything before this offset is done.
     pub done_to: i64,
+    /// What became of the records before it.
+    pub tally: Tally,
 }
 
 impl Progress {
@@ -78,6 +83,20 @@ impl Progress {
     pub fn is_complete(&self) -> bool {
         self.done_to >= self.part.end
     }
+}
+
+/// Offsets of a job that are done, and all of them.
+pub fn totals(state: &[Progress]) -> (i64, i64) {
+    let done = |progress: &Progress| progress.part.end.min(progress.done_to) - progress.part.start;
+    (state.iter().map(done).sum(), state.iter().map(|progress| progress.part.end - progress.part.start).sum())
+}
+
+/// What became of all records of a job that have ended, whichever process had them.
+pub fn tally(state: &[Progress]) -> Tally {
+    state.iter().fold(Tally::default(), |mut sum, progress| {
+        sum.add(progress.tally.clone());
+        sum
+    })
 }
 
 /// A job by its name.
@@ -131,7 +150,7 @@ impl Job {
         let Some((_, _, first)) = marks.first() else { return Ok(None) };
         let definition = serde_json::from_str(&first.purpose).context("the job was begun by another version of logproc")?;
         let progress = |(partition, done_to, mark): &(i32, i64, Mark)| {
-            Progress { part: Part { partition: *partition, start: mark.start, end: mark.end }, done_to: *done_to }
+            Progress { part: Part { partition: *partition, start: mark.start, end: mark.end }, done_to: *done_to, tally: mark.tally.clone() }
         };
         Ok(Some((definition, marks.iter().map(progress).collect())))
     }
@@ -145,9 +164,10 @@ impl Job {
         let purpose = serde_json::to_string(definition)?;
         let mut offsets = TopicPartitionList::with_capacity(parts.len());
         for part in parts {
-            let mark = Mark { logproc_replay: 1, start: part.start, end: part.end, purpose: purpose.clone() }.to_text();
-            if mark.len() > LONGEST_MARK {
-                bail!("the arguments are too long to be kept with the job's offsets ({} of {LONGEST_MARK} bytes)", mark.len());
+            let mark = Mark { logproc_replay: 1, start: part.start, end: part.end, purpose: purpose.clone(), tally: Tally::default() }.to_text();
+            if mark.len() > LONGEST_MARK - FOR_FIGURES {
+                let most = LONGEST_MARK - FOR_FIGURES;
+                bail!("the arguments are too long to be kept with the job's offsets ({} of {most} bytes)", mark.len());
             }
             let mut element = offsets.add_partition(&self.topic, part.partition);
             element.set_offset(Offset::Offset(part.start))?;

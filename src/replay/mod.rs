@@ -8,12 +8,14 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 use metrics_exporter_prometheus::PrometheusHandle;
 use tracing::{info, warn};
 
 use crate::delivery::{self, Processors, Shutdown};
+use crate::misuse::{Misuse, misuse};
 use crate::observe::health::Health;
 use crate::pipeline::load::{Pipeline, digest};
 use crate::sink::elasticsearch::Client;
@@ -39,6 +41,7 @@ use compare::{Comparer, Comparison};
 use counts::{Counters, Figures};
 use gauge::{Around, Failure, Gauged, Gauges, Rate};
 use job::{Definition, Job};
+use plan::Compared;
 use range::{Found, Wanted};
 use restraint::{LiveGroup, Restraint};
 use stage::{Stage, only_client};
@@ -47,6 +50,8 @@ use watch::Watch;
 
 /// Documents that a plan shows.
 const SAMPLES: usize = 10;
+/// What ids are made of.
+const OF_RECORDS: &str = "topic, partition and offset";
 /// Records that a plan tries, to see failures and to measure.
 const TRIED: u64 = 1_000;
 
@@ -72,6 +77,8 @@ pub struct Request<'a> {
     pub with_bars: bool,
     /// The counters of this process.
     pub handle: PrometheusHandle,
+    /// Its health, where somebody asks for it.
+    pub health: Health,
     /// The order to stop.
     pub shutdown: Shutdown,
 }
@@ -80,16 +87,21 @@ pub struct Request<'a> {
 pub struct Ended {
     /// The job's name.
     pub job: String,
-    /// The figures of this process.
+    /// The figures of the whole job, of all its processes since it was begun; where there is no job (any more), of this
+    /// process.
     pub figures: Figures,
-    /// Failures in the pipeline, by kind.
+    /// The figures of this process.
+    pub own: Figures,
+    /// How long this process took.
+    pub took: Duration,
+    /// Failures in the pipeline that this process has seen, by kind.
     pub failures: Vec<(String, Failure)>,
     /// Offsets of the whole job that are done, and all of them.
     pub done: (i64, i64),
     /// Somebody has cancelled the job.
     pub is_cancelled: bool,
-    /// What was said about the alias.
-    pub alias: Option<String>,
+    /// What was said about the alias, or why it was not swapped.
+    pub alias: Option<Result<String, String>>,
 }
 
 impl Ended {
@@ -119,7 +131,7 @@ impl Request<'_> {
             }
         };
         if id.is_empty() || id.len() > 100 || !id.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c)) {
-            bail!("a job's name is 1 to 100 of the characters a-z A-Z 0-9 . _ -");
+            misuse!("--job: a name is 1 to 100 of the characters a-z A-Z 0-9 . _ -, which `{id}` is not");
         }
         Job::new(&stage.source, &id, &stage.topic)
     }
@@ -147,10 +159,12 @@ impl Request<'_> {
             words.push("--execute".to_string());
             return Ok(plan::Plan {
                 pipeline: stage.pipeline.name.clone(),
-                topic: "(files)".to_string(),
-                job: "(none: files are read from the beginning each time)".to_string(),
                 files: plan::files(&self.definition.files)?,
-                destinations: target::describe(&stage.pipeline, self.definition.mode),
+                destinations: target::describe(&stage.pipeline, self.definition.mode, if self.definition.records {
+                    OF_RECORDS
+                } else {
+                    "the file's path, as it is given here, and the place in it"
+                }),
                 condition: self.definition.condition.clone(),
                 live_group: stage.source.group_id().to_string(),
                 command: plan::shell_line(&words),
@@ -164,7 +178,7 @@ impl Request<'_> {
             pipeline: stage.pipeline.name.clone(),
             topic: job.topic.clone(),
             job: job.id.clone(),
-            destinations: target::describe(&stage.pipeline, self.definition.mode),
+            destinations: target::describe(&stage.pipeline, self.definition.mode, OF_RECORDS),
             condition: self.definition.condition.clone(),
             live_group: stage.source.group_id().to_string(),
             partitions,
@@ -176,14 +190,21 @@ impl Request<'_> {
             let busy = gauges.busy_ns.load(Ordering::Relaxed) as f64 / 1e9;
             let records = dry.figures.records;
             let per_second = records as f64 / busy.max(1e-9) * workers;
-            let (per_second, basis) = match self.rate.events {
-                Some(limit) if f64::from(limit.get()) < per_second => (f64::from(limit.get()), "the rate that was asked for".to_string()),
-                _ => (per_second, format!("at the pipeline's own speed on {records} records; Elasticsearch may be slower")),
+            let size = gauges.bytes.load(Ordering::Relaxed) as f64 / records.max(1) as f64;
+            let by_bytes = self.rate.bytes.map(|limit| f64::from(limit.get()) / size.max(1.0));
+            let limit = self.rate.events.map(|limit| f64::from(limit.get())).into_iter().chain(by_bytes).reduce(f64::min);
+            let (per_second, basis) = match limit {
+                Some(limit) if limit < per_second => (limit, "at the rate that was asked for, by one process".to_string()),
+                _ => (per_second, format!("at the pipeline's own speed on {records} records; what takes the documents may be slower")),
             };
             plan.duration = Some(((plan.count() as f64 / per_second.max(1.0)).ceil() as u64, basis));
             plan.tried = records;
             plan.failures = dry.failures.iter().map(|(kind, failure)| (kind.clone(), failure.records)).collect();
-            plan.samples = dry.findings.map(|found| std::mem::take(&mut found.findings().samples)).unwrap_or_default();
+            if let Some(found) = dry.findings {
+                plan.samples = found.samples();
+                let found = found.findings();
+                plan.compared = Some(Compared { same: found.same, changed: found.changed, absent: found.absent });
+            }
         }
         let mut words = command.to_vec();
         if self.job.is_none() {
@@ -207,11 +228,11 @@ impl Request<'_> {
         // Compared is with where the pipeline itself would write: there are the documents as they are now.
         let stage = self.stage()?;
         if !self.definition.files.is_empty() {
-            return self.try_parts(stage, Vec::new(), samples, style);
+            return self.try_parts(stage, Vec::new(), samples, limit.is_none(), style);
         }
         let job = self.job_of(&stage)?;
         let parts: Vec<Part> = self.resolve(&job, limit)?.iter().map(|found| found.part).collect();
-        self.try_parts(stage, parts, samples, style)
+        self.try_parts(stage, parts, samples, limit.is_none(), style)
     }
 
     fn try_parts(
@@ -219,24 +240,34 @@ impl Request<'_> {
         stage: Stage,
         parts: Vec<Part>,
         samples: Option<usize>,
+        is_whole: bool,
         style: Style,
     ) -> anyhow::Result<(DryRun, Arc<Gauges>)> {
         let mut pipeline = stage.pipeline;
         target::write_nothing(&mut pipeline);
-        let comparison = samples.map(|samples| Arc::new(Comparison::new(stage.clients.clone(), &self.left_out, samples, style)));
+        let comparison = samples.map(|samples| Comparison::new(stage.clients.clone(), &self.left_out, samples, style));
+        let comparison = comparison.transpose()?.map(Arc::new);
         let gauges = Arc::new(Gauges::new(&stage.topic, &parts));
-        let around = Around::new(gauges.clone(), Rate::default(), self.shutdown.clone(), true);
+        // What a plan tries measures how fast the pipeline is.
+        let rate = if is_whole { self.rate } else { Rate::default() };
+        let around = Around::new(gauges.clone(), rate, self.shutdown.clone(), true);
         let counts = Arc::new(ExtractCounts::default());
         let extract = Extract { topic: stage.topic.clone(), parts, letters: self.letters(), counts: counts.clone() };
         let before = Counters::now(&self.handle);
-        let archive = self.archive(&counts);
-        let summary = match (archive, extract.parts.is_empty()) {
-            (Some(archive), _) => deliver(pipeline, archive, &around, comparison.as_ref(), &self.shutdown)?,
-            (None, true) => delivery::Summary::default(),
-            (None, false) => {
-                let source = SourceSpec::Kafka(Box::new(stage.source.extract(extract, None)));
-                deliver(pipeline, source, &around, comparison.as_ref(), &self.shutdown)?
+        let run = || -> anyhow::Result<delivery::Summary> {
+            match (self.archive(&counts), extract.parts.is_empty()) {
+                (Some(archive), _) => self.deliver(pipeline, archive, &around, comparison.as_ref()),
+                (None, true) => Ok(delivery::Summary::default()),
+                (None, false) => {
+                    let source = SourceSpec::Kafka(Box::new(stage.source.extract(extract, None)));
+                    self.deliver(pipeline, source, &around, comparison.as_ref())
+                }
             }
+        };
+        // A plan's few records are not worth a bar.
+        let summary = match is_whole {
+            true => progress::Progress::new(gauges.clone(), "dry-run", self.with_bars).beside(run)?,
+            false => run()?,
         };
         let figures = Figures::new(summary, &before, &Counters::now(&self.handle), &counts);
         let failures = gauges.failures().clone().into_iter().collect();
@@ -256,17 +287,22 @@ impl Request<'_> {
         if job.is_cancelled()? {
             bail!("job {} is being cancelled", job.id);
         }
+        let began = Instant::now();
         let (is_first, state) = self.begin(&stage, &job)?;
         let parts: Vec<Part> = state.iter().map(|progress| progress.part).collect();
         let gauges = Arc::new(Gauges::new(&job.topic, &parts));
         for progress in &state {
             gauges.reach(progress.part.partition, progress.done_to);
         }
-        info!(job = job.id, topic = job.topic, offsets = progress::totals(&gauges).1, resumed = !is_first, "replay");
+        let (done, offsets) = progress::totals(&gauges);
+        info!(job = job.id, topic = job.topic, offsets, done, resumed = !is_first, "replay");
         let topic = stage.topic.clone();
         let client = stage.clients.iter().flatten().next().cloned();
         let around = Around::new(gauges.clone(), self.rate, self.shutdown.clone(), false);
+        let before = Counters::now(&self.handle);
+        let shown = progress::Progress::new(gauges.clone(), &job.id, self.with_bars);
         let watch = Watch {
+            before: before.clone(),
             job,
             live: LiveGroup::new(stage.source.look_up_client(stage.source.group_id())?, stage.source.group_id(), &topic),
             restraint: Restraint::new(self.headroom),
@@ -274,13 +310,10 @@ impl Request<'_> {
             handle: self.handle.clone(),
             shutdown: self.shutdown.clone(),
             is_cancelled: false,
-            was_shared: false,
         };
         gauges.speed.store(gauge::FULL_SPEED - self.headroom.min(99) * gauge::FULL_SPEED / 100, Ordering::Relaxed);
         let counts = Arc::new(ExtractCounts::default());
-        let before = Counters::now(&self.handle);
         let is_done = state.iter().all(job::Progress::is_complete);
-        let shown = progress::Progress::new(gauges.clone(), self.with_bars);
         let (stop, stopped) = mpsc::channel();
         let watcher = std::thread::Builder::new().name("replay-watch".to_string()).spawn(move || watch.run(shown, &stopped))?;
         let summary = match is_done {
@@ -289,34 +322,36 @@ impl Request<'_> {
                 let extract = Extract { topic, parts: Vec::new(), letters: self.letters(), counts: counts.clone() };
                 let group = format!("logproc-replay-{}", self.job_of(&stage)?.id);
                 let source = stage.source.clone().extract(extract, Some(&group));
-                deliver(stage.pipeline, SourceSpec::Kafka(Box::new(source)), &around, None, &self.shutdown)
+                self.deliver(stage.pipeline, SourceSpec::Kafka(Box::new(source)), &around, None)
             }
         };
         // The watcher ends with the channel.
         drop(stop);
         let Ok(watch) = watcher.join() else { bail!("the watching thread panicked") };
-        let figures = Figures::new(summary?, &before, &Counters::now(&self.handle), &counts);
-        let state = match watch.is_cancelled {
-            true => state,
-            false => watch.job.state()?.map(|(_, state)| state).unwrap_or_default(),
+        let own = Figures::new(summary?, &before, &Counters::now(&self.handle), &counts);
+        let (state, figures) = match watch.is_cancelled {
+            // Nothing is left of the job but what this process knows.
+            true => (state, own.clone()),
+            false => {
+                let state = watch.job.state()?.map(|(_, state)| state).unwrap_or_default();
+                let figures = Figures::of(&job::tally(&state));
+                (state, figures)
+            }
         };
-        let size = |progress: &job::Progress| progress.part.end - progress.part.start;
-        let done = state.iter().map(|progress| size(progress).min(progress.done_to - progress.part.start)).sum();
         let failures = gauges.failures().clone().into_iter().collect();
         let mut ended = Ended {
             job: watch.job.id.clone(),
             figures,
+            own,
+            took: began.elapsed(),
             failures,
-            done: (done, state.iter().map(size).sum()),
+            done: job::totals(&state),
             is_cancelled: watch.is_cancelled,
             alias: None,
         };
         if let (Some(alias), Some(client), true) = (&self.definition.swap_alias, client, ended.is_complete() && !ended.is_cancelled) {
-            let made = match is_first && !watch.was_shared {
-                true => ended.figures.documents,
-                false => self.documents_of(state.iter().map(|progress| progress.part).collect())?,
-            };
-            ended.alias = Some(self.swap(&client, alias, made)?);
+            // However that ends, what was replayed is said.
+            ended.alias = Some(self.swap(&client, alias, ended.figures.documents).map_err(|error| format!("{error:#}")));
         }
         Ok(ended)
     }
@@ -328,11 +363,21 @@ impl Request<'_> {
         let counts = Arc::new(ExtractCounts::default());
         let before = Counters::now(&self.handle);
         let source = self.archive(&counts).context("no files")?;
-        let summary = deliver(stage.pipeline, source, &around, None, &self.shutdown)?;
+        let began = Instant::now();
+        let summary = self.deliver(stage.pipeline, source, &around, None)?;
         let figures = Figures::new(summary, &before, &Counters::now(&self.handle), &counts);
         let failures = gauges.failures().clone().into_iter().collect();
         let done = (i64::from(!self.shutdown.is_requested()), 1);
-        Ok(Ended { job: "of files".to_string(), figures, failures, done, is_cancelled: false, alias: None })
+        Ok(Ended {
+            job: "of files".to_string(),
+            own: figures.clone(),
+            figures,
+            took: began.elapsed(),
+            failures,
+            done,
+            is_cancelled: false,
+            alias: None,
+        })
     }
 
     /// Which dead letters are read, where the topic holds such.
@@ -360,7 +405,7 @@ impl Request<'_> {
                 && let Some(Target::Index(index)) = &self.definition.target
                 && let Some(documents) = block_on(alias::count(only_client(stage)?, index))?.filter(|documents| *documents > 0)
             {
-                bail!("index {index} holds {documents} documents: with --swap-alias it must be new, or counts can't be compared");
+                misuse!("--swap-alias: index {index} holds {documents} documents already; it must be new or empty, or counts can't be compared");
             }
             let found = self.resolve(job, None)?;
             let gone: i64 = found.iter().map(|found| found.deleted).sum();
@@ -371,7 +416,7 @@ impl Request<'_> {
         }
         let (definition, state) = job.state()?.context("the job's offsets are not there after they were committed")?;
         if definition != self.definition {
-            bail!(
+            misuse!(
                 "job {} was begun with other arguments ({}): go on with `logproc replay resume`, cancel it, or take another --job",
                 job.id,
                 serde_json::to_string(&definition)?
@@ -380,11 +425,23 @@ impl Request<'_> {
         Ok((is_first, state))
     }
 
-    /// The documents that a job makes, found by making them once more: after a kill, counts of earlier processes are lost.
-    fn documents_of(&self, parts: Vec<Part>) -> anyhow::Result<u64> {
-        info!("counting the documents of the whole replay once more, since this process has not made all of them");
-        let style = Style { colour: false };
-        Ok(self.try_parts(self.redirected()?, parts, None, style)?.0.figures.documents)
+    /// Runs the pipeline with the gauges around it.
+    fn deliver(
+        &self,
+        mut pipeline: Pipeline,
+        source: SourceSpec,
+        around: &Around,
+        comparison: Option<&Arc<Comparison>>,
+    ) -> anyhow::Result<delivery::Summary> {
+        pipeline.sources = vec![source];
+        let mut plan = pipeline.into_plan(self.health.clone());
+        let comparison = comparison.cloned();
+        let (inner, around) = (plan.processors, around.clone());
+        let version = inner.version();
+        plan.processors = Processors::new(&version, move |number| {
+            Box::new(Gauged::new(inner.make(number), around.clone(), comparison.clone().map(Comparer::new)))
+        });
+        Ok(delivery::run(plan, &self.shutdown)?)
     }
 
     /// Swaps the alias if as many documents are in the index as were made.
@@ -399,32 +456,16 @@ impl Request<'_> {
             if there != made {
                 bail!("alias {alias} is not swapped: the replay has made {made} documents and index {index} holds {there}");
             }
-            alias::swap(client, alias, &from, index).await?;
+            if let Err(error) = alias::swap(client, alias, &from, index).await {
+                // Of several processes that come to the end together, one swaps.
+                if alias::indices_of(client, alias).await? != [index.clone()] {
+                    return Err(error);
+                }
+            }
             let before = if from.is_empty() { "nothing".to_string() } else { from.join(", ") };
             Ok(format!("alias {alias} now points to {index} (before: {before}); {made} documents made, {there} there"))
         })
     }
-}
-
-/// Runs the pipeline with the gauges around it.
-fn deliver(
-    mut pipeline: Pipeline,
-    source: SourceSpec,
-    around: &Around,
-    comparison: Option<&Arc<Comparison>>,
-    shutdown: &Shutdown,
-) -> anyhow::Result<delivery::Summary> {
-    pipeline.sources = vec![source];
-    let mut plan = pipeline.into_plan(Health::default());
-    let comparers = (0..plan.settings.workers).map(|_| comparison.cloned().map(Comparer::new).transpose());
-    let comparers = std::sync::Mutex::new(comparers.collect::<std::io::Result<Vec<_>>>()?);
-    let (inner, around) = (plan.processors, around.clone());
-    let version = inner.version();
-    plan.processors = Processors::new(&version, move |number| {
-        let comparer = comparers.lock().ok().and_then(|mut comparers| comparers.pop().flatten());
-        Box::new(Gauged::new(inner.make(number), around.clone(), comparer))
-    });
-    Ok(delivery::run(plan, shutdown)?)
 }
 
 fn block_on<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
@@ -437,12 +478,12 @@ impl Definition {
     /// # Errors
     /// What can't be.
     pub fn check(&self) -> anyhow::Result<()> {
-        let bound = |option: &str, text: &str| text.parse::<range::Bound>().map_err(|problem| anyhow::anyhow!("{option}: {problem}"));
+        let bound = |option: &str, text: &str| text.parse::<range::Bound>().map_err(|problem| Misuse(format!("{option}: {problem}")));
         if bound("--from", &self.from)?.is_after(bound("--to", &self.to)?) {
-            bail!("--from {} is later than --to {}", self.from, self.to);
+            misuse!("--from {} is later than --to {}", self.from, self.to);
         }
         if self.mode == Some(Mode::Overwrite) && matches!(self.target, Some(Target::Stdout | Target::Topic(_))) {
-            bail!("--mode is for Elasticsearch");
+            misuse!("--mode overwrite is for Elasticsearch: a topic and standard output only grow");
         }
         Ok(())
     }

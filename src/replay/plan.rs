@@ -5,14 +5,15 @@ use std::fmt::{self, Write as _};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use anyhow::Context as _;
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::message::Message as _;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use serde::Serialize;
 
+use super::compare::{self, Sample};
 use super::range::{Found, time};
+use crate::misuse::Misuse;
 
 /// The last record of a part is looked for in so many offsets before its end: behind it may lie marks of transactions and
 /// gaps of compaction.
@@ -64,14 +65,27 @@ pub struct Plan {
     pub live_group: String,
     /// Seconds that it may take, and what that rests on.
     pub duration: Option<(u64, String)>,
-    /// The first documents and how they differ from what is in the index.
-    pub samples: Vec<(String, Vec<String>)>,
+    /// Documents of the records that were tried, and how they differ from what is in the index.
+    pub samples: Vec<Sample>,
+    /// How all of these compare.
+    pub compared: Option<Compared>,
     /// Failures among the records that were tried, by kind.
     pub failures: Vec<(String, u64)>,
     /// Records that were tried.
     pub tried: u64,
     /// The command that carries the plan out.
     pub command: String,
+}
+
+/// How documents compare with those in the index.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Compared {
+    /// Documents that are there just so.
+    pub same: u64,
+    /// Documents that differ.
+    pub changed: u64,
+    /// Documents that are not there.
+    pub absent: u64,
 }
 
 /// Files and their sizes.
@@ -81,7 +95,7 @@ pub struct Plan {
 pub fn files(files: &[PathBuf]) -> anyhow::Result<Vec<(String, u64)>> {
     let size = |path: &PathBuf| {
         let name = path.display().to_string();
-        let size = path.metadata().with_context(|| name.clone())?.len();
+        let size = path.metadata().map_err(|error| Misuse(format!("--file: {name}: {error}")))?.len();
         Ok((name, size))
     };
     files.iter().map(size).collect()
@@ -180,10 +194,23 @@ impl Plan {
 
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "Plan: replay of topic {} through pipeline {}, as job {}\n", self.topic, self.pipeline, self.job)?;
-        for (file, bytes) in &self.files {
-            writeln!(f, "{file}  {bytes} bytes")?;
+        if self.files.is_empty() {
+            writeln!(f, "Plan: replay of topic {} through pipeline {}, as job {}\n", self.topic, self.pipeline, self.job)?;
+            self.write_partitions(f)?;
+        } else {
+            writeln!(f, "Plan: replay of files through pipeline {}, from the beginning each time\n", self.pipeline)?;
+            for (file, bytes) in &self.files {
+                writeln!(f, "{file}  {bytes} bytes")?;
+            }
+            writeln!(f)?;
         }
+        self.write_rest(f)
+    }
+}
+
+impl Plan {
+    /// What is read of each partition.
+    fn write_partitions(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let header = ["partition", "first offset", "last offset", "count", "first time", "last time", "bytes (about)"];
         writeln!(f, "{}", row(&header.map(str::to_string)))?;
         for part in &self.partitions {
@@ -205,6 +232,11 @@ impl fmt::Display for Plan {
         if deleted > 0 {
             writeln!(f, "Gone: {deleted} offsets of this range have been deleted by the brokers already.")?;
         }
+        Ok(())
+    }
+
+    /// What becomes of it, and how to go on.
+    fn write_rest(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for destination in &self.destinations {
             writeln!(f, "Documents of {destination}.")?;
         }
@@ -221,13 +253,13 @@ impl fmt::Display for Plan {
                 writeln!(f, "  {count} {kind}")?;
             }
         }
-        for (place, lines) in &self.samples {
-            writeln!(f, "\n{place}")?;
-            for line in lines {
-                writeln!(f, "  {line}")?;
-            }
+        if let Some(Compared { same, changed, absent }) = self.compared.filter(|_| !self.samples.is_empty()) {
+            writeln!(f, "\nDocuments of the first {} records beside those that are now where the pipeline itself writes:", self.tried)?;
+            writeln!(f, "{changed} would change, {absent} are not there, {same} are the same. For example:")?;
         }
-        writeln!(f, "\nNothing has been written. The end of the range is fixed when it starts. To carry it out:\n  {}", self.command)
+        f.write_str(&compare::show(&self.samples))?;
+        let end = if self.files.is_empty() { " The end of the range is fixed when it starts." } else { "" };
+        writeln!(f, "\nNothing has been written.{end} To carry it out:\n  {}", self.command)
     }
 }
 

@@ -4,12 +4,13 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
 use crate::config::options::parse_duration;
 use crate::event::Timestamp;
+use crate::misuse::misuse;
 use crate::source::kafka::Part;
 
 /// How long brokers may take for an answer.
@@ -127,10 +128,11 @@ pub fn resolve(client: &BaseConsumer, wanted: &Wanted<'_>) -> anyhow::Result<Vec
     let mut known: Vec<i32> = metadata.topics().iter().flat_map(|topic| topic.partitions()).map(|partition| partition.id()).collect();
     known.sort_unstable();
     if known.is_empty() {
-        bail!("there is no topic `{topic}`");
+        misuse!("--topic: the brokers have no topic `{topic}`");
     }
     if let Some(missing) = wanted.partitions.iter().find(|partition| !known.contains(partition)) {
-        bail!("topic `{topic}` has no partition {missing}");
+        let last = known.last().copied().unwrap_or_default();
+        misuse!("--partitions: topic `{topic}` has no partition {missing}: it has 0 to {last}");
     }
     known.retain(|partition| wanted.partitions.is_empty() || wanted.partitions.contains(partition));
     let now = Timestamp::now().as_millis();

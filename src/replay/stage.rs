@@ -6,6 +6,7 @@ use anyhow::{Context as _, bail};
 
 use super::target::{self, Target};
 use super::{Request, alias, block_on};
+use crate::misuse::misuse;
 use crate::pipeline::load::Pipeline;
 use crate::sink::SinkSpec;
 use crate::sink::elasticsearch::Client;
@@ -43,11 +44,11 @@ impl Request<'_> {
         let topic = match (&self.topic, source.topics()) {
             (Some(topic), _) => topic.clone(),
             (None, Topics::Named(names)) if names.len() == 1 => names[0].clone(),
-            _ => bail!("the pipeline reads several topics: say with --topic which one is meant"),
+            _ => misuse!("the pipeline reads several topics: say with --topic which one is meant"),
         };
         let (source, topic) = match (&self.definition.letters, pipeline.dead_letter.topic()) {
             (Some(_), Some((letters, properties))) => (source.with_properties(properties), letters.to_string()),
-            (Some(_), None) if self.definition.files.is_empty() => bail!("the pipeline's dead letters go to a file: name it with --file"),
+            (Some(_), None) if self.definition.files.is_empty() => misuse!("the pipeline's dead letters go to a file: name it with --file"),
             _ => (*source, topic),
         };
         if let Some(condition) = &self.definition.condition {
@@ -76,15 +77,15 @@ impl Request<'_> {
         }
         target::set_mode(&mut stage.pipeline, self.definition.mode);
         if self.definition.swap_alias.is_some() && !self.definition.files.is_empty() {
-            bail!("--swap-alias is for replays of a topic: files have no end that is fixed");
+            misuse!("--swap-alias is for replays of a topic: files have no end that is fixed");
         }
         if self.definition.swap_alias.is_some() && !matches!(self.definition.target, Some(Target::Index(_))) {
-            bail!("--swap-alias needs --sink-index: an alias of a data stream is not swapped");
+            misuse!("--swap-alias needs --sink-index: an alias of a data stream is not swapped");
         }
         if let Some(Target::Index(name)) = &self.definition.target {
             let client = only_client(&stage)?;
             if block_on(alias::is_data_stream(client, name))? {
-                bail!("`{name}` is a data stream: use --data-stream");
+                misuse!("--sink-index: `{name}` is a data stream: use --data-stream");
             }
         }
         Ok(stage)

@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
 
 use crate::condition::Condition;
 use crate::config::{Args, Data, Key, Node, Span};
 use crate::event::Template;
+use crate::misuse::{Misuse, misuse};
 use crate::pipeline::encode::{Encoder, Redirect, is_legal_index};
 use crate::pipeline::load::Pipeline;
 use crate::pipeline::program::Step;
@@ -46,7 +47,7 @@ pub enum Mode {
 /// The condition can't be read.
 pub fn keep_only(pipeline: &mut Pipeline, condition: &str) -> anyhow::Result<()> {
     let parsed = Condition::parse(condition, &|text| Ok(text.to_string()));
-    let parsed = parsed.map_err(|error| anyhow::anyhow!("--where '{condition}': {}", error.message))?;
+    let parsed = parsed.map_err(|error| Misuse(format!("--where '{condition}': {}", error.message)))?;
     let parsed = Arc::new(parsed);
     for intake in &mut pipeline.intakes {
         intake.only = Some(parsed.clone());
@@ -76,7 +77,7 @@ fn leave_out(pipeline: &mut Pipeline, keep: impl Fn(usize) -> bool) {
 pub fn keep_sink(pipeline: &mut Pipeline, name: &str) -> anyhow::Result<()> {
     let names: Vec<String> = sink_names(pipeline);
     let Some(chosen) = names.iter().position(|known| known == name) else {
-        bail!("there is no sink `{name}`: there are {}", names.join(", "));
+        misuse!("--sink: there is no sink `{name}`: there are {}", names.join(", "));
     };
     leave_out(pipeline, |index| index == chosen);
     Ok(())
@@ -108,19 +109,19 @@ pub fn redirect(pipeline: &mut Pipeline, target: &Target, source: Option<&KafkaS
     let redirect = match target {
         Target::Stdout => return Ok(()),
         Target::Topic(topic) => return to_topic(pipeline, topic, source.context("--to-topic needs a Kafka source in the pipeline")?),
-        Target::Index(name) | Target::DataStream(name) if !is_legal_index(name) => bail!("`{name}` is not a legal name of an index"),
+        Target::Index(name) | Target::DataStream(name) if !is_legal_index(name) => misuse!("`{name}` is not a legal name of an index or a data stream"),
         Target::Index(name) => Redirect::Index(Template::literal(name)),
         Target::DataStream(name) => {
             let parts: Vec<&str> = name.splitn(3, '-').collect();
             match parts.as_slice() {
                 [kind, dataset, namespace] => Redirect::DataStream([kind, dataset, namespace].map(|part| Template::literal(part))),
-                _ => bail!("`{name}` is no name of a data stream: it has three parts, as in logs-nginx-default"),
+                _ => misuse!("--data-stream: `{name}` is no name of a data stream: it has three parts, as in logs-nginx-default"),
             }
         }
     };
     let [chosen] = elasticsearch_sinks(pipeline)[..] else {
         let names = sink_names(pipeline).join(", ");
-        bail!("the pipeline has not one elasticsearch sink but others ({names}); say with --sink which one is meant");
+        misuse!("the pipeline has not one elasticsearch sink but these: {names}; say with --sink which one is meant");
     };
     pipeline.encoders[chosen].redirect(&redirect);
     leave_out(pipeline, |index| index == chosen);
@@ -140,7 +141,7 @@ fn to_topic(pipeline: &mut Pipeline, topic: &str, source: &KafkaSource) -> anyho
         (key("properties"), Node { span: Span::default(), data: Data::Table(properties) }),
     ];
     let complain = |problems: Vec<crate::config::Diagnostic>| {
-        anyhow::anyhow!("--to-topic: {}", problems.into_iter().map(|problem| problem.message).collect::<Vec<_>>().join("; "))
+        Misuse(format!("--to-topic: {}", problems.into_iter().map(|problem| problem.message).collect::<Vec<_>>().join("; ")))
     };
     let args = Args::check("sink kafka", Span::default(), entries, sink::kafka::DEF.options.iter().copied()).map_err(complain)?;
     let encoder = Encoder::from_args("kafka", &args).map_err(complain)?;
@@ -174,15 +175,15 @@ pub fn write_nothing(pipeline: &mut Pipeline) {
 }
 
 /// What is going to happen to documents, in words: for each sink where they go, which ids they get, and what becomes of
-/// those that are there already.
-pub fn describe(pipeline: &Pipeline, mode: Option<Mode>) -> Vec<String> {
+/// those that are there already. `places` says what ids are made of where the pipeline makes none itself.
+pub fn describe(pipeline: &Pipeline, mode: Option<Mode>, places: &str) -> Vec<String> {
     let mut lines = Vec::new();
     for (index, name) in sink_names(pipeline).into_iter().enumerate() {
         let encoder = &pipeline.encoders[index];
         let line = match (&pipeline.sinks[index].1, encoder.action()) {
             (SinkSpec::Null(_), _) => continue,
             (SinkSpec::Elasticsearch(_), Some((action, own_ids))) => {
-                let ids = if own_ids { "the pipeline's document_id" } else { "topic, partition and offset" };
+                let ids = if own_ids { "the pipeline's document_id" } else { places };
                 let existing = match (action, encoder.writes_data_streams(), mode) {
                     ("create", true, Some(Mode::Overwrite)) => "replaced in whichever backing index they are",
                     ("create", ..) => "left as they are (--mode overwrite replaces them)",
@@ -190,6 +191,7 @@ pub fn describe(pipeline: &Pipeline, mode: Option<Mode>) -> Vec<String> {
                 };
                 format!("{name}: to {}; ids from {ids}; documents with the same id are {existing}, others are added", encoder.target())
             }
+            (SinkSpec::Kafka(sink), _) => format!("{name}: to topic {}; every document is added, also one that was replayed before", sink.topic()),
             (spec, _) => format!("{name}: to {}; every document is added, also one that was replayed before", spec.kind()),
         };
         lines.push(line);

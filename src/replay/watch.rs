@@ -8,17 +8,16 @@ use std::time::{Duration, Instant};
 use metrics_exporter_prometheus::PrometheusHandle;
 use tracing::warn;
 
-use super::counts::Counters;
+use super::counts::{Counters, Figures};
 use super::gauge::Gauges;
-use super::job::Job;
+use super::job::{self, Job};
 use super::progress;
 use super::restraint::{LiveGroup, Restraint};
 use crate::delivery::Shutdown;
+use crate::observe::metrics as names;
 
 /// How often others are looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
-/// How often progress is shown.
-const SHOW_EVERY: Duration = Duration::from_millis(500);
 
 /// Looks at others while a replay runs.
 pub(super) struct Watch {
@@ -27,21 +26,22 @@ pub(super) struct Watch {
     pub restraint: Restraint,
     pub gauges: Arc<Gauges>,
     pub handle: PrometheusHandle,
+    /// The counters when the replay began.
+    pub before: Counters,
     pub shutdown: Shutdown,
     pub is_cancelled: bool,
-    pub was_shared: bool,
 }
 
 impl Watch {
     /// Watches until the other end of the channel is gone.
     pub(super) fn run(mut self, mut shown: progress::Progress, stopped: &mpsc::Receiver<()>) -> Watch {
         let mut looked = Instant::now();
-        while let Err(RecvTimeoutError::Timeout) = stopped.recv_timeout(SHOW_EVERY) {
+        while let Err(RecvTimeoutError::Timeout) = stopped.recv_timeout(progress::SHOW_EVERY) {
             if looked.elapsed() >= LOOK_EVERY {
                 looked = Instant::now();
                 self.look();
             }
-            shown.show();
+            shown.show(&Counters::now(&self.handle).since(&self.before, names::DEAD_LETTERS));
         }
         shown.end();
         self
@@ -59,11 +59,25 @@ impl Watch {
             Ok(false) => {}
             Err(error) => warn!(%error, "could not look up whether the job was cancelled"),
         }
-        self.was_shared |= self.job.members().is_ok_and(|members| members > 1);
         if let Ok(Some((_, state))) = self.job.state() {
+            self.show_figures(&Figures::of(&job::tally(&state)));
             for progress in state {
                 self.gauges.reach(progress.part.partition, progress.done_to);
             }
         }
+    }
+
+    /// The job's figures as metrics: gauges, since other processes have a part in them.
+    fn show_figures(&self, figures: &Figures) {
+        let outcomes = [
+            ("done", figures.done),
+            ("dead_lettered", figures.dead_lettered),
+            ("dropped", figures.dropped),
+            ("filtered", figures.filtered),
+        ];
+        for (outcome, records) in outcomes {
+            metrics::gauge!(names::REPLAY_RECORDS, "replay" => self.job.id.clone(), "outcome" => outcome).set(records as f64);
+        }
+        metrics::gauge!(names::REPLAY_DOCUMENTS, "replay" => self.job.id.clone()).set(figures.documents as f64);
     }
 }

@@ -104,6 +104,11 @@ impl KafkaSink {
         &self.login
     }
 
+    /// The topic.
+    pub fn topic(&self) -> &str {
+        &self.topic
+    }
+
     fn config(&self) -> ClientConfig {
         let mut config = ClientConfig::new();
         for (name, value) in &self.properties {
@@ -142,6 +147,7 @@ impl KafkaSink {
             login.refresh(producer.client());
             let outcomes = self.send(producer, &batch).await;
             let mut delivered = (0, 0);
+            batch.note(|index| outcomes[index].is_ok().then_some(super::WRITTEN));
             let (mut again, rejected) = batch.sort_out(|index| match &outcomes[index] {
                 Ok(bytes) => {
                     delivered = (delivered.0 + 1, delivered.1 + bytes);

@@ -23,6 +23,9 @@ pub mod null;
 /// All sinks: the table from which parsers, schema and reference pages come.
 pub const DEFS: &[&ComponentDef] = &[&elasticsearch::DEF, &kafka::DEF, &lines::FILE_DEF, &lines::STDOUT_DEF, &null::DEF];
 
+/// What documents come to where nobody asks whether they were there already.
+pub(crate) const WRITTEN: &str = "written";
+
 /// Options that every sink takes.
 pub const COMMON_OPTIONS: &[OptionDef] = &[
     option("id", Kind::String, Fallback::None, "Names the sink in metrics and logs; by default its type, with a number where there are several of it."),
@@ -154,6 +157,12 @@ impl SinkContext {
 
     /// Every document of a batch was acknowledged.
     pub fn finish(&self, batch: DocumentBatch) {
+        self.finish_as(batch, WRITTEN);
+    }
+
+    /// The same, with what they have come to.
+    pub(crate) fn finish_as(&self, batch: DocumentBatch, outcome: &'static str) {
+        batch.note(|_| Some(outcome));
         self.count_delivered(batch.len(), batch.body().len());
         batch.finish();
     }

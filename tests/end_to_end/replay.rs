@@ -1,12 +1,13 @@
 //! `logproc replay` and `logproc dlq replay`, through the real binary on real servers.
 
 use std::io::Write as _;
-use std::process::Child;
+use std::process::{Child, Stdio};
+use std::sync::OnceLock;
 
 use rdkafka::producer::Producer as _;
 use serde_json::{Value, json};
 
-use super::servers::{PATIENCE, Run, World, wait_until};
+use super::servers::{PATIENCE, Run, World, free_address, metric_at, wait_until};
 
 /// The pipeline of these tests.
 pub const PIPELINE: &str = "tests/end_to_end/replay.toml";
@@ -29,6 +30,30 @@ pub fn figures(ended: &Value) -> Value {
 /// Small events, `{"n":0,…}` and so on.
 pub fn produce(world: &World, count: usize) {
     world.produce_all((0..count).map(|n| format!(r#"{{"@timestamp":"2026-07-01T00:00:00Z","n":{n},"url":"/{}"}}"#, n % 10)));
+}
+
+/// Events of the large topic.
+const EVENTS: usize = 200_000;
+/// One past the last offset of them in each of its four partitions, whatever comes behind.
+const LARGE_END: &str = "offset:50000";
+
+/// A topic of many events that several tests read, made once.
+fn large() -> &'static World {
+    static LARGE: OnceLock<World> = OnceLock::new();
+    LARGE.get_or_init(|| {
+        let world = World::with_pipeline("large", PIPELINE, 4);
+        produce(&world, EVENTS);
+        world
+    })
+}
+
+/// The figures of a job that has made one document of each event of the large topic, some of them more than once for kills.
+fn assert_whole(end: &Value) {
+    let all = figures(end);
+    let of = |name: &str| all["by_outcome"][name].as_u64().unwrap_or(0);
+    assert_eq!((all["records"].as_u64(), all["documents"].as_u64()), (Some(EVENTS as u64), Some(EVENTS as u64)), "{end}");
+    // What a killed process had written and not yet committed is there already for the next.
+    assert_eq!(of("created") + of("skipped"), EVENTS as u64, "{end}");
 }
 
 fn stream(world: &World) -> String {
@@ -59,11 +84,9 @@ fn a_plan_shows_everything_and_writes_nothing() {
 
 #[test]
 fn a_killed_replay_goes_on_beside_the_live_pipeline_and_ends_with_an_alias() {
-    const EVENTS: usize = 200_000;
-    let world = World::with_pipeline("large", PIPELINE, 4);
-    produce(&world, EVENTS);
+    let world = large();
     let (index, alias) = (format!("new-{}", world.namespace()), format!("alias-{}", world.namespace()));
-    let live = Run::start(&world);
+    let live = Run::start(world);
     let args = ["--job", &world.topic, "--sink-index", &index, "--swap-alias", &alias, "--execute"];
     for kill_at in [5_000, 60_000] {
         let mut replay = world.start_replay(&args);
@@ -73,21 +96,92 @@ fn a_killed_replay_goes_on_beside_the_live_pipeline_and_ends_with_an_alias() {
         assert!(world.count(&index) < EVENTS, "killed too late to prove anything");
     }
     // What comes now is the live pipeline's only.
-    produce(&world, 1_000);
-    let end = ended(&world, &args);
+    produce(world, 1_000);
+    let end = ended(world, &args);
     assert_eq!(end["complete"], json!(true), "{end}");
     assert_eq!((end["offsets_done"].as_u64(), end["offsets"].as_u64()), (Some(EVENTS as u64), Some(EVENTS as u64)), "{end}");
-    let records = figures(&end)["records"].as_u64().unwrap();
-    assert!(records < EVENTS as u64, "a part was done before the kills: {end}");
+    assert!(end["this_process"]["records"].as_u64() < Some(EVENTS as u64), "a part was done before the kills: {end}");
+    // The figures are the job's all the same, with nothing lost or counted twice by the kills.
+    assert_whole(&end);
+    let status = world.logproc(&["replay", "status", "--job", &world.topic], &[]);
+    let status: Value = serde_json::from_slice(&status.stdout).unwrap();
+    assert_eq!((&status["state"], &status["figures"]), (&json!("complete"), &end["figures"]), "{status}");
     assert_eq!(world.count(&index), EVENTS);
     assert_eq!(world.count(&alias), EVENTS, "{end}");
-    wait_until("the live pipeline to have everything", || world.count(&stream(&world)) == EVENTS + 1_000);
+    wait_until("the live pipeline to have everything", || world.count(&stream(world)) == EVENTS + 1_000);
     wait_until("the live lag to be zero", || world.lag() == 0);
     assert!(live.stop().success());
     // The job is known to be complete: the same command does nothing more.
-    let again = ended(&world, &args);
-    assert_eq!(figures(&again)["records"], json!(0));
+    let again = ended(world, &args);
+    assert_eq!((&again["this_process"]["records"], &again["figures"]), (&json!(0), &end["figures"]), "{again}");
     assert!(again["alias"].as_str().unwrap().contains("already"), "{again}");
+    // The pipeline is changed: it is seen of all documents what would change, and then they are replaced.
+    let newer = |args: &[&str]| -> Value {
+        let output = world.replay(&[args, &["--to", LARGE_END]].concat(), &[("VERSION", "2")]);
+        serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{output:?}"))
+    };
+    let diff = newer(&["--diff"]);
+    assert_eq!(diff["diff"]["changed"].as_u64(), Some(EVENTS as u64), "{diff}");
+    assert_eq!(diff["diff"]["fields"].as_object().unwrap().keys().collect::<Vec<_>>(), ["[labels][version]"], "{diff}");
+    let end = newer(&["--mode", "overwrite", "--execute"]);
+    assert_eq!(figures(&end)["by_outcome"], json!({"replaced": EVENTS}), "{end}");
+    assert_eq!(world.count(&stream(world)), EVENTS + 1_000);
+}
+
+#[test]
+fn when_one_of_two_processes_is_killed_the_other_ends_the_job_whose_figures_add_up() {
+    let world = large();
+    let (index, address) = (format!("both-{}", world.namespace()), free_address());
+    let args = ["--job", "both", "--to", LARGE_END, "--sink-index", &index, "--rate", "10000/s", "--execute"];
+    let with_metrics = [&args[..], &["--http-address", &address, "--log-format", "json"]].concat();
+    let first = world.replay_command(&with_metrics).stdout(Stdio::piped()).spawn().unwrap();
+    let status = || -> Value { serde_json::from_slice(&world.logproc(&["replay", "status", "--job", "both"], &[]).stdout).unwrap_or_default() };
+    wait_until("the job to begin", || status()["processes"] == json!(1));
+    let mut second = world.start_replay(&args);
+    wait_until("both to have a part in it", || status()["processes"] == json!(2) && status()["figures"]["records"].as_u64() > Some(20_000));
+    second.kill().unwrap();
+    second.wait().unwrap();
+    let left = status();
+    assert!(figures(&left)["records"].as_u64() < Some(EVENTS as u64), "killed too late to prove anything: {left}");
+    assert_eq!(metric_at(&address, "logproc_replay_offsets{"), EVENTS as f64);
+    assert!(metric_at(&address, "logproc_replay_offsets_done") > 0.0 && metric_at(&address, "logproc_replay_offsets_per_second") > 0.0);
+    assert!(metric_at(&address, "logproc_replay_records{") > 0.0 && metric_at(&address, "logproc_documents_out_total") > 0.0);
+    let output = first.wait_with_output().unwrap();
+    let end: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{output:?}"));
+    assert_eq!((&end["complete"], end["offsets_done"].as_u64()), (&json!(true), Some(EVENTS as u64)), "{end}");
+    assert_whole(&end);
+    assert_eq!(world.count(&index), EVENTS);
+}
+
+#[test]
+fn what_retention_deletes_on_the_way_is_counted_and_said() {
+    let world = World::with_pipeline("retention", PIPELINE, 4);
+    world.configure_topic(&[("segment.ms", "3600000"), ("retention.ms", "-1")]);
+    // Records of yesterday and of now lie in different segments.
+    let some = || (0..400).map(|n| format!(r#"{{"n":{n}}}"#));
+    let yesterday = jiff::Timestamp::now().as_millisecond() - 86_400_000;
+    world.produce_all_at(Some(yesterday), some());
+    world.produce_all(some());
+    let index = format!("retention-{}", world.namespace());
+    let args = ["--job", "old", "--partitions", "0", "--sink-index", &index, "--execute"];
+    let mut slow = world.start_replay(&[&args[..], &["--rate", "2/s"]].concat());
+    let status = || -> Value { serde_json::from_slice(&world.logproc(&["replay", "status", "--job", "old"], &[]).stdout).unwrap_or_default() };
+    wait_until("a part of the replay", || status()["partitions"][0]["done_to"].as_u64() > Some(0));
+    slow.kill().unwrap();
+    slow.wait().unwrap();
+    let done_to = status()["partitions"][0]["done_to"].as_u64().unwrap();
+    assert!(done_to < 100, "stopped too late to prove anything");
+    world.configure_topic(&[("segment.ms", "3600000"), ("retention.ms", "3600000")]);
+    wait_until("the brokers to delete what is a day old", || {
+        ended(&world, &["--partitions", "0"])["partitions"][0]["first_offset"] == json!(100)
+    });
+    let output = world.replay(&args, &[]);
+    let said = String::from_utf8_lossy(&output.stderr);
+    let end: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(end["complete"], json!(true), "{end}");
+    assert_eq!(figures(&end)["deleted"].as_u64(), Some(100 - done_to), "{end}");
+    assert_eq!(figures(&end)["records"].as_u64(), Some(done_to + 100), "{end}");
+    assert!(said.contains("these offsets were deleted before they could be read") && said.contains(&world.topic), "{said}");
 }
 
 #[test]
@@ -97,7 +191,7 @@ fn documents_of_a_data_stream_are_replaced_where_they_are() {
     assert_eq!(world.request("PUT", "_index_template/replayed", template).0, 200);
     produce(&world, 300);
     let stream = stream(&world);
-    assert_eq!(figures(&ended(&world, &["--job", "first", "--execute"]))["by_outcome"], json!({"written": 300}));
+    assert_eq!(figures(&ended(&world, &["--job", "first", "--execute"]))["by_outcome"], json!({"created": 300}));
     assert_eq!(world.request("POST", &format!("{stream}/_rollover"), "").0, 200);
     produce(&world, 100);
     // The pattern is fixed: every document would change in this one field.
@@ -108,20 +202,27 @@ fn documents_of_a_data_stream_are_replaced_where_they_are() {
     assert_eq!(fields["[labels][version]"]["documents"], json!(300));
     let args = ["--job", "second", "--mode", "overwrite", "--execute"];
     let end: Value = serde_json::from_slice(&world.replay(&args, &[("VERSION", "2")]).stdout).unwrap();
-    assert_eq!(figures(&end)["by_outcome"], json!({"replaced": 300, "written": 100}), "{end}");
+    assert_eq!(figures(&end)["by_outcome"], json!({"replaced": 300, "created": 100}), "{end}");
     assert_eq!(world.count(&stream), 400);
     let version = r#"{"query":{"term":{"labels.version.keyword":"2"}}}"#;
     let body = world.request("POST", &format!("{stream}/_search"), version).1;
     assert_eq!(body["hits"]["total"]["value"], json!(400), "{body}");
     // Without overwriting, what is there stays.
     let end = ended(&world, &["--job", "third", "--execute"]);
-    assert_eq!(figures(&end)["by_outcome"], json!({"there already": 400}), "{end}");
+    assert_eq!(figures(&end)["by_outcome"], json!({"skipped": 400}), "{end}");
     // An index that is overwritten keeps one document for each record.
     let index = format!("plain-{}", world.namespace());
-    for job in ["fourth", "fifth"] {
-        ended(&world, &["--job", job, "--sink-index", &index, "--mode", "overwrite", "--execute"]);
-        assert_eq!(world.count(&index), 400);
+    for (job, mode, limit, outcome) in [
+        ("fourth", "create", "100", json!({"created": 100})),
+        ("fifth", "overwrite", "400", json!({"created": 300, "replaced": 100})),
+        ("sixth", "overwrite", "400", json!({"replaced": 400})),
+        ("seventh", "create", "400", json!({"skipped": 400})),
+    ] {
+        let end = ended(&world, &["--job", job, "--sink-index", &index, "--mode", mode, "--limit", limit, "--execute"]);
+        assert_eq!(figures(&end)["by_outcome"], outcome, "{job}");
+        assert_eq!(figures(&end)["by_outcome"], end["this_process"]["by_outcome"], "{job}");
     }
+    assert_eq!(world.count(&index), 400);
     let refused = world.replay(&["--sink-index", &stream, "--execute"], &[]);
     assert!(String::from_utf8_lossy(&refused.stderr).contains("use --data-stream"), "{refused:?}");
 }

@@ -3,14 +3,11 @@
 use std::process::{Command, Output, Stdio};
 use std::time::Instant;
 
-use rdkafka::ClientConfig;
-use rdkafka::admin::{AdminClient, AdminOptions, AlterConfig, ResourceSpecifier};
-use rdkafka::client::DefaultClientContext;
 use rdkafka::producer::Producer as _;
 use serde_json::{Value, json};
 
 use super::replay::{PIPELINE, ended, figures, produce};
-use super::servers::{PATIENCE, World, service, service_with, wait_until};
+use super::servers::{PATIENCE, World, free_address, metric_at, service, service_with, wait_until};
 
 /// Documents on standard output.
 fn lines(world: &World, args: &[&str]) -> usize {
@@ -47,7 +44,7 @@ fn each_option_chooses_what_it_says() {
     let there: i64 = plan["partitions"].as_array().unwrap().iter().map(|part| part["count"].as_i64().unwrap()).sum();
     assert_eq!(there, 200, "{plan}");
     let stream = format!("logs-other-{}", world.namespace());
-    assert_eq!(figures(&ended(&world, &["--data-stream", &stream, "--execute"]))["by_outcome"], json!({"written": 200}));
+    assert_eq!(figures(&ended(&world, &["--data-stream", &stream, "--execute"]))["by_outcome"], json!({"created": 200}));
     assert_eq!(world.count(&stream), 200);
     assert_eq!(world.lag(), 200, "the live group is as it was");
 }
@@ -61,11 +58,17 @@ fn what_makes_no_sense_is_refused_in_words() {
         (&["--from", "-1h", "--to", "-2h"], 2, "--from -1h is later than --to -2h"),
         (&["--rate", "fast"], 2, "`fast` is no rate"),
         (&["--stdout", "--sink-index", "x"], 2, "cannot be used with"),
-        (&["--topic", "there-is-none-such"], 1, "there-is-none-such"),
-        (&["--partitions", "9"], 1, "has no partition 9"),
-        (&["--where", "[n] <"], 1, "--where '[n] <'"),
-        (&["--data-stream", "two-parts"], 1, "three parts"),
-        (&["--sink", "none-such"], 1, "there is no sink `none-such`"),
+        (&["--from", "offset:7", "--to", "offset:3"], 2, "--from offset:7 is later than --to offset:3"),
+        (&["--topic", "there-is-none-such"], 2, "--topic: the brokers have no topic `there-is-none-such`"),
+        (&["--partitions", "9"], 2, "has no partition 9: it has 0 to 3"),
+        (&["--where", "[n] <"], 2, "--where '[n] <'"),
+        (&["--data-stream", "two-parts"], 2, "--data-stream: `two-parts` is no name"),
+        (&["--sink-index", "Capital"], 2, "`Capital` is not a legal name"),
+        (&["--sink", "none-such"], 2, "--sink: there is no sink `none-such`: there are elasticsearch"),
+        (&["--job", "a b"], 2, "--job: a name is"),
+        (&["--file", "/none/such"], 2, "--file: /none/such: "),
+        (&["--stdout", "--mode", "overwrite"], 2, "--mode overwrite is for Elasticsearch"),
+        (&["--http-address", "9600"], 2, "--http-address: `9600` is not an address"),
     ] {
         let output = world.replay(args, &[]);
         let said = String::from_utf8_lossy(&output.stderr);
@@ -109,18 +112,8 @@ fn open_and_aborted_transactions_are_not_read() {
 #[test]
 fn a_compacted_topic_with_partitions_that_hold_nothing_comes_to_its_end() {
     let world = World::with_pipeline("compacted", PIPELINE, 4);
-    let admin: AdminClient<DefaultClientContext> =
-        ClientConfig::new().set("bootstrap.servers", std::env::var("KAFKA_BROKERS").unwrap()).create().unwrap();
-    let resource = ResourceSpecifier::Topic(&world.topic);
-    let config = AlterConfig::new(resource)
-        .set("cleanup.policy", "compact")
-        .set("segment.ms", "100")
-        .set("min.cleanable.dirty.ratio", "0.001")
-        .set("max.compaction.lag.ms", "100");
-    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-    for result in runtime.block_on(admin.alter_configs([&config], &AdminOptions::new())).unwrap() {
-        result.unwrap();
-    }
+    let soon = [("cleanup.policy", "compact"), ("segment.ms", "100"), ("min.cleanable.dirty.ratio", "0.001"), ("max.compaction.lag.ms", "100")];
+    world.configure_topic(&soon);
     // One key, and so one partition; the last record stays.
     for n in 0..50 {
         world.produce(Some(b"key"), Some(format!(r#"{{"n":{n}}}"#).as_bytes()));
@@ -216,7 +209,9 @@ fn an_elasticsearch_that_rejects_slows_a_replay_and_loses_nothing() {
     // No bulk request of more than this is taken: the answer is 429.
     let narrow = [("ES_EXTRA_YML", "indexing_pressure.memory.limit: 10kb")];
     service_with(&["up", "elasticsearch"], &narrow);
-    let mut command = world.replay_command(&["--job", "rejected", "--sink-index", &index, "--log-format", "json", "--execute"]);
+    let address = free_address();
+    let args = ["--job", "rejected", "--sink-index", &index, "--rate", "300/s", "--http-address", &address, "--log-format", "json", "--execute"];
+    let mut command = world.replay_command(&args);
     let mut replay = command.stdout(Stdio::piped()).stderr(log.reopen().unwrap()).spawn().unwrap();
     let held_back = |percent: &str| {
         let said = std::fs::read_to_string(log.path()).unwrap();
@@ -228,7 +223,11 @@ fn an_elasticsearch_that_rejects_slows_a_replay_and_loses_nothing() {
     wait_until("the replay to hold back, and again", || held_back("50") && held_back("25"));
     assert!(replay.try_wait().unwrap().is_none(), "it goes on trying");
     service(&["stop", "elasticsearch"]);
+    let slowest = metric_at(&address, "logproc_replay_speed_ratio");
+    assert!(slowest > 0.0 && slowest <= 0.25, "{slowest}");
     service(&["up", "elasticsearch"]);
+    wait_until("the replay to become faster again", || metric_at(&address, "logproc_replay_speed_ratio") >= slowest + 0.1);
+    assert!(replay.try_wait().unwrap().is_none(), "it was seen while it ran");
     let output = replay.wait_with_output().unwrap();
     let end: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!((figures(&end)["done"].as_u64(), world.count(&index)), (Some(EVENTS as u64), EVENTS), "{end}");

@@ -8,7 +8,7 @@ use std::sync::Once;
 use std::time::{Duration, Instant, SystemTime};
 
 use rdkafka::ClientConfig;
-use rdkafka::admin::{AdminClient, AdminOptions};
+use rdkafka::admin::{AdminClient, AdminOptions, AlterConfig, ResourceSpecifier};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -125,7 +125,6 @@ impl World {
     /// A world whose pipeline does nothing but move records, with settings and options of the source as told.
     pub fn with_source(name: &str, settings: &str, options: &str) -> World {
         let mut world = World::new(name);
-        world.pipeline = std::env::temp_dir().join(format!("{}.toml", world.namespace));
         let text = format!(
             r#"
 [pipeline]
@@ -148,7 +147,7 @@ data_stream_auto_routing = false
 path = "${{DEAD_LETTER_PATH}}"
 "#
         );
-        std::fs::write(&world.pipeline, text).unwrap();
+        world.set_pipeline(&text);
         world
     }
 
@@ -229,6 +228,22 @@ path = "${{DEAD_LETTER_PATH}}"
         self.replay_command(args).stdout(Stdio::null()).spawn().unwrap()
     }
 
+    /// Runs a line of a document in a shell, with `logproc` and the pipeline's file as this world has them.
+    pub fn shell(&self, line: &str) -> Output {
+        let product = self.command();
+        let rest = line.strip_prefix("logproc ").unwrap_or_else(|| panic!("no command of the product: {line}"));
+        let words = rest.split(' ').map(|word| if word.ends_with(".toml") { self.pipeline.to_str().unwrap() } else { word });
+        let line = format!("exec '{}' {}", product.get_program().to_str().unwrap(), words.collect::<Vec<_>>().join(" "));
+        let variables = product.get_envs().filter_map(|(name, value)| Some((name, value?)));
+        Command::new("sh").args(["-c", &line]).envs(variables).env_remove("GEOIP_CITY").output().unwrap()
+    }
+
+    /// The world with another text of its pipeline, which is kept in a file of its own.
+    pub fn set_pipeline(&mut self, text: &str) {
+        self.pipeline = std::env::temp_dir().join(format!("{}.toml", self.namespace));
+        std::fs::write(&self.pipeline, text).unwrap();
+    }
+
     fn dev(&self, args: &[&str]) -> String {
         let output = Command::new(env!("CARGO_BIN_EXE_logproc-dev")).args(args).output().unwrap();
         assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
@@ -245,13 +260,18 @@ path = "${{DEAD_LETTER_PATH}}"
 
     /// Puts many records on the topic.
     pub fn produce_all(&self, values: impl Iterator<Item = String>) {
+        self.produce_all_at(None, values);
+    }
+
+    /// The same with a timestamp, in milliseconds since 1970.
+    pub fn produce_all_at(&self, timestamp: Option<i64>, values: impl Iterator<Item = String>) {
         let producer: BaseProducer = ClientConfig::new()
             .set("bootstrap.servers", &self.brokers)
             .set("linger.ms", "20")
             .set("sticky.partitioning.linger.ms", "0")
             .create()
             .unwrap();
-        self.send_all(&producer, values);
+        self.send_all(&producer, timestamp, values);
         producer.flush(Duration::from_secs(60)).unwrap();
     }
 
@@ -264,15 +284,16 @@ path = "${{DEAD_LETTER_PATH}}"
             .unwrap();
         producer.init_transactions(PATIENCE).unwrap();
         producer.begin_transaction().unwrap();
-        self.send_all(&producer, values);
+        self.send_all(&producer, None, values);
         producer.flush(PATIENCE).unwrap();
         producer
     }
 
-    fn send_all(&self, producer: &BaseProducer, values: impl Iterator<Item = String>) {
+    fn send_all(&self, producer: &BaseProducer, timestamp: Option<i64>, values: impl Iterator<Item = String>) {
         for (number, value) in values.enumerate() {
             let partition = (number % 4) as i32;
             let mut record = BaseRecord::<[u8], [u8]>::to(&self.topic).payload(value.as_bytes()).partition(partition);
+            record.timestamp = timestamp;
             while let Err((error, again)) = producer.send(record) {
                 let full = error == KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull);
                 assert!(full, "{error}");
@@ -289,6 +310,17 @@ path = "${{DEAD_LETTER_PATH}}"
         offsets.add_partition_offset(&self.topic, partition, Offset::Offset(before)).unwrap();
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         runtime.block_on(admin.delete_records(&offsets, &AdminOptions::new())).unwrap();
+    }
+
+    /// Changes settings of the topic.
+    pub fn configure_topic(&self, settings: &[(&str, &str)]) {
+        let admin: AdminClient<DefaultClientContext> = ClientConfig::new().set("bootstrap.servers", &self.brokers).create().unwrap();
+        let config = AlterConfig::new(ResourceSpecifier::Topic(&self.topic));
+        let config = settings.iter().fold(config, |config, (name, value)| config.set(name, value));
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        for result in runtime.block_on(admin.alter_configs([&config], &AdminOptions::new())).unwrap() {
+            result.unwrap();
+        }
     }
 
     /// Puts one record on the topic.
@@ -360,6 +392,19 @@ path = "${{DEAD_LETTER_PATH}}"
     }
 }
 
+/// An address that nobody listens on: bound and let go just before.
+pub fn free_address() -> String {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.local_addr().unwrap().to_string()
+}
+
+/// A metric that is served at an address, summed over its labels; 0 while it is not there.
+pub fn metric_at(address: &str, name: &str) -> f64 {
+    let Some((_, body)) = http(address, "GET /metrics", "") else { return 0.0 };
+    let lines = body.lines().filter(|line| line.starts_with(name));
+    lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
+}
+
 /// A running `logproc`; killed when it is dropped.
 pub struct Run {
     child: Child,
@@ -378,10 +423,7 @@ impl Run {
 
     /// The same with further variables.
     pub fn start_with(world: &World, variables: &[(&str, &str)]) -> Run {
-        // A port of its own: bound and let go just before.
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let http = listener.local_addr().unwrap().to_string();
-        drop(listener);
+        let http = free_address();
         let child = world
             .command()
             .envs(variables.iter().copied())
@@ -434,9 +476,7 @@ impl Run {
 
     /// A metric, summed over its labels; 0 while it is not there.
     pub fn metric(&self, name: &str) -> f64 {
-        let Some((_, body)) = http(&self.http, "GET /metrics", "") else { return 0.0 };
-        let lines = body.lines().filter(|line| line.starts_with(name));
-        lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
+        metric_at(&self.http, name)
     }
 }
 

@@ -9,11 +9,23 @@ use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 /// What of an answer is asked for: little, for it is read for every document.
 pub(super) const FILTER_PATH: &str = "errors,items.*.error,items.*.status,items.*.failure_store";
 
+/// What documents come to that have ended well, as tallies name it.
+pub(super) mod outcome {
+    /// There was none with its id.
+    pub const CREATED: &str = "created";
+    /// It took the place of one with its id.
+    pub const REPLACED: &str = "replaced";
+    /// One with its id was there, and stays.
+    pub const SKIPPED: &str = "skipped";
+    /// It was taken, but not where it was to go.
+    pub const FAILURE_STORE: &str = "in the failure store";
+}
+
 /// An answer that can be believed.
 #[derive(Debug, PartialEq)]
 pub(super) enum BulkAnswer {
-    /// Every document was taken; so many of them went to a failure store.
-    AllTaken { failure_store: usize },
+    /// Every document was taken; so many of them went to a failure store, and so many took the place of an older one.
+    AllTaken { failure_store: usize, replaced: usize },
     /// One answer for each document, in order.
     Items(Vec<ItemAnswer>),
 }
@@ -95,6 +107,22 @@ impl ItemAnswer {
             _ => Class::Rejected,
         }
     }
+
+    /// Whether the document took the place of an older one: of documents that are taken, `create` and `index` answer 201
+    /// where there was none, and 200 where there was.
+    pub(super) fn is_replaced(&self) -> bool {
+        self.status == 200
+    }
+
+    /// What a document has come to that has ended well, in a word for people.
+    pub(super) fn outcome(&self) -> &'static str {
+        match self.class() {
+            _ if self.in_failure_store => outcome::FAILURE_STORE,
+            Class::Duplicate => outcome::SKIPPED,
+            _ if self.is_replaced() => outcome::REPLACED,
+            _ => outcome::CREATED,
+        }
+    }
 }
 
 impl fmt::Display for ItemError {
@@ -116,15 +144,18 @@ pub(super) enum BadAnswer {
     WrongCount { got: usize, expected: usize },
 }
 
-/// Reads the answer to a request of `expected` documents.
-pub(super) fn read(body: &[u8], expected: usize) -> Result<BulkAnswer, BadAnswer> {
-    if let Some(failure_store) = all_taken(body, expected) {
-        return Ok(BulkAnswer::AllTaken { failure_store });
+/// Reads the answer to a request of `expected` documents; `in_detail`, documents that came to different things are told apart.
+pub(super) fn read(body: &[u8], expected: usize, in_detail: bool) -> Result<BulkAnswer, BadAnswer> {
+    if let Some((failure_store, replaced)) = all_taken(body, expected) {
+        let are_alike = failure_store == 0 && (replaced == 0 || replaced == expected);
+        if are_alike || !in_detail {
+            return Ok(BulkAnswer::AllTaken { failure_store, replaced });
+        }
     }
     let answer: Answer = serde_json::from_slice(body).map_err(|error| BadAnswer::Unreadable(error.to_string()))?;
     // Some proxies and filters leave the items out when nothing went wrong; the cluster has said that all is well.
     if !answer.errors && answer.items.is_empty() {
-        return Ok(BulkAnswer::AllTaken { failure_store: 0 });
+        return Ok(BulkAnswer::AllTaken { failure_store: 0, replaced: 0 });
     }
     if answer.items.len() != expected {
         return Err(BadAnswer::WrongCount { got: answer.items.len(), expected });
@@ -133,17 +164,19 @@ pub(super) fn read(body: &[u8], expected: usize) -> Result<BulkAnswer, BadAnswer
 }
 
 /// The short way for the usual answer: no errors, as many statuses as documents, and not cut off.
-fn all_taken(body: &[u8], expected: usize) -> Option<usize> {
+/// Answers how many are in a failure store, and how many have replaced others.
+fn all_taken(body: &[u8], expected: usize) -> Option<(usize, usize)> {
     let body = body.trim_ascii();
     if !body.starts_with(b"{\"errors\":false,") || !body.ends_with(b"]}") {
         return None;
     }
     let statuses = memmem::find_iter(body, b"\"status\":").count();
-    let taken = memmem::find_iter(body, b"\"status\":20").count();
-    if statuses != expected || taken != expected {
+    let created = memmem::find_iter(body, b"\"status\":201").count();
+    let replaced = if created == expected { 0 } else { memmem::find_iter(body, b"\"status\":200").count() };
+    if statuses != expected || created + replaced != expected {
         return None;
     }
-    Some(memmem::find_iter(body, b"\"failure_store\":\"used\"").count())
+    Some((memmem::find_iter(body, b"\"failure_store\":\"used\"").count(), replaced))
 }
 
 #[derive(Deserialize)]
@@ -194,7 +227,7 @@ mod tests {
     use super::*;
 
     fn classes(body: &str, expected: usize) -> Vec<Class> {
-        match read(body.as_bytes(), expected).unwrap() {
+        match read(body.as_bytes(), expected, false).unwrap() {
             BulkAnswer::Items(items) => items.iter().map(ItemAnswer::class).collect(),
             BulkAnswer::AllTaken { .. } => vec![Class::Created; expected],
         }
@@ -203,19 +236,32 @@ mod tests {
     #[test]
     fn a_good_answer_takes_the_short_way() {
         let body = br#"{"errors":false,"items":[{"create":{"status":201}},{"create":{"failure_store":"used","status":201}}]}"#;
-        assert_eq!(all_taken(body, 2), Some(1));
-        assert_eq!(read(body, 2), Ok(BulkAnswer::AllTaken { failure_store: 1 }));
-        assert_eq!(read(br#"{"took":3,"errors":false}"#, 2), Ok(BulkAnswer::AllTaken { failure_store: 0 }));
+        assert_eq!(all_taken(body, 2), Some((1, 0)));
+        assert_eq!(read(body, 2, false), Ok(BulkAnswer::AllTaken { failure_store: 1, replaced: 0 }));
+        assert_eq!(read(br#"{"took":3,"errors":false}"#, 2, true), Ok(BulkAnswer::AllTaken { failure_store: 0, replaced: 0 }));
+    }
+
+    #[test]
+    fn what_was_replaced_is_told_from_what_is_new_where_that_is_wanted() {
+        let body = br#"{"errors":false,"items":[{"index":{"status":201}},{"index":{"status":200}},{"index":{"failure_store":"used","status":201}}]}"#;
+        assert_eq!(read(body, 3, false), Ok(BulkAnswer::AllTaken { failure_store: 1, replaced: 1 }));
+        let Ok(BulkAnswer::Items(items)) = read(body, 3, true) else { panic!("each has an outcome of its own") };
+        assert_eq!(items.iter().map(ItemAnswer::outcome).collect::<Vec<_>>(), ["created", "replaced", "in the failure store"]);
+        let alike = br#"{"errors":false,"items":[{"index":{"status":200}},{"index":{"status":200}}]}"#;
+        assert_eq!(read(alike, 2, true), Ok(BulkAnswer::AllTaken { failure_store: 0, replaced: 2 }));
+        let conflict = br#"{"errors":true,"items":[{"create":{"status":409}}]}"#;
+        let Ok(BulkAnswer::Items(items)) = read(conflict, 1, true) else { panic!("an item") };
+        assert_eq!(items[0].outcome(), "skipped");
     }
 
     #[test]
     fn an_answer_that_is_cut_or_counts_wrong_is_not_believed() {
         let body = br#"{"errors":false,"items":[{"create":{"status":201}},{"create":{"status":201}}]}"#;
-        assert_eq!(read(body, 3), Err(BadAnswer::WrongCount { got: 2, expected: 3 }));
+        assert_eq!(read(body, 3, false), Err(BadAnswer::WrongCount { got: 2, expected: 3 }));
         for end in 0..body.len() {
-            assert!(matches!(read(&body[..end], 2), Err(BadAnswer::Unreadable(_))), "cut at {end}");
+            assert!(matches!(read(&body[..end], 2, false), Err(BadAnswer::Unreadable(_))), "cut at {end}");
         }
-        assert!(matches!(read(b"<html>502</html>", 1), Err(BadAnswer::Unreadable(_))));
+        assert!(matches!(read(b"<html>502</html>", 1, false), Err(BadAnswer::Unreadable(_))));
     }
 
     #[test]
@@ -238,7 +284,7 @@ mod tests {
             Created, Duplicate, Busy, Unavailable, Failing, Blocked, Blocked, Blocked, Denied, MissingIndex, Rejected, Rejected,
         ];
         assert_eq!(classes(body, expected.len()), expected);
-        let Ok(BulkAnswer::Items(items)) = read(body.as_bytes(), expected.len()) else { panic!("items") };
+        let Ok(BulkAnswer::Items(items)) = read(body.as_bytes(), expected.len(), false) else { panic!("items") };
         assert_eq!(items[10].error.as_ref().unwrap().to_string(), "document_parsing_exception: bad, caused by x: y");
     }
 }

@@ -14,7 +14,7 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use tracing::{error, warn};
 
-use super::answer::{self, BulkAnswer, Class, ItemAnswer};
+use super::answer::{self, BulkAnswer, Class, ItemAnswer, outcome};
 use super::client::{Client, Payload};
 use super::concurrency::{Limiter, Load, Permit};
 use super::suspects::Suspects;
@@ -110,7 +110,7 @@ impl Delivery {
             let (outcome, load) = self.send(&attempt.batch).await;
             place.end(load, Instant::now());
             match outcome {
-                Outcome::Answered(BulkAnswer::AllTaken { failure_store }) => self.all_taken(attempt.batch, failure_store),
+                Outcome::Answered(BulkAnswer::AllTaken { failure_store, replaced }) => self.all_taken(attempt.batch, failure_store, replaced),
                 Outcome::Answered(BulkAnswer::Items(items)) => attempts.extend(self.sort(attempt, &items).await),
                 Outcome::Again(cause) => attempts.push(self.again(attempt, cause)),
                 Outcome::Split(status, message) => attempts.extend(self.split(attempt, status, message).await),
@@ -137,7 +137,7 @@ impl Delivery {
                 self.context.set_ready(false);
                 ("unreachable", Outcome::Again("unreachable"))
             }
-            Ok(answer) => self.judge(answer.status, &answer.body, batch.len()),
+            Ok(answer) => self.judge(answer.status, &answer.body, batch),
         };
         metrics::counter!(names::BULK_REQUESTS, "sink" => self.context.name.clone(), "outcome" => label).increment(1);
         let refused = match &outcome {
@@ -149,14 +149,14 @@ impl Delivery {
     }
 
     /// What the status of the whole request says.
-    fn judge(&self, status: u16, body: &Bytes, documents: usize) -> (&'static str, Outcome) {
+    fn judge(&self, status: u16, body: &Bytes, batch: &DocumentBatch) -> (&'static str, Outcome) {
         let excerpt = || String::from_utf8_lossy(&body[..body.len().min(300)]).into_owned();
         let item = || {
             let error = serde_json::from_slice::<WholeError>(body).ok().map(|answer| answer.error);
             ItemAnswer { status, error, ..ItemAnswer::default() }
         };
         match status {
-            200..=299 => match answer::read(body, documents) {
+            200..=299 => match answer::read(body, batch.len(), batch.keeps_tallies()) {
                 Ok(answer) => {
                     self.context.set_ready(true);
                     ("ok", Outcome::Answered(answer))
@@ -190,11 +190,13 @@ impl Delivery {
         }
     }
 
-    fn all_taken(&self, batch: DocumentBatch, failure_store: usize) {
-        self.count_items(Class::Created.label(), batch.len() - failure_store);
+    fn all_taken(&self, batch: DocumentBatch, failure_store: usize, replaced: usize) {
+        self.count_items(Class::Created.label(), batch.len() - failure_store - replaced);
+        self.count_items("replaced", replaced);
         self.count_items("failure_store", failure_store);
         self.suspects.taken(&batch, |_| true, Instant::now());
-        self.context.finish(batch);
+        // Where tallies are kept, documents with different outcomes come one by one.
+        self.context.finish_as(batch, if replaced > 0 { outcome::REPLACED } else { outcome::CREATED });
     }
 
     /// Ends what has ended and makes attempts of the rest.
@@ -206,6 +208,7 @@ impl Delivery {
         let poisoned = self.poisoned(&attempt, &classes, now);
         let mut delivered = (0, 0);
         let sizes: Vec<usize> = attempt.batch.items().iter().map(|item| item.len()).collect();
+        attempt.batch.note(|index| is_done(classes[index]).then(|| items[index].outcome()));
         let (groups, rejected) = attempt.batch.sort_out(|index| {
             let answer = &items[index];
             match classes[index] {
@@ -290,7 +293,9 @@ impl Delivery {
 
     fn count_classes(&self, classes: &[Class], items: &[ItemAnswer]) {
         let in_failure_store = items.iter().filter(|item| item.in_failure_store).count();
+        let replaced = items.iter().filter(|item| item.is_replaced()).count();
         self.count_items("failure_store", in_failure_store);
+        self.count_items("replaced", replaced);
         for class in [
             Class::Created,
             Class::Duplicate,
@@ -306,7 +311,7 @@ impl Delivery {
                 continue;
             }
             let count = classes.iter().filter(|of| **of == class).count();
-            self.count_items(class.label(), if class == Class::Created { count.saturating_sub(in_failure_store) } else { count });
+            self.count_items(class.label(), if class == Class::Created { count.saturating_sub(in_failure_store + replaced) } else { count });
         }
     }
 

@@ -169,5 +169,5 @@ async fn greet(client: Arc<Client>, context: SinkContext) {
 /// Reads a bulk answer as the sink does: whether it is one for so many documents. For measuring.
 #[cfg(feature = "testkit")]
 pub fn reads_bulk_answer(body: &[u8], documents: usize) -> bool {
-    answer::read(body, documents).is_ok()
+    answer::read(body, documents, false).is_ok()
 }

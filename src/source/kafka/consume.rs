@@ -74,7 +74,7 @@ fn attempt(source: &KafkaSource, properties: &BTreeMap<String, String>, context:
     }
     info!(group = source.group_id, topics = ?source.topics, extract = source.extract.is_some(), "reading from kafka");
     let mut reader = Reader {
-        builder: context.builder(),
+        builder: empty_batch(&context, source.extract.is_some()),
         began: Instant::now(),
         cached: None,
         waiting: VecDeque::new(),
@@ -119,6 +119,11 @@ fn assign(consumer: &BaseConsumer<Group>, extract: &Extract) -> Result<(), Sourc
     }
     consumer.context().assigned(&parts);
     Ok(consumer.assign(&parts)?)
+}
+
+/// An empty batch; of an extract it is kept what becomes of the records.
+fn empty_batch(context: &SourceContext, is_extract: bool) -> BatchBuilder {
+    if is_extract { context.builder().with_tallies() } else { context.builder() }
 }
 
 struct Reader<'a> {
@@ -235,6 +240,10 @@ impl Reader<'_> {
             Place::Past => return self.finish_stretch(partition),
             Place::Inside { .. } => {}
         }
+        // A batch of dead letters is of one place, since its records do not say which they lay in.
+        if self.builder.covered.iter().any(|(place, _)| place.partition != partition) {
+            self.close();
+        }
         let origin = match self.cached {
             Some((topic, of, origin)) if topic == handle && of == partition => origin,
             _ => {
@@ -248,6 +257,9 @@ impl Reader<'_> {
         if self.builder.is_empty() {
             self.began = Instant::now();
         }
+        if let Some(deleted) = self.stretches.as_mut().map(|stretches| stretches.deleted_before(partition)).filter(|deleted| *deleted > 0) {
+            self.builder.note(origin, |tally| tally.deleted += deleted);
+        }
         let headers = || message.headers().into_iter().flat_map(|headers| headers.iter()).map(|header| (header.key, header.value));
         let (mut origin, mut offset, mut timestamp_ms) = (origin, message.offset(), message.timestamp().to_millis().unwrap_or(-1));
         let letters = self.stretches.as_ref().and_then(|stretches| Some((stretches.letters.as_ref()?, &stretches.counts)));
@@ -257,6 +269,7 @@ impl Reader<'_> {
             self.builder.cover(&own, offset + 1);
             let Some(letter) = letters.origin(headers()) else {
                 counts.passed_over.fetch_add(1, Ordering::Relaxed);
+                self.builder.note(origin, |tally| tally.passed_over += 1);
                 if place == (Place::Inside { last: true }) {
                     self.finish_stretch(partition);
                 }
@@ -291,12 +304,12 @@ impl Reader<'_> {
     fn finish_stretch(&mut self, partition: i32) {
         self.close();
         let Some(stretches) = &mut self.stretches else { return };
-        let Some(end) = stretches.finish(partition) else { return };
+        let Some((end, tally)) = stretches.finish(partition) else { return };
         info!(topic = stretches.topic, partition, end, "read to the end");
         let mut ledger = self.context.hub.ledger();
         if let Some(origin) = ledger.origin(&stretches.topic, partition) {
             let ticket = ledger.deliver(&origin, end, self.context.hub.now_ms());
-            ledger.complete(ticket);
+            ledger.complete_with(ticket, tally);
         }
         drop(ledger);
         let mut list = TopicPartitionList::new();
@@ -318,10 +331,10 @@ impl Reader<'_> {
     /// Admits the batch in the making and hands it over; `false` when the run is over.
     fn close(&mut self) -> bool {
         self.cached = None;
-        if self.builder.is_empty() {
+        if self.builder.is_empty() && self.builder.covered.is_empty() {
             return true;
         }
-        let builder = std::mem::replace(&mut self.builder, self.context.builder());
+        let builder = std::mem::replace(&mut self.builder, empty_batch(&self.context, self.stretches.is_some()));
         let batch = self.context.admit(builder);
         self.waiting.push_back(batch);
         self.offer(Duration::ZERO)

@@ -2,7 +2,8 @@
 //!
 //! An extract is read by one process alone, which commits nothing, or by the members of a group made for it. Then each
 //! partition's committed offset says how far it is done, and the text beside that offset (Kafka's commit metadata) says
-//! where it ends: a member that takes a partition over finds everything there, and nobody needs another place to keep it.
+//! where it ends and what became of the records before the offset: a member that takes a partition over finds everything
+//! there, and nobody needs another place to keep it. Offset and figures are committed together, so neither is ever ahead.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -16,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use tracing::warn;
 
 use super::group::Group;
+use crate::delivery::Tally;
 
 const LOOK_UP_TIMEOUT: Duration = Duration::from_secs(10);
 /// A gap of fewer offsets than this is looked into no more than once a second: compacted topics are full of them.
@@ -104,12 +106,22 @@ pub struct Mark {
     pub end: i64,
     /// What the extract is read for, in the reader's own words.
     pub purpose: String,
+    /// What became of the records before the offset.
+    #[serde(default)]
+    pub tally: Tally,
 }
 
 impl Mark {
     /// The mark in the text beside a committed offset, if there is one.
     pub fn parse(text: &str) -> Option<Mark> {
         serde_json::from_str(text).ok().filter(|mark: &Mark| mark.logproc_replay == 1)
+    }
+
+    /// The same mark when more records have ended.
+    pub fn after(&self, more: Tally) -> Mark {
+        let mut mark = self.clone();
+        mark.tally.add(more);
+        mark
     }
 
     /// The text to put beside a committed offset.
@@ -125,6 +137,14 @@ struct Stretch {
     next: i64,
     end: i64,
     finished: bool,
+    /// Offsets before the next record that the brokers had deleted.
+    deleted: u64,
+}
+
+impl Stretch {
+    fn new(next: i64, end: i64) -> Stretch {
+        Stretch { next, end, finished: next >= end, deleted: 0 }
+    }
 }
 
 /// What to do with a record.
@@ -152,7 +172,7 @@ pub(super) struct Stretches {
 
 impl Stretches {
     pub(super) fn new(extract: &Extract) -> Stretches {
-        let stretch = |part: &Part| (part.partition, Stretch { next: part.start, end: part.end, finished: part.start >= part.end });
+        let stretch = |part: &Part| (part.partition, Stretch::new(part.start, part.end));
         Stretches {
             topic: extract.topic.clone(),
             is_shared: extract.parts.is_empty(),
@@ -179,6 +199,8 @@ impl Stretches {
         let mut fresh = TopicPartitionList::new();
         let assigned: Vec<i32> = assignment.elements().iter().map(|element| element.partition()).collect();
         self.open.retain(|partition, _| assigned.contains(partition));
+        // One that was taken away and has come back goes on where it was committed, and so do its figures.
+        self.open.retain(|partition, _| consumer.context().has_mark(*partition));
         for partition in assigned.iter().filter(|partition| !self.open.contains_key(partition)) {
             fresh.add_partition(&self.topic, *partition);
         }
@@ -187,12 +209,13 @@ impl Stretches {
                 // A partition without a mark came after the extract was fixed, or was never part of it.
                 let (next, end) = match (element.offset(), Mark::parse(element.metadata())) {
                     (Offset::Offset(next), Some(mark)) => {
-                        consumer.context().keep_mark(element.partition(), element.metadata());
-                        (next, mark.end)
+                        let end = mark.end;
+                        consumer.context().keep_mark(element.partition(), mark);
+                        (next, end)
                     }
                     _ => (0, 0),
                 };
-                self.open.insert(element.partition(), Stretch { next, end, finished: next >= end });
+                self.open.insert(element.partition(), Stretch::new(next, end));
             }
         }
         Ok(self.finished())
@@ -231,11 +254,17 @@ impl Stretches {
         true
     }
 
-    /// Marks a stretch as read, and answers where it ends.
-    pub(super) fn finish(&mut self, partition: i32) -> Option<i64> {
+    /// Marks a stretch as read; answers where it ends, and what is to be counted there.
+    pub(super) fn finish(&mut self, partition: i32) -> Option<(i64, Tally)> {
+        let deleted = self.deleted_before(partition);
         let stretch = self.open.get_mut(&partition)?;
         stretch.finished = true;
-        Some(stretch.end)
+        Some((stretch.end, Tally { deleted, ..Tally::default() }))
+    }
+
+    /// Offsets that had been deleted before the record that comes now, and have not been asked for here yet.
+    pub(super) fn deleted_before(&mut self, partition: i32) -> u64 {
+        self.open.get_mut(&partition).map_or(0, |stretch| std::mem::take(&mut stretch.deleted))
     }
 
     /// Offsets `from..to` did not come. Compaction and transactions leave such gaps; but if the partition begins later by
@@ -251,6 +280,9 @@ impl Stretches {
                 let deleted = low.min(to) - from;
                 warn!(topic = self.topic, partition, from, deleted, "these offsets were deleted before they could be read");
                 self.counts.deleted.fetch_add(deleted.unsigned_abs(), Ordering::Relaxed);
+                if let Some(stretch) = self.open.get_mut(&partition) {
+                    stretch.deleted += deleted.unsigned_abs();
+                }
             }
             Ok(_) => {}
             Err(error) => warn!(%error, partition, from, to, "could not look up why these offsets did not come"),
@@ -299,7 +331,7 @@ mod tests {
 
     #[test]
     fn a_mark_is_read_as_it_was_written_and_other_texts_are_none() {
-        let mark = Mark { logproc_replay: 1, start: 5, end: 9, purpose: "{\"from\":\"-3d\"}".into() };
+        let mark = Mark { logproc_replay: 1, start: 5, end: 9, purpose: "{\"from\":\"-3d\"}".into(), tally: Tally::default() }.after(Tally { records: 4, ..Tally::default() });
         assert_eq!(Mark::parse(&mark.to_text()), Some(mark));
         for text in ["", "x", r#"{"logproc_replay":2,"start":1,"end":2,"purpose":""}"#] {
             assert_eq!(Mark::parse(text), None, "{text}");

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use rdkafka::client::ClientContext;
@@ -13,6 +13,7 @@ use rdkafka::statistics::Statistics;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use tracing::{debug, error, info, warn};
 
+use super::extract::Mark;
 use crate::delivery::Hub;
 use crate::delivery::ledger::Commit;
 use crate::observe::health::Readiness;
@@ -31,13 +32,22 @@ pub(super) struct Group {
     /// Whether offsets are committed at all.
     pub commits: bool,
     /// What stands beside a partition's committed offset, for an extract.
-    pub marks: Mutex<HashMap<i32, String>>,
+    pub marks: Mutex<HashMap<i32, Mark>>,
 }
 
 impl Group {
     /// Commits of this partition carry this text from now on.
-    pub(super) fn keep_mark(&self, partition: i32, mark: &str) {
-        self.marks.lock().unwrap_or_else(PoisonError::into_inner).insert(partition, mark.to_string());
+    pub(super) fn keep_mark(&self, partition: i32, mark: Mark) {
+        self.marks().insert(partition, mark);
+    }
+
+    /// Whether a mark is known for commits of this partition: one that was taken away has none.
+    pub(super) fn has_mark(&self, partition: i32) -> bool {
+        self.marks().contains_key(&partition)
+    }
+
+    fn marks(&self) -> MutexGuard<'_, HashMap<i32, Mark>> {
+        self.marks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn assigned(&self, partitions: &TopicPartitionList) {
@@ -76,6 +86,7 @@ impl Group {
         let mut ledger = self.hub.ledger();
         for (topic, partition) in &names {
             ledger.revoke(topic, *partition);
+            self.marks().remove(partition);
         }
         drop(ledger);
         for (topic, partition) in names {
@@ -155,14 +166,14 @@ pub(super) fn commit(consumer: &BaseConsumer<Group>, hub: &Hub, commits: &[Commi
         return;
     }
     let mut offsets = TopicPartitionList::with_capacity(commits.len());
-    let marks = consumer.context().marks.lock().unwrap_or_else(PoisonError::into_inner);
+    let marks = consumer.context().marks();
     for commit in commits {
         let mut element = offsets.add_partition(&commit.topic, commit.partition);
         if let Err(error) = element.set_offset(Offset::Offset(commit.offset)) {
             error!(%error, topic = &*commit.topic, partition = commit.partition, "an offset can't be committed");
         }
         if let Some(mark) = marks.get(&commit.partition) {
-            element.set_metadata(mark.as_str());
+            element.set_metadata(mark.after(commit.tally.clone()).to_text());
         }
     }
     drop(marks);

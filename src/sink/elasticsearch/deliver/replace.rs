@@ -58,6 +58,20 @@ struct HitList {
     hits: Vec<Hit>,
 }
 
+/// Why documents could not be looked up or replaced now.
+#[derive(Debug)]
+struct Problem {
+    text: String,
+    /// The cluster has too much to do.
+    is_busy: bool,
+}
+
+impl From<String> for Problem {
+    fn from(text: String) -> Problem {
+        Problem { text, is_busy: false }
+    }
+}
+
 /// The options of a document's action.
 type Action = Map<String, Value>;
 
@@ -71,12 +85,14 @@ impl Delivery {
         let outcomes = match outcomes {
             Ok(outcomes) => outcomes,
             Err(problem) => {
-                self.loudly("replace", || warn!(error = problem, "documents could not be replaced; sending again"));
-                return vec![self.again(attempt, "replace")];
+                self.loudly("replace", || warn!(error = problem.text, "documents could not be looked up or replaced; trying again"));
+                return vec![self.again(attempt, if problem.is_busy { "busy" } else { "replace" })];
             }
         };
         let sizes: Vec<usize> = attempt.batch.items().iter().map(|item| item.len()).collect();
         let (mut delivered, mut kept) = ((0, 0), (0, 0));
+        let ended = |answer: &ItemAnswer| matches!(answer.class(), Class::Created | Class::Duplicate).then(|| answer.outcome());
+        attempt.batch.note(|index| outcomes[index].as_ref().and_then(ended));
         let (groups, rejected) = attempt.batch.sort_out(|index| match &outcomes[index] {
             Some(answer) => match answer.class() {
                 Class::Created => {
@@ -108,10 +124,10 @@ impl Delivery {
     }
 
     /// The answer for each document; `None` where it was not found.
-    async fn try_replace(&self, batch: &DocumentBatch) -> Result<Vec<Option<ItemAnswer>>, String> {
+    async fn try_replace(&self, batch: &DocumentBatch) -> Result<Vec<Option<ItemAnswer>>, Problem> {
         let documents: Vec<(Action, &[u8])> = (0..batch.len()).filter_map(|index| parts(batch.document(index))).collect();
         if documents.len() < batch.len() {
-            return Err("a document has no action".to_string());
+            return Err("a document has no action".to_string().into());
         }
         let found = self.look_up(&documents).await?;
         if self.existing == Existing::Keep {
@@ -138,7 +154,7 @@ impl Delivery {
         }
         let query = [("filter_path", answer::FILTER_PATH)];
         let body = self.ask("_bulk", &query, Payload::Lines(body.into())).await?;
-        let answers = match answer::read(&body, sent.len()).map_err(|error| error.to_string())? {
+        let answers = match answer::read(&body, sent.len(), false).map_err(|error| error.to_string())? {
             BulkAnswer::AllTaken { .. } => vec![ItemAnswer { status: 200, ..ItemAnswer::default() }; sent.len()],
             BulkAnswer::Items(items) => items,
         };
@@ -150,7 +166,7 @@ impl Delivery {
 
     /// Where documents lie, by id. Searches see what has been refreshed, so what is not found is looked for once more after
     /// a refresh.
-    async fn look_up(&self, documents: &[(Action, &[u8])]) -> Result<HashMap<String, Hit>, String> {
+    async fn look_up(&self, documents: &[(Action, &[u8])]) -> Result<HashMap<String, Hit>, Problem> {
         let mut by_stream: HashMap<&str, Vec<&str>> = HashMap::new();
         for (action, _) in documents {
             if let (Some(stream), Some(id)) = (text(action, "_index"), text(action, "_id")) {
@@ -177,11 +193,14 @@ impl Delivery {
         Ok(found)
     }
 
-    async fn ask(&self, path: &str, query: &[(&str, &str)], payload: Payload) -> Result<Bytes, String> {
+    async fn ask(&self, path: &str, query: &[(&str, &str)], payload: Payload) -> Result<Bytes, Problem> {
         let answer = self.client.request(Method::POST, path, query, payload).await.map_err(|error| error.to_string())?;
         match answer.status {
             200..=299 => Ok(answer.body),
-            status => Err(format!("{path}: status {status}: {}", String::from_utf8_lossy(&answer.body[..answer.body.len().min(300)]))),
+            status => {
+                let text = format!("{path}: status {status}: {}", String::from_utf8_lossy(&answer.body[..answer.body.len().min(300)]));
+                Err(Problem { text, is_busy: matches!(status, 408 | 429) })
+            }
         }
     }
 }
