@@ -199,7 +199,7 @@ async fn answer(request: Request<Incoming>, shared: Arc<Shared>) -> Reply {
     }
     let headers = request.headers().iter().map(|(name, value)| (name.to_string(), value.to_str().unwrap_or_default().to_string()));
     shared.state().headers = headers.collect();
-    let gzipped = request.headers().get("content-encoding").is_some_and(|coding| coding == "gzip");
+    let gzipped = is_gzipped(&request);
     let sent = request.into_body().collect().await.map_err(std::io::Error::other)?.to_bytes();
     let body = if gzipped { unzip(&sent)? } else { sent.to_vec() };
     shared.requests.fetch_add(1, Ordering::Relaxed);
@@ -243,13 +243,20 @@ async fn answer(request: Request<Incoming>, shared: Arc<Shared>) -> Reply {
 
 /// The cheap way: count lines as they come, say that all is well.
 async fn count_only(request: Request<Incoming>, shared: &Shared) -> Reply {
+    let gzipped = is_gzipped(&request);
     let mut body = request.into_body();
-    let (mut lines, mut bytes) = (0u64, 0u64);
+    let (mut lines, mut bytes, mut packed) = (0u64, 0u64, Vec::new());
     while let Some(frame) = body.frame().await {
         if let Ok(data) = frame.map_err(std::io::Error::other)?.into_data() {
-            lines += memchr::memchr_iter(b'\n', &data).count() as u64;
             bytes += data.len() as u64;
+            match gzipped {
+                true => packed.extend_from_slice(&data),
+                false => lines += memchr::memchr_iter(b'\n', &data).count() as u64,
+            }
         }
+    }
+    if gzipped {
+        lines = memchr::memchr_iter(b'\n', &unzip(&packed)?).count() as u64;
     }
     shared.requests.fetch_add(1, Ordering::Relaxed);
     shared.documents.fetch_add(lines / 2, Ordering::Relaxed);
@@ -261,6 +268,10 @@ async fn count_only(request: Request<Incoming>, shared: &Shared) -> Reply {
     }
     answer.push_str("]}");
     Ok(reply(StatusCode::OK, answer))
+}
+
+fn is_gzipped(request: &Request<Incoming>) -> bool {
+    request.headers().get("content-encoding").is_some_and(|coding| coding == "gzip")
 }
 
 fn unzip(body: &[u8]) -> std::io::Result<Vec<u8>> {
