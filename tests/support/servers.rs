@@ -270,6 +270,17 @@ path = "${{DEAD_LETTER_PATH}}"
         ]);
     }
 
+    /// Deletes the topic and creates one of the same name.
+    pub fn recreate_topic(&self) {
+        let target = ["--kafka", &self.brokers, "--topic", &self.topic];
+        self.dev(&[&["topic", "delete"], &target[..]].concat());
+        // The name is free when the brokers have forgotten it.
+        let create = [&["topic", "create"], &target[..]].concat();
+        wait_until("the topic to be created anew", || {
+            Command::new(env!("CARGO_BIN_EXE_logproc-dev")).args(&create).output().unwrap().status.success()
+        });
+    }
+
     /// Puts many records on the topic.
     pub fn produce_all(&self, values: impl Iterator<Item = String>) {
         self.produce_all_at(None, values);
