@@ -278,50 +278,6 @@ fn an_invalid_offset_ends_the_run_where_the_policy_says_so() {
     assert_eq!(brokers.committed("in", 1), [Some(5_000)], "the offset is the operator's to set");
 }
 
-/// Commits as this member would have done for a topic with this id.
-fn commit_for(brokers: &Brokers, topic_id: &str, offset: i64) {
-    let mut offsets = TopicPartitionList::new();
-    let mut element = offsets.add_partition("in", 0);
-    element.set_offset(Offset::Offset(offset)).unwrap();
-    element.set_metadata(format!("{{\"logproc_topic_id\":\"{topic_id}\"}}"));
-    brokers.consumer("logproc").commit(&offsets, CommitMode::Sync).unwrap();
-}
-
-#[test]
-fn a_topic_that_was_created_anew_and_has_outgrown_the_committed_offset_is_read_from_its_beginning() {
-    let brokers = Brokers::start(&[("in", 1)]);
-    brokers.produce("in", 0, numbers(0..100));
-    commit_for(&brokers, "of-the-deleted-topic", 60);
-    let cluster = FakeCluster::start().unwrap();
-    let folder = tempfile::tempdir().unwrap();
-    let start = || Running::start(plan(brokers.source("in", &[]), vec![elasticsearch(&cluster.url(), &[])], &folder.path().join("dead")));
-    let running = start();
-    until("all that exists is stored", || cluster.stored().len() == 100);
-    assert_eq!(running.stop().offset_resets, 1);
-    assert_eq!(brokers.committed("in", 1), [Some(100)]);
-    // What was committed now is of this topic: the next start goes on there.
-    brokers.produce("in", 0, numbers(100..101));
-    let running = start();
-    until("the new record is stored", || cluster.stored().len() == 101);
-    let summary = running.stop();
-    assert_eq!((summary.records, summary.offset_resets), (1, 0));
-}
-
-#[test]
-fn a_topic_that_was_created_anew_ends_the_run_where_the_policy_says_so() {
-    let brokers = Brokers::start(&[("in", 1)]);
-    brokers.produce("in", 0, numbers(0..100));
-    commit_for(&brokers, "of-the-deleted-topic", 60);
-    let cluster = FakeCluster::start().unwrap();
-    let folder = tempfile::tempdir().unwrap();
-    let source = brokers.source("in", &[("auto_offset_reset", text("none"))]);
-    let plan = plan(source, vec![elasticsearch(&cluster.url(), &[])], &folder.path().join("dead"));
-    let failure = logproc::delivery::run(plan, &logproc::delivery::Shutdown::new()).unwrap_err();
-    assert!(failure.to_string().contains("created anew"), "{failure}");
-    assert_eq!(cluster.stored().len(), 0);
-    assert_eq!(brokers.committed("in", 1), [Some(60)], "the offset is the operator's to set");
-}
-
 #[test]
 fn offsets_wait_for_dead_letters_that_can_not_be_written() {
     let brokers = Brokers::start(&[("in", 1)]);
