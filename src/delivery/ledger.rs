@@ -106,6 +106,13 @@ impl Ledger {
         }
     }
 
+    /// Forgets what was read of a partition whose offsets begin again. What of it is on its way may end, and changes nothing here.
+    pub fn begin_anew(&mut self, topic: &str, partition: i32) {
+        if let Some(slot) = self.slot_of(topic, partition) {
+            self.slots[slot].forget();
+        }
+    }
+
     /// The origin of an assigned partition.
     pub fn origin(&self, topic: &str, partition: i32) -> Option<Origin> {
         let slot = self.slot_of(topic, partition)?;
@@ -254,6 +261,11 @@ impl Slot {
         self.lease.end();
         self.lease = Lease::new();
         self.origin = Origin::new(self.origin.topic.clone(), self.origin.partition, self.lease.clone());
+        self.forget();
+    }
+
+    /// Starts a new generation with nothing read, under the same lease.
+    fn forget(&mut self) {
         self.generation += 1;
         self.next = 0;
         self.ranges.clear();
@@ -269,6 +281,20 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn what_was_read_before_a_partition_began_anew_may_end_and_moves_no_offset() {
+        let mut ledger = Ledger::default();
+        let origin = ledger.assign("t", 0);
+        let old = ledger.deliver(&origin, 900, 0);
+        ledger.begin_anew("t", 0);
+        ledger.complete(old);
+        assert_eq!(ledger.committable(), []);
+        assert!(origin.is_owned(), "what is on its way is not let go");
+        let new = ledger.deliver(&origin, 5, 0);
+        ledger.complete(new);
+        assert_eq!(ledger.committable_of("t", 0).map(|commit| commit.offset), Some(5));
+    }
 
     #[test]
     fn only_the_done_prefix_may_be_committed() {

@@ -90,6 +90,9 @@ pub enum SourceError {
         /// What the system says.
         error: std::io::Error,
     },
+    /// A topic was deleted and created anew.
+    #[error("kafka: the topic `{0}` was deleted and created anew, and `auto_offset_reset` is `none`")]
+    Recreated(String),
     /// There is nothing to read.
     #[error("{0}")]
     Nothing(String),

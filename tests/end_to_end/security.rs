@@ -1,8 +1,13 @@
 //! Proving who one is, to a real broker and a real cluster, and being particular about who they are. The logs, at their
 //! most talkative, are searched for every secret.
 
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::{Child, Command};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::SystemTime;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -32,23 +37,28 @@ impl Folder {
     }
 
     /// Starts a pipeline whose log is `name.log`.
-    fn start(&self, name: &str, pipeline: &str) -> Child {
+    fn start(&self, name: &str, pipeline: &str) -> Started {
         self.write(&format!("{name}.toml"), pipeline);
         let log = std::fs::File::create(self.path(&format!("{name}.log"))).unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_logproc"));
         command.arg("--pipeline").arg(self.path(&format!("{name}.toml"))).args(["--config-reload-interval", "1"]);
-        command.env("RUST_LOG", "debug").stderr(log).spawn().unwrap()
+        Started(command.env("RUST_LOG", "debug").stderr(log).spawn().unwrap())
+    }
+}
+
+/// A running `logproc`; killed when it is dropped.
+struct Started(Child);
+
+impl Drop for Started {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
     }
 }
 
 /// A file of the authority, the server's and the clients' certificates that `dev/services` has made.
 fn certificate(name: &str) -> String {
     format!("{}/{name}", std::env::var("DEV_CERTIFICATES").unwrap())
-}
-
-fn stop(mut child: Child) {
-    child.kill().unwrap();
-    child.wait().unwrap();
 }
 
 /// Reads the world's topic with these options of the source until `done` holds of what was written and logged; answers how
@@ -63,7 +73,7 @@ fn read(world: &World, folder: &Folder, name: &str, options: &str, secret: &str,
     let child = folder.start(name, &pipeline);
     let (out, log) = (format!("{name}.out"), format!("{name}.log"));
     wait_until(&format!("{name} to come to its end"), || done(&folder.text(&out), &folder.text(&log)));
-    stop(child);
+    drop(child);
     assert!(secret.is_empty() || !folder.text(&log).contains(secret), "{name}: the secret is in the log");
     folder.text(&out).lines().count()
 }
@@ -114,6 +124,94 @@ fn a_broker_takes_a_token_that_librdkafka_has_made() {
     assert_eq!(read(&world, &folder, "nameless", &nameless, "", |_, log| log.contains("rincipal")), 0);
 }
 
+/// An issuer of tokens, for as long as the process lives. Whoever knows the secret gets one that lives five seconds, unless
+/// the issuer is out of order.
+#[derive(Default)]
+struct Issuer {
+    out_of_order: AtomicBool,
+    issued: AtomicUsize,
+    refused: AtomicUsize,
+}
+
+impl Issuer {
+    const CLIENT: &'static str = "app";
+    const SECRET: &'static str = "what-only-the-issuer-knows";
+
+    /// Starts one; answers where it issues.
+    fn start() -> (Arc<Issuer>, String) {
+        let issuer = Arc::new(Issuer::default());
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}/token", listener.local_addr().unwrap());
+        let own = issuer.clone();
+        std::thread::spawn(move || {
+            for connection in listener.incoming() {
+                let mut stream = BufReader::new(connection.unwrap());
+                let (mut head, mut length) = (String::new(), 0);
+                while !head.ends_with("\r\n\r\n") && stream.read_line(&mut head).unwrap() > 0 {
+                    let line = head.lines().last().unwrap_or_default().to_ascii_lowercase();
+                    length = line.strip_prefix("content-length:").map_or(length, |value| value.trim().parse().unwrap());
+                }
+                stream.read_exact(&mut vec![0; length]).unwrap();
+                let (status, body) = own.answer(&head);
+                let answer = format!("HTTP/1.1 {status}\r\nContent-Type: application/json\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+                stream.get_mut().write_all(answer.as_bytes()).unwrap();
+            }
+        });
+        (issuer, url)
+    }
+
+    fn answer(&self, head: &str) -> (&'static str, String) {
+        let known = format!("Basic {}", STANDARD.encode(format!("{}:{}", Issuer::CLIENT, Issuer::SECRET)));
+        if self.out_of_order.load(Ordering::Relaxed) || !head.contains(&known) {
+            self.refused.fetch_add(1, Ordering::Relaxed);
+            return ("401 Unauthorized", r#"{"error":"invalid_client"}"#.to_string());
+        }
+        self.issued.fetch_add(1, Ordering::Relaxed);
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs();
+        let part = |json: &str| base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(json);
+        let claims = format!(r#"{{"sub":"app","iat":{now},"exp":{}}}"#, now + 5);
+        let token = format!("{}.{}.", part(r#"{"alg":"none"}"#), part(&claims));
+        ("200 OK", format!(r#"{{"access_token":"{token}","token_type":"Bearer","expires_in":5}}"#))
+    }
+
+    fn issued(&self) -> usize {
+        self.issued.load(Ordering::Relaxed)
+    }
+}
+
+#[test]
+fn tokens_are_fetched_from_an_issuer_renewed_and_waited_for() {
+    let (issuer, url) = Issuer::start();
+    let world = World::new("oidc");
+    world.generate(9, 0.0);
+    world.produce(None, Some(b"no JSON"));
+    let folder = Folder::new();
+    folder.write("client.secret", Issuer::SECRET);
+    let properties = format!(
+        "\"sasl.oauthbearer.method\" = \"oidc\", \"sasl.oauthbearer.token.endpoint.url\" = \"{url}\", \
+         \"sasl.oauthbearer.client.id\" = \"{}\", \"sasl.oauthbearer.client.secret\" = \"${{file:client.secret}}\"",
+        Issuer::CLIENT
+    );
+    let authority = certificate("ca.pem");
+    let source = format!("{}codec = \"json\"\nproperties = {{ {properties} }}\n", sasl("OAUTHBEARER", &authority));
+    let letters = format!(
+        "[dead_letter]\nbootstrap_servers = \"{}\"\ntopic = \"{}\"\nproperties = {{ {properties}, \"security.protocol\" = \"SASL_SSL\", \
+         \"sasl.mechanism\" = \"OAUTHBEARER\", \"ssl.ca.location\" = \"{authority}\" }}\n",
+        std::env::var("KAFKA_SASL_BROKERS").unwrap(),
+        world.dead_letter_topic(),
+    );
+    // While the issuer is out of order nothing is read, and it is said and asked again.
+    issuer.out_of_order.store(true, Ordering::Relaxed);
+    let done = |out: &str, log: &str| {
+        if log.contains("401") && log.contains("trouble with the brokers") {
+            issuer.out_of_order.store(false, Ordering::Relaxed);
+        }
+        out.lines().count() == 9 && world.count_dead_letters() == 1 && issuer.issued() >= 6
+    };
+    assert_eq!(read(&world, &folder, "oidc", &format!("{source}{letters}"), Issuer::SECRET, done), 9);
+    assert!(issuer.refused.load(Ordering::Relaxed) > 0, "it was out of order");
+}
+
 #[test]
 fn a_broker_that_asks_for_a_certificate_is_shown_one() {
     let world = World::new("mtls");
@@ -158,10 +256,10 @@ fn elasticsearch_with_tls_users_and_client_certificates_is_written_to_and_a_chan
         folder.start(name, &pipeline)
     };
     let logged = |name: &str, text: &str| folder.text(&format!("{name}.log")).contains(text);
-    let arrives = |name: &str, mut run: Child| {
+    let arrives = |name: &str, mut run: Started| {
         let mut status = None;
         wait_until(&format!("{name}: the file to end"), || {
-            status = run.try_wait().unwrap();
+            status = run.0.try_wait().unwrap();
             status.is_some()
         });
         assert!(status.unwrap().success());
@@ -179,7 +277,7 @@ fn elasticsearch_with_tls_users_and_client_certificates_is_written_to_and_a_chan
     ] {
         let run = start(name, &trust);
         wait_until(&format!("{name} to be refused"), || logged(name, "elasticsearch does not answer"));
-        stop(run);
+        drop(run);
         assert!(!logged(name, "elasticsearch answers"), "{name}");
     }
 

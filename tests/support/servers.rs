@@ -184,6 +184,18 @@ path = "${{DEAD_LETTER_PATH}}"
         &self.namespace
     }
 
+    /// The topic of this world's dead letters.
+    pub fn dead_letter_topic(&self) -> &str {
+        &self.dead_letter_topic
+    }
+
+    /// Records of that topic; 0 while there is no such topic.
+    pub fn count_dead_letters(&self) -> usize {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_logproc-dev"));
+        let output = command.args(["topic", "count", "--kafka", &self.brokers, "--topic", &self.dead_letter_topic]).output().unwrap();
+        String::from_utf8_lossy(&output.stdout).trim().parse().unwrap_or(0)
+    }
+
     /// The product, with the variables that pipelines refer to.
     fn command(&self) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_logproc"));
@@ -256,6 +268,17 @@ path = "${{DEAD_LETTER_PATH}}"
         self.dev(&[
             "generate", "--count", &count, "--malformed-rate", &malformed, "--kafka", &self.brokers, "--topic", &self.topic,
         ]);
+    }
+
+    /// Deletes the topic and creates one of the same name.
+    pub fn recreate_topic(&self) {
+        let target = ["--kafka", &self.brokers, "--topic", &self.topic];
+        self.dev(&[&["topic", "delete"], &target[..]].concat());
+        // The name is free when the brokers have forgotten it.
+        let create = [&["topic", "create"], &target[..]].concat();
+        wait_until("the topic to be created anew", || {
+            Command::new(env!("CARGO_BIN_EXE_logproc-dev")).args(&create).output().unwrap().status.success()
+        });
     }
 
     /// Puts many records on the topic.

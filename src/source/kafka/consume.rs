@@ -16,6 +16,7 @@ use tracing::{error, info, warn};
 
 use super::extract::{LETTER_HEADER, Place, Stretches};
 use super::group::{Group, commit, look_up};
+use super::recreated::{self, Identities};
 use super::{Extract, KafkaSource, Topics, client_config, sizes};
 use crate::delivery::{BatchBuilder, NewRecord, RawBatch, Shape};
 use crate::login::Follower;
@@ -64,6 +65,8 @@ fn attempt(source: &KafkaSource, properties: &BTreeMap<String, String>, context:
         changed: false.into(),
         commits: source.extract.as_ref().is_none_or(|extract| extract.parts.is_empty()),
         marks: Default::default(),
+        identities: Identities::new(properties.get("auto.offset.reset").map(String::as_str)),
+        is_extract: source.extract.is_some(),
     };
     let consumer = match client_config(properties).create_with_context(group) {
         Ok(consumer) => consumer,
@@ -81,6 +84,7 @@ fn attempt(source: &KafkaSource, properties: &BTreeMap<String, String>, context:
         paused: false,
         committed: Instant::now(),
         answered: Instant::now(),
+        compared: Instant::now(),
         stretches: source.extract.as_ref().map(Stretches::new),
         max_event_bytes: source.max_event_bytes,
         commit_interval: source.commit_interval,
@@ -141,6 +145,8 @@ struct Reader<'a> {
     committed: Instant,
     /// When commits were last looked up, or all known to have arrived.
     answered: Instant,
+    /// When the topics that are read were last compared with those that are there.
+    compared: Instant,
     /// For an extract, what is to be read of each partition.
     stretches: Option<Stretches>,
     max_event_bytes: usize,
@@ -153,6 +159,7 @@ impl Reader<'_> {
         while !self.context.shutdown().is_requested() {
             heartbeat.busy();
             self.commit_if_due();
+            self.compare_topics()?;
             self.login.refresh(self.consumer.client());
             if self.extract_is_done() {
                 self.finish();
@@ -363,10 +370,31 @@ impl Reader<'_> {
         true
     }
 
+    /// Looks now and then whether a topic was deleted and created anew. What was read of the old one goes on and ends, but no
+    /// offset of the new one hangs on it.
+    fn compare_topics(&mut self) -> Result<(), SourceError> {
+        if self.stretches.is_none() && self.compared.elapsed() > UNANSWERED {
+            self.compared = Instant::now();
+            let anew = recreated::changed(self.consumer);
+            if !anew.is_empty() {
+                self.close();
+            }
+            for (topic, partition) in anew {
+                self.context.hub.ledger().begin_anew(&topic, partition);
+                recreated::begin_anew(self.consumer, &topic, partition);
+            }
+        }
+        match self.consumer.context().identities.fatal() {
+            Some(topic) => Err(SourceError::Recreated(topic)),
+            None => Ok(()),
+        }
+    }
+
     /// What was gathered of partitions that are gone is forgotten; the rest leaves under the origins it was read with.
     fn after_rebalance(&mut self) -> Result<(), SourceError> {
         self.builder.drop_disowned();
         self.close();
+        self.compare_topics()?;
         // Nothing may be polled before this is known: what comes of an unknown partition is passed over.
         while let Some(stretches) = self.stretches.as_mut().filter(|stretches| stretches.is_shared) {
             match stretches.take_over(self.consumer) {

@@ -14,6 +14,8 @@ use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use tracing::{debug, error, info, warn};
 
 use super::extract::Mark;
+use super::recreated::{Identities, compare};
+use super::topic_id::note;
 use crate::delivery::Hub;
 use crate::delivery::ledger::Commit;
 use crate::observe::health::Readiness;
@@ -33,6 +35,10 @@ pub(super) struct Group {
     pub commits: bool,
     /// What stands beside a partition's committed offset, for an extract.
     pub marks: Mutex<HashMap<i32, Mark>>,
+    /// Which topics the offsets belong to.
+    pub identities: Identities,
+    /// Whether an extract is read, which knows its topic by its marks.
+    pub is_extract: bool,
 }
 
 impl Group {
@@ -100,7 +106,12 @@ impl Group {
 impl ConsumerContext for Group {
     fn pre_rebalance(&self, consumer: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
         match rebalance {
-            Rebalance::Assign(partitions) => self.assigned(partitions),
+            Rebalance::Assign(partitions) => {
+                if !self.is_extract && partitions.count() > 0 {
+                    compare(consumer, partitions);
+                }
+                self.assigned(partitions);
+            }
             Rebalance::Revoke(partitions) => self.revoked(consumer, partitions),
             Rebalance::Error(error) => error!(%error, "rebalancing failed"),
         }
@@ -174,6 +185,8 @@ pub(super) fn commit(consumer: &BaseConsumer<Group>, hub: &Hub, commits: &[Commi
         }
         if let Some(mark) = marks.get(&commit.partition) {
             element.set_metadata(mark.after(commit.tally.clone()).to_text());
+        } else if let Some(id) = consumer.context().identities.of(&commit.topic) {
+            element.set_metadata(note(&id));
         }
     }
     drop(marks);
@@ -219,5 +232,51 @@ pub(super) fn look_up(consumer: &BaseConsumer<Group>, hub: &Hub, asked: &[Commit
             }
         }
         Err(error) => commit_failed(hub, &format!("it can't be looked up: {error}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rdkafka::ClientConfig;
+    use rdkafka::mocking::MockCluster;
+
+    use super::*;
+    use crate::delivery::Shutdown;
+    use crate::observe::health::Health;
+
+    #[test]
+    fn a_commit_that_was_lost_on_the_way_is_asked_for_again_and_one_that_is_held_is_not() {
+        let brokers = MockCluster::new(1).unwrap();
+        brokers.create_topic("in", 1, 1).unwrap();
+        let hub = Hub::new("test", "1", 1 << 20, Shutdown::new());
+        let group = Group {
+            hub: hub.clone(),
+            rebalance_timeout: Duration::ZERO,
+            readiness: Health::default().readiness("source"),
+            changed: false.into(),
+            commits: true,
+            marks: Default::default(),
+            identities: Identities::new(None),
+            is_extract: false,
+        };
+        let mut config = ClientConfig::new();
+        config.set("bootstrap.servers", brokers.bootstrap_servers()).set("group.id", "logproc").set("enable.auto.commit", "false");
+        let consumer: BaseConsumer<Group> = config.create_with_context(group).unwrap();
+        let origin = hub.ledger().assign("in", 0);
+        let ticket = hub.ledger().deliver(&origin, 7, 0);
+        hub.ledger().complete(ticket);
+        let asked = hub.ledger().committable();
+        // As when brokers restart: the ledger has asked, and nothing has come of it.
+        hub.ledger().requested(&asked[0]);
+        assert_eq!(hub.ledger().committable(), []);
+        assert_eq!(hub.ledger().unanswered(), asked);
+        look_up(&consumer, &hub, &asked);
+        assert_eq!(hub.ledger().committable(), asked, "it is asked for again");
+
+        commit(&consumer, &hub, &asked, CommitMode::Sync);
+        hub.ledger().requested(&asked[0]);
+        look_up(&consumer, &hub, &asked);
+        assert_eq!(hub.ledger().committable(), []);
+        assert_eq!(hub.ledger().unanswered(), [], "the brokers hold it");
     }
 }

@@ -13,7 +13,9 @@ use crate::login::Login;
 mod consume;
 mod extract;
 mod group;
+mod recreated;
 mod sizes;
+mod topic_id;
 
 pub use extract::{Extract, ExtractCounts, Letters, Mark, Part, marks};
 
