@@ -10,7 +10,7 @@ use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use tracing::{error, warn};
 
 use super::group::Group;
-use super::topic_id::{noted, topic_ids};
+use super::topic_id::{is_another, noted, topic_ids};
 
 /// How long the brokers may take to say which topics there are; polling waits meanwhile.
 const LOOK_UP_TIMEOUT: Duration = Duration::from_secs(2);
@@ -79,7 +79,7 @@ pub(super) fn compare(consumer: &BaseConsumer<Group>, partitions: &TopicPartitio
         let topic = element.topic().to_string();
         let Some(id) = ids.get(&topic) else { continue };
         let then = committed.find_partition(&topic, element.partition()).and_then(|committed| noted(committed.metadata()));
-        if let Some(then) = then.filter(|then| then != id) {
+        if let Some(then) = then.filter(|then| is_another(then, id)) {
             anew.insert(topic, then);
             if let Some(begin) = group.identities.begin
                 && let Err(error) = element.set_offset(begin)
@@ -93,7 +93,7 @@ pub(super) fn compare(consumer: &BaseConsumer<Group>, partitions: &TopicPartitio
         let before = group.identities.of(topic);
         // What this member still reads under the old id is found, and begun anew, by the next comparison.
         if before.is_none() || held.elements_for_topic(topic).is_empty() {
-            let then = anew.remove(topic).or(before.filter(|before| before != id));
+            let then = anew.remove(topic).or(before.filter(|before| is_another(before, id)));
             group.identities.set(topic, id);
             if let Some(then) = then {
                 group.topic_is_another(topic, &then, id);
@@ -114,13 +114,12 @@ pub(super) fn changed(consumer: &BaseConsumer<Group>) -> Vec<(String, i32)> {
     let mut anew = HashSet::new();
     for (topic, id) in &ids {
         match group.identities.of(topic) {
-            Some(then) if then != *id => {
+            Some(then) if is_another(&then, id) => {
                 group.identities.set(topic, id);
                 group.topic_is_another(topic, &then, id);
                 anew.insert(topic.as_str());
             }
-            Some(_) => {}
-            None => group.identities.set(topic, id),
+            _ => group.identities.set(topic, id),
         }
     }
     let elements = assignment.elements();

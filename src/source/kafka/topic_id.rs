@@ -2,7 +2,8 @@
 //!
 //! Offsets say nothing of it: those of the new topic begin again, and once it has grown past a group's committed offset nothing looks wrong.
 //! So the id stands beside each committed offset (Kafka's commit metadata), and is compared when a partition is assigned and
-//! now and then while it is read.
+//! now and then while it is read. The cluster's id stands with it: where offsets are carried over to another cluster with what
+//! stands beside them, as MirrorMaker does, topics have other ids and are none the less the same.
 
 use std::collections::HashMap;
 use std::ffi::{CStr, CString, c_char, c_int};
@@ -31,7 +32,13 @@ pub(super) fn noted(text: &str) -> Option<String> {
     serde_json::from_str(text).ok().map(|note: Note| note.logproc_topic_id)
 }
 
-/// The ids of those of the topics that exist and have one. (Brokers older than 2.8 give none.)
+/// Whether two ids are of different topics of one cluster.
+pub(super) fn is_another(then: &str, now: &str) -> bool {
+    let cluster = |id: &str| id.split_once('/').map(|(cluster, _)| cluster.to_string());
+    then != now && cluster(then).is_some() && cluster(then) == cluster(now)
+}
+
+/// The ids, cluster and topic, of those of the topics that exist and have one. (Brokers older than 2.8 give none.)
 ///
 /// # Errors
 /// The brokers don't answer in time.
@@ -41,7 +48,9 @@ pub(super) fn topic_ids<C: ClientContext>(client: &Client<C>, topics: &[String],
     if names.is_empty() {
         return Ok(HashMap::new());
     }
-    describe(client, &names, c_int::try_from(timeout.as_millis()).unwrap_or(c_int::MAX))
+    let cluster = client.fetch_cluster_id(timeout).ok_or("the brokers don't say which cluster they are")?;
+    let ids = describe(client, &names, c_int::try_from(timeout.as_millis()).unwrap_or(c_int::MAX))?;
+    Ok(ids.into_iter().map(|(topic, id)| (topic, format!("{cluster}/{id}"))).collect())
 }
 
 /// Asks the brokers for descriptions of topics.
@@ -122,6 +131,13 @@ mod tests {
         assert_eq!(noted(&note("q7VZ")), Some("q7VZ".to_string()));
         for text in ["", "x", r#"{"logproc_replay":1,"start":1,"end":2,"purpose":""}"#] {
             assert_eq!(noted(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_topic_is_another_only_within_its_cluster() {
+        for (then, now, another) in [("c/a", "c/a", false), ("c/a", "c/b", true), ("c/a", "d/b", false), ("a", "b", false)] {
+            assert_eq!(is_another(then, now), another, "{then} {now}");
         }
     }
 
