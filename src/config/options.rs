@@ -292,6 +292,12 @@ impl Args {
     pub fn entries(&self, name: &str) -> &[(Key, Node)] {
         self.node(name).map_or(&[], Node::entries)
     }
+
+    /// Names and texts of a hash of properties. An empty text (a variable without a value) leaves a property out.
+    pub fn properties(&self, name: &str) -> impl Iterator<Item = (String, String)> {
+        let texts = self.entries(name).iter().filter_map(|(key, node)| Some((key.name.clone(), node.to_text()?)));
+        texts.filter(|(_, value)| !value.is_empty())
+    }
 }
 
 /// Logstash takes a list of keys and values in turn where it wants a hash.

@@ -104,12 +104,7 @@ impl DeadLetterSpec {
             return Err(vec![Diagnostic::error(args.span_of("topic"), "a topic for dead letters needs `bootstrap_servers`")]);
         }
         let mut properties = BTreeMap::from([("bootstrap.servers".to_string(), brokers.join(","))]);
-        for (key, node) in args.entries("properties") {
-            // As with the source's options: an empty text (a variable without a value) leaves a property out.
-            if let Some(value) = node.to_text().filter(|value| !value.is_empty()) {
-                properties.insert(key.name.clone(), value);
-            }
-        }
+        properties.extend(args.properties("properties"));
         topic::client_config(&properties).create_native_config().map_err(|error| {
             let message = format!("librdkafka refuses these properties: {error}");
             vec![Diagnostic::error(args.span_of("properties"), message)]

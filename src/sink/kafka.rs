@@ -84,9 +84,7 @@ impl KafkaSink {
             ("queue.buffering.max.kbytes".to_string(), "16384".to_string()),
             ("message.timeout.ms".to_string(), "30000".to_string()),
         ]);
-        for (key, node) in args.entries("properties") {
-            properties.insert(key.name.clone(), node.to_text().unwrap_or_default());
-        }
+        properties.extend(args.properties("properties"));
         properties.insert("acks".to_string(), "all".to_string());
         let login = Login::of(&properties);
         let sink = KafkaSink { topic: args.required_text("topic_id"), properties, login };
