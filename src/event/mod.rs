@@ -17,6 +17,7 @@ pub mod field;
 pub mod fragment;
 pub mod json;
 mod named;
+mod path;
 mod places;
 mod read;
 mod tags;
