@@ -106,9 +106,10 @@ fn holds(expression: &Expression, event: &mut Event) -> bool {
 }
 
 fn truth(operand: &Operand, event: &mut Event) -> bool {
-    match side(operand, event) {
-        Side::Missing | Side::Event(Value::Null | Value::Bool(false)) => false,
-        other => other.text(event) != Some(""),
+    match operand {
+        Operand::Field(field) => event.is_true(field),
+        Operand::Text(text) => !text.is_empty(),
+        Operand::Int(_) | Operand::Float(_) | Operand::List(_) => true,
     }
 }
 

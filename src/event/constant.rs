@@ -1,7 +1,6 @@
-//! Fields that a pipeline sets to a constant: key and value stand side by side in the vocabulary, so that setting the field
-//! copies nothing and printing it is one copy of both, or of several that follow one another.
+//! Fields that a pipeline sets to a constant: the value stands in the vocabulary, so that setting the field copies nothing.
 
-use super::{Event, FieldRef, KeyForm, NotAnObject, Text, Value, vocabulary};
+use super::{Event, FieldRef, NotAnObject, Text, Value, vocabulary};
 
 /// A field and the value that it is set to.
 #[derive(Clone, Debug)]
@@ -11,8 +10,8 @@ pub struct Constant {
     json: Box<str>,
     /// Whether it is a text.
     text: bool,
-    /// Comma, key, colon and value in the vocabulary, and the length of the key.
-    member: Option<(Text, usize)>,
+    /// Where the value stands in the vocabulary.
+    word: Option<Text>,
 }
 
 impl Constant {
@@ -27,12 +26,7 @@ impl Constant {
     }
 
     fn new(field: FieldRef, json: String, text: bool) -> Constant {
-        let field = field.lasting();
-        let member = field.path.last().filter(|last| last.plain).and_then(|last| {
-            let word = vocabulary::word(&format!("{}{json}", last.listed))?;
-            Some((word, last.name.len()))
-        });
-        Constant { field, json: json.into(), text, member }
+        Constant { field: field.lasting(), word: vocabulary::word(&json), json: json.into(), text }
     }
 }
 
@@ -42,22 +36,12 @@ impl Event {
     /// # Errors
     /// As [`Event::set`].
     pub fn set_constant(&mut self, constant: &Constant) -> Result<(), NotAnObject> {
-        let member = constant.member.filter(|(word, _)| self.knows(*word));
-        let json = match member {
-            Some((word, key)) => word.slice(key + 4, word.len()),
-            None => self.push_str(&constant.json),
+        let json = match constant.word {
+            Some(word) if self.knows(word) => word,
+            _ => self.push_str(&constant.json),
         };
         let value = if constant.text { Value::Plain(json.slice(1, json.len() - 1)) } else { Value::Raw(json) };
-        match (self.set_new(&constant.field, value)?, member) {
-            (Some(node), _) => self.replace(node, value),
-            (None, Some((word, key))) => {
-                if let Some(node) = self.node_of(&constant.field) {
-                    (self.nodes[node as usize].key, self.nodes[node as usize].form) = (word.slice(2, 2 + key), KeyForm::Listed);
-                }
-            }
-            (None, None) => {}
-        }
-        Ok(())
+        self.set(&constant.field, value)
     }
 }
 

@@ -5,6 +5,12 @@ use super::{Event, KeyForm, List, Node, Value};
 impl Event {
     /// A copy that holds what can be reached and nothing else: no text of what was replaced or removed.
     pub fn compact(&self) -> Event {
+        if self.slots.any() {
+            let mut whole = self.clone();
+            whole.fold(false);
+            whole.fold(true);
+            return whole.compact();
+        }
         let mut copy = Event::new();
         copy.import_into(List::ROOT, self, List::ROOT);
         copy.import_into(List::METADATA, self, List::METADATA);

@@ -4,7 +4,8 @@ use std::io::Write as _;
 
 use wide::u8x16;
 
-use super::{Event, KeyForm, List, Value};
+use super::slots::{DEEPEST, How};
+use super::{Event, KeyForm, List, Text, Value};
 
 /// Whether a byte can't stand in a JSON string as it is (RFC 8259, section 7).
 #[inline]
@@ -25,6 +26,13 @@ pub fn plain_run(bytes: &[u8]) -> usize {
         at += 16;
     }
     at + bytes[at..].iter().take_while(|byte| !needs_escape(**byte)).count()
+}
+
+/// The same for the first of 32 bytes; 32 if all of them are plain.
+#[inline(always)]
+pub(super) fn plain_run_of_32(bytes: &[u8; 32]) -> usize {
+    let half = |from: usize| bytes[from..].first_chunk().map_or(0, |chunk| special(*chunk) & 0xFFFF);
+    (u64::from(half(0)) | u64::from(half(16)) << 16 | 1 << 32).trailing_zeros() as usize
 }
 
 /// Whether the bytes `start..end` of a text hold nothing to escape. What follows them may be looked at too.
@@ -130,6 +138,14 @@ fn byte(byte: u8, room: &mut [u8], at: usize) -> Next {
     Some(at + 1)
 }
 
+/// Copies a span of a text, in quotes.
+#[inline(always)]
+fn quoted(text: &[u8], span: Text, room: &mut [u8], at: usize) -> Next {
+    let at = byte(b'"', room, at)?;
+    let at = piece(text, span.range().start, span.range().end, room, at)?;
+    byte(b'"', room, at)
+}
+
 /// What takes long to print is printed apart.
 #[cold]
 #[inline(never)]
@@ -142,17 +158,26 @@ fn apart(write: impl FnOnce(&mut Vec<u8>), room: &mut [u8], at: usize) -> Next {
 impl Event {
     /// Appends the event as one line of JSON, without `@metadata` and without a line end.
     pub fn write_json(&self, out: &mut Vec<u8>) {
-        self.write_value(Value::Object(List::ROOT), out);
+        self.write_with(out, |room| {
+            let at = self.put_members(List::ROOT, room, 0)?;
+            let at = self.put_slots(self.slots.all(false), room, at)?;
+            close(b"{}", room, 0, at)
+        });
     }
 
     /// Appends any value of this event as JSON.
     pub fn write_value(&self, value: Value, out: &mut Vec<u8>) {
+        self.write_with(out, |room| self.put_value(value, room, 0));
+    }
+
+    #[inline]
+    fn write_with(&self, out: &mut Vec<u8>, put: impl Fn(&mut [u8]) -> Next) {
         let start = out.len();
         // What an event prints to is hardly ever longer than what it holds; if it is, it is printed again.
         let mut room = 512 + self.text.len() - self.vocabulary as usize;
         loop {
             out.resize(start + room, 0);
-            match self.put_value(value, &mut out[start..], 0) {
+            match put(&mut out[start..]) {
                 Some(end) => return out.truncate(start + end),
                 None => room *= 2,
             }
@@ -163,23 +188,15 @@ impl Event {
     fn put_value(&self, value: Value, room: &mut [u8], at: usize) -> Next {
         let text = self.text.as_bytes();
         match value {
-            Value::Object(list) => self.put_object(list, room, at),
+            Value::Object(list) => {
+                let end = self.put_members(list, room, at)?;
+                close(b"{}", room, at, end)
+            }
             Value::Array(list) => self.put_array(list, room, at),
             Value::Number(span) | Value::Raw(span) => piece(text, span.range().start, span.range().end, room, at),
-            Value::Plain(span) | Value::Escaped(span) => {
-                let at = byte(b'"', room, at)?;
-                let at = piece(text, span.range().start, span.range().end, room, at)?;
-                byte(b'"', room, at)
-            }
-            Value::Str(span) => {
-                let inner = span.range();
-                if !is_plain(text, inner.start, inner.end) {
-                    return apart(|out| write_string(self.str(span), out), room, at);
-                }
-                let at = byte(b'"', room, at)?;
-                let at = piece(text, inner.start, inner.end, room, at)?;
-                byte(b'"', room, at)
-            }
+            Value::Plain(span) | Value::Escaped(span) => quoted(text, span, room, at),
+            Value::Str(span) if is_plain(text, span.range().start, span.range().end) => quoted(text, span, room, at),
+            Value::Str(span) => apart(|out| write_string(self.str(span), out), room, at),
             Value::Int(number) => put_integer(number, room, at),
             Value::Time(time) => {
                 let (printed, length) = time.iso8601();
@@ -203,13 +220,13 @@ impl Event {
         close(b"[]", room, start, at)
     }
 
-    /// Prints an object. Neighbours that stand side by side in the event's text, as they came in, are copied in one go.
-    fn put_object(&self, list: List, room: &mut [u8], start: usize) -> Next {
+    /// Prints the members of an object that are in the tree, each with a comma before it. Neighbours that stand side by side in
+    /// the event's text, as they came in, are copied in one go.
+    fn put_members(&self, list: List, room: &mut [u8], mut at: usize) -> Next {
         let text = self.text.as_bytes();
         // What is copied next: put off as long as more of it follows.
         let (mut from, mut to) = (0, 0);
-        let mut at = start;
-        for node in self.nodes(list) {
+        for (index, node) in self.numbered_nodes(list) {
             let value = self.verbatim(node.value);
             let key = node.key.range();
             let (mut first, last) = match node.form {
@@ -238,11 +255,55 @@ impl Event {
             at = piece(text, first, last, room, at)?;
             (from, to) = (value.start, value.end);
             if from == to {
-                at = self.put_value(node.value, room, at)?;
+                at = match (node.value, self.slots.extends(node.number, index)) {
+                    (Value::Object(inner), Some(held)) => {
+                        let end = self.put_members(inner, room, at)?;
+                        let end = self.put_slots(held, room, end)?;
+                        close(b"{}", room, at, end)?
+                    }
+                    (value, _) => self.put_value(value, room, at)?,
+                };
             }
         }
-        at = piece(text, from, to, room, at)?;
-        close(b"{}", room, start, at)
+        piece(text, from, to, room, at)
+    }
+
+    /// Prints the members of an object that are held in these slots, each with a comma before it.
+    fn put_slots(&self, slots: (u32, u32), room: &mut [u8], mut at: usize) -> Next {
+        let text = self.text.as_bytes();
+        // Objects that are open: the slot before which each ends, and where it began in print.
+        let mut open = [(u32::MAX, 0); DEEPEST + 1];
+        let mut depth = 0;
+        let mut in_use = self.slots.in_use(slots);
+        while let Some(slot) = in_use.next() {
+            while slot >= open[depth].0 {
+                at = close(b"{}", room, open[depth].1, at)?;
+                depth = depth.saturating_sub(1);
+            }
+            let (key, end, how) = self.slots.used(slot);
+            match how {
+                How::Held(value) => {
+                    at = piece(text, key.range().start, key.range().end, room, at)?;
+                    at = match value {
+                        Value::Plain(span) => quoted(text, *span, room, at)?,
+                        Value::Str(span) if is_plain(text, span.range().start, span.range().end) => quoted(text, *span, room, at)?,
+                        other => self.put_value(*other, room, at)?,
+                    };
+                }
+                How::Implicit => {
+                    at = piece(text, key.range().start, key.range().end, room, at)?;
+                    depth = (depth + 1).min(DEEPEST);
+                    open[depth] = (end, at);
+                }
+                // It is printed where it stands in the tree.
+                How::Node(_) => in_use.skip_to(end),
+            }
+        }
+        while depth > 0 {
+            at = close(b"{}", room, open[depth].1, at)?;
+            depth -= 1;
+        }
+        Some(at)
     }
 
     /// Where a value stands in the event's text just as it is to be printed, quotes included; empty where it does not.

@@ -1,9 +1,11 @@
 //! Fragments: finished JSON objects that are merged into many events, such as what is known of an address.
 //!
 //! A fragment is read once, when it is made: where its entries begin and end is kept beside its text, so that merging it
-//! is one copy of the text and one node for each entry. What is inside the entries stays raw.
+//! is one copy of the text and one node or slot for each entry. An object in it is taken apart as far as the pipeline names
+//! what is in it, and stays raw otherwise.
 
-use super::{Event, FieldRef, List, Node, NotAnObject, Value};
+use super::path::Spot;
+use super::{Event, FieldRef, List, Node, NotAnObject, Value, vocabulary};
 
 /// A JSON object that is ready to be merged. Sharing it is cheap if it stands behind an `Arc`.
 #[derive(Clone, Debug)]
@@ -14,25 +16,45 @@ pub struct Fragment {
     length: usize,
     /// Nodes whose spans are relative to `text`.
     entries: Box<[Node]>,
+    /// Where its fields go, if all of them are among those that pipelines name, each with its value.
+    fields: Box<[(FieldRef, Value)]>,
 }
 
 impl Fragment {
-    /// A fragment of the text of a JSON object; of anything else, an empty one.
-    pub fn new(json: &str) -> Fragment {
+    /// A fragment of the text of a JSON object; of anything else, an empty one. `target` is where it will be merged.
+    pub fn new(json: &str, target: Option<&FieldRef>) -> Fragment {
         let mut event = Event::new();
         let whole = event.push_str(json);
         let read = event.fill(List::ROOT, whole, true);
-        let entries = match read {
+        let entries: Box<[Node]> = match read {
             Ok(()) => event.nodes(List::ROOT).copied().collect(),
             Err(_) => Box::default(),
         };
-        Fragment { text: event.text.into(), length: json.len(), entries }
+        let mut fields = Vec::new();
+        let named = target.is_some_and(|target| name_fields(&mut event, List::ROOT, target, &mut fields));
+        let fields = if named { fields.into() } else { Box::default() };
+        Fragment { text: event.text.into(), length: json.len(), entries, fields }
     }
 
     /// The object as JSON text.
     pub fn json(&self) -> &str {
         &self.text[..self.length]
     }
+}
+
+/// Finds the reference of each entry of an object; answers whether all have one.
+fn name_fields(event: &mut Event, list: List, target: &FieldRef, fields: &mut Vec<(FieldRef, Value)>) -> bool {
+    let entries: Vec<Node> = event.nodes(list).copied().collect();
+    entries.into_iter().all(|entry| {
+        let Some(field) = vocabulary::known(target.child(event.str(entry.key))) else { return false };
+        let apart = matches!(entry.value, Value::Raw(text) if event.str(text).starts_with('{') && text.len() > 2);
+        if apart && vocabulary::goes_on(&field) {
+            let Value::Object(inner) = event.load(entry.value) else { return false };
+            return name_fields(event, inner, &field, fields);
+        }
+        fields.push((field, entry.value));
+        true
+    })
 }
 
 impl Event {
@@ -42,8 +64,11 @@ impl Event {
     /// # Errors
     /// Something on the path, or at its end, is a value that is no object.
     pub fn merge(&mut self, target: Option<&FieldRef>, fragment: &Fragment) -> Result<(), NotAnObject> {
+        if !fragment.fields.is_empty() && self.merge_fields(fragment) {
+            return Ok(());
+        }
         let into = match target {
-            None => List::ROOT,
+            None => self.root(),
             Some(field) => match self.get(field) {
                 None | Some(Value::Null) => {
                     let raw = self.push_str(fragment.json());
@@ -59,6 +84,15 @@ impl Event {
             self.merge_node(into, Node { key: node.key.moved(by), value, ..*node });
         }
         Ok(())
+    }
+
+    /// Sets the fields of a fragment as long as none of them is there; answers whether that was so of all.
+    fn merge_fields(&mut self, fragment: &Fragment) -> bool {
+        let by = self.push_str(&fragment.text).start;
+        fragment.fields.iter().all(|(field, value)| {
+            let value = value.with_text(|text| text.moved(by));
+            matches!(self.set_new(field, value), Ok(Spot::New))
+        })
     }
 
     fn merge_node(&mut self, into: List, added: Node) {
@@ -85,7 +119,7 @@ mod tests {
 
     #[test]
     fn a_fragment_merges_like_the_object_it_is() {
-        let fragment = Fragment::new(r#"{"a":{"x":1,"y":"\u00fc"},"b":[true,null],"k\"q":2.0}"#);
+        let fragment = Fragment::new(r#"{"a":{"x":1,"y":"\u00fc"},"b":[true,null],"k\"q":2.0}"#, None);
         for (event, target, expected) in [
             (r#"{}"#, None, r#"{"a":{"x":1,"y":"\u00fc"},"b":[true,null],"k\"q":2.0}"#),
             (r#"{}"#, Some("[t]"), r#"{"t":{"a":{"x":1,"y":"\u00fc"},"b":[true,null],"k\"q":2.0}}"#),

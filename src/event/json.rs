@@ -75,8 +75,21 @@ impl<'a> Scanner<'a> {
         }
     }
 
+    /// Passes a short string without escapes, as most are, and answers with what is between its quotes. `None`, without having
+    /// moved, for every other string and for what is none.
+    #[inline(always)]
+    pub(super) fn short_string(&mut self) -> Option<Text> {
+        let window = self.bytes.get(self.at..)?.first_chunk::<33>()?;
+        let run = super::encode::plain_run_of_32(window[1..].first_chunk()?);
+        if window[0] != b'"' || window.get(run + 1) != Some(&b'"') {
+            return None;
+        }
+        let start = self.at + 1;
+        self.at = start + run + 1;
+        Some(Text::between(start, start + run))
+    }
+
     /// A string; the reader stands on its opening quote and ends after the closing one.
-    #[inline]
     pub(super) fn string(&mut self) -> Scan<Quoted> {
         self.expect(b'"', "a string was expected")?;
         let start = self.at;
@@ -119,6 +132,9 @@ impl<'a> Scanner<'a> {
     pub(super) fn value(&mut self, depth: u32) -> Scan<Value> {
         match self.peek() {
             b'"' => {
+                if let Some(text) = self.short_string() {
+                    return Ok(Value::Plain(text));
+                }
                 let Quoted { text, escaped } = self.string()?;
                 Ok(if escaped { Value::Escaped(text) } else { Value::Plain(text) })
             }
@@ -209,15 +225,11 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    /// Passes a string. Most have no escape and end within a few bytes.
-    #[inline]
+    /// Passes a string.
+    #[inline(always)]
     fn skip_string(&mut self) -> Scan<()> {
-        if self.peek() == b'"' {
-            let end = self.at + 1 + super::encode::plain_run(&self.bytes[self.at + 1..]);
-            if self.bytes.get(end) == Some(&b'"') {
-                self.at = end + 1;
-                return Ok(());
-            }
+        if self.short_string().is_some() {
+            return Ok(());
         }
         self.string().map(|_| ())
     }

@@ -1,11 +1,14 @@
 //! The event: one log record on its way through the pipeline.
 //!
-//! An event owns one text buffer and a flat list of nodes, both reused from event to event. A record is copied into the
+//! An event owns one text buffer, a flat list of nodes and a row of slots, all reused from event to event. A record is copied into the
 //! buffer once; from then on every string is a span of it: a field that no filter touches is printed from the bytes it
 //! came in, a captured piece of a line is a span of the line, and only new text is appended. Objects and arrays that
 //! nobody has looked into stay raw JSON ([`Value::Raw`]), strings that nobody has looked at stay escaped
 //! ([`Value::Escaped`]); both are opened on first use. So there is no allocation per field, and passing through what is
 //! not understood (big integers, `2` against `2.0`, the order of keys) is exact by construction.
+//!
+//! Nodes are what came with the record; a field that a pipeline names and sets goes into its slot (see [`slots`]), which costs
+//! no search and prints from prepared text.
 //!
 //! `@metadata` is held beside the fields and never printed. `@timestamp` is a [`Timestamp`] from the start.
 
@@ -14,12 +17,13 @@ mod copy;
 mod embedded;
 pub mod encode;
 pub mod field;
+mod fold;
 pub mod fragment;
 pub mod json;
 mod named;
 mod path;
-mod places;
 mod read;
+mod slots;
 mod tags;
 pub mod template;
 pub mod timestamp;
@@ -212,7 +216,7 @@ pub struct Event {
     raw_metadata: Option<Text>,
     /// Where text is unescaped; kept for its capacity.
     spare: String,
-    found: places::Places,
+    slots: slots::Slots,
     /// How much of the text, at its start, is the vocabulary.
     vocabulary: u32,
 }
@@ -235,7 +239,7 @@ impl Event {
             lists: vec![EMPTY_LIST; 2],
             raw_metadata: None,
             spare: String::new(),
-            found: places::Places::new(0),
+            slots: slots::Slots::none(),
             vocabulary: 0,
         }
     }
@@ -243,9 +247,9 @@ impl Event {
     /// An empty event for many records: it knows the vocabulary of the pipelines that have been compiled.
     pub fn versed() -> Event {
         let mut event = Event::new();
-        let paths = vocabulary::recite(&mut event.text);
+        event.slots = slots::Slots::of_vocabulary();
+        vocabulary::recite(&mut event.text);
         event.vocabulary = event.text.len() as u32;
-        event.found = places::Places::new(paths);
         event
     }
 
@@ -262,7 +266,7 @@ impl Event {
         self.lists.clear();
         self.lists.extend([EMPTY_LIST; 2]);
         self.raw_metadata = None;
-        self.found.clear();
+        self.slots.reset();
         if self.text.capacity() > KEEP_CAPACITY {
             self.text.shrink_to(KEEP_CAPACITY);
             self.nodes.shrink_to(1_024);
@@ -355,7 +359,7 @@ impl Event {
             match value {
                 Value::Raw(text) if self.str(text).starts_with('{') => self.raw_metadata = Some(text),
                 Value::Object(list) => {
-                    self.found.clear();
+                    self.slots.clear();
                     self.lists[List::METADATA.0 as usize] = self.lists[list.0 as usize];
                 }
                 _ => {}

@@ -100,11 +100,13 @@ proptest! {
             let field = FieldRef::from_names(path.iter().copied());
             if path.len() % 2 == 0 || path[0] == "a" { field.lasting() } else { field }
         };
-        numbered(&["a", "b", "a"]);
-        numbered(&["b", "a"]);
+        for path in [&["a", "b", "a"][..], &["a", "a", "x"], &["a", "b"], &["b", "a"], &["b", "b"]] {
+            FieldRef::from_names(path.iter().copied()).lasting();
+        }
         let mut event = Event::versed();
         event.decode_json(start.to_string().as_bytes()).unwrap();
-        let fragment = Fragment::new(r#"{"a":{"x":1},"b":"y"}"#);
+        let json = r#"{"a":{"x":1},"b":"y"}"#;
+        let fragments = [Fragment::new(json, None), Fragment::new(json, Some(&numbered(&["a"]))), Fragment::new(json, Some(&numbered(&["b"])))];
         for act in acts {
             match &act {
                 Act::Set(path, value) | Act::Add(path, value) => {
@@ -134,7 +136,12 @@ proptest! {
                     }
                 }
                 Act::Merge(path) => {
-                    let done = event.merge(Some(&numbered(path)), &fragment);
+                    let fragment = match path[..] {
+                        ["a"] => &fragments[1],
+                        ["b"] => &fragments[2],
+                        _ => &fragments[0],
+                    };
+                    let done = event.merge(Some(&numbered(path)), fragment);
                     let fits = match find(&mut model, path) {
                         Some(Json::Object(into)) => {
                             match into.get_mut("a") {

@@ -25,7 +25,8 @@ impl Event {
             let field = FieldRef::parse(name).map_err(|_| NotAnObject)?;
             return self.set(&field, value);
         }
-        self.insert(List::ROOT, name, value);
+        let root = self.root();
+        self.insert(root, name, value);
         Ok(())
     }
 

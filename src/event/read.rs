@@ -80,7 +80,7 @@ impl Event {
 
     /// The event's time, if `@timestamp` is one.
     pub fn timestamp(&self) -> Option<Timestamp> {
-        let node = self.find(self.root(), "@timestamp")?;
+        let node = self.find(super::List::ROOT, "@timestamp")?;
         match self.nodes[node as usize].value {
             Value::Time(time) => Some(time),
             _ => None,

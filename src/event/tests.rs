@@ -57,7 +57,8 @@ fn a_repeated_key_keeps_its_first_place_and_last_value() {
     assert_eq!(printed(&decoded(r#"{"a":1,"b":2,"a":3}"#)), r#"{"a":3,"b":2}"#);
     let many: Vec<String> = (0..100).chain(0..100).map(|n| format!("\"k{n}\":{n}")).collect();
     let mut event = decoded(&format!("{{{}}}", many.join(",")));
-    assert_eq!(event.len_of(event.root()), 100);
+    let root = event.root();
+    assert_eq!(event.len_of(root), 100);
     assert_eq!(event.get(&field("k99")).and_then(|value| event.as_number(value)), Some(Number::Int(99)));
 }
 

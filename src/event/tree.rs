@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::field::Segment;
-use super::json::{DecodeError, Scanner, unescape};
+use super::json::{DecodeError, Quoted, Scanner, unescape};
 use super::vocabulary::UNNUMBERED;
 use super::{EMPTY_LIST, END, Event, KeyForm, List, ListHead, Node, Text, Value, key_tag, tag_bit};
 
@@ -37,7 +37,10 @@ impl Event {
             loop {
                 let (mut key, mut form) = (Text::default(), KeyForm::Plain);
                 if object {
-                    let quoted = scanner.string().map_err(relative)?;
+                    let quoted = match scanner.short_string() {
+                        Some(text) => Quoted { text, escaped: false },
+                        None => scanner.string().map_err(relative)?,
+                    };
                     key = quoted.text;
                     let comma = key.start as usize > base + 1 && bytes[key.start as usize - 2] == b',';
                     form = match (quoted.escaped, scanner.peek()) {
@@ -49,7 +52,10 @@ impl Event {
                     scanner.colon().map_err(relative)?;
                     escaped_keys |= quoted.escaped;
                 }
-                let value = scanner.value(1).map_err(relative)?;
+                let value = match scanner.short_string() {
+                    Some(text) => Value::Plain(text),
+                    None => scanner.value(1).map_err(relative)?,
+                };
                 let tag = if object { key_tag(&bytes[key.range()]) } else { 0 };
                 let earlier = if !object {
                     None
@@ -154,7 +160,7 @@ impl Event {
 
     /// Appends an entry or element without looking for an earlier one of the same key.
     pub(super) fn append(&mut self, list: List, key: Text, form: KeyForm, value: Value) -> u32 {
-        self.found.forget_absent();
+        self.slots.forget_absent();
         let tag = key_tag(self.str(key).as_bytes());
         push_node(&mut self.nodes, &mut self.lists[list.0 as usize], Node { key, tag, form, value, next: END, number: UNNUMBERED })
     }
@@ -167,7 +173,7 @@ impl Event {
     /// Appends an entry with the key of a path's step.
     pub(super) fn append_step(&mut self, list: List, segment: &Segment, value: Value) -> u32 {
         if segment.number == UNNUMBERED {
-            self.found.forget_absent();
+            self.slots.forget_absent();
         }
         let (key, form) = match segment.word {
             Some(listed) if self.knows(listed) => (listed.slice(2, listed.len() - 2), KeyForm::Listed),
@@ -186,9 +192,9 @@ impl Event {
     pub(super) fn replace(&mut self, node: u32, value: Value) {
         let place = &mut self.nodes[node as usize].value;
         if matches!(place, Value::Object(_) | Value::Array(_)) {
-            self.found.clear();
+            self.slots.clear();
         } else if value.is_container() {
-            self.found.forget_absent();
+            self.slots.forget_absent();
         }
         *place = value;
     }
@@ -213,11 +219,18 @@ impl Event {
 
     /// The nodes of a list, in order.
     pub(super) fn nodes(&self, list: List) -> impl Iterator<Item = &Node> {
+        self.numbered_nodes(list).map(|(_, node)| node)
+    }
+
+    /// The nodes of a list, in order, and which they are of all.
+    #[inline]
+    pub(super) fn numbered_nodes(&self, list: List) -> impl Iterator<Item = (u32, &Node)> {
         let mut at = self.lists[list.0 as usize].first;
         std::iter::from_fn(move || {
-            let node = self.nodes.get(at as usize)?;
+            let here = at;
+            let node = self.nodes.get(here as usize)?;
             at = node.next;
-            Some(node)
+            Some((here, node))
         })
     }
 
@@ -250,12 +263,18 @@ impl Event {
     }
 
     /// The fields at the top of the event.
-    pub fn root(&self) -> List {
+    pub fn root(&mut self) -> List {
+        self.fold(false);
         List::ROOT
     }
 
     /// The list that holds `@metadata`.
     pub fn metadata(&mut self) -> List {
+        self.fold(true);
+        self.open_metadata()
+    }
+
+    pub(super) fn open_metadata(&mut self) -> List {
         if let Some(raw) = self.raw_metadata.take() {
             let opened = self.fill(List::METADATA, raw, false);
             debug_assert!(opened.is_ok());
@@ -316,11 +335,11 @@ impl Event {
             }
         }
         let gone = self.nodes[node as usize];
-        self.found.forget(gone.number);
+        self.slots.forget(gone.number, node);
         if !matches!(gone.value, Value::Object(_) | Value::Array(_)) {
             return gone.value;
         }
-        self.found.clear();
+        self.slots.clear();
         gone.value
     }
 

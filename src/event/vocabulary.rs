@@ -9,10 +9,13 @@
 use std::collections::HashMap;
 use std::sync::{LazyLock, PoisonError, RwLock};
 
-use super::Text;
+use super::{FieldRef, Text};
 
 /// The number of a path that has none.
 pub(super) const UNNUMBERED: u32 = u32::MAX;
+
+/// The number of the first path that is not empty.
+pub(super) const FIRST: usize = 2;
 
 /// Most paths that get a number.
 const MOST_PATHS: usize = 4_096;
@@ -24,6 +27,8 @@ const MOST_TEXT: usize = 64 << 10;
 struct Vocabulary {
     /// From the number of a path and one more key to the longer path's number.
     paths: HashMap<(u32, Box<str>), u32>,
+    /// For each path its parent's number and its last key, from the first number after the two starts.
+    steps: Vec<(u32, Box<str>)>,
     text: String,
     words: HashMap<Box<str>, Text>,
 }
@@ -41,12 +46,13 @@ pub(super) fn path(parent: u32, name: &str) -> u32 {
         return UNNUMBERED;
     }
     let mut vocabulary = VOCABULARY.write().unwrap_or_else(PoisonError::into_inner);
-    let next = vocabulary.paths.len() + 2;
+    let next = vocabulary.steps.len() + FIRST;
     let key = (parent, Box::from(name));
     match vocabulary.paths.get(&key) {
         Some(number) => *number,
         None if next >= MOST_PATHS => UNNUMBERED,
         None => {
+            vocabulary.steps.push(key.clone());
             vocabulary.paths.insert(key, next as u32);
             next as u32
         }
@@ -69,9 +75,28 @@ pub(super) fn word(text: &str) -> Option<Text> {
     Some(word)
 }
 
-/// Appends the common text as it is now; answers how many paths have a number.
-pub(super) fn recite(out: &mut String) -> usize {
+/// A reference as part of the vocabulary if it is in there already.
+pub(super) fn known(field: FieldRef) -> Option<FieldRef> {
+    let known = {
+        let vocabulary = VOCABULARY.read().unwrap_or_else(PoisonError::into_inner);
+        let mut steps = field.path.iter();
+        steps.try_fold(start(field.metadata), |above, step| vocabulary.paths.get(&(above, step.name.clone())).copied())
+    };
+    known.map(|_| field.lasting())
+}
+
+/// Whether there are paths that go on beyond this one.
+pub(super) fn goes_on(field: &FieldRef) -> bool {
     let vocabulary = VOCABULARY.read().unwrap_or_else(PoisonError::into_inner);
-    out.push_str(&vocabulary.text);
-    vocabulary.paths.len() + 2
+    vocabulary.steps.iter().any(|(above, _)| *above == field.number)
+}
+
+/// All paths that have a number, in the order of their numbers from [`FIRST`] on: the parent's number and the last key.
+pub(super) fn steps() -> Vec<(u32, Box<str>)> {
+    VOCABULARY.read().unwrap_or_else(PoisonError::into_inner).steps.clone()
+}
+
+/// Appends the common text as it is now.
+pub(super) fn recite(out: &mut String) {
+    out.push_str(&VOCABULARY.read().unwrap_or_else(PoisonError::into_inner).text);
 }

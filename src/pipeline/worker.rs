@@ -112,6 +112,13 @@ impl PipelineWorker {
         number: usize,
     ) -> PipelineWorker {
         let seed = Timestamp::now().as_millis() as u64 ^ ((number as u64) << 48);
+        // Before the event is made, which knows the fields that there are by then.
+        let fields = Fields {
+            ingested: FieldRef::from_names(["@metadata", "ingested"]).lasting(),
+            path: FieldRef::from_names(["log", "file", "path"]).lasting(),
+            kafka: FieldRef::from_names(["@metadata", "kafka"]).lasting(),
+            event_type: FieldRef::from_names(["type"]).lasting(),
+        };
         PipelineWorker {
             pipeline,
             intakes,
@@ -121,12 +128,7 @@ impl PipelineWorker {
             context: Context::new(Timestamp::now(), seed),
             survivors: Survivors::default(),
             event: Event::versed(),
-            fields: Fields {
-                ingested: FieldRef::from_names(["@metadata", "ingested"]).lasting(),
-                path: FieldRef::from_names(["log", "file", "path"]).lasting(),
-                kafka: FieldRef::from_names(["@metadata", "kafka"]).lasting(),
-                event_type: FieldRef::from_names(["type"]).lasting(),
-            },
+            fields,
             fresh: true,
         }
     }

@@ -130,6 +130,11 @@ impl GeoField {
     }
 }
 
+/// Names that fields have directly under the target.
+pub fn names(ecs: bool) -> impl Iterator<Item = &'static str> {
+    ROWS.iter().filter_map(move |row| if ecs { row.ecs.first().copied() } else { Some(row.legacy) })
+}
+
 /// The fields that a kind of database gives when the option `fields` is not set, as Logstash has them.
 pub fn defaults(database_type: &str, ecs: bool) -> &'static [GeoField] {
     const CITY: &[GeoField] = &[

@@ -110,6 +110,10 @@ pub fn compile(args: &Args, compiler: &mut Compiler) -> Compiled {
     });
     match (source, target) {
         (Some(source), Some(target)) if problems.is_empty() => {
+            for name in fields::names(ecs) {
+                // With places of their own, fields are set without a search.
+                target.child(name).lasting();
+            }
             let cache_size = args.integer("cache_size").unwrap_or(1).max(1) as usize;
             let mut filter = GeoIp {
                 source,
@@ -274,6 +278,6 @@ impl GeoIp {
                 }
             }
         }
-        if object.is_empty() { None } else { serde_json::to_string(&object).ok().map(|json| Arc::new(Fragment::new(&json))) }
+        if object.is_empty() { None } else { serde_json::to_string(&object).ok().map(|json| Arc::new(Fragment::new(&json, Some(&self.target)))) }
     }
 }

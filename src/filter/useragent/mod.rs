@@ -4,10 +4,13 @@
 //! repeats a few thousand strings for ever, so each worker keeps a bounded cache from string to the finished JSON
 //! fragment, and a hit costs a hash and a copy.
 
+mod agents;
+
 use std::sync::{Arc, LazyLock, Mutex};
 
 use quick_cache::unsync::Cache;
 
+use self::agents::Agents;
 use super::{Compiled, Compiler, Context, ECS_OPTION, Filter, Flow, field_option};
 use crate::config::{Args, ComponentDef, Diagnostic, Fallback, Kind, option};
 use crate::event::encode::write_string;
@@ -50,13 +53,11 @@ struct Description {
 
 static BUNDLED: &str = include_str!("regexes.yaml");
 
-type Extractor = ua_parser::Extractor<'static>;
-
-/// The bundled expressions take a while to compile, so all pipelines of a process share them.
-static SHARED: LazyLock<Mutex<Option<Arc<Extractor>>>> = LazyLock::new(|| Mutex::new(None));
+/// The bundled expressions take a while to read, so all pipelines of a process share them.
+static SHARED: LazyLock<Mutex<Option<Arc<Agents>>>> = LazyLock::new(|| Mutex::new(None));
 
 struct UserAgent {
-    extractor: Arc<Extractor>,
+    agents: Arc<Agents>,
     source: FieldRef,
     target: Option<FieldRef>,
     prefix: String,
@@ -75,18 +76,28 @@ pub fn compile(args: &Args, compiler: &mut Compiler) -> Compiled {
     if target.is_none() && ecs {
         target = Some(FieldRef::from_names(["user_agent"]).lasting());
     }
-    let extractor = match args.text("regexes") {
+    if let (Some(target), true) = (&target, ecs) {
+        // With places of their own, fields are set without a search.
+        for path in [&["name"][..], &["version"], &["os", "name"], &["os", "version"], &["os", "full"], &["device", "name"]] {
+            path.iter().fold(target.clone(), |field, name| field.child(name)).lasting();
+        }
+    }
+    let agents = match args.text("regexes") {
         None => bundled(),
         Some(path) => std::fs::read_to_string(compiler.path(&path))
             .map_err(|error| format!("`{path}` can't be read: {error}"))
-            .and_then(|text| build(&text).map(Arc::new)),
+            .and_then(|text| {
+                let agents = Agents::read(&text)?;
+                agents.check()?;
+                Ok(Arc::new(agents))
+            }),
     };
-    let extractor = extractor.map_err(|message| problems.push(Diagnostic::error(args.span_of("regexes"), message)));
-    match (source, extractor) {
-        (Some(source), Ok(extractor)) if problems.is_empty() => {
+    let agents = agents.map_err(|message| problems.push(Diagnostic::error(args.span_of("regexes"), message)));
+    match (source, agents) {
+        (Some(source), Ok(agents)) if problems.is_empty() => {
             let cache_size = args.integer("lru_cache_size").unwrap_or(0).max(1) as usize;
             Ok(Box::new(UserAgent {
-                extractor,
+                agents,
                 source,
                 target,
                 prefix: args.required_text("prefix"),
@@ -100,37 +111,19 @@ pub fn compile(args: &Args, compiler: &mut Compiler) -> Compiled {
     }
 }
 
-fn bundled() -> Result<Arc<Extractor>, String> {
+fn bundled() -> Result<Arc<Agents>, String> {
     let mut shared = SHARED.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-    if let Some(extractor) = shared.as_ref() {
-        return Ok(Arc::clone(extractor));
+    if let Some(agents) = shared.as_ref() {
+        return Ok(Arc::clone(agents));
     }
-    let extractor = Arc::new(build(BUNDLED)?);
-    *shared = Some(Arc::clone(&extractor));
-    Ok(extractor)
+    let agents = Arc::new(Agents::read(BUNDLED)?);
+    *shared = Some(Arc::clone(&agents));
+    Ok(agents)
 }
 
-fn build(text: &str) -> Result<Extractor, String> {
-    let regexes: ua_parser::Regexes<'static> = serde_saphyr::from_str(text).map_err(|error| format!("not a regexes.yaml: {error}"))?;
-    let ua_parser::Regexes { user_agent_parsers, os_parsers, device_parsers } = regexes;
-    // Devices have more expressions than the other two together.
-    let (browsers, devices) = std::thread::scope(|scope| {
-        let devices = scope.spawn(|| ua_parser::device::Builder::new().push_all(device_parsers)?.build().map_err(ua_parser::Error::from));
-        let agents = ua_parser::user_agent::Builder::new().push_all(user_agent_parsers);
-        let agents = agents.and_then(|builder| Ok(builder.build()?));
-        let systems = ua_parser::os::Builder::new().push_all(os_parsers).map_err(ua_parser::Error::from);
-        let systems = systems.and_then(|builder| Ok(builder.build()?));
-        (agents.and_then(|agents| Ok((agents, systems?))), devices.join())
-    });
-    let unusable = |error: ua_parser::Error| format!("a regular expression of the file is not usable: {error}");
-    let (ua, os) = browsers.map_err(unusable)?;
-    let dev = devices.map_err(|_| "the expressions for devices could not be compiled".to_string())?.map_err(unusable)?;
-    Ok(Extractor { ua, os, dev })
-}
-
-/// Compiles the bundled expressions in the background: while the other filters of a pipeline are compiled.
+/// Reads the bundled expressions in the background: while the other filters of a pipeline are compiled.
 pub(crate) fn prepare() {
-    // Whoever needs them waits for them or, should there be no thread to be had, compiles them.
+    // Whoever needs them waits for them or, should there be no thread to be had, reads them.
     let _ = std::thread::Builder::new().name("logproc-agents".to_string()).spawn(bundled);
 }
 
@@ -160,7 +153,7 @@ impl Filter for UserAgent {
 
     fn fork(&self) -> Box<dyn Filter> {
         Box::new(UserAgent {
-            extractor: Arc::clone(&self.extractor),
+            agents: Arc::clone(&self.agents),
             source: self.source.clone(),
             target: self.target.clone(),
             prefix: self.prefix.clone(),
@@ -179,10 +172,10 @@ struct Writer {
 }
 
 impl Writer {
-    fn finish(mut self) -> Fragment {
+    fn finish(mut self, target: Option<&FieldRef>) -> Fragment {
         self.json.push(b'}');
         // Every piece that went in was text.
-        Fragment::new(&String::from_utf8(self.json).unwrap_or_default())
+        Fragment::new(&String::from_utf8(self.json).unwrap_or_default(), target)
     }
 
     fn field(&mut self, prefix: &str, name: &str, value: &str) {
@@ -224,7 +217,7 @@ fn joined<'a>(parts: &[Option<&'a str>]) -> Option<String> {
 impl UserAgent {
     /// The fields of an agent as a JSON object.
     fn describe(&self, agent: &str) -> Description {
-        let (browser, system, device) = self.extractor.extract(agent);
+        let (browser, system, device) = self.agents.extract(agent);
         let browser_parts: [Option<&str>; 4] = match &browser {
             Some(found) => [found.major, found.minor, found.patch, found.patch_minor].map(|part| part.filter(|part| !part.is_empty())),
             None => [None; 4],
@@ -280,7 +273,7 @@ impl UserAgent {
             }
         }
         let metadata = self.metadata.as_ref().and_then(|_| metadata_of(browser_parts, system_parts));
-        Description { fields: fragment.finish(), metadata }
+        Description { fields: fragment.finish(self.target.as_ref()), metadata }
     }
 
     fn put(&self, event: &mut Event, description: &Description) -> Result<(), NotAnObject> {
@@ -316,5 +309,5 @@ fn metadata_of(browser: [Option<&str>; 4], system: [Option<&str>; 4]) -> Option<
     if !system.is_empty() {
         object.insert("os".to_string(), serde_json::json!({ "version": object_of(system) }));
     }
-    (!object.is_empty()).then(|| Fragment::new(&serde_json::Value::Object(object).to_string()))
+    (!object.is_empty()).then(|| Fragment::new(&serde_json::Value::Object(object).to_string(), None))
 }

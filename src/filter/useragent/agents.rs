@@ -1,0 +1,216 @@
+//! uap-core's expressions, compiled as they are needed.
+//!
+//! There are some thousand of them, and an agent needs a handful: those whose texts occur in it, of which the first that matches
+//! counts. So what is made at the start is only the search for these texts, of the expressions' syntax trees, and an expression is
+//! compiled when it is first tried. What it then says of an agent is `ua-parser`'s work, for one expression at a time.
+
+use std::sync::OnceLock;
+
+use aho_corasick::AhoCorasick;
+use regex_filtered::mapper::{self, Mapper};
+use regex_filtered::model::Model;
+use ua_parser::{Regexes, device, os, user_agent};
+
+/// Expressions of one kind, each with what it becomes: an extractor of its own.
+struct Family<P, E> {
+    /// Finds the texts that expressions need.
+    texts: AhoCorasick,
+    /// From these texts to expressions.
+    mapper: Mapper,
+    parsers: Vec<P>,
+    /// `None` for one that can't be compiled.
+    extractors: Vec<OnceLock<Option<E>>>,
+}
+
+/// An expression of a kind.
+trait Parser {
+    type Extractor;
+
+    /// Texts shorter than this are not searched for.
+    const SHORTEST_TEXT: usize;
+
+    fn pattern(&self) -> &str;
+
+    fn ignores_case(&self) -> bool {
+        false
+    }
+
+    fn build(&self) -> Result<Self::Extractor, ua_parser::Error>;
+}
+
+impl Parser for user_agent::Parser<'static> {
+    type Extractor = user_agent::Extractor<'static>;
+    const SHORTEST_TEXT: usize = 3;
+
+    fn pattern(&self) -> &str {
+        &self.regex
+    }
+
+    fn build(&self) -> Result<Self::Extractor, ua_parser::Error> {
+        let copy = user_agent::Parser {
+            regex: self.regex.clone(),
+            family_replacement: self.family_replacement.clone(),
+            v1_replacement: self.v1_replacement.clone(),
+            v2_replacement: self.v2_replacement.clone(),
+            v3_replacement: self.v3_replacement.clone(),
+            v4_replacement: self.v4_replacement.clone(),
+        };
+        Ok(user_agent::Builder::new().push(copy)?.build()?)
+    }
+}
+
+impl Parser for os::Parser<'static> {
+    type Extractor = os::Extractor<'static>;
+    const SHORTEST_TEXT: usize = 3;
+
+    fn pattern(&self) -> &str {
+        &self.regex
+    }
+
+    fn build(&self) -> Result<Self::Extractor, ua_parser::Error> {
+        let copy = os::Parser {
+            regex: self.regex.clone(),
+            os_replacement: self.os_replacement.clone(),
+            os_v1_replacement: self.os_v1_replacement.clone(),
+            os_v2_replacement: self.os_v2_replacement.clone(),
+            os_v3_replacement: self.os_v3_replacement.clone(),
+            os_v4_replacement: self.os_v4_replacement.clone(),
+        };
+        Ok(os::Builder::new().push(copy)?.build()?)
+    }
+}
+
+impl Parser for device::Parser<'static> {
+    type Extractor = device::Extractor<'static>;
+    const SHORTEST_TEXT: usize = 2;
+
+    fn pattern(&self) -> &str {
+        &self.regex
+    }
+
+    fn ignores_case(&self) -> bool {
+        self.regex_flag == Some(device::Flag::IgnoreCase)
+    }
+
+    fn build(&self) -> Result<Self::Extractor, ua_parser::Error> {
+        let copy = device::Parser {
+            regex: self.regex.clone(),
+            regex_flag: self.ignores_case().then_some(device::Flag::IgnoreCase),
+            device_replacement: self.device_replacement.clone(),
+            brand_replacement: self.brand_replacement.clone(),
+            model_replacement: self.model_replacement.clone(),
+        };
+        Ok(device::Builder::new().push(copy)?.build()?)
+    }
+}
+
+impl<P: Parser> Family<P, P::Extractor> {
+    fn new(parsers: Vec<P>) -> Result<Self, ua_parser::Error> {
+        let mut builder = mapper::Builder::new(P::SHORTEST_TEXT);
+        for parser in &parsers {
+            let mut syntax = regex_syntax::ParserBuilder::new();
+            let tree = syntax.case_insensitive(parser.ignores_case()).build().parse(parser.pattern());
+            let tree = tree.map_err(|error| ua_parser::ParseError::SyntaxError(error.to_string()))?;
+            builder.push(Model::new(&tree).map_err(ua_parser::ParseError::ProcessingError)?);
+        }
+        let (mapper, texts) = builder.build();
+        let texts = AhoCorasick::builder().ascii_case_insensitive(true).build(texts).map_err(ua_parser::BuildError::PrefilterError)?;
+        let extractors = parsers.iter().map(|_| OnceLock::new()).collect();
+        Ok(Family { texts, mapper, parsers, extractors })
+    }
+
+    /// Compiles all expressions.
+    fn complete(&self) -> Result<(), ua_parser::Error> {
+        self.parsers.iter().zip(&self.extractors).try_for_each(|(parser, place)| {
+            let built = parser.build()?;
+            place.get_or_init(|| Some(built));
+            Ok(())
+        })
+    }
+
+    /// What the first expression that matches says.
+    fn first<'s, V>(&'s self, agent: &'s str, extract: impl Fn(&'s P::Extractor, &'s str) -> Option<V>) -> Option<V> {
+        let texts = self.texts.find_overlapping_iter(agent).map(|found| found.pattern().as_usize());
+        self.mapper.atom_to_re(texts).into_iter().find_map(|index| {
+            let extractor = self.extractors.get(index)?.get_or_init(|| self.parsers[index].build().ok());
+            extract(extractor.as_ref()?, agent)
+        })
+    }
+}
+
+/// What is known of agents.
+pub(super) struct Agents {
+    browsers: Family<user_agent::Parser<'static>, user_agent::Extractor<'static>>,
+    systems: Family<os::Parser<'static>, os::Extractor<'static>>,
+    devices: Family<device::Parser<'static>, device::Extractor<'static>>,
+}
+
+impl Agents {
+    /// Reads uap-core's `regexes.yaml`.
+    ///
+    /// # Errors
+    /// A text that is no such file, or holds an expression that can't be read.
+    pub(super) fn read(text: &str) -> Result<Agents, String> {
+        let regexes: Regexes<'static> = serde_saphyr::from_str(text).map_err(|error| format!("not a regexes.yaml: {error}"))?;
+        let Regexes { user_agent_parsers, os_parsers, device_parsers } = regexes;
+        let families = || {
+            Ok(Agents {
+                browsers: Family::new(user_agent_parsers)?,
+                systems: Family::new(os_parsers)?,
+                devices: Family::new(device_parsers)?,
+            })
+        };
+        families().map_err(unusable)
+    }
+
+    /// Compiles all expressions: those of a user's own file are checked before they are needed.
+    ///
+    /// # Errors
+    /// An expression that can't be compiled.
+    pub(super) fn check(&self) -> Result<(), String> {
+        let complete = || {
+            self.browsers.complete()?;
+            self.systems.complete()?;
+            self.devices.complete()
+        };
+        complete().map_err(unusable)
+    }
+
+    /// Browser, operating system and device of an agent.
+    pub(super) fn extract<'s>(
+        &'s self,
+        agent: &'s str,
+    ) -> (Option<user_agent::ValueRef<'s>>, Option<os::ValueRef<'s>>, Option<device::ValueRef<'s>>) {
+        (
+            self.browsers.first(agent, |one, agent| one.extract(agent)),
+            self.systems.first(agent, |one, agent| one.extract(agent)),
+            self.devices.first(agent, |one, agent| one.extract(agent)),
+        )
+    }
+}
+
+fn unusable(error: ua_parser::Error) -> String {
+    format!("a regular expression of the file is not usable: {error}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    #[test]
+    fn what_is_compiled_late_says_what_all_together_say() {
+        let lazy = Agents::read(super::super::BUNDLED).unwrap();
+        let whole = ua_parser::Extractor::try_from(serde_saphyr::from_str::<Regexes<'static>>(super::super::BUNDLED).unwrap()).unwrap();
+        // Whatever stands in quotes in these files: agents, and much that is none.
+        let data = concat!(
+            include_str!("../../../tests/data/grok/apache-access.log"),
+            include_str!("../../../tests/conformance/logstash-filters/useragent.jsonl")
+        );
+        let agents: std::collections::BTreeSet<&str> = data.split('"').filter(|text| text.len() > 8).collect();
+        assert!(agents.len() > 100);
+        for agent in agents {
+            let (browser, system, device) = lazy.extract(agent);
+            let (expected_browser, expected_system, expected_device) = whole.extract(agent);
+            assert_eq!((browser, system, device), (expected_browser, expected_system, expected_device), "{agent}");
+        }
+    }
+}
