@@ -4,6 +4,7 @@ use std::io::Write as _;
 
 use wide::u8x16;
 
+use super::shapes::Shape;
 use super::slots::{DEEPEST, How};
 use super::{Event, KeyForm, List, Text, Value};
 
@@ -165,13 +166,27 @@ impl Event {
         });
     }
 
+    /// The same for one of many events that go through the same pipeline.
+    pub fn write_next_json(&mut self, out: &mut Vec<u8>) {
+        let mut shapes = std::mem::take(&mut self.shapes);
+        self.write_with(out, |room| {
+            let at = self.put_members(List::ROOT, room, 0)?;
+            let at = match self.slots.key(self.slots.all(false)) {
+                Some(key) => self.put_shape(shapes.find(&key, &self.slots, &self.text), room, at)?,
+                None => self.put_slots(self.slots.all(false), room, at)?,
+            };
+            close(b"{}", room, 0, at)
+        });
+        self.shapes = shapes;
+    }
+
     /// Appends any value of this event as JSON.
     pub fn write_value(&self, value: Value, out: &mut Vec<u8>) {
         self.write_with(out, |room| self.put_value(value, room, 0));
     }
 
     #[inline]
-    fn write_with(&self, out: &mut Vec<u8>, put: impl Fn(&mut [u8]) -> Next) {
+    fn write_with(&self, out: &mut Vec<u8>, mut put: impl FnMut(&mut [u8]) -> Next) {
         let start = out.len();
         // What an event prints to is hardly ever longer than what it holds; if it is, it is printed again.
         let mut room = 512 + self.text.len() - self.vocabulary as usize;
@@ -284,11 +299,7 @@ impl Event {
             match how {
                 How::Held(value) => {
                     at = piece(text, key.range().start, key.range().end, room, at)?;
-                    at = match value {
-                        Value::Plain(span) => quoted(text, *span, room, at)?,
-                        Value::Str(span) if is_plain(text, span.range().start, span.range().end) => quoted(text, *span, room, at)?,
-                        other => self.put_value(*other, room, at)?,
-                    };
+                    at = self.put_value(*value, room, at)?;
                 }
                 How::Implicit => {
                     at = piece(text, key.range().start, key.range().end, room, at)?;
@@ -304,6 +315,20 @@ impl Event {
             depth -= 1;
         }
         Some(at)
+    }
+
+    /// Prints members whose shape is known.
+    fn put_shape(&self, shape: &Shape, room: &mut [u8], mut at: usize) -> Next {
+        let text = self.text.as_bytes();
+        for part in &shape.parts {
+            at = piece(&shape.text, part.start as usize, part.end as usize, room, at)?;
+            at = match self.slots.value_of(part.number) {
+                Value::Plain(span) => quoted(text, *span, room, at)?,
+                Value::Str(span) if is_plain(text, span.range().start, span.range().end) => quoted(text, *span, room, at)?,
+                other => self.put_value(*other, room, at)?,
+            };
+        }
+        piece(&shape.text, shape.last.0 as usize, shape.last.1 as usize, room, at)
     }
 
     /// Where a value stands in the event's text just as it is to be printed, quotes included; empty where it does not.

@@ -23,6 +23,7 @@ pub mod json;
 mod named;
 mod path;
 mod read;
+mod shapes;
 mod slots;
 mod tags;
 pub mod template;
@@ -217,6 +218,7 @@ pub struct Event {
     /// Where text is unescaped; kept for its capacity.
     spare: String,
     slots: slots::Slots,
+    shapes: shapes::Shapes,
     /// How much of the text, at its start, is the vocabulary.
     vocabulary: u32,
 }
@@ -240,6 +242,7 @@ impl Event {
             raw_metadata: None,
             spare: String::new(),
             slots: slots::Slots::none(),
+            shapes: shapes::Shapes::default(),
             vocabulary: 0,
         }
     }

@@ -16,6 +16,7 @@
 
 use std::sync::Arc;
 
+use super::shapes::Key;
 use super::{FieldRef, Text, Value, vocabulary};
 
 /// No slot.
@@ -23,6 +24,12 @@ const NONE: u32 = u32::MAX;
 
 /// Paths with more steps have no slot that holds a value.
 pub(super) const DEEPEST: usize = 16;
+
+/// Slots beyond these words of bits are printed without a shape.
+const WORDS: usize = 6;
+
+/// A set of slots.
+pub(super) type Held = [u64; WORDS];
 
 /// In place of a node: the value is held here.
 const HELD: u32 = u32::MAX;
@@ -158,6 +165,8 @@ pub(super) struct Slots {
     held: Vec<u64>,
     /// A bit for each slot that has something held below it.
     below: Vec<u64>,
+    /// A bit for each of those that is an object of the tree.
+    rooted: Vec<u64>,
     /// How many are held.
     count: u32,
     found: u32,
@@ -181,7 +190,7 @@ fn between(word: usize, start: u32, end: u32) -> u64 {
 impl Slots {
     /// No slots.
     pub(super) fn none() -> Slots {
-        Slots { layout: Arc::default(), places: Vec::new(), held: Vec::new(), below: Vec::new(), count: 0, found: 1, absent: ABSENT }
+        Slots { layout: Arc::default(), places: Vec::new(), held: Vec::new(), below: Vec::new(), rooted: Vec::new(), count: 0, found: 1, absent: ABSENT }
     }
 
     /// Slots for the paths of the vocabulary as it is now; other paths are not remembered.
@@ -205,6 +214,7 @@ impl Slots {
             layout: Arc::new(layout),
             held: vec![0; words],
             below: vec![0; words],
+            rooted: vec![0; words],
             ..Slots::none()
         }
     }
@@ -215,6 +225,7 @@ impl Slots {
         if self.count > 0 {
             self.held.fill(0);
             self.below.fill(0);
+            self.rooted.fill(0);
             self.count = 0;
         }
         self.next_found();
@@ -280,6 +291,12 @@ impl Slots {
         self.places[number as usize].value
     }
 
+    /// The same without a copy.
+    #[inline]
+    pub(super) fn value_of(&self, number: u32) -> &Value {
+        &self.places[number as usize].value
+    }
+
     /// Puts another value into the slot of a path that is held.
     #[inline]
     pub(super) fn put(&mut self, number: u32, value: Value) {
@@ -324,8 +341,9 @@ impl Slots {
         self.count > 0
     }
 
+    /// The number of a slot's path.
     #[inline]
-    fn number(&self, slot: u32) -> u32 {
+    pub(super) fn number(&self, slot: u32) -> u32 {
         self.layout.slots[slot as usize].field.number
     }
 
@@ -444,7 +462,9 @@ impl Slots {
         if parent != NONE && !self.hold_below(parent) {
             return false;
         }
-        if !in_tree {
+        if in_tree {
+            self.rooted[word] |= mask;
+        } else {
             (self.places[number].at, self.places[number].what) = (self.found, IMPLICIT);
         }
         self.below[word] |= mask;
@@ -479,6 +499,38 @@ impl Slots {
         }
     }
 
+    /// What the print of a range of slots depends on, without what belongs to objects of the tree. `None` where there are more
+    /// slots than a key has bits.
+    #[inline]
+    pub(super) fn key(&self, (start, end): (u32, u32)) -> Option<Key> {
+        let mut key = Key { start, held: [0; WORDS], implicit: [0; WORDS] };
+        if self.held.len() > WORDS {
+            return None;
+        }
+        let words = start as usize / 64..(end as usize).div_ceil(64);
+        let mut rooted = [0; WORDS];
+        for word in words.clone() {
+            let mask = between(word, start, end);
+            key.held[word] = self.held[word] & mask;
+            rooted[word] = self.rooted[word] & mask;
+            key.implicit[word] = self.below[word] & mask & !rooted[word];
+        }
+        for word in words {
+            while rooted[word] != 0 {
+                let slot = word as u32 * 64 + rooted[word].trailing_zeros();
+                rooted[word] &= rooted[word] - 1;
+                let end = self.layout.printed[slot as usize].end;
+                for word in slot as usize / 64..(end as usize).div_ceil(64) {
+                    let apart = !between(word, slot, end);
+                    key.held[word] &= apart;
+                    key.implicit[word] &= apart;
+                    rooted[word] &= apart;
+                }
+            }
+        }
+        Some(key)
+    }
+
     /// A slot that is in use: its key as it is printed, the slot before which what is in it ends, and what it is.
     #[inline(always)]
     pub(super) fn used(&self, slot: u32) -> (Text, u32, How<'_>) {
@@ -505,6 +557,7 @@ impl Slots {
             self.count -= (self.held[word] & mask).count_ones();
             self.held[word] &= !mask;
             self.below[word] &= !mask;
+            self.rooted[word] &= !mask;
             while gone != 0 {
                 let number = self.number(word as u32 * 64 + gone.trailing_zeros());
                 gone &= gone - 1;
@@ -524,6 +577,7 @@ impl Slots {
             }
             let (word, mask) = bit(above);
             self.below[word] &= !mask;
+            self.rooted[word] &= !mask;
             let number = self.number(above);
             if self.get(number) == Known::Implicit {
                 self.places[number as usize].at = self.absent;

@@ -367,7 +367,7 @@ impl BulkEncoder {
             }
         }
         out.extend_from_slice(b"}}\n");
-        event.write_json(out);
+        event.write_next_json(out);
         Ok(())
     }
 
