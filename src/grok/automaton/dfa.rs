@@ -197,7 +197,53 @@ struct Builder<'n> {
     keys: Vec<Key>,
     /// Whether a test of the byte before can be reached from a kernel without consuming a byte.
     asking: HashMap<Vec<u32>, bool>,
+    fits: Fits,
+    /// See [`Builder::groups`].
+    groups: HashMap<Option<u8>, Arc<Vec<Vec<usize>>>>,
     reach: Reach,
+}
+
+/// Which classes the states of an [`Nfa`] wait for, and what it tests.
+struct Fits {
+    /// For each state the classes that it waits for.
+    classes: Vec<Vec<usize>>,
+    /// All classes, and the end of the text.
+    all: Vec<usize>,
+    /// Each test once.
+    tests: Vec<Test>,
+}
+
+impl Fits {
+    fn new(nfa: &Nfa, samples: &[u8]) -> Fits {
+        let waits = |state: &State| match state {
+            State::Range(low, high, _) => (0..samples.len()).filter(|class| (*low..=*high).contains(&samples[*class])).collect(),
+            _ => Vec::new(),
+        };
+        let mut tests = Vec::new();
+        for state in &nfa.states {
+            if let State::Test(test, _) = state
+                && !tests.contains(test)
+            {
+                tests.push(*test);
+            }
+        }
+        Fits { classes: nfa.states.iter().map(waits).collect(), all: (0..=samples.len()).collect(), tests }
+    }
+
+    /// Notes for each of these classes where its bytes lead from the ends of a walk.
+    fn spread(&self, nfa: &Nfa, ends: &[u32], among: &[usize], leads: &mut [Option<(Vec<u32>, bool)>]) {
+        let accepts = ends.iter().any(|end| nfa.states[*end as usize] == State::Match);
+        among.iter().for_each(|class| leads[*class] = Some((Vec::new(), accepts)));
+        let is_all = among.len() == self.all.len();
+        for end in ends {
+            let State::Range(_, _, next) = nfa.states[*end as usize] else { continue };
+            for class in self.classes[*end as usize].iter().filter(|class| is_all || among.contains(*class)) {
+                if let Some((kernel, _)) = &mut leads[*class] {
+                    kernel.push(next);
+                }
+            }
+        }
+    }
 }
 
 /// A walk over the states that can be reached without consuming a byte; its buffers serve walk after walk.
@@ -247,8 +293,9 @@ impl<'n> Builder<'n> {
     fn new(nfa: &'n Nfa) -> Builder<'n> {
         let (classes, samples) = byte_classes(nfa);
         let alike = alike(nfa, &samples);
-        let reach = Reach::default();
-        Builder { nfa, classes, samples, alike, index: HashMap::new(), keys: Vec::new(), asking: HashMap::new(), reach }
+        let fits = Fits::new(nfa, &samples);
+        let (index, asking, groups) = (HashMap::new(), HashMap::new(), HashMap::new());
+        Builder { nfa, classes, samples, alike, fits, groups, index, keys: Vec::new(), asking, reach: Reach::default() }
     }
 
     fn build(mut self) -> Option<Dfa> {
@@ -260,21 +307,28 @@ impl<'n> Builder<'n> {
         let mut steps: Vec<Vec<Step>> = Vec::new();
         while steps.len() < self.keys.len() {
             let key = self.keys[steps.len()].clone();
-            let mut row = Vec::with_capacity(count + 1);
-            // Without tests on the way, the byte after makes no difference to how far the kernel reaches.
-            let mut decided = None;
-            for class in 0..=count {
-                let known = match decided {
-                    Some(known) => known,
-                    None => {
-                        let before = key.before.map(|class| self.samples.get(usize::from(class)).copied());
-                        let place = Place { before: before.flatten(), after: self.samples.get(class).copied() };
-                        let known = self.reach.from(self.nfa, &key.kernel, |test| place.holds(test));
-                        decided = (!self.reach.tested).then_some(known);
-                        known
-                    }
-                };
-                row.push(if known { self.step(class)? } else { Step { accepts: false, declines: true, next: usize::MAX } });
+            let groups = self.groups(key.before);
+            // For each class where the bytes of its kind lead and whether the piece may end before them; `None` where that can't
+            // be told.
+            let mut leads: Vec<Option<(Vec<u32>, bool)>> = vec![None; count + 1];
+            for group in groups.iter() {
+                let place = self.place(key.before, group[0]);
+                let known = self.reach.from(self.nfa, &key.kernel, |test| place.holds(test));
+                // Without tests on the way, the byte after makes no difference to how far the kernel reaches.
+                let all = !self.reach.tested;
+                if known {
+                    self.fits.spread(self.nfa, &self.reach.ends, if all { &self.fits.all } else { group }, &mut leads);
+                }
+                if all {
+                    break;
+                }
+            }
+            let mut row: Vec<Step> = Vec::with_capacity(count + 1);
+            for (class, lead) in leads.into_iter().enumerate() {
+                row.push(match lead {
+                    None => Step { accepts: false, declines: true, next: usize::MAX },
+                    Some((kernel, accepts)) => Step { accepts, declines: false, next: self.next(kernel, class)? },
+                });
             }
             steps.push(row);
         }
@@ -302,25 +356,38 @@ impl<'n> Builder<'n> {
         Some(self.keys.len() - 1)
     }
 
-    /// The step from where the last walk ended, by a byte of a class.
-    fn step(&mut self, class: usize) -> Option<Step> {
-        let after = self.samples.get(class).copied();
-        let mut accepts = false;
-        let mut kernel = Vec::new();
-        for &state in &self.reach.ends {
-            match (&self.nfa.states[state as usize], after) {
-                (State::Match, _) => accepts = true,
-                (State::Range(low, high, next), Some(byte)) if (*low..=*high).contains(&byte) => kernel.push(*next),
-                _ => {}
-            }
-        }
+    /// The state of what is reached by a byte of a class.
+    fn next(&mut self, mut kernel: Vec<u32>, class: usize) -> Option<usize> {
         if kernel.is_empty() {
-            return Some(Step { accepts, declines: false, next: usize::MAX });
+            return Some(usize::MAX);
         }
         kernel.sort_unstable();
         kernel.dedup();
-        let next = self.state(kernel, class as u8)?;
-        Some(Step { accepts, declines: false, next })
+        self.state(kernel, class as u8)
+    }
+
+    fn place(&self, before: Option<u8>, class: usize) -> Place {
+        let before = before.map(|class| self.samples.get(usize::from(class)).copied());
+        Place { before: before.flatten(), after: self.samples.get(class).copied() }
+    }
+
+    /// The classes, together where all tests answer alike for the byte after.
+    fn groups(&mut self, before: Option<u8>) -> Arc<Vec<Vec<usize>>> {
+        if let Some(known) = self.groups.get(&before) {
+            return Arc::clone(known);
+        }
+        let mut groups: Vec<(Vec<Option<bool>>, Vec<usize>)> = Vec::new();
+        for class in 0..=self.samples.len() {
+            let place = self.place(before, class);
+            let answers: Vec<Option<bool>> = self.fits.tests.iter().map(|test| place.holds(test)).collect();
+            match groups.iter_mut().find(|(known, _)| *known == answers) {
+                Some((_, group)) => group.push(class),
+                None => groups.push((answers, vec![class])),
+            }
+        }
+        let groups = Arc::new(groups.into_iter().map(|(_, group)| group).collect());
+        self.groups.insert(before, Arc::clone(&groups));
+        groups
     }
 
     /// Drops the states from which no end can be reached, and writes the table.
