@@ -4,8 +4,9 @@ use std::io::Write as _;
 
 use wide::u8x16;
 
+use super::layout::DEEPEST;
 use super::shapes::Shape;
-use super::slots::{DEEPEST, How};
+use super::slots::How;
 use super::{Event, KeyForm, List, Text, Value};
 
 /// Whether a byte can't stand in a JSON string as it is (RFC 8259, section 7).

@@ -20,6 +20,7 @@ pub mod field;
 mod fold;
 pub mod fragment;
 pub mod json;
+mod layout;
 mod named;
 mod path;
 mod read;

@@ -227,7 +227,7 @@ impl Event {
         if field.path.is_empty() {
             return self.set_top(field, value);
         }
-        let spot = self.set_new(field, value)?;
+        let spot = self.set_new_anywhere(field, value)?;
         self.put_at(&spot, field, value);
         Ok(())
     }
@@ -280,7 +280,7 @@ impl Event {
     }
 
     fn add_any_capture(&mut self, field: &FieldRef, value: Value) -> Result<(), NotAnObject> {
-        let spot = self.set_new(field, value)?;
+        let spot = self.set_new_anywhere(field, value)?;
         match self.value_at(&spot, field) {
             Some(Value::Array(list)) => self.push(list, value),
             Some(Value::Null) => self.put_at(&spot, field, value),
@@ -316,10 +316,15 @@ impl Event {
     }
 
     /// Sets a field that is not there yet; where it is there, nothing is changed and the answer is where.
+    #[inline]
     pub(super) fn set_new(&mut self, field: &FieldRef, value: Value) -> Result<Spot, NotAnObject> {
         if self.slots.hold_at_once(field.number, value) {
             return Ok(Spot::New);
         }
+        self.set_new_anywhere(field, value)
+    }
+
+    fn set_new_anywhere(&mut self, field: &FieldRef, value: Value) -> Result<Spot, NotAnObject> {
         let known = self.known(field.number);
         match known {
             Known::Held => return Ok(Spot::Held),

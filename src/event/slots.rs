@@ -16,14 +16,9 @@
 
 use std::sync::Arc;
 
+use super::layout::{Layout, NONE, Printed, Slot};
 use super::shapes::Key;
-use super::{FieldRef, Text, Value, vocabulary};
-
-/// No slot.
-const NONE: u32 = u32::MAX;
-
-/// Paths with more steps have no slot that holds a value.
-pub(super) const DEEPEST: usize = 16;
+use super::{Text, Value};
 
 /// Slots beyond these words of bits are printed without a shape.
 const WORDS: usize = 6;
@@ -39,90 +34,6 @@ const IMPLICIT: u32 = u32::MAX - 1;
 
 /// Counts of the found are below, counts of the absent from here on.
 const ABSENT: u32 = 1 << 31;
-
-/// What is the same for all events of a worker.
-#[derive(Debug)]
-struct Slot {
-    field: FieldRef,
-    /// Its key as it is printed, with comma, quotes and colon; `None` where it can't be held.
-    listed: Option<Text>,
-    /// The slots of what is inside it follow it up to this one.
-    end: u32,
-    /// The slot of the object it is in.
-    parent: u32,
-}
-
-/// See [`Slots::used`].
-#[derive(Clone, Copy, Debug)]
-struct Printed {
-    key: Text,
-    end: u32,
-    number: u32,
-}
-
-/// The slots of a vocabulary.
-#[derive(Debug, Default)]
-pub(super) struct Layout {
-    slots: Vec<Slot>,
-    /// What printing needs to know of each.
-    printed: Vec<Printed>,
-    /// From here on slots are of the metadata.
-    metadata: u32,
-}
-
-impl Layout {
-    /// The field of a slot.
-    pub(super) fn field(&self, slot: u32) -> &FieldRef {
-        &self.slots[slot as usize].field
-    }
-
-    /// Lays out the paths that have a number. Also answers the slot of each number.
-    fn of_vocabulary() -> (Layout, Vec<u32>) {
-        let steps = vocabulary::steps();
-        let mut children = vec![Vec::new(); steps.len() + vocabulary::FIRST];
-        for (number, (parent, _)) in (vocabulary::FIRST..).zip(&steps) {
-            children[*parent as usize].push(number);
-        }
-        let mut layout = Layout::default();
-        let mut slot_of = vec![NONE; children.len()];
-        for metadata in [false, true] {
-            layout.metadata = layout.slots.len() as u32;
-            let start = vocabulary::start(metadata) as usize;
-            layout.add(&steps, &children, start, &mut Vec::new(), NONE, metadata, &mut slot_of);
-        }
-        let printed = |slot: &Slot| Printed { key: slot.listed.unwrap_or_default(), end: slot.end, number: slot.field.number };
-        layout.printed = layout.slots.iter().map(printed).collect();
-        (layout, slot_of)
-    }
-
-    #[expect(clippy::too_many_arguments, reason = "it is one walk over one tree")]
-    fn add<'s>(
-        &mut self,
-        steps: &'s [(u32, Box<str>)],
-        children: &[Vec<usize>],
-        above: usize,
-        names: &mut Vec<&'s str>,
-        parent: u32,
-        metadata: bool,
-        slot_of: &mut [u32],
-    ) {
-        for number in &children[above] {
-            names.push(&steps[number - vocabulary::FIRST].1);
-            let field = FieldRef::from_names(metadata.then_some("@metadata").into_iter().chain(names.iter().copied())).lasting();
-            let slot = self.slots.len() as u32;
-            // These two are looked for by their names, and belong to the tree.
-            let apart = !metadata && matches!(names[0], "tags" | "@timestamp");
-            let above_held = parent == NONE || self.slots[parent as usize].listed.is_some();
-            let able = !apart && above_held && names.len() <= DEEPEST;
-            let listed = field.path.last().and_then(|last| last.word).filter(|_| able);
-            self.slots.push(Slot { field, listed, end: NONE, parent });
-            slot_of[*number] = slot;
-            self.add(steps, children, *number, names, slot, metadata, slot_of);
-            self.slots[slot as usize].end = self.slots.len() as u32;
-            names.pop();
-        }
-    }
-}
 
 /// What is known of a field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -371,7 +282,7 @@ impl Slots {
     pub(super) fn hold_at_once(&mut self, number: u32, value: Value) -> bool {
         let Some(place) = self.places.get(number as usize) else { return false };
         let Some(parent) = self.places.get(place.parent as usize) else { return false };
-        if place.at == self.found || !place.can_hold || parent.at != self.found || place.goes_on {
+        if place.at == self.found || !place.can_hold || parent.at != self.found || place.goes_on && value.is_container() {
             return false;
         }
         let ready = parent.what == IMPLICIT || place.at == self.absent && parent.what < IMPLICIT && self.has_below(parent.slot);
@@ -520,11 +431,12 @@ impl Slots {
                 let slot = word as u32 * 64 + rooted[word].trailing_zeros();
                 rooted[word] &= rooted[word] - 1;
                 let end = self.layout.printed[slot as usize].end;
-                for word in slot as usize / 64..(end as usize).div_ceil(64) {
+                let inner = slot as usize / 64..(end as usize).div_ceil(64);
+                for (word, rooted) in rooted.iter_mut().enumerate().take(inner.end).skip(inner.start) {
                     let apart = !between(word, slot, end);
                     key.held[word] &= apart;
                     key.implicit[word] &= apart;
-                    rooted[word] &= apart;
+                    *rooted &= apart;
                 }
             }
         }
