@@ -29,7 +29,8 @@ const NAME_IS_TAKEN: Duration = Duration::from_secs(1);
 /// # Errors
 /// librdkafka refuses its properties, or can't go on.
 pub(super) fn run(source: &KafkaSource, mut context: SourceContext) -> Result<(), SourceError> {
-    let mut properties = source.properties.clone();
+    let mut login = source.login.follow("source");
+    let mut properties = login.up_to_date(&source.properties);
     sizes::derive(&mut properties, &source.topics, context.settings.prefetch_bytes());
     if matches!(source.topics, Topics::Pattern(_)) {
         properties.entry("topic.metadata.refresh.interval.ms".into()).or_insert_with(|| "30000".into());
@@ -37,7 +38,7 @@ pub(super) fn run(source: &KafkaSource, mut context: SourceContext) -> Result<()
     if source.extract.is_some() {
         properties.insert("enable.partition.eof".into(), "true".into());
     }
-    let (mut login, readiness, hub) = (source.login.follow("source"), context.readiness(), context.hub.clone());
+    let (readiness, hub) = (context.readiness(), context.hub.clone());
     let mut waiting = VecDeque::new();
     let mut consumer = open(source, &properties, &hub, &readiness)?;
     loop {
