@@ -150,7 +150,10 @@ impl Identities {
         for partition in assigned {
             let now = answer.ids.get(&partition.0);
             let then = match state.held.get(partition) {
-                Some(Hold::Unknown(number)) if asked.get(partition) == Some(number) => answer.noted.get(partition).cloned(),
+                // Brokers forget offsets with their topic; this member may remember what it has read.
+                Some(Hold::Unknown(number)) if asked.get(partition) == Some(number) => {
+                    answer.noted.get(partition).or(state.known.get(&partition.0)).cloned()
+                }
                 // It came after the question: the next one is about it.
                 Some(Hold::Unknown(_)) => continue,
                 Some(Hold::Another) | None => state.known.get(&partition.0).cloned(),
@@ -360,6 +363,17 @@ mod tests {
         assert_eq!(identities.to_begin(), all(&[0, 1]));
         identities.revoked(&all(&[1]));
         assert_eq!((held(&identities), identities.to_begin()), (vec![0], all(&[0])));
+    }
+
+    #[test]
+    fn what_comes_back_without_an_offset_is_compared_with_what_was_read_of_it_before() {
+        let identities = Identities::new(None);
+        identities.assigned(&partitions(&[0]));
+        identities.learn(&answer(&identities, Some("c/a"), &[]), &all(&[0]));
+        identities.revoked(&all(&[0]));
+        identities.assigned(&partitions(&[0, 1]));
+        assert_eq!(identities.learn(&answer(&identities, Some("c/b"), &[]), &all(&[0, 1])), [renewal("c/a", "c/b")]);
+        assert_eq!(identities.to_begin(), all(&[0, 1]));
     }
 
     #[test]
