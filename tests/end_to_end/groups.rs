@@ -75,6 +75,27 @@ fn a_killed_member_of_the_new_protocol_waits_for_its_name() {
     a_named_member_comes_back("named848", "group_protocol = \"consumer\"", true);
 }
 
+/// Brokers put out whoever has had a name when another comes with it: once that is a fault of the network that is got over, twice in a
+/// minute there are two of a name.
+#[test]
+fn of_two_members_with_one_name_one_joins_again_and_one_ends() {
+    let world = World::with_source("namesakes", "", "group_instance_id = \"one\"\nsession_timeout_ms = 6000\nheartbeat_interval_ms = 500");
+    world.generate(EVENTS / 2, 0.0);
+    let (first, of_first) = Run::start_with_log(&world);
+    wait_until("the first to have all partitions", || first.metric(ASSIGNED) == 4.0);
+    let (second, of_second) = Run::start_with_log(&world);
+    wait_until("the first to join again", || of_first.text().contains("joining again"));
+    world.generate(EVENTS / 2, 0.0);
+    let put_out = |log: &super::servers::Log| log.text().contains("a source can't go on");
+    wait_until("one to give up", || put_out(&of_first) || put_out(&of_second));
+    let (ended, goes_on) = if put_out(&of_first) { (first, second) } else { (second, first) };
+    assert_eq!(ended.end().code(), Some(1));
+    wait_until("all documents to arrive", || world.documents() >= EVENTS);
+    wait_until("the lag to be zero", || world.lag() == 0);
+    assert!(goes_on.stop().success());
+    assert_eq!((world.documents(), world.distinct_ids()), (EVENTS, EVENTS));
+}
+
 #[test]
 fn a_group_is_taken_over_from_an_eager_client_and_given_back() {
     let world = World::with_source("takeover", "", "session_timeout_ms = 6000\nheartbeat_interval_ms = 1000");

@@ -17,7 +17,7 @@ use tracing::{error, info, warn};
 use super::extract::{LETTER_HEADER, Place, Stretches};
 use super::group::{Group, commit, look_up};
 use super::KafkaSource;
-use super::membership::is_name_taken;
+use super::membership::is_name_lost;
 use super::recreated::Watch;
 use crate::delivery::{BatchBuilder, NewRecord, RawBatch, Shape};
 use crate::observe::metrics as names;
@@ -32,8 +32,8 @@ const UNANSWERED: Duration = Duration::from_secs(15);
 pub(super) enum Ended {
     /// The run is over.
     Over(Result<(), SourceError>),
-    /// Another member has this one's name. Nothing was read.
-    NameIsTaken,
+    /// Another member has this one's name.
+    NameIsLost(SourceError),
     /// This client takes over.
     Renewed(BaseConsumer<Group>),
 }
@@ -75,7 +75,7 @@ pub(super) fn read<'scope, 'env>(
         context,
     };
     let ended = match reader.read() {
-        Err(error) if is_name_taken(&error) && !reader.context.shutdown().is_requested() => Ended::NameIsTaken,
+        Err(error) if is_name_lost(&error) && !reader.context.shutdown().is_requested() => Ended::NameIsLost(error),
         Ok(Some(newer)) => {
             reader.hand_over(source.rebalance_timeout);
             Ended::Renewed(newer)

@@ -1,12 +1,12 @@
 //! From one membership of the group to the next: a client is opened, reads until it is over, and leaves.
 //!
-//! Two things end a membership before the run is over. A name in the group that another member still has is asked for again. And where
+//! Two things end a membership before the run is over. A name in the group that another member has is asked for again. And where
 //! certificates, keys or secrets were exchanged, a client with the new ones is opened; when that has worked, the old one hands over
 //! what it has read, ends it, commits and leaves, and the new one joins in its place.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
@@ -19,10 +19,13 @@ use super::recreated::{Identities, Watch};
 use super::{Extract, KafkaSource, Topics, client_config, sizes};
 use crate::delivery::Hub;
 use crate::observe::health::Readiness;
+use crate::observe::metrics as names;
 use crate::source::{SourceContext, SourceError};
 
 /// The pause before a name in the group is asked for again that another member has.
-const NAME_IS_TAKEN: Duration = Duration::from_secs(1);
+const PAUSE: Duration = Duration::from_secs(1);
+/// Losing its name for good is what becomes of a member that loses it twice within this time: there are two of that name.
+const FENCED_AGAIN: Duration = Duration::from_secs(60);
 
 /// Reads until it is over, as a member or without a group.
 ///
@@ -40,6 +43,7 @@ pub(super) fn run(source: &KafkaSource, mut context: SourceContext) -> Result<()
     }
     let (readiness, hub) = (context.readiness(), context.hub.clone());
     let mut waiting = VecDeque::new();
+    let mut fenced: Option<Instant> = None;
     let mut consumer = open(source, &properties, &hub, &readiness)?;
     loop {
         subscribe(&consumer, source)?;
@@ -55,10 +59,21 @@ pub(super) fn run(source: &KafkaSource, mut context: SourceContext) -> Result<()
         match read.ended {
             // Leaving the group (the client goes here) runs the callback for revocation once more, which commits what is left.
             Ended::Over(result) => return result,
-            Ended::NameIsTaken => {
+            Ended::NameIsLost(error) => {
                 drop(consumer);
-                warn!("another member still has this `group_instance_id`; trying again until its session has ended");
-                std::thread::sleep(NAME_IS_TAKEN);
+                // Brokers have put this member out: the callback does not run, and nothing can be committed.
+                let lost = hub.ledger().revoke_all();
+                if is_fatal(&error, RDKafkaErrorCode::FencedInstanceId) {
+                    if fenced.is_some_and(|before| before.elapsed() < FENCED_AGAIN) {
+                        return Err(error);
+                    }
+                    fenced = Some(Instant::now());
+                    metrics::counter!(names::REBALANCES, "kind" => "lost").increment(1);
+                    warn!(partitions = lost, "another member has taken this `group_instance_id`, or brokers took this one for another; joining again");
+                } else {
+                    warn!("another member still has this `group_instance_id`; trying again until its session has ended");
+                }
+                std::thread::sleep(PAUSE);
                 consumer = open(source, &login.up_to_date(&properties), &hub, &readiness)?;
             }
             Ended::Renewed(newer) => {
@@ -70,10 +85,15 @@ pub(super) fn run(source: &KafkaSource, mut context: SourceContext) -> Result<()
     }
 }
 
-/// Whether this is what the new protocol answers while the name of a member that was killed is not free, until its session has ended.
-pub(super) fn is_name_taken(error: &SourceError) -> bool {
-    let taken = KafkaError::MessageConsumptionFatal(RDKafkaErrorCode::UnreleasedInstanceId);
-    matches!(error, SourceError::Kafka(error) if *error == taken)
+/// Whether another member has this one's name. With the new protocol brokers answer so while the name of a member that was killed is not
+/// free, until its session has ended. With the classic one they do to a member whose name another has taken since; and to one whose
+/// request to join was repeated because the first answer was lost, for they take it for another then.
+pub(super) fn is_name_lost(error: &SourceError) -> bool {
+    is_fatal(error, RDKafkaErrorCode::UnreleasedInstanceId) || is_fatal(error, RDKafkaErrorCode::FencedInstanceId)
+}
+
+fn is_fatal(error: &SourceError, code: RDKafkaErrorCode) -> bool {
+    matches!(error, SourceError::Kafka(KafkaError::MessageConsumptionFatal(fatal)) if *fatal == code)
 }
 
 /// A client that has not subscribed to anything yet.
