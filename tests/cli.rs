@@ -241,3 +241,29 @@ fn sighup_reloads_a_good_file_and_a_bad_one_changes_nothing() {
     assert!(Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap().success());
     assert_eq!(child.wait().unwrap().code(), Some(0));
 }
+
+/// What orchestrators do: the file is exchanged and the process told, whatever it is at.
+#[cfg(unix)]
+#[test]
+fn a_hangup_while_the_cluster_does_not_take_its_templates_yet_ends_nothing() {
+    let (folder, path) = pipeline(
+        "[pipeline]\nhttp_address = \"\"\ntemplates = [\".\"]\n[source]\ntype = \"stdin\"\n\
+         [sink]\ntype = \"elasticsearch\"\nhosts = \"http://127.0.0.1:1\"\nmanage_template = true\n",
+    );
+    std::fs::create_dir(folder.path().join("index")).unwrap();
+    std::fs::write(folder.path().join("index/logs.json"), "{}").unwrap();
+    let mut child = Command::new(env!("CARGO_BIN_EXE_logproc"))
+        .args(["--pipeline", &path])
+        .stdin(std::process::Stdio::null())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut log = std::io::BufRead::lines(std::io::BufReader::new(child.stderr.take().unwrap()));
+    let signal = |name: &str| assert!(Command::new("kill").args([name, &child.id().to_string()]).status().unwrap().success());
+    let mut tries = || log.any(|line| line.unwrap().contains("templates can't be installed"));
+    assert!(tries());
+    signal("-HUP");
+    assert!(tries(), "it goes on trying");
+    signal("-TERM");
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+}

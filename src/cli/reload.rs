@@ -1,14 +1,15 @@
 //! Reloading while a run goes on: filters, conditions, encoders and codec from the pipeline file, addresses and credentials
-//! of Elasticsearch from file, secrets and certificates, passwords of Kafka.
+//! of Elasticsearch from file, secrets and certificates, passwords and certificates of Kafka.
 //!
-//! SIGHUP reloads. Files of secrets that the pipeline names (`${file:…}`) are looked at now and then, the pipeline file
-//! itself too where that is asked for. A file with a mistake changes nothing. Workers take the new pipeline up with their
+//! SIGHUP reloads. Files of secrets that the pipeline names (`${file:…}`), of certificates and of keys are looked at now and then, the
+//! pipeline file itself too where that is asked for. A file with a mistake changes nothing. Workers take the new pipeline up with their
 //! next batch; nothing is drained.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{error, info, warn};
 
@@ -29,6 +30,39 @@ pub struct Reloader {
     logins: Vec<Option<Login>>,
 }
 
+/// SIGHUP, from the moment on at which this was made: without it the signal ends the process. One that comes while a pipeline is
+/// loaded, or waits for Elasticsearch to take its templates, is heeded when [`Reloader::watch`] begins.
+pub struct Hangup {
+    runtime: Runtime,
+    signal: Signal,
+}
+
+impl Hangup {
+    /// Begins to listen.
+    ///
+    /// # Errors
+    /// The system gives no signal.
+    pub fn listen() -> std::io::Result<Hangup> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let signal = {
+            let _entered = runtime.enter();
+            signal(SignalKind::hangup())?
+        };
+        Ok(Hangup { runtime, signal })
+    }
+
+    /// Waits for it (`true`) or for the time to look at files.
+    fn asked(&mut self, interval: Duration) -> bool {
+        let signal = &mut self.signal;
+        self.runtime.block_on(async {
+            tokio::select! {
+                _ = signal.recv() => true,
+                () = tokio::time::sleep(interval) => false,
+            }
+        })
+    }
+}
+
 /// Length and time of change of a file.
 type Stamp = Option<(u64, SystemTime)>;
 
@@ -42,30 +76,25 @@ impl Reloader {
     /// Reloads into `processors` for as long as the process lives, on a thread of its own.
     ///
     /// # Errors
-    /// The system gives no thread or no signal.
-    pub fn watch(self, processors: Processors, interval: Duration, pipeline_too: bool) -> std::io::Result<()> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let mut hangup = {
-            let _entered = runtime.enter();
-            signal(SignalKind::hangup())?
-        };
+    /// The system gives no thread.
+    pub fn watch(self, mut hangup: Hangup, processors: Processors, interval: Duration, pipeline_too: bool) -> std::io::Result<()> {
         std::thread::Builder::new().name("logproc-reload".to_string()).spawn(move || {
             let (mut secrets, mut files) = (self.secrets(), stamps(self.files()));
             loop {
-                let asked = runtime.block_on(asked(&mut hangup, interval));
+                let asked = hangup.asked(interval);
                 let now = (self.secrets(), stamps(self.files()));
                 if asked || (pipeline_too && now.1 != files) {
                     self.reload(Some(&processors));
                 } else if now.0 != secrets {
                     self.reload(None);
                 }
-                (secrets, files) = (self.secrets(), now.1);
+                (secrets, files) = now;
             }
         })?;
         Ok(())
     }
 
-    /// The files of secrets that the pipeline file names, and how they are now.
+    /// The files of secrets, certificates and keys that the pipeline names, and how they are now.
     fn secrets(&self) -> Vec<(PathBuf, Stamp)> {
         let mut named = Vec::new();
         for file in self.files() {
@@ -74,6 +103,8 @@ impl Reloader {
             let places = text.split("${file:").skip(1).filter_map(|rest| rest.split_once('}'));
             named.extend(places.map(|(path, _)| folder.join(path)));
         }
+        named.extend(self.clients.iter().flatten().flat_map(|client| client.files().to_vec()));
+        named.extend(self.logins.iter().flatten().flat_map(Login::files));
         stamps(named)
     }
 
@@ -103,7 +134,7 @@ impl Reloader {
         in_pairs(&self.clients, &clients(pipeline), |running, new| running.adopt(new));
         in_pairs(&self.logins, &logins(pipeline), Login::adopt);
         let Some(processors) = processors else {
-            info!("a secret has changed: credentials, and elasticsearch's addresses, are reloaded");
+            info!("a secret or certificate has changed: credentials, certificates, and elasticsearch's addresses, are reloaded");
             return Ok(());
         };
         for table in self.fixed.tables_that_differ(&fixed) {
@@ -147,12 +178,4 @@ fn stamps(paths: Vec<PathBuf>) -> Vec<(PathBuf, Stamp)> {
         Some((metadata.len(), metadata.modified().ok()?))
     };
     paths.into_iter().map(|path| (path.clone(), stamp(&path))).collect()
-}
-
-/// Waits for SIGHUP (`true`) or for the time to look at files.
-async fn asked(hangup: &mut Signal, interval: Duration) -> bool {
-    tokio::select! {
-        _ = hangup.recv() => true,
-        () = tokio::time::sleep(interval) => false,
-    }
 }

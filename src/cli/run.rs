@@ -10,7 +10,7 @@ use clap::{Args, ValueEnum};
 use metrics_exporter_prometheus::PrometheusHandle;
 use tracing::{info, warn};
 
-use super::reload::Reloader;
+use super::reload::{Hangup, Reloader};
 use super::{Ecs, FORCED, INVALID};
 use crate::delivery::{self, Phase, Shutdown};
 use crate::misuse::Misuse;
@@ -66,6 +66,7 @@ enum CodecName {
 /// A part of the pipeline can't go on.
 pub fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
     let Some(path) = &args.pipeline else { return Ok(ExitCode::from(INVALID)) };
+    let hangup = Hangup::listen()?;
     let overrides = Overrides {
         stdin: args.stdin,
         sink: if args.stdout {
@@ -92,7 +93,7 @@ pub fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
     }
     let reloader = Reloader::new(path, overrides, &pipeline);
     let plan = pipeline.into_plan(health);
-    reloader.watch(plan.processors.clone(), Duration::from_secs(args.config_reload_interval), args.config_reload_automatic)?;
+    reloader.watch(hangup, plan.processors.clone(), Duration::from_secs(args.config_reload_interval), args.config_reload_automatic)?;
     let result = delivery::run(plan, &shutdown);
     let summary = result.as_ref().map_or_else(|failure| *failure.summary, |summary| *summary);
     info!(

@@ -165,7 +165,7 @@ impl Writer {
             if self.topic.is_none() {
                 self.topic = Some(topic::TopicTarget::new(spec).map_err(|error| error.to_string())?);
             }
-            let Some(topic) = &self.topic else { return Ok(()) };
+            let Some(topic) = &mut self.topic else { return Ok(()) };
             let outcomes = topic.write(open, hub).await;
             let mut problem = None;
             let mut again = Vec::new();

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use rdkafka::ClientConfig;
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::message::{Header, OwnedHeaders};
-use rdkafka::producer::{FutureProducer, FutureRecord, Producer as _};
+use rdkafka::producer::{FutureProducer, FutureRecord};
 
 use super::{DeadLetter, TopicSpec};
 use crate::delivery::{Hub, Rejected};
@@ -21,6 +21,7 @@ pub(super) enum Outcome {
 pub(super) struct TopicTarget {
     producer: FutureProducer,
     topic: String,
+    properties: BTreeMap<String, String>,
     login: Follower,
 }
 
@@ -40,16 +41,14 @@ pub(super) fn client_config(properties: &BTreeMap<String, String>) -> ClientConf
 
 impl TopicTarget {
     pub(super) fn new(spec: &TopicSpec) -> KafkaResult<Self> {
-        Ok(TopicTarget {
-            producer: client_config(&spec.properties).create()?,
-            topic: spec.topic.clone(),
-            login: spec.login.follow(),
-        })
+        let login = spec.login.follow("dead letters");
+        let producer = client_config(&login.up_to_date(&spec.properties)).create()?;
+        Ok(TopicTarget { producer, topic: spec.topic.clone(), properties: spec.properties.clone(), login })
     }
 
     /// Sends all and waits for every broker's answer; the outcomes are in the order of the records.
-    pub(super) async fn write(&self, open: &[Rejected], hub: &Hub) -> Vec<Outcome> {
-        self.login.refresh(self.producer.client());
+    pub(super) async fn write(&mut self, open: &[Rejected], hub: &Hub) -> Vec<Outcome> {
+        self.login.keep_up(&mut self.producer, &self.properties, client_config);
         let mut sending = Vec::with_capacity(open.len());
         for rejected in open {
             let letter = DeadLetter::of(rejected, hub);

@@ -100,10 +100,13 @@ impl Ledger {
     /// Lets a partition go. What is still open of it is forgotten; outcomes that come later change nothing.
     pub fn revoke(&mut self, topic: &str, partition: i32) {
         if let Some(slot) = self.slot_of(topic, partition) {
-            self.slots[slot].clear();
-            self.slots[slot].assigned = false;
-            self.slots[slot].lease.end();
+            self.slots[slot].let_go();
         }
+    }
+
+    /// Lets every partition go that is assigned; answers how many those were.
+    pub fn revoke_all(&mut self) -> usize {
+        self.slots.iter_mut().filter(|slot| slot.assigned).map(Slot::let_go).count()
     }
 
     /// Forgets what was read of a partition whose offsets begin again. What of it is on its way may end, and changes nothing here.
@@ -216,6 +219,12 @@ impl Ledger {
 }
 
 impl Slot {
+    fn let_go(&mut self) {
+        self.clear();
+        self.assigned = false;
+        self.lease.end();
+    }
+
     fn commit(&self) -> Option<Commit> {
         let offset = self.done_to?;
         (self.requested != Some(offset)).then(|| self.commit_of(offset))
@@ -294,6 +303,18 @@ mod tests {
         let new = ledger.deliver(&origin, 5, 0);
         ledger.complete(new);
         assert_eq!(ledger.committable_of("t", 0).map(|commit| commit.offset), Some(5));
+    }
+
+    #[test]
+    fn a_member_that_is_put_out_lets_everything_go_at_once() {
+        let mut ledger = Ledger::default();
+        let (one, two) = (ledger.assign("t", 0), ledger.assign("t", 1));
+        let ticket = ledger.deliver(&one, 9, 0);
+        ledger.revoke("t", 1);
+        assert_eq!(ledger.revoke_all(), 1);
+        ledger.complete(ticket);
+        assert!(!one.is_owned() && !two.is_owned());
+        assert_eq!((ledger.assigned(), ledger.committable()), (0, vec![]));
     }
 
     #[test]

@@ -56,6 +56,8 @@ names! {
     OFFSET_RESETS = "logproc_offset_resets_total";
     /// Reloads of the pipeline file, by outcome.
     RELOADS = "logproc_reloads_total";
+    /// Clients of Kafka made anew because their certificates, keys or secrets have changed, by client and outcome.
+    CLIENT_RENEWALS = "logproc_kafka_client_renewals_total";
     /// Commits, by outcome.
     COMMITS = "logproc_commits_total";
     /// Records kept aside as dead letters, by reason and target.
@@ -126,6 +128,7 @@ fn describe() {
     describe_histogram!(DELIVERY_DELAY, Unit::Seconds, "Time from a record's timestamp to the end of its last document.");
     describe_counter!(REBALANCES, Unit::Count, "Rebalances of the consumer group, by kind.");
     describe_gauge!(PARTITIONS, Unit::Count, "Partitions assigned to this process.");
+    describe_counter!(CLIENT_RENEWALS, Unit::Count, "Kafka clients made anew because certificates, keys or secrets changed, by client and outcome.");
     describe_counter!(COMMITS, Unit::Count, "Commits, by outcome.");
     describe_counter!(DEAD_LETTERS, Unit::Count, "Records kept aside as dead letters, by reason and target.");
     describe_counter!(DEAD_LETTER_RETRIES, Unit::Count, "Writes of dead letters that failed and were tried again.");

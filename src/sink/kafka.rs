@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use rdkafka::ClientConfig;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::producer::{DeliveryFuture, FutureProducer, FutureRecord, Producer as _};
+use rdkafka::producer::{DeliveryFuture, FutureProducer, FutureRecord};
 use tokio::sync::mpsc;
 use tracing::warn;
 
@@ -88,7 +88,7 @@ impl KafkaSink {
         properties.insert("acks".to_string(), "all".to_string());
         let login = Login::of(&properties);
         let sink = KafkaSink { topic: args.required_text("topic_id"), properties, login };
-        match sink.config().create_native_config() {
+        match config(&sink.properties).create_native_config() {
             Ok(_) => Ok(sink),
             Err(error) => {
                 let message = format!("librdkafka refuses these properties: {error}");
@@ -106,14 +106,14 @@ impl KafkaSink {
     pub fn topic(&self) -> &str {
         &self.topic
     }
+}
 
-    fn config(&self) -> ClientConfig {
-        let mut config = ClientConfig::new();
-        for (name, value) in &self.properties {
-            config.set(name, value);
-        }
-        config
+fn config(properties: &BTreeMap<String, String>) -> ClientConfig {
+    let mut config = ClientConfig::new();
+    for (name, value) in properties {
+        config.set(name, value);
     }
+    config
 }
 
 impl Sink for KafkaSink {
@@ -127,10 +127,10 @@ impl Sink for KafkaSink {
 
     fn run(self: Box<Self>, mut input: mpsc::Receiver<DocumentBatch>, context: SinkContext) -> SinkFuture {
         Box::pin(async move {
-            let producer: FutureProducer = self.config().create().map_err(|error| SinkError::Client(error.to_string()))?;
-            let login = self.login.follow();
+            let mut login = self.login.follow("sink");
+            let mut producer: FutureProducer = config(&login.up_to_date(&self.properties)).create().map_err(|error| SinkError::Client(error.to_string()))?;
             while let Some(batch) = input.recv().await {
-                self.deliver(&producer, &login, batch, &context).await;
+                self.deliver(&mut producer, &mut login, batch, &context).await;
             }
             Ok(())
         })
@@ -139,10 +139,10 @@ impl Sink for KafkaSink {
 
 impl KafkaSink {
     /// Sends until every document of the batch has ended; what fails is sent again.
-    async fn deliver(&self, producer: &FutureProducer, login: &Follower, mut batch: DocumentBatch, context: &SinkContext) {
+    async fn deliver(&self, producer: &mut FutureProducer, login: &mut Follower, mut batch: DocumentBatch, context: &SinkContext) {
         let mut pause = FIRST_PAUSE;
         loop {
-            login.refresh(producer.client());
+            login.keep_up(producer, &self.properties, config);
             let outcomes = self.send(producer, &batch).await;
             let mut delivered = (0, 0);
             batch.note(|index| outcomes[index].is_ok().then_some(super::WRITTEN));

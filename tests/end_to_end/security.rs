@@ -36,6 +36,18 @@ impl Folder {
         std::fs::read_to_string(self.path(name)).unwrap_or_default()
     }
 
+    /// Puts a certificate and its key where a pipeline looks for them: `own.pem` and `own.key`.
+    fn show(&self, who: &str) {
+        for kind in ["pem", "key"] {
+            std::fs::copy(certificate(&format!("{who}.{kind}")), self.path(&format!("own.{kind}"))).unwrap();
+        }
+    }
+
+    /// How often a log says this.
+    fn says(&self, log: &str, text: &str) -> usize {
+        self.text(log).matches(text).count()
+    }
+
     /// Starts a pipeline whose log is `name.log`.
     fn start(&self, name: &str, pipeline: &str) -> Started {
         self.write(&format!("{name}.toml"), pipeline);
@@ -186,7 +198,7 @@ fn tokens_are_fetched_from_an_issuer_renewed_and_waited_for() {
     world.generate(9, 0.0);
     world.produce(None, Some(b"no JSON"));
     let folder = Folder::new();
-    folder.write("client.secret", Issuer::SECRET);
+    folder.write("client.secret", "of-last-month");
     let properties = format!(
         "\"sasl.oauthbearer.method\" = \"oidc\", \"sasl.oauthbearer.token.endpoint.url\" = \"{url}\", \
          \"sasl.oauthbearer.client.id\" = \"{}\", \"sasl.oauthbearer.client.secret\" = \"${{file:client.secret}}\"",
@@ -200,16 +212,22 @@ fn tokens_are_fetched_from_an_issuer_renewed_and_waited_for() {
         std::env::var("KAFKA_SASL_BROKERS").unwrap(),
         world.dead_letter_topic(),
     );
-    // While the issuer is out of order nothing is read, and it is said and asked again.
+    // While the issuer knows another secret, or is out of order, nothing is read; it is said, and asked again.
     issuer.out_of_order.store(true, Ordering::Relaxed);
+    let refused = || issuer.refused.load(Ordering::Relaxed);
+    let replaced = std::cell::Cell::new(0);
     let done = |out: &str, log: &str| {
-        if log.contains("401") && log.contains("trouble with the brokers") {
+        if replaced.get() == 0 && log.contains("401") && log.contains("trouble with the brokers") {
+            folder.write("client.secret", Issuer::SECRET);
+            replaced.set(refused());
+        }
+        // A new client has asked with the new secret.
+        if replaced.get() > 0 && refused() > replaced.get() && log.contains("a new client takes over") {
             issuer.out_of_order.store(false, Ordering::Relaxed);
         }
         out.lines().count() == 9 && world.count_dead_letters() == 1 && issuer.issued() >= 6
     };
     assert_eq!(read(&world, &folder, "oidc", &format!("{source}{letters}"), Issuer::SECRET, done), 9);
-    assert!(issuer.refused.load(Ordering::Relaxed) > 0, "it was out of order");
 }
 
 #[test]
@@ -281,6 +299,14 @@ fn elasticsearch_with_tls_users_and_client_certificates_is_written_to_and_a_chan
         assert!(!logged(name, "elasticsearch answers"), "{name}");
     }
 
+    folder.show("stranger");
+    let (pem, key) = (folder.path("own.pem"), folder.path("own.key"));
+    let exchanged = format!("ssl_certificate = \"{}\"\nssl_key = \"{}\"\n", pem.display(), key.display());
+    let run = start("exchanged", &format!("{authority}{exchanged}"));
+    wait_until("the stranger to be refused", || logged("exchanged", "elasticsearch does not answer"));
+    folder.show("client");
+    arrives("exchanged", run);
+
     folder.write("password", "not-the-secret\n");
     let run = start("users", &format!("{authority}{}", own("client")));
     wait_until("the password to be refused", || logged("users", "delivery waits until this is put right"));
@@ -316,4 +342,95 @@ fn kafkas_password_is_read_anew_when_its_file_changes() {
     });
     assert_eq!(got, 10);
     assert!(folder.text("rotated.log").contains("the next connections use the new ones"));
+}
+
+/// A member whose source, sink and dead letters show `own.pem` to the broker, and one beside it that shows none. Records flow all the
+/// while.
+#[test]
+fn certificates_of_kafkas_clients_are_exchanged_while_records_flow() {
+    const TAKES_OVER: &str = "a new client takes over";
+    const REFUSED: &str = "the old ones stay in use";
+    let world = World::new("exchanged");
+    let folder = Folder::new();
+    let (brokers, authority) = (std::env::var("KAFKA_MTLS_BROKERS").unwrap(), certificate("ca.pem"));
+    let (pem, key) = (folder.path("own.pem"), folder.path("own.key"));
+    let written = format!("{}-written", world.topic);
+    let member = |name: &str, options: &str, dead_letter: &str, sinks: &str| {
+        format!(
+            "[pipeline]\nhttp_address = \"\"\n[source]\ntype = \"kafka\"\ntopics = \"{topic}\"\ngroup_id = \"{topic}\"\n\
+             group_instance_id = \"{name}\"\ncodec = \"json\"\n{options}\n[[sink]]\ntype = \"file\"\npath = \"{out}\"\n{sinks}\n[dead_letter]\n{dead_letter}\n",
+            topic = world.topic,
+            out = folder.path(&format!("{name}.out")).display(),
+        )
+    };
+    let properties = format!(
+        "properties = {{ \"security.protocol\" = \"SSL\", \"ssl.ca.location\" = \"{authority}\", \"ssl.certificate.location\" = \"{}\", \
+         \"ssl.key.location\" = \"{}\" }}\n",
+        pem.display(),
+        key.display()
+    );
+    let target = format!("bootstrap_servers = \"{brokers}\"\n{properties}");
+    let own = member(
+        "own",
+        &target,
+        &format!("topic = \"{}\"\n{target}", world.dead_letter_topic()),
+        &format!("[[sink]]\ntype = \"kafka\"\ntopic_id = \"{written}\"\n{target}"),
+    );
+    let aside = folder.path("aside").display().to_string();
+    let plain = format!("bootstrap_servers = \"{}\"\n", std::env::var("KAFKA_BROKERS").unwrap());
+    let beside = member("beside", &plain, &format!("path = \"{aside}\""), "");
+
+    // The broker refuses a stranger; what is exchanged for it, it takes.
+    folder.show("stranger");
+    let run = folder.start("own", &own);
+    let log = "own.log";
+    let refused = |log: &str| log.contains("SSL handshake failed") || log.contains("alert") || log.contains("Disconnected");
+    wait_until("the stranger to be refused", || refused(&folder.text(log)));
+    folder.show("client");
+    wait_until("the known client to be a member", || folder.says(log, "partitions assigned") > 0);
+    let other = folder.start("beside", &beside);
+    // While partitions are shared out nothing can be committed, and what was read is read again.
+    let shares = || ["own.log", "beside.log"].map(|log| folder.text(log).lines().filter(|line| line.contains("assigned")).next_back().unwrap_or_default().contains("owned=2"));
+    wait_until("both to have their share", || shares() == [true, true]);
+
+    let good = |numbers: std::ops::Range<usize>| world.produce_all(numbers.map(|number| format!("{{\"n\":{number}}}")));
+    let broken = || world.produce_all((0..4).map(|_| "no JSON".to_string()));
+    // Of four records on four partitions, two are those of the member that is watched.
+    let letters = |expected: usize| wait_until("the dead letters", || world.count_dead_letters() == expected);
+    let moved = || folder.says("beside.log", "partitions assigned") + folder.says("beside.log", "partitions revoked");
+    let arrived = || {
+        let lines = format!("{}{}", folder.text("own.out"), folder.text("beside.out"));
+        lines.lines().map(|line| line.split("\"n\":").nth(1).unwrap().split([',', '}']).next().unwrap().to_string()).collect::<Vec<_>>()
+    };
+    good(0..100);
+    broken();
+    letters(2);
+    let before = (folder.says(log, TAKES_OVER), moved());
+    let client = |name: &str| folder.text(log).lines().filter(|line| line.contains(TAKES_OVER) && line.contains(name)).count();
+    let source = client("source");
+
+    // Another certificate, in the midst of it.
+    std::thread::scope(|scope| {
+        scope.spawn(|| (1..40).for_each(|hundred| good(hundred * 100..(hundred + 1) * 100)));
+        folder.show("successor");
+        wait_until("another client to take over", || client("source") > source);
+    });
+    good(4_000..4_100);
+    broken();
+    letters(4);
+    wait_until("the producers to be others too", || client("sink") > 0 && client("dead letters") > 0);
+    assert!(folder.says(log, TAKES_OVER) >= before.0 + 3);
+
+    // And one that is none: said, and the one before goes on.
+    folder.write("own.pem", "no certificate\n");
+    wait_until("it to be refused", || folder.text(log).lines().any(|line| line.contains(REFUSED) && line.contains("source")));
+    good(4_100..4_200);
+    broken();
+    letters(6);
+    wait_until("all records to arrive", || arrived().len() >= 4_200);
+    let mut numbers: Vec<usize> = arrived().iter().map(|number| number.parse().unwrap()).collect();
+    numbers.sort_unstable();
+    assert!(numbers.into_iter().eq(0..4_200), "each once: what was read was finished and committed before the group was left");
+    assert_eq!(moved(), before.1, "a member with a name keeps its partitions meanwhile");
+    drop((run, other));
 }

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant, SystemTime};
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, AlterConfig, ResourceSpecifier};
 use rdkafka::client::DefaultClientContext;
-use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{Headers as _, Message as _};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
@@ -177,6 +177,26 @@ path = "${{DEAD_LETTER_PATH}}"
         // Its own thread keeps it a member; what was taken is committed when it leaves.
         meanwhile();
         taken
+    }
+
+    fn group_client(&self) -> BaseConsumer {
+        ClientConfig::new().set("bootstrap.servers", &self.brokers).set("group.id", &self.group).create().unwrap()
+    }
+
+    /// What the brokers hold for the group, and what stands beside it.
+    pub fn committed(&self) -> TopicPartitionList {
+        let client = self.group_client();
+        let metadata = client.fetch_metadata(Some(&self.topic), PATIENCE).unwrap();
+        let mut wanted = TopicPartitionList::new();
+        for partition in metadata.topics().iter().flat_map(|topic| topic.partitions()) {
+            wanted.add_partition(&self.topic, partition.id());
+        }
+        client.committed_offsets(wanted, PATIENCE).unwrap()
+    }
+
+    /// Commits for the group, which has no members.
+    pub fn commit(&self, offsets: &TopicPartitionList) {
+        self.group_client().commit(offsets, CommitMode::Sync).unwrap();
     }
 
     /// Last part of the names of this world's data streams.
@@ -428,6 +448,15 @@ pub fn metric_at(address: &str, name: &str) -> f64 {
     lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
 }
 
+/// What a run says.
+pub struct Log(tempfile::NamedTempFile);
+
+impl Log {
+    pub fn text(&self) -> String {
+        std::fs::read_to_string(self.0.path()).unwrap()
+    }
+}
+
 /// A running `logproc`; killed when it is dropped.
 pub struct Run {
     child: Child,
@@ -446,16 +475,29 @@ impl Run {
 
     /// The same with further variables.
     pub fn start_with(world: &World, variables: &[(&str, &str)]) -> Run {
+        Run::spawn(world, world.command().envs(variables.iter().copied()))
+    }
+
+    /// The same with its log in a file.
+    pub fn start_with_log(world: &World) -> (Run, Log) {
+        let log = Log(tempfile::NamedTempFile::new().unwrap());
+        (Run::spawn(world, world.command().stderr(log.0.reopen().unwrap())), log)
+    }
+
+    fn spawn(world: &World, command: &mut Command) -> Run {
         let http = free_address();
-        let child = world
-            .command()
-            .envs(variables.iter().copied())
-            .arg("--pipeline")
-            .arg(&world.pipeline)
-            .args(["--http-address", &http])
-            .spawn()
-            .unwrap();
+        let child = command.arg("--pipeline").arg(&world.pipeline).args(["--http-address", &http]).spawn().unwrap();
         Run { child, http }
+    }
+
+    /// Waits for it to end by itself.
+    pub fn end(mut self) -> ExitStatus {
+        let mut status = None;
+        wait_until("the process to end", || {
+            status = self.child.try_wait().unwrap();
+            status.is_some()
+        });
+        status.unwrap()
     }
 
     pub fn kill(&mut self) {
@@ -474,16 +516,12 @@ impl Run {
         assert!(asked.success());
     }
 
-    pub fn stop_within(mut self, limit: Duration) -> ExitStatus {
+    pub fn stop_within(self, limit: Duration) -> ExitStatus {
         self.ask_to_stop();
         let started = Instant::now();
-        let mut status = None;
-        wait_until("the process to stop", || {
-            status = self.child.try_wait().unwrap();
-            status.is_some()
-        });
+        let status = self.end();
         assert!(started.elapsed() < limit, "stopping took {:?}", started.elapsed());
-        status.unwrap()
+        status
     }
 
     /// Bytes of memory that are backed by no file.

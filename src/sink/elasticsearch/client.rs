@@ -1,6 +1,7 @@
 //! A client for a few nodes: requests in turn, one that fails rests, credentials are never shown.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
@@ -9,7 +10,7 @@ use bytes::Bytes;
 use reqwest::Method;
 use tracing::warn;
 
-use super::connection::{Connection, Transport};
+use super::connection::{self, Connection, Transport};
 use crate::config::{Args, Diagnostic};
 
 /// A node that fails rests for this long at first, and twice as long each time,
@@ -53,6 +54,7 @@ pub enum Payload {
 pub struct Client {
     nodes: RwLock<Arc<[Node]>>,
     next: AtomicUsize,
+    files: Vec<PathBuf>,
 }
 
 struct Node {
@@ -92,7 +94,15 @@ impl Client {
         if nodes.is_empty() && problems.is_empty() {
             problems.push(Diagnostic::error(args.span_of("hosts"), "no host to send to"));
         }
-        if problems.is_empty() { Ok(Client { nodes: RwLock::new(nodes.into()), next: AtomicUsize::new(0) }) } else { Err(problems) }
+        if !problems.is_empty() {
+            return Err(problems);
+        }
+        Ok(Client { nodes: RwLock::new(nodes.into()), next: AtomicUsize::new(0), files: connection::files(args) })
+    }
+
+    /// The files that certificates and keys were read from.
+    pub fn files(&self) -> &[PathBuf] {
+        &self.files
     }
 
     /// Goes on with the addresses, credentials and certificates of another client; requests under way end as they began.

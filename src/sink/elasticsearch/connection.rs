@@ -1,5 +1,6 @@
 //! What the nodes of a cluster have in common (credentials, trust, headers), and the way to one of them.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -121,6 +122,16 @@ impl Connection {
     }
 }
 
+/// Options that name files with certificates of authorities.
+const AUTHORITIES: [&str; 2] = ["ssl_certificate_authorities", "cacert"];
+
+/// The files that a sink's options name: of authorities, of this client's certificate and of its key.
+pub(super) fn files(args: &Args) -> Vec<PathBuf> {
+    let authorities = AUTHORITIES.iter().flat_map(|option| args.strings(option));
+    let own = ["ssl_certificate", "ssl_key"].into_iter().filter_map(|option| given(args, option));
+    authorities.chain(own).filter(|path| !path.is_empty()).map(PathBuf::from).collect()
+}
+
 /// Whom a node must prove to be, and what this client proves.
 struct Trust {
     authorities: Vec<u8>,
@@ -144,7 +155,7 @@ impl Trust {
             })
         };
         let mut authorities = Vec::new();
-        for option in ["ssl_certificate_authorities", "cacert"] {
+        for option in AUTHORITIES {
             for path in args.strings(option).iter().filter(|path| !path.is_empty()) {
                 authorities.extend(read(option, path));
                 authorities.push(b'\n');

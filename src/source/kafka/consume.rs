@@ -1,9 +1,9 @@
-//! The loop of the Kafka source: poll, gather, hand over, commit.
+//! The loop of the Kafka source while it is a member: poll, gather, hand over, commit.
 //!
 //! It polls whatever happens. While the budget is full it waits a little without polling, which keeps what is already
 //! fetched; if that does not help, partitions are paused and polling goes on, so the group never misses this member.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -11,15 +11,15 @@ use std::time::{Duration, Instant};
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
-use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use rdkafka::topic_partition_list::TopicPartitionList;
 use tracing::{error, info, warn};
 
 use super::extract::{LETTER_HEADER, Place, Stretches};
 use super::group::{Group, commit, look_up};
-use super::recreated::{self, Identities};
-use super::{Extract, KafkaSource, Topics, client_config, sizes};
+use super::KafkaSource;
+use super::membership::is_name_lost;
+use super::recreated::Watch;
 use crate::delivery::{BatchBuilder, NewRecord, RawBatch, Shape};
-use crate::login::Follower;
 use crate::observe::metrics as names;
 use crate::source::{SourceContext, SourceError, Submit};
 
@@ -28,101 +28,64 @@ const IDLE_POLL: Duration = Duration::from_millis(100);
 const PATIENCE: Duration = Duration::from_secs(1);
 /// How often it is looked up whether commits have arrived: brokers that restart may lose a request for good.
 const UNANSWERED: Duration = Duration::from_secs(15);
-/// The pause before a name in the group is asked for again that another member has.
-const NAME_IS_TAKEN: Duration = Duration::from_secs(1);
-
-pub(super) fn run(source: KafkaSource, mut context: SourceContext) -> Result<(), SourceError> {
-    let mut properties = source.properties.clone();
-    sizes::derive(&mut properties, &source.topics, context.settings.prefetch_bytes());
-    if matches!(source.topics, Topics::Pattern(_)) {
-        properties.entry("topic.metadata.refresh.interval.ms".into()).or_insert_with(|| "30000".into());
-    }
-    if source.extract.is_some() {
-        properties.insert("enable.partition.eof".into(), "true".into());
-    }
-    loop {
-        match attempt(&source, &properties, context) {
-            Attempt::Ended(result) => return result,
-            Attempt::NameIsTaken(again) => context = again,
-        }
-        warn!("another member still has this `group_instance_id`; trying again until its session has ended");
-        std::thread::sleep(NAME_IS_TAKEN);
-    }
+/// How reading has ended.
+pub(super) enum Ended {
+    /// The run is over.
+    Over(Result<(), SourceError>),
+    /// Another member has this one's name.
+    NameIsLost(SourceError),
+    /// This client takes over.
+    Renewed(BaseConsumer<Group>),
 }
 
-/// What came of a membership.
-enum Attempt {
-    Ended(Result<(), SourceError>),
-    /// With the new protocol the name of a member that was killed is free only when its session has ended. Nothing was read.
-    NameIsTaken(SourceContext),
+/// What is left of a reader.
+pub(super) struct Read {
+    pub ended: Ended,
+    pub context: SourceContext,
+    /// Batches that are known to the ledger, and that no worker has taken yet.
+    pub waiting: VecDeque<Arc<RawBatch>>,
 }
 
-fn attempt(source: &KafkaSource, properties: &BTreeMap<String, String>, context: SourceContext) -> Attempt {
-    let group = Group {
-        hub: context.hub.clone(),
-        rebalance_timeout: source.rebalance_timeout,
-        readiness: context.readiness(),
-        changed: false.into(),
-        commits: source.extract.as_ref().is_none_or(|extract| extract.parts.is_empty()),
-        marks: Default::default(),
-        identities: Identities::new(properties.get("auto.offset.reset").map(String::as_str)),
-        is_extract: source.extract.is_some(),
-    };
-    let consumer = match client_config(properties).create_with_context(group) {
-        Ok(consumer) => consumer,
-        Err(error) => return Attempt::Ended(Err(error.into())),
-    };
-    if let Err(error) = subscribe(&consumer, source) {
-        return Attempt::Ended(Err(error));
-    }
-    info!(group = source.group_id, topics = ?source.topics, extract = source.extract.is_some(), "reading from kafka");
+/// Tells a client of another password, and answers with another client where that is not enough.
+pub(super) type Renew<'a> = &'a mut dyn FnMut(&BaseConsumer<Group>) -> Option<BaseConsumer<Group>>;
+
+/// Reads with a client that has subscribed, until it is over or another client takes over; `waiting` is what the one before it has left.
+pub(super) fn read<'scope, 'env>(
+    source: &KafkaSource,
+    consumer: &'env BaseConsumer<Group>,
+    context: SourceContext,
+    topics: Watch<'scope, 'env>,
+    waiting: VecDeque<Arc<RawBatch>>,
+    renew: Renew<'_>,
+) -> Read {
     let mut reader = Reader {
         builder: empty_batch(&context, source.extract.is_some()),
         began: Instant::now(),
         cached: None,
-        waiting: VecDeque::new(),
+        waiting,
         paused: false,
         committed: Instant::now(),
         answered: Instant::now(),
-        compared: Instant::now(),
+        topics,
         stretches: source.extract.as_ref().map(Stretches::new),
         max_event_bytes: source.max_event_bytes,
         commit_interval: source.commit_interval,
-        login: source.login.follow(),
-        consumer: &consumer,
+        renew,
+        consumer,
         context,
     };
-    let result = reader.read();
-    let name_is_taken = KafkaError::MessageConsumptionFatal(RDKafkaErrorCode::UnreleasedInstanceId);
-    if matches!(&result, Err(SourceError::Kafka(error)) if *error == name_is_taken) && !reader.context.shutdown().is_requested() {
-        return Attempt::NameIsTaken(reader.context);
-    }
-    reader.drain();
-    drop(reader);
-    // Leaving the group runs the callback for revocation once more, which commits what is left.
-    drop(consumer);
-    Attempt::Ended(result)
-}
-
-fn subscribe(consumer: &BaseConsumer<Group>, source: &KafkaSource) -> Result<(), SourceError> {
-    match (&source.extract, &source.topics) {
-        (Some(extract), _) if extract.parts.is_empty() => consumer.subscribe(&[&extract.topic])?,
-        (Some(extract), _) => assign(consumer, extract)?,
-        (None, Topics::Named(names)) => consumer.subscribe(&names.iter().map(String::as_str).collect::<Vec<_>>())?,
-        // librdkafka takes a topic that begins with a caret as a pattern.
-        (None, Topics::Pattern(pattern)) => consumer.subscribe(&[&format!("^({pattern})$")])?,
-    }
-    Ok(())
-}
-
-/// Takes parts of a topic without a group.
-fn assign(consumer: &BaseConsumer<Group>, extract: &Extract) -> Result<(), SourceError> {
-    let mut parts = TopicPartitionList::with_capacity(extract.parts.len());
-    for part in extract.parts.iter().filter(|part| part.start < part.end) {
-        parts.add_partition_offset(&extract.topic, part.partition, Offset::Offset(part.start))?;
-    }
-    consumer.context().assigned(&parts);
-    Ok(consumer.assign(&parts)?)
+    let ended = match reader.read() {
+        Err(error) if is_name_lost(&error) && !reader.context.shutdown().is_requested() => Ended::NameIsLost(error),
+        Ok(Some(newer)) => {
+            reader.hand_over(source.rebalance_timeout);
+            Ended::Renewed(newer)
+        }
+        result => {
+            reader.drain();
+            Ended::Over(result.map(|_| ()))
+        }
+    };
+    Read { ended, context: reader.context, waiting: reader.waiting }
 }
 
 /// An empty batch; of an extract it is kept what becomes of the records.
@@ -130,9 +93,9 @@ fn empty_batch(context: &SourceContext, is_extract: bool) -> BatchBuilder {
     if is_extract { context.builder().with_tallies() } else { context.builder() }
 }
 
-struct Reader<'a> {
-    login: Follower,
-    consumer: &'a BaseConsumer<Group>,
+struct Reader<'a, 'scope, 'env> {
+    renew: Renew<'a>,
+    consumer: &'env BaseConsumer<Group>,
     context: SourceContext,
     builder: BatchBuilder,
     /// When the batch in the making got its first record.
@@ -145,28 +108,30 @@ struct Reader<'a> {
     committed: Instant,
     /// When commits were last looked up, or all known to have arrived.
     answered: Instant,
-    /// When the topics that are read were last compared with those that are there.
-    compared: Instant,
+    topics: Watch<'scope, 'env>,
     /// For an extract, what is to be read of each partition.
     stretches: Option<Stretches>,
     max_event_bytes: usize,
     commit_interval: Duration,
 }
 
-impl Reader<'_> {
-    fn read(&mut self) -> Result<(), SourceError> {
+impl Reader<'_, '_, '_> {
+    /// Answers with a client that is to take over, or nothing when the run is over.
+    fn read(&mut self) -> Result<Option<BaseConsumer<Group>>, SourceError> {
         let heartbeat = self.context.heartbeat();
         while !self.context.shutdown().is_requested() {
             heartbeat.busy();
             self.commit_if_due();
             self.compare_topics()?;
-            self.login.refresh(self.consumer.client());
+            if let Some(newer) = (self.renew)(self.consumer) {
+                return Ok(Some(newer));
+            }
             if self.extract_is_done() {
                 self.finish();
-                return Ok(());
+                return Ok(None);
             }
             if !self.offer(Duration::ZERO) {
-                return Ok(());
+                return Ok(None);
             }
             if !self.waiting.is_empty() || !self.context.hub.budget.has_room() {
                 self.hold_back()?;
@@ -176,10 +141,10 @@ impl Reader<'_> {
                 self.set_paused(false)?;
             }
             if !self.gather()? {
-                return Ok(());
+                return Ok(None);
             }
         }
-        Ok(())
+        Ok(None)
     }
 
     /// Polls until a batch is complete or there is nothing more for now; `false` when the run is over.
@@ -373,21 +338,22 @@ impl Reader<'_> {
     /// Looks now and then whether a topic was deleted and created anew. What was read of the old one goes on and ends, but no
     /// offset of the new one hangs on it.
     fn compare_topics(&mut self) -> Result<(), SourceError> {
-        if self.stretches.is_none() && self.compared.elapsed() > UNANSWERED {
-            self.compared = Instant::now();
-            let anew = recreated::changed(self.consumer);
-            if !anew.is_empty() {
-                self.close();
-            }
-            for (topic, partition) in anew {
-                self.context.hub.ledger().begin_anew(&topic, partition);
-                recreated::begin_anew(self.consumer, &topic, partition);
+        if self.stretches.is_some() {
+            return Ok(());
+        }
+        let anew = self.topics.turn();
+        if let Some(topic) = self.consumer.context().identities.fatal() {
+            return Err(SourceError::Recreated(topic));
+        }
+        if !anew.is_empty() {
+            self.close();
+        }
+        for partition in anew {
+            if self.topics.begin_anew(&partition) {
+                self.context.hub.ledger().begin_anew(&partition.0, partition.1);
             }
         }
-        match self.consumer.context().identities.fatal() {
-            Some(topic) => Err(SourceError::Recreated(topic)),
-            None => Ok(()),
-        }
+        Ok(())
     }
 
     /// What was gathered of partitions that are gone is forgotten; the rest leaves under the origins it was read with.
@@ -449,10 +415,14 @@ impl Reader<'_> {
                 "{}",
                 if pause { "reading is paused: the in-flight limit is reached" } else { "reading goes on" }
             );
-            metrics::gauge!(names::SOURCE_PAUSED, "pipeline" => self.context.hub.pipeline.clone()).set(f64::from(u8::from(pause)));
+            self.show_paused(pause);
         }
         self.paused = pause;
         Ok(())
+    }
+
+    fn show_paused(&self, paused: bool) {
+        metrics::gauge!(names::SOURCE_PAUSED, "pipeline" => self.context.hub.pipeline.clone()).set(f64::from(u8::from(paused)));
     }
 
     fn commit_if_due(&mut self) {
@@ -468,24 +438,44 @@ impl Reader<'_> {
             self.answered = Instant::now();
         }
         let commits = self.context.hub.ledger().committable();
-        commit(self.consumer, &self.context.hub, &commits, CommitMode::Async);
+        commit(self.consumer, &self.context.hub, commits, CommitMode::Async);
     }
 
-    /// Stays in the group until everything that was handed over has ended, then commits. What was gathered and not
-    /// handed over is unknown to the ledger and will be read again.
-    fn drain(&mut self) {
+    /// Reads no more. What was gathered and not handed over is unknown to the ledger and will be read again.
+    fn cease(&mut self) {
         self.builder = self.context.builder();
-        self.waiting.clear();
-        self.context.end_input();
         if let Err(error) = self.consumer.assignment().and_then(|assignment| self.consumer.pause(&assignment)) {
             warn!(%error, "partitions could not be paused");
         }
+    }
+
+    /// Stays in the group until everything that was handed over has ended, then commits.
+    fn drain(&mut self) {
+        self.cease();
+        self.waiting.clear();
+        self.context.end_input();
         while !self.context.is_drained() {
-            // Nothing is read any more: a record that still comes is read again by the next owner.
-            let _ = self.consumer.poll(Duration::from_millis(20));
-            self.commit_if_due();
+            self.poll_for_the_group();
         }
+        self.topics.finish();
         let commits = self.context.hub.ledger().committable();
-        commit(self.consumer, &self.context.hub, &commits, CommitMode::Sync);
+        commit(self.consumer, &self.context.hub, commits, CommitMode::Sync);
+    }
+
+    /// Stays in the group until workers have taken what waits for them, at most for `limit`. The rest is let go with the partitions,
+    /// like what has not ended when these are.
+    fn hand_over(&mut self, limit: Duration) {
+        self.cease();
+        let began = Instant::now();
+        while !self.waiting.is_empty() && began.elapsed() < limit && self.offer(Duration::ZERO) {
+            self.poll_for_the_group();
+        }
+        self.show_paused(false);
+    }
+
+    /// Nothing is read any more: a record that still comes is read again by the next owner.
+    fn poll_for_the_group(&mut self) {
+        let _ = self.consumer.poll(Duration::from_millis(20));
+        self.commit_if_due();
     }
 }

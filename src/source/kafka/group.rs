@@ -14,7 +14,7 @@ use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use tracing::{debug, error, info, warn};
 
 use super::extract::Mark;
-use super::recreated::{Identities, compare};
+use super::recreated::Identities;
 use super::topic_id::note;
 use crate::delivery::Hub;
 use crate::delivery::ledger::Commit;
@@ -42,6 +42,20 @@ pub(super) struct Group {
 }
 
 impl Group {
+    /// A member of a group that commits, gives partitions away at once, and reads new topics from their beginning.
+    pub(super) fn new(hub: Arc<Hub>, readiness: Readiness) -> Group {
+        Group {
+            hub,
+            rebalance_timeout: Duration::ZERO,
+            readiness,
+            changed: false.into(),
+            commits: true,
+            marks: Default::default(),
+            identities: Identities::new(None),
+            is_extract: false,
+        }
+    }
+
     /// Commits of this partition carry this text from now on.
     pub(super) fn keep_mark(&self, partition: i32, mark: Mark) {
         self.marks().insert(partition, mark);
@@ -57,6 +71,9 @@ impl Group {
     }
 
     pub(super) fn assigned(&self, partitions: &TopicPartitionList) {
+        if !self.is_extract {
+            self.identities.assigned(partitions);
+        }
         let mut ledger = self.hub.ledger();
         for partition in partitions.elements() {
             ledger.assign(partition.topic(), partition.partition());
@@ -86,7 +103,7 @@ impl Group {
                 let ledger = self.hub.ledger();
                 names.iter().filter_map(|(topic, partition)| ledger.committable_of(topic, *partition)).collect()
             };
-            commit(consumer, &self.hub, &commits, CommitMode::Sync);
+            commit(consumer, &self.hub, commits, CommitMode::Sync);
             info!(partitions = names.len(), drained, waited_ms = began.elapsed().as_millis() as u64, "partitions revoked");
         }
         let mut ledger = self.hub.ledger();
@@ -95,6 +112,7 @@ impl Group {
             self.marks().remove(partition);
         }
         drop(ledger);
+        self.identities.revoked(&names);
         for (topic, partition) in names {
             metrics::gauge!(names::LAG, "topic" => topic, "partition" => partition.to_string()).set(0.0);
         }
@@ -106,12 +124,7 @@ impl Group {
 impl ConsumerContext for Group {
     fn pre_rebalance(&self, consumer: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
         match rebalance {
-            Rebalance::Assign(partitions) => {
-                if !self.is_extract && partitions.count() > 0 {
-                    compare(consumer, partitions);
-                }
-                self.assigned(partitions);
-            }
+            Rebalance::Assign(partitions) => self.assigned(partitions),
             Rebalance::Revoke(partitions) => self.revoked(consumer, partitions),
             Rebalance::Error(error) => error!(%error, "rebalancing failed"),
         }
@@ -171,14 +184,16 @@ fn note_confirmed(hub: &Hub, offsets: &TopicPartitionList) {
     }
 }
 
-/// Commits and notes it in the ledger; a failure is logged and the offsets are asked for again later.
-pub(super) fn commit(consumer: &BaseConsumer<Group>, hub: &Hub, commits: &[Commit], mode: CommitMode) {
+/// Commits and notes it in the ledger; a failure is logged and the offsets are asked for again later. What may not be committed yet
+/// (see [`Identities`]) is passed over.
+pub(super) fn commit(consumer: &BaseConsumer<Group>, hub: &Hub, mut commits: Vec<Commit>, mode: CommitMode) {
+    commits.retain(|commit| !consumer.context().identities.holds(&commit.topic, commit.partition));
     if commits.is_empty() || !consumer.context().commits {
         return;
     }
     let mut offsets = TopicPartitionList::with_capacity(commits.len());
     let marks = consumer.context().marks();
-    for commit in commits {
+    for commit in &commits {
         let mut element = offsets.add_partition(&commit.topic, commit.partition);
         if let Err(error) = element.set_offset(Offset::Offset(commit.offset)) {
             error!(%error, topic = &*commit.topic, partition = commit.partition, "an offset can't be committed");
@@ -192,7 +207,7 @@ pub(super) fn commit(consumer: &BaseConsumer<Group>, hub: &Hub, commits: &[Commi
     drop(marks);
     {
         let mut ledger = hub.ledger();
-        for commit in commits {
+        for commit in &commits {
             ledger.requested(commit);
         }
     }
@@ -249,16 +264,7 @@ mod tests {
         let brokers = MockCluster::new(1).unwrap();
         brokers.create_topic("in", 1, 1).unwrap();
         let hub = Hub::new("test", "1", 1 << 20, Shutdown::new());
-        let group = Group {
-            hub: hub.clone(),
-            rebalance_timeout: Duration::ZERO,
-            readiness: Health::default().readiness("source"),
-            changed: false.into(),
-            commits: true,
-            marks: Default::default(),
-            identities: Identities::new(None),
-            is_extract: false,
-        };
+        let group = Group::new(hub.clone(), Health::default().readiness("source"));
         let mut config = ClientConfig::new();
         config.set("bootstrap.servers", brokers.bootstrap_servers()).set("group.id", "logproc").set("enable.auto.commit", "false");
         let consumer: BaseConsumer<Group> = config.create_with_context(group).unwrap();
@@ -273,7 +279,7 @@ mod tests {
         look_up(&consumer, &hub, &asked);
         assert_eq!(hub.ledger().committable(), asked, "it is asked for again");
 
-        commit(&consumer, &hub, &asked, CommitMode::Sync);
+        commit(&consumer, &hub, asked.clone(), CommitMode::Sync);
         hub.ledger().requested(&asked[0]);
         look_up(&consumer, &hub, &asked);
         assert_eq!(hub.ledger().committable(), []);

@@ -13,6 +13,7 @@ use crate::login::Login;
 mod consume;
 mod extract;
 mod group;
+mod membership;
 mod recreated;
 mod sizes;
 mod topic_id;
@@ -282,7 +283,7 @@ impl KafkaSource {
 
 impl Source for KafkaSource {
     fn run(self: Box<Self>, context: SourceContext) -> Result<(), SourceError> {
-        consume::run(*self, context)
+        membership::run(&self, context)
     }
 }
 

@@ -1,9 +1,14 @@
 //! What is done about a topic that was deleted and created anew: it is said, counted, and read as `auto_offset_reset` says,
 //! whatever offsets are left of the old one.
+//!
+//! Brokers are asked on a thread of its own: they may take their time, and polling goes on meanwhile. Until they have answered, no offset
+//! of a partition that has just been assigned is committed, for what stands beside the one that they hold is all that is known of
+//! the topic it belongs to; and none of a partition that is to begin anew, until it does.
 
-use std::collections::{HashMap, HashSet};
-use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread::{Builder, Scope, ScopedJoinHandle};
+use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
@@ -12,20 +17,66 @@ use tracing::{error, warn};
 use super::group::Group;
 use super::topic_id::{is_another, noted, topic_ids};
 
-/// How long the brokers may take to say which topics there are; polling waits meanwhile.
+/// How long the brokers may take for each of the answers.
 const LOOK_UP_TIMEOUT: Duration = Duration::from_secs(2);
-/// How long a partition may take to begin elsewhere.
-const SEEK_TIMEOUT: Duration = Duration::from_secs(2);
+/// How often the topics that are read are compared with those that are there.
+const INTERVAL: Duration = Duration::from_secs(15);
+/// The pause before brokers that have not answered are asked again about partitions that wait for it.
+const PAUSE: Duration = Duration::from_secs(1);
+/// How long a partition may take to begin elsewhere: nobody else is asked for that.
+const SEEK_TIMEOUT: Duration = Duration::from_millis(500);
+
+/// Topic and number of a partition.
+type Partition = (String, i32);
+
+/// Why no offset of a partition is committed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Hold {
+    /// It is not known which topic the committed offset belongs to, since the assignment of this number.
+    Unknown(u64),
+    /// Its topic is another by now: it has to begin anew.
+    Another,
+}
+
+#[derive(Default)]
+struct State {
+    /// For a topic's name, the id that its offsets here belong to.
+    known: HashMap<String, String>,
+    held: BTreeMap<Partition, Hold>,
+    assignments: u64,
+    /// A topic that was created anew, where that ends the run.
+    fatal: Option<String>,
+}
 
 /// Which topics this member reads, by their ids.
-#[derive(Default)]
 pub(super) struct Identities {
-    /// For a topic's name, the id that its offsets here belong to.
-    known: Mutex<HashMap<String, String>>,
+    state: Mutex<State>,
     /// Where a topic begins that was created anew; `None` where that ends the run.
     begin: Option<Offset>,
-    /// A topic that was created anew, where that ends the run.
-    fatal: Mutex<Option<String>>,
+}
+
+/// What brokers are asked.
+struct Question {
+    topics: Vec<String>,
+    /// Partitions whose committed offsets are of an unknown topic, by the number of their assignment.
+    unknown: Vec<(Partition, u64)>,
+}
+
+/// What they answer.
+struct Answer {
+    question: Question,
+    /// The ids of the topics that there are.
+    ids: HashMap<String, String>,
+    /// The ids that stand beside committed offsets.
+    noted: HashMap<Partition, String>,
+}
+
+/// A topic that is another by now.
+#[derive(Debug, PartialEq, Eq)]
+struct Renewal {
+    topic: String,
+    then: String,
+    now: String,
 }
 
 impl Identities {
@@ -36,114 +87,360 @@ impl Identities {
             Some("latest") => Some(Offset::End),
             _ => Some(Offset::Beginning),
         };
-        Identities { begin, ..Identities::default() }
+        Identities { begin, state: Mutex::default() }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The id that offsets of this topic are committed for.
     pub(super) fn of(&self, topic: &str) -> Option<String> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner).get(topic).cloned()
+        self.state().known.get(topic).cloned()
     }
 
-    fn set(&self, topic: &str, id: &str) {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner).insert(topic.to_string(), id.to_string());
+    /// These partitions are read from now on, from offsets of which it is not known whose they are.
+    pub(super) fn assigned(&self, partitions: &TopicPartitionList) {
+        let mut state = self.state();
+        state.assignments += 1;
+        let number = state.assignments;
+        state.held.extend(names(partitions).map(|partition| (partition, Hold::Unknown(number))));
+    }
+
+    /// These partitions are not read any more.
+    pub(super) fn revoked(&self, partitions: &[Partition]) {
+        let mut state = self.state();
+        state.held.retain(|held, _| !partitions.contains(held));
+    }
+
+    /// Whether no offset of this partition may be committed for now.
+    pub(super) fn holds(&self, topic: &str, partition: i32) -> bool {
+        self.state().held.contains_key(&(topic.to_string(), partition))
+    }
+
+    fn unknown(&self) -> Vec<(Partition, u64)> {
+        let unknown = |(partition, hold): (&Partition, &Hold)| match hold {
+            Hold::Unknown(number) => Some((partition.clone(), *number)),
+            Hold::Another => None,
+        };
+        self.state().held.iter().filter_map(unknown).collect()
+    }
+
+    /// The partitions that are to begin anew, and have not yet.
+    fn to_begin(&self) -> Vec<Partition> {
+        let state = self.state();
+        state.held.iter().filter(|(_, hold)| **hold == Hold::Another).map(|(partition, _)| partition.clone()).collect()
+    }
+
+    /// This partition has begun anew.
+    fn begun(&self, partition: &Partition) {
+        self.state().held.remove(partition);
     }
 
     /// A topic that was created anew, where that ends the run.
     pub(super) fn fatal(&self) -> Option<String> {
-        self.fatal.lock().unwrap_or_else(PoisonError::into_inner).take()
+        self.state().fatal.take()
+    }
+
+    /// Takes in what brokers say, given which partitions are `assigned`. Answers which topics are others by now.
+    fn learn(&self, answer: &Answer, assigned: &[Partition]) -> Vec<Renewal> {
+        let mut state = self.state();
+        let asked: HashMap<&Partition, u64> = answer.question.unknown.iter().map(|(partition, number)| (partition, *number)).collect();
+        let mut renewed = BTreeMap::new();
+        for partition in assigned {
+            let now = answer.ids.get(&partition.0);
+            let then = match state.held.get(partition) {
+                // Brokers forget offsets with their topic; this member may remember what it has read.
+                Some(Hold::Unknown(number)) if asked.get(partition) == Some(number) => {
+                    answer.noted.get(partition).or(state.known.get(&partition.0)).cloned()
+                }
+                // It came after the question: the next one is about it.
+                Some(Hold::Unknown(_)) => continue,
+                Some(Hold::Another) | None => state.known.get(&partition.0).cloned(),
+            };
+            match then.zip(now).filter(|(then, now)| is_another(then, now)) {
+                Some((then, _)) => {
+                    state.held.insert(partition.clone(), Hold::Another);
+                    renewed.insert(partition.0.clone(), then);
+                }
+                None if state.held.get(partition) == Some(&Hold::Another) => {}
+                None => {
+                    state.held.remove(partition);
+                }
+            }
+        }
+        state.known.extend(answer.ids.clone());
+        if self.begin.is_none() {
+            state.fatal = renewed.keys().next().cloned().or(state.fatal.take());
+        }
+        let of = |(topic, then): (String, String)| Some(Renewal { now: answer.ids.get(&topic)?.clone(), topic, then });
+        renewed.into_iter().filter_map(of).collect()
     }
 }
 
-fn topics_of(partitions: &TopicPartitionList) -> Vec<String> {
-    partitions.elements().iter().map(|element| element.topic().to_string()).collect::<HashSet<_>>().into_iter().collect()
+fn names(partitions: &TopicPartitionList) -> impl Iterator<Item = Partition> {
+    partitions.elements().into_iter().map(|element| (element.topic().to_string(), element.partition())).collect::<Vec<_>>().into_iter()
 }
 
-/// Compares what offsets were committed for with what is there now, for partitions that are about to be assigned. Those of a
-/// topic that is another by now are made to begin as the policy says.
-pub(super) fn compare(consumer: &BaseConsumer<Group>, partitions: &TopicPartitionList) {
-    let group = consumer.context();
-    let topics = topics_of(partitions);
-    let mut wanted = TopicPartitionList::with_capacity(partitions.count());
-    for element in partitions.elements() {
-        wanted.add_partition(element.topic(), element.partition());
+fn ask(consumer: &BaseConsumer<Group>, question: Question) -> Result<Answer, String> {
+    let ids = topic_ids(consumer.client(), &question.topics, LOOK_UP_TIMEOUT)?;
+    let mut wanted = TopicPartitionList::with_capacity(question.unknown.len());
+    for ((topic, partition), _) in &question.unknown {
+        wanted.add_partition(topic, *partition);
     }
-    let committed = consumer.committed_offsets(wanted, LOOK_UP_TIMEOUT).map_err(|error| error.to_string());
-    let found = committed.and_then(|committed| Ok((committed, topic_ids(consumer.client(), &topics, LOOK_UP_TIMEOUT)?)));
-    let (committed, ids) = match found {
-        Ok(found) => found,
-        Err(error) => return warn!(error, "could not look up whether topics are the same as before; it is looked up again later"),
-    };
-    let held = consumer.assignment().unwrap_or_default();
-    let mut anew = HashMap::new();
-    for mut element in partitions.elements() {
-        let topic = element.topic().to_string();
-        let Some(id) = ids.get(&topic) else { continue };
-        let then = committed.find_partition(&topic, element.partition()).and_then(|committed| noted(committed.metadata()));
-        if let Some(then) = then.filter(|then| is_another(then, id)) {
-            anew.insert(topic, then);
-            if let Some(begin) = group.identities.begin
-                && let Err(error) = element.set_offset(begin)
-            {
-                error!(%error, partition = element.partition(), "a partition can't be read anew");
+    let mut found = HashMap::new();
+    if wanted.count() > 0 {
+        let committed = consumer.committed_offsets(wanted, LOOK_UP_TIMEOUT).map_err(|error| error.to_string())?;
+        for element in committed.elements() {
+            element.error().map_err(|error| error.to_string())?;
+            if let Some(id) = noted(element.metadata()) {
+                found.insert((element.topic().to_string(), element.partition()), id);
             }
         }
     }
-    for topic in &topics {
-        let Some(id) = ids.get(topic) else { continue };
-        let before = group.identities.of(topic);
-        // What this member still reads under the old id is found, and begun anew, by the next comparison.
-        if before.is_none() || held.elements_for_topic(topic).is_empty() {
-            let then = anew.remove(topic).or(before.filter(|before| is_another(before, id)));
-            group.identities.set(topic, id);
-            if let Some(then) = then {
-                group.topic_is_another(topic, &then, id);
+    Ok(Answer { question, ids, noted: found })
+}
+
+/// Compares the topics that are read with those that are there, beside whatever else the source does.
+pub(super) struct Watch<'scope, 'env> {
+    scope: &'scope Scope<'scope, 'env>,
+    consumer: &'env BaseConsumer<Group>,
+    asking: Option<ScopedJoinHandle<'scope, Result<Answer, String>>>,
+    /// When brokers were last asked,
+    asked: Instant,
+    /// and when they last failed to answer.
+    failed: Option<Instant>,
+}
+
+impl<'scope, 'env> Watch<'scope, 'env> {
+    pub(super) fn new(scope: &'scope Scope<'scope, 'env>, consumer: &'env BaseConsumer<Group>) -> Self {
+        Watch { scope, consumer, asking: None, asked: Instant::now(), failed: None }
+    }
+
+    /// Takes an answer in that has come, asks again when it is time to, and never waits for brokers. Answers the partitions that are to
+    /// begin anew.
+    pub(super) fn turn(&mut self) -> Vec<Partition> {
+        match self.asking.take_if(|asking| asking.is_finished()) {
+            Some(asking) => self.take_in(asking),
+            None if self.asking.is_none() => self.ask_if_due(),
+            None => {}
+        }
+        self.consumer.context().identities.to_begin()
+    }
+
+    /// Waits for an answer that is still to come.
+    pub(super) fn finish(&mut self) {
+        if let Some(asking) = self.asking.take() {
+            self.take_in(asking);
+        }
+    }
+
+    fn ask_if_due(&mut self) {
+        let unknown = self.consumer.context().identities.unknown();
+        let is_due = match unknown.is_empty() {
+            true => self.asked.elapsed() > INTERVAL,
+            false => self.failed.is_none_or(|failed| failed.elapsed() > PAUSE),
+        };
+        if !is_due {
+            return;
+        }
+        let assigned = self.consumer.assignment().unwrap_or_default();
+        let topics: BTreeSet<String> = names(&assigned).chain(unknown.iter().map(|(partition, _)| partition.clone())).map(|(topic, _)| topic).collect();
+        if topics.is_empty() {
+            return;
+        }
+        self.asked = Instant::now();
+        let (consumer, question) = (self.consumer, Question { topics: topics.into_iter().collect(), unknown });
+        let thread = Builder::new().name("logproc-topics".to_string()).spawn_scoped(self.scope, move || ask(consumer, question));
+        match thread {
+            Ok(asking) => self.asking = Some(asking),
+            Err(error) => warn!(%error, "no thread for asking whether topics are the same as before; it is tried again"),
+        }
+    }
+
+    fn take_in(&mut self, asking: ScopedJoinHandle<'scope, Result<Answer, String>>) {
+        match asking.join().unwrap_or_else(|_| Err("a defect".to_string())) {
+            Ok(answer) => {
+                self.failed = None;
+                let group = self.consumer.context();
+                let assigned: Vec<Partition> = names(&self.consumer.assignment().unwrap_or_default()).collect();
+                for Renewal { topic, then, now } in group.identities.learn(&answer, &assigned) {
+                    group.hub.count_offset_reset();
+                    error!(
+                        topic, then, now,
+                        "this topic was deleted and created anew: its offsets begin again, and it is read as `auto_offset_reset` says; give \
+                         `id_salt` another value, or new records whose ids are taken by old ones count as delivered"
+                    );
+                }
+            }
+            Err(error) => {
+                self.failed = Some(Instant::now());
+                warn!(error, "could not look up whether topics are the same as before; it is tried again");
+            }
+        }
+    }
+
+    /// Lets a partition begin as the policy says; answers whether it does. Until then it is to be tried again.
+    pub(super) fn begin_anew(&self, partition: &Partition) -> bool {
+        let identities = &self.consumer.context().identities;
+        let Some(begin) = identities.begin else { return false };
+        match self.consumer.seek(&partition.0, partition.1, begin, SEEK_TIMEOUT) {
+            Ok(()) => {
+                identities.begun(partition);
+                true
+            }
+            Err(error) => {
+                warn!(%error, topic = partition.0, partition = partition.1, "a partition can't begin anew yet; it is tried again");
+                false
             }
         }
     }
 }
 
-/// Compares the topics that are read with those that are there. Answers the partitions of those that are others by now.
-pub(super) fn changed(consumer: &BaseConsumer<Group>) -> Vec<(String, i32)> {
-    let group = consumer.context();
-    let assignment = consumer.assignment().unwrap_or_default();
-    let ids = match topic_ids(consumer.client(), &topics_of(&assignment), LOOK_UP_TIMEOUT) {
-        Ok(ids) => ids,
-        // Brokers that are away are said elsewhere.
-        Err(_) => return Vec::new(),
-    };
-    let mut anew = HashSet::new();
-    for (topic, id) in &ids {
-        match group.identities.of(topic) {
-            Some(then) if is_another(&then, id) => {
-                group.identities.set(topic, id);
-                group.topic_is_another(topic, &then, id);
-                anew.insert(topic.as_str());
-            }
-            _ => group.identities.set(topic, id),
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use rdkafka::ClientConfig;
+
+    use super::*;
+    use crate::delivery::{Hub, Shutdown};
+    use crate::observe::health::Health;
+
+    fn partitions(numbers: &[i32]) -> TopicPartitionList {
+        let mut list = TopicPartitionList::new();
+        numbers.iter().for_each(|number| {
+            list.add_partition("t", *number);
+        });
+        list
+    }
+
+    fn all(numbers: &[i32]) -> Vec<Partition> {
+        names(&partitions(numbers)).collect()
+    }
+
+    fn answer(identities: &Identities, now: Option<&str>, noted: &[(i32, &str)]) -> Answer {
+        Answer {
+            question: Question { topics: vec!["t".into()], unknown: identities.unknown() },
+            ids: now.map(|id| ("t".to_string(), id.to_string())).into_iter().collect(),
+            noted: noted.iter().map(|(number, id)| (("t".to_string(), *number), id.to_string())).collect(),
         }
     }
-    let elements = assignment.elements();
-    elements.iter().filter(|element| anew.contains(element.topic())).map(|element| (element.topic().to_string(), element.partition())).collect()
-}
 
-/// Lets a partition that is being read begin as the policy says.
-pub(super) fn begin_anew(consumer: &BaseConsumer<Group>, topic: &str, partition: i32) {
-    let Some(begin) = consumer.context().identities.begin else { return };
-    if let Err(error) = consumer.seek(topic, partition, begin, SEEK_TIMEOUT) {
-        error!(%error, topic, partition, "a partition of a topic that was created anew could not be read from its beginning");
+    fn held(identities: &Identities) -> Vec<i32> {
+        (0..4).filter(|number| identities.holds("t", *number)).collect()
     }
-}
 
-impl Group {
-    fn topic_is_another(&self, topic: &str, then: &str, now: &str) {
-        self.hub.count_offset_reset();
-        error!(
-            topic, then, now,
-            "this topic was deleted and created anew: its offsets begin again, and it is read as `auto_offset_reset` says; give `id_salt` \
-             another value, or new records whose ids are taken by old ones count as delivered"
-        );
-        if self.identities.begin.is_none() {
-            *self.identities.fatal.lock().unwrap_or_else(PoisonError::into_inner) = Some(topic.to_string());
-        }
+    fn renewal(then: &str, now: &str) -> Renewal {
+        Renewal { topic: "t".into(), then: then.into(), now: now.into() }
+    }
+
+    #[test]
+    fn no_offset_is_committed_before_it_is_known_whose_the_one_before_is() {
+        let identities = Identities::new(None);
+        identities.assigned(&partitions(&[0, 1, 2]));
+        assert_eq!(held(&identities), [0, 1, 2]);
+        // One has an offset of an old topic, one of this, and one none.
+        let renewed = identities.learn(&answer(&identities, Some("c/b"), &[(0, "c/a"), (1, "c/b")]), &all(&[0, 1, 2]));
+        assert_eq!(renewed, [renewal("c/a", "c/b")]);
+        assert_eq!((held(&identities), identities.to_begin()), (vec![0], all(&[0])));
+        assert_eq!(identities.of("t").as_deref(), Some("c/b"));
+        // Until it has begun anew it is asked to, also when brokers are asked once more meanwhile.
+        assert_eq!(identities.learn(&answer(&identities, Some("c/b"), &[]), &all(&[0, 1, 2])), []);
+        assert_eq!(identities.to_begin(), all(&[0]));
+        identities.begun(&all(&[0])[0]);
+        assert_eq!((held(&identities), identities.to_begin()), (vec![], vec![]));
+    }
+
+    #[test]
+    fn what_is_read_while_its_topic_is_created_anew_begins_anew() {
+        let identities = Identities::new(None);
+        identities.assigned(&partitions(&[0, 1]));
+        identities.learn(&answer(&identities, Some("c/a"), &[]), &all(&[0, 1]));
+        identities.assigned(&partitions(&[2]));
+        // The third has come from a member that has noticed already.
+        assert_eq!(identities.learn(&answer(&identities, Some("c/b"), &[(2, "c/b")]), &all(&[0, 1, 2])), [renewal("c/a", "c/b")]);
+        assert_eq!(identities.to_begin(), all(&[0, 1]));
+        identities.revoked(&all(&[1]));
+        assert_eq!((held(&identities), identities.to_begin()), (vec![0], all(&[0])));
+    }
+
+    #[test]
+    fn what_comes_back_without_an_offset_is_compared_with_what_was_read_of_it_before() {
+        let identities = Identities::new(None);
+        identities.assigned(&partitions(&[0]));
+        identities.learn(&answer(&identities, Some("c/a"), &[]), &all(&[0]));
+        identities.revoked(&all(&[0]));
+        identities.assigned(&partitions(&[0, 1]));
+        assert_eq!(identities.learn(&answer(&identities, Some("c/b"), &[]), &all(&[0, 1])), [renewal("c/a", "c/b")]);
+        assert_eq!(identities.to_begin(), all(&[0, 1]));
+    }
+
+    #[test]
+    fn an_answer_says_nothing_of_a_partition_that_has_left_and_come_back_meanwhile() {
+        let identities = Identities::new(None);
+        identities.assigned(&partitions(&[0, 1]));
+        let late = answer(&identities, Some("c/b"), &[(0, "c/a"), (1, "c/b")]);
+        identities.revoked(&all(&[0, 1]));
+        identities.assigned(&partitions(&[0]));
+        assert_eq!(identities.learn(&late, &all(&[0])), []);
+        assert_eq!((held(&identities), identities.to_begin()), (vec![0], vec![]));
+    }
+
+    #[test]
+    fn brokers_that_give_no_ids_hold_nothing_up() {
+        let identities = Identities::new(None);
+        identities.assigned(&partitions(&[0]));
+        assert_eq!(identities.learn(&answer(&identities, None, &[(0, "c/a")]), &all(&[0])), []);
+        assert_eq!(held(&identities), [0; 0]);
+    }
+
+    #[test]
+    fn a_topic_that_was_created_anew_ends_the_run_where_the_policy_says_so() {
+        let identities = Identities::new(Some("error"));
+        identities.assigned(&partitions(&[0]));
+        identities.learn(&answer(&identities, Some("c/b"), &[(0, "c/a")]), &all(&[0]));
+        assert_eq!(identities.fatal().as_deref(), Some("t"));
+        assert_eq!(held(&identities), [0], "what is left of the old one stays to be found by the next start");
+    }
+
+    fn consumer(brokers: &str) -> BaseConsumer<Group> {
+        let hub = Hub::new("test", "1", 1 << 20, Shutdown::new());
+        ClientConfig::new()
+            .set("bootstrap.servers", brokers)
+            .set("group.id", "g")
+            .create_with_context(Group::new(hub, Health::default().readiness("source")))
+            .unwrap()
+    }
+
+    #[test]
+    fn brokers_that_do_not_answer_hold_nobody_up() {
+        // It takes connections and says nothing.
+        let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+        let consumer = consumer(&silent.local_addr().unwrap().to_string());
+        consumer.context().identities.assigned(&partitions(&[0]));
+        std::thread::scope(|scope| {
+            let mut watch = Watch::new(scope, &consumer);
+            assert_eq!(watch.turn(), []);
+            assert!(watch.asking.as_ref().is_some_and(|asking| !asking.is_finished()), "the question is still open");
+            watch.finish();
+            assert!(watch.failed.is_some(), "there was no answer");
+        });
+        assert!(consumer.context().identities.holds("t", 0));
+    }
+
+    #[test]
+    fn a_partition_that_can_not_begin_anew_is_asked_to_again() {
+        let consumer = consumer("127.0.0.1:1");
+        let identities = &consumer.context().identities;
+        identities.assigned(&partitions(&[0]));
+        identities.learn(&answer(identities, Some("c/b"), &[(0, "c/a")]), &all(&[0]));
+        std::thread::scope(|scope| {
+            let mut watch = Watch::new(scope, &consumer);
+            // It is not assigned, which is what librdkafka says while a partition is not being read yet.
+            assert!(!watch.begin_anew(&all(&[0])[0]));
+            assert_eq!(watch.turn(), all(&[0]));
+        });
+        assert!(identities.holds("t", 0));
     }
 }

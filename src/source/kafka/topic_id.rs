@@ -38,7 +38,8 @@ pub(super) fn is_another(then: &str, now: &str) -> bool {
     then != now && cluster(then).is_some() && cluster(then) == cluster(now)
 }
 
-/// The ids, cluster and topic, of those of the topics that exist and have one. (Brokers older than 2.8 give none.)
+/// The ids, cluster and topic, of those of the topics that exist and have one. (Brokers older than 2.8 give none, and other programs that
+/// speak Kafka's protocol may not say which cluster they are.)
 ///
 /// # Errors
 /// The brokers don't answer in time.
@@ -48,8 +49,9 @@ pub(super) fn topic_ids<C: ClientContext>(client: &Client<C>, topics: &[String],
     if names.is_empty() {
         return Ok(HashMap::new());
     }
-    let cluster = client.fetch_cluster_id(timeout).ok_or("the brokers don't say which cluster they are")?;
     let ids = describe(client, &names, c_int::try_from(timeout.as_millis()).unwrap_or(c_int::MAX))?;
+    // Brokers that have just answered and still don't say which cluster they are never will.
+    let Some(cluster) = client.fetch_cluster_id(timeout) else { return Ok(HashMap::new()) };
     Ok(ids.into_iter().map(|(topic, id)| (topic, format!("{cluster}/{id}"))).collect())
 }
 

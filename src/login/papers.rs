@@ -1,0 +1,82 @@
+//! What a client of Kafka shows and checks when it opens a connection: certificates, keys, authorities, the secret for an issuer of
+//! tokens. librdkafka reads them when a client is made, and a running client can't be told of others: whoever owns it makes another.
+
+use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// Properties of librdkafka that name a file, or a folder of files.
+const FILES: &[&str] = &[
+    "ssl.ca.location",
+    "ssl.certificate.location",
+    "ssl.key.location",
+    "ssl.keystore.location",
+    "ssl.crl.location",
+    "https.ca.location",
+    "sasl.oauthbearer.assertion.private.key.file",
+    "sasl.oauthbearer.assertion.jwt.template.file",
+];
+
+/// Properties that are themselves what is shown.
+const TEXTS: &[&str] = &[
+    "ssl.key.password",
+    "ssl.keystore.password",
+    "ssl.ca.pem",
+    "ssl.certificate.pem",
+    "ssl.key.pem",
+    "https.ca.pem",
+    "sasl.oauthbearer.client.id",
+    "sasl.oauthbearer.client.secret",
+    "sasl.oauthbearer.assertion.private.key.passphrase",
+    "sasl.oauthbearer.assertion.private.key.pem",
+];
+
+/// The papers of one client: properties, and what was in the files that they name.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub(super) struct Papers {
+    properties: BTreeMap<String, String>,
+    /// For each file a digest of its content; `None` for one that can't be read.
+    contents: Vec<(PathBuf, Option<u64>)>,
+}
+
+impl Papers {
+    /// Those that these properties of a client hold and name.
+    pub(super) fn of(properties: &BTreeMap<String, String>) -> Papers {
+        let papers = properties.iter().filter(|(name, _)| is_paper(name));
+        let files = FILES.iter().filter_map(|name| properties.get(*name)).map(PathBuf::from);
+        Papers {
+            properties: papers.map(|(name, value)| (name.clone(), value.clone())).collect(),
+            contents: files.map(|path| (path.clone(), digest(&path).ok())).collect(),
+        }
+    }
+
+    /// The files.
+    pub(super) fn files(&self) -> impl Iterator<Item = &Path> {
+        self.contents.iter().map(|(path, _)| path.as_path())
+    }
+
+    /// Puts these in the place of those that a client's properties have.
+    pub(super) fn replace(&self, properties: &mut BTreeMap<String, String>) {
+        properties.retain(|name, _| !is_paper(name));
+        properties.extend(self.properties.clone());
+    }
+}
+
+fn is_paper(name: &str) -> bool {
+    FILES.contains(&name) || TEXTS.contains(&name)
+}
+
+fn digest(path: &Path) -> io::Result<u64> {
+    let mut hasher = DefaultHasher::new();
+    if path.is_dir() {
+        let mut entries = std::fs::read_dir(path)?.map(|entry| entry.map(|entry| entry.path())).collect::<io::Result<Vec<_>>>()?;
+        entries.sort();
+        for entry in entries.iter().filter(|entry| entry.is_file()) {
+            (entry, std::fs::read(entry)?).hash(&mut hasher);
+        }
+    } else {
+        std::fs::read(path)?.hash(&mut hasher);
+    }
+    Ok(hasher.finish())
+}
