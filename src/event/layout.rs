@@ -1,7 +1,7 @@
 //! The layout of slots: the paths of a vocabulary in the order in which they are printed.
 //!
 //! It is made once for a worker and does not change: objects come before what is in them, the fields of the event before those
-//! of its metadata, and what is in one object in the order in which the pipeline first names it.
+//! of its metadata, and what is in one object in the order of names.
 
 use super::{FieldRef, Text, vocabulary};
 
@@ -53,6 +53,10 @@ impl Layout {
         let mut children = vec![Vec::new(); steps.len() + vocabulary::FIRST];
         for (number, (parent, _)) in (vocabulary::FIRST..).zip(&steps) {
             children[*parent as usize].push(number);
+        }
+        // By name, so that what is printed does not depend on which pipelines the process has known.
+        for children in &mut children {
+            children.sort_by(|one, other| steps[one - vocabulary::FIRST].1.cmp(&steps[other - vocabulary::FIRST].1));
         }
         let mut layout = Layout::default();
         let mut slot_of = vec![NONE; children.len()];

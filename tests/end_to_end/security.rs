@@ -390,7 +390,7 @@ fn certificates_of_kafkas_clients_are_exchanged_while_records_flow() {
     wait_until("the known client to be a member", || folder.says(log, "partitions assigned") > 0);
     let other = folder.start("beside", &beside);
     // While partitions are shared out nothing can be committed, and what was read is read again.
-    let shares = || ["own.log", "beside.log"].map(|log| folder.text(log).lines().filter(|line| line.contains("assigned")).next_back().unwrap_or_default().contains("owned=2"));
+    let shares = || ["own.log", "beside.log"].map(|log| folder.text(log).lines().rfind(|line| line.contains("assigned")).unwrap_or_default().contains("owned=2"));
     wait_until("both to have their share", || shares() == [true, true]);
 
     let good = |numbers: std::ops::Range<usize>| world.produce_all(numbers.map(|number| format!("{{\"n\":{number}}}")));
