@@ -130,7 +130,7 @@ fn explain_shows_filters_conditions_and_what_comes_out() {
     assert_eq!(output.status.code(), Some(0));
     let shown = text(&output.stdout);
     for expected in
-        ["grok[0] ", " µs\n  + [verb] = \"get\"\n  + [n] = 7\n", "if [n] == 0 → no\n", "document → big\n", "\"@timestamp\":\"2026-01-01T00:00:00.000Z\""]
+        ["grok[0] ", " µs\n  + [n] = 7\n  + [verb] = \"get\"\n", "if [n] == 0 → no\n", "document → big\n", "\"@timestamp\":\"2026-01-01T00:00:00.000Z\""]
     {
         assert!(shown.contains(expected), "`{expected}` in:\n{shown}");
     }
