@@ -200,7 +200,7 @@ pub(super) fn commit(consumer: &BaseConsumer<Group>, hub: &Hub, mut commits: Vec
         }
         if let Some(mark) = marks.get(&commit.partition) {
             element.set_metadata(mark.after(commit.tally.clone()).to_text());
-        } else if let Some(id) = consumer.context().identities.of(&commit.topic) {
+        } else if let Some(id) = consumer.context().identities.of(&commit.topic, commit.partition) {
             element.set_metadata(note(&id));
         }
     }

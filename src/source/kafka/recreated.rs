@@ -1,9 +1,10 @@
 //! What is done about a topic that was deleted and created anew: it is said, counted, and read as `auto_offset_reset` says,
 //! whatever offsets are left of the old one.
 //!
-//! Brokers are asked on a thread of its own: they may take their time, and polling goes on meanwhile. Until they have answered, no offset
-//! of a partition that has just been assigned is committed, for what stands beside the one that they hold is all that is known of
-//! the topic it belongs to; and none of a partition that is to begin anew, until it does.
+//! Brokers are asked on a thread of its own: they may take their time, and polling goes on meanwhile. No offset of a partition that has
+//! just been assigned is committed before the one that they hold was looked at, for what stands beside it is all that is known of the topic
+//! it belongs to; it then stands beside what is committed until they say which topics there are, which not every program that speaks
+//! Kafka's protocol does. And no offset is committed of a partition that is to begin anew, until it does.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -40,8 +41,8 @@ enum Hold {
 
 #[derive(Default)]
 struct State {
-    /// For a topic's name, the id that its offsets here belong to.
-    known: HashMap<String, String>,
+    /// The id of the topic that a partition's offsets belong to; of one that was taken away, what it was then.
+    known: HashMap<Partition, String>,
     held: BTreeMap<Partition, Hold>,
     assignments: u64,
     /// A topic that was created anew, where that ends the run.
@@ -65,8 +66,8 @@ struct Question {
 /// What they answer.
 struct Answer {
     question: Question,
-    /// The ids of the topics that there are.
-    ids: HashMap<String, String>,
+    /// The ids of the topics that there are, or why they are not known.
+    ids: Result<HashMap<String, String>, String>,
     /// The ids that stand beside committed offsets.
     noted: HashMap<Partition, String>,
 }
@@ -94,9 +95,9 @@ impl Identities {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The id that offsets of this topic are committed for.
-    pub(super) fn of(&self, topic: &str) -> Option<String> {
-        self.state().known.get(topic).cloned()
+    /// The id of the topic that offsets of this partition are committed for.
+    pub(super) fn of(&self, topic: &str, partition: i32) -> Option<String> {
+        self.state().known.get(&(topic.to_string(), partition)).cloned()
     }
 
     /// These partitions are read from now on, from offsets of which it is not known whose they are.
@@ -148,33 +149,27 @@ impl Identities {
         let asked: HashMap<&Partition, u64> = answer.question.unknown.iter().map(|(partition, number)| (partition, *number)).collect();
         let mut renewed = BTreeMap::new();
         for partition in assigned {
-            let now = answer.ids.get(&partition.0);
-            let then = match state.held.get(partition) {
-                // Brokers forget offsets with their topic; this member may remember what it has read.
+            match state.held.get(partition) {
+                // Brokers forget offsets with their topic; what this member has read before is remembered then.
                 Some(Hold::Unknown(number)) if asked.get(partition) == Some(number) => {
-                    answer.noted.get(partition).or(state.known.get(&partition.0)).cloned()
+                    state.known.extend(answer.noted.get(partition).map(|id| (partition.clone(), id.clone())));
+                    state.held.remove(partition);
                 }
                 // It came after the question: the next one is about it.
                 Some(Hold::Unknown(_)) => continue,
-                Some(Hold::Another) | None => state.known.get(&partition.0).cloned(),
-            };
-            match then.zip(now).filter(|(then, now)| is_another(then, now)) {
-                Some((then, _)) => {
-                    state.held.insert(partition.clone(), Hold::Another);
-                    renewed.insert(partition.0.clone(), then);
-                }
-                None if state.held.get(partition) == Some(&Hold::Another) => {}
-                None => {
-                    state.held.remove(partition);
-                }
+                Some(Hold::Another) | None => {}
+            }
+            let Some(now) = answer.ids.as_ref().ok().and_then(|ids| ids.get(&partition.0)) else { continue };
+            let then = state.known.insert(partition.clone(), now.clone());
+            if let Some(then) = then.filter(|then| is_another(then, now)) {
+                state.held.insert(partition.clone(), Hold::Another);
+                renewed.insert(partition.0.clone(), Renewal { topic: partition.0.clone(), then, now: now.clone() });
             }
         }
-        state.known.extend(answer.ids.clone());
         if self.begin.is_none() {
             state.fatal = renewed.keys().next().cloned().or(state.fatal.take());
         }
-        let of = |(topic, then): (String, String)| Some(Renewal { now: answer.ids.get(&topic)?.clone(), topic, then });
-        renewed.into_iter().filter_map(of).collect()
+        renewed.into_values().collect()
     }
 }
 
@@ -183,7 +178,6 @@ fn names(partitions: &TopicPartitionList) -> impl Iterator<Item = Partition> {
 }
 
 fn ask(consumer: &BaseConsumer<Group>, question: Question) -> Result<Answer, String> {
-    let ids = topic_ids(consumer.client(), &question.topics, LOOK_UP_TIMEOUT)?;
     let mut wanted = TopicPartitionList::with_capacity(question.unknown.len());
     for ((topic, partition), _) in &question.unknown {
         wanted.add_partition(topic, *partition);
@@ -198,7 +192,7 @@ fn ask(consumer: &BaseConsumer<Group>, question: Question) -> Result<Answer, Str
             }
         }
     }
-    Ok(Answer { question, ids, noted: found })
+    Ok(Answer { ids: topic_ids(consumer.client(), &question.topics, LOOK_UP_TIMEOUT), question, noted: found })
 }
 
 /// Compares the topics that are read with those that are there, beside whatever else the source does.
@@ -262,6 +256,11 @@ impl<'scope, 'env> Watch<'scope, 'env> {
         match asking.join().unwrap_or_else(|_| Err("a defect".to_string())) {
             Ok(answer) => {
                 self.failed = None;
+                if let Err(error) = &answer.ids
+                    && !answer.question.unknown.is_empty()
+                {
+                    warn!(error, "could not look up which topics there are; whether they are the same as before is looked up again later");
+                }
                 let group = self.consumer.context();
                 let assigned: Vec<Partition> = names(&self.consumer.assignment().unwrap_or_default()).collect();
                 for Renewal { topic, then, now } in group.identities.learn(&answer, &assigned) {
@@ -275,7 +274,7 @@ impl<'scope, 'env> Watch<'scope, 'env> {
             }
             Err(error) => {
                 self.failed = Some(Instant::now());
-                warn!(error, "could not look up whether topics are the same as before; it is tried again");
+                warn!(error, "could not look up what was committed before; nothing is committed until that is known, and it is tried again");
             }
         }
     }
@@ -322,7 +321,7 @@ mod tests {
     fn answer(identities: &Identities, now: Option<&str>, noted: &[(i32, &str)]) -> Answer {
         Answer {
             question: Question { topics: vec!["t".into()], unknown: identities.unknown() },
-            ids: now.map(|id| ("t".to_string(), id.to_string())).into_iter().collect(),
+            ids: Ok(now.map(|id| ("t".to_string(), id.to_string())).into_iter().collect()),
             noted: noted.iter().map(|(number, id)| (("t".to_string(), *number), id.to_string())).collect(),
         }
     }
@@ -344,7 +343,7 @@ mod tests {
         let renewed = identities.learn(&answer(&identities, Some("c/b"), &[(0, "c/a"), (1, "c/b")]), &all(&[0, 1, 2]));
         assert_eq!(renewed, [renewal("c/a", "c/b")]);
         assert_eq!((held(&identities), identities.to_begin()), (vec![0], all(&[0])));
-        assert_eq!(identities.of("t").as_deref(), Some("c/b"));
+        assert_eq!(identities.of("t", 1).as_deref(), Some("c/b"));
         // Until it has begun anew it is asked to, also when brokers are asked once more meanwhile.
         assert_eq!(identities.learn(&answer(&identities, Some("c/b"), &[]), &all(&[0, 1, 2])), []);
         assert_eq!(identities.to_begin(), all(&[0]));
@@ -373,7 +372,18 @@ mod tests {
         identities.revoked(&all(&[0]));
         identities.assigned(&partitions(&[0, 1]));
         assert_eq!(identities.learn(&answer(&identities, Some("c/b"), &[]), &all(&[0, 1])), [renewal("c/a", "c/b")]);
-        assert_eq!(identities.to_begin(), all(&[0, 1]));
+        assert_eq!(identities.to_begin(), all(&[0]), "the other begins where the policy says anyway");
+    }
+
+    #[test]
+    fn what_stands_beside_an_offset_stays_there_until_brokers_say_which_topics_there_are() {
+        let identities = Identities::new(None);
+        identities.assigned(&partitions(&[0]));
+        let silent = Answer { ids: Err("no controller".into()), ..answer(&identities, None, &[(0, "c/a")]) };
+        assert_eq!(identities.learn(&silent, &all(&[0])), []);
+        assert_eq!((held(&identities), identities.of("t", 0).as_deref()), (vec![], Some("c/a")), "what is done is committed, and nothing forgotten");
+        assert_eq!(identities.learn(&answer(&identities, Some("c/b"), &[]), &all(&[0])), [renewal("c/a", "c/b")]);
+        assert_eq!(identities.to_begin(), all(&[0]));
     }
 
     #[test]
