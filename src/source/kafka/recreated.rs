@@ -57,19 +57,19 @@ pub(super) struct Identities {
 }
 
 /// What brokers are asked.
-struct Question {
-    topics: Vec<String>,
-    /// Partitions whose committed offsets are of an unknown topic, by the number of their assignment.
-    unknown: Vec<(Partition, u64)>,
+enum Question {
+    /// What stands beside the committed offsets of these partitions, which are of an unknown topic since the assignment of this number.
+    Committed(Vec<(Partition, u64)>),
+    /// The ids of these topics.
+    Topics(Vec<String>),
 }
 
 /// What they answer.
-struct Answer {
-    question: Question,
-    /// The ids of the topics that there are, or why they are not known.
-    ids: Result<HashMap<String, String>, String>,
-    /// The ids that stand beside committed offsets.
-    noted: HashMap<Partition, String>,
+enum Answer {
+    /// The ids that stand beside committed offsets of these partitions, for those that have one.
+    Committed(Vec<(Partition, u64)>, HashMap<Partition, String>),
+    /// The ids of the topics that there are.
+    Topics(HashMap<String, String>),
 }
 
 /// A topic that is another by now.
@@ -143,23 +143,25 @@ impl Identities {
         self.state().fatal.take()
     }
 
-    /// Takes in what brokers say, given which partitions are `assigned`. Answers which topics are others by now.
-    fn learn(&self, answer: &Answer, assigned: &[Partition]) -> Vec<Renewal> {
+    /// Takes in what stands beside committed offsets of partitions, each with the number of the assignment for which that was asked. Brokers
+    /// forget offsets with their topic; what this member has read before is remembered then.
+    fn note(&self, asked: &[(Partition, u64)], noted: &HashMap<Partition, String>) {
         let mut state = self.state();
-        let asked: HashMap<&Partition, u64> = answer.question.unknown.iter().map(|(partition, number)| (partition, *number)).collect();
+        for (partition, number) in asked {
+            // One that has come anew since is asked about once more.
+            if state.held.get(partition) == Some(&Hold::Unknown(*number)) {
+                state.held.remove(partition);
+                state.known.extend(noted.get(partition).map(|id| (partition.clone(), id.clone())));
+            }
+        }
+    }
+
+    /// Takes in which topics there are, given which partitions are `assigned`. Answers which topics are others by now.
+    fn compare(&self, ids: &HashMap<String, String>, assigned: &[Partition]) -> Vec<Renewal> {
+        let mut state = self.state();
         let mut renewed = BTreeMap::new();
         for partition in assigned {
-            match state.held.get(partition) {
-                // Brokers forget offsets with their topic; what this member has read before is remembered then.
-                Some(Hold::Unknown(number)) if asked.get(partition) == Some(number) => {
-                    state.known.extend(answer.noted.get(partition).map(|id| (partition.clone(), id.clone())));
-                    state.held.remove(partition);
-                }
-                // It came after the question: the next one is about it.
-                Some(Hold::Unknown(_)) => continue,
-                Some(Hold::Another) | None => {}
-            }
-            let Some(now) = answer.ids.as_ref().ok().and_then(|ids| ids.get(&partition.0)) else { continue };
+            let Some(now) = ids.get(&partition.0).filter(|_| !matches!(state.held.get(partition), Some(Hold::Unknown(_)))) else { continue };
             let then = state.known.insert(partition.clone(), now.clone());
             if let Some(then) = then.filter(|then| is_another(then, now)) {
                 state.held.insert(partition.clone(), Hold::Another);
@@ -178,21 +180,22 @@ fn names(partitions: &TopicPartitionList) -> impl Iterator<Item = Partition> {
 }
 
 fn ask(consumer: &BaseConsumer<Group>, question: Question) -> Result<Answer, String> {
-    let mut wanted = TopicPartitionList::with_capacity(question.unknown.len());
-    for ((topic, partition), _) in &question.unknown {
+    let unknown = match question {
+        Question::Topics(topics) => return topic_ids(consumer.client(), &topics, LOOK_UP_TIMEOUT).map(Answer::Topics),
+        Question::Committed(unknown) => unknown,
+    };
+    let mut wanted = TopicPartitionList::with_capacity(unknown.len());
+    for ((topic, partition), _) in &unknown {
         wanted.add_partition(topic, *partition);
     }
     let mut found = HashMap::new();
-    if wanted.count() > 0 {
-        let committed = consumer.committed_offsets(wanted, LOOK_UP_TIMEOUT).map_err(|error| error.to_string())?;
-        for element in committed.elements() {
-            element.error().map_err(|error| error.to_string())?;
-            if let Some(id) = noted(element.metadata()) {
-                found.insert((element.topic().to_string(), element.partition()), id);
-            }
+    for element in consumer.committed_offsets(wanted, LOOK_UP_TIMEOUT).map_err(|error| error.to_string())?.elements() {
+        element.error().map_err(|error| error.to_string())?;
+        if let Some(id) = noted(element.metadata()) {
+            found.insert((element.topic().to_string(), element.partition()), id);
         }
     }
-    Ok(Answer { ids: topic_ids(consumer.client(), &question.topics, LOOK_UP_TIMEOUT), question, noted: found })
+    Ok(Answer::Committed(unknown, found))
 }
 
 /// Compares the topics that are read with those that are there, beside whatever else the source does.
@@ -200,15 +203,15 @@ pub(super) struct Watch<'scope, 'env> {
     scope: &'scope Scope<'scope, 'env>,
     consumer: &'env BaseConsumer<Group>,
     asking: Option<ScopedJoinHandle<'scope, Result<Answer, String>>>,
-    /// When brokers were last asked,
-    asked: Instant,
-    /// and when they last failed to answer.
+    /// When brokers were last asked which topics there are; `None` when partitions have come since.
+    compared: Option<Instant>,
+    /// When they last failed to answer.
     failed: Option<Instant>,
 }
 
 impl<'scope, 'env> Watch<'scope, 'env> {
     pub(super) fn new(scope: &'scope Scope<'scope, 'env>, consumer: &'env BaseConsumer<Group>) -> Self {
-        Watch { scope, consumer, asking: None, asked: Instant::now(), failed: None }
+        Watch { scope, consumer, asking: None, compared: Some(Instant::now()), failed: None }
     }
 
     /// Takes an answer in that has come, asks again when it is time to, and never waits for brokers. Answers the partitions that are to
@@ -230,41 +233,42 @@ impl<'scope, 'env> Watch<'scope, 'env> {
     }
 
     fn ask_if_due(&mut self) {
+        if self.failed.is_some_and(|failed| failed.elapsed() < PAUSE) {
+            return;
+        }
         let unknown = self.consumer.context().identities.unknown();
-        let is_due = match unknown.is_empty() {
-            true => self.asked.elapsed() > INTERVAL,
-            false => self.failed.is_none_or(|failed| failed.elapsed() > PAUSE),
+        let question = if !unknown.is_empty() {
+            Question::Committed(unknown)
+        } else if self.compared.is_none_or(|compared| compared.elapsed() > INTERVAL) {
+            self.compared = Some(Instant::now());
+            let topics: BTreeSet<String> = names(&self.consumer.assignment().unwrap_or_default()).map(|(topic, _)| topic).collect();
+            Question::Topics(topics.into_iter().collect())
+        } else {
+            return;
         };
-        if !is_due {
-            return;
-        }
-        let assigned = self.consumer.assignment().unwrap_or_default();
-        let topics: BTreeSet<String> = names(&assigned).chain(unknown.iter().map(|(partition, _)| partition.clone())).map(|(topic, _)| topic).collect();
-        if topics.is_empty() {
-            return;
-        }
-        self.asked = Instant::now();
-        let (consumer, question) = (self.consumer, Question { topics: topics.into_iter().collect(), unknown });
+        let consumer = self.consumer;
         let thread = Builder::new().name("logproc-topics".to_string()).spawn_scoped(self.scope, move || ask(consumer, question));
         match thread {
             Ok(asking) => self.asking = Some(asking),
-            Err(error) => warn!(%error, "no thread for asking whether topics are the same as before; it is tried again"),
+            Err(error) => {
+                self.failed = Some(Instant::now());
+                warn!(%error, "no thread for asking whether topics are the same as before; it is tried again");
+            }
         }
     }
 
     fn take_in(&mut self, asking: ScopedJoinHandle<'scope, Result<Answer, String>>) {
+        self.failed = None;
+        let identities = &self.consumer.context().identities;
         match asking.join().unwrap_or_else(|_| Err("a defect".to_string())) {
-            Ok(answer) => {
-                self.failed = None;
-                if let Err(error) = &answer.ids
-                    && !answer.question.unknown.is_empty()
-                {
-                    warn!(error, "could not look up which topics there are; whether they are the same as before is looked up again later");
-                }
-                let group = self.consumer.context();
+            Ok(Answer::Committed(asked, noted)) => {
+                identities.note(&asked, &noted);
+                self.compared = None;
+            }
+            Ok(Answer::Topics(ids)) => {
                 let assigned: Vec<Partition> = names(&self.consumer.assignment().unwrap_or_default()).collect();
-                for Renewal { topic, then, now } in group.identities.learn(&answer, &assigned) {
-                    group.hub.count_offset_reset();
+                for Renewal { topic, then, now } in identities.compare(&ids, &assigned) {
+                    self.consumer.context().hub.count_offset_reset();
                     error!(
                         topic, then, now,
                         "this topic was deleted and created anew: its offsets begin again, and it is read as `auto_offset_reset` says; give \
@@ -274,7 +278,7 @@ impl<'scope, 'env> Watch<'scope, 'env> {
             }
             Err(error) => {
                 self.failed = Some(Instant::now());
-                warn!(error, "could not look up what was committed before; nothing is committed until that is known, and it is tried again");
+                warn!(error, "could not look up whether topics are the same as before; it is looked up again later");
             }
         }
     }
@@ -318,12 +322,18 @@ mod tests {
         names(&partitions(numbers)).collect()
     }
 
-    fn answer(identities: &Identities, now: Option<&str>, noted: &[(i32, &str)]) -> Answer {
-        Answer {
-            question: Question { topics: vec!["t".into()], unknown: identities.unknown() },
-            ids: Ok(now.map(|id| ("t".to_string(), id.to_string())).into_iter().collect()),
-            noted: noted.iter().map(|(number, id)| (("t".to_string(), *number), id.to_string())).collect(),
-        }
+    /// What brokers say of all that is unknown, and then of the topic.
+    fn learn(identities: &Identities, now: &str, noted: &[(i32, &str)], assigned: &[i32]) -> Vec<Renewal> {
+        identities.note(&identities.unknown(), &beside(noted));
+        identities.compare(&there(now), &all(assigned))
+    }
+
+    fn beside(noted: &[(i32, &str)]) -> HashMap<Partition, String> {
+        noted.iter().map(|(number, id)| (("t".to_string(), *number), id.to_string())).collect()
+    }
+
+    fn there(id: &str) -> HashMap<String, String> {
+        HashMap::from([("t".to_string(), id.to_string())])
     }
 
     fn held(identities: &Identities) -> Vec<i32> {
@@ -340,12 +350,12 @@ mod tests {
         identities.assigned(&partitions(&[0, 1, 2]));
         assert_eq!(held(&identities), [0, 1, 2]);
         // One has an offset of an old topic, one of this, and one none.
-        let renewed = identities.learn(&answer(&identities, Some("c/b"), &[(0, "c/a"), (1, "c/b")]), &all(&[0, 1, 2]));
+        let renewed = learn(&identities, "c/b", &[(0, "c/a"), (1, "c/b")], &[0, 1, 2]);
         assert_eq!(renewed, [renewal("c/a", "c/b")]);
         assert_eq!((held(&identities), identities.to_begin()), (vec![0], all(&[0])));
         assert_eq!(identities.of("t", 1).as_deref(), Some("c/b"));
         // Until it has begun anew it is asked to, also when brokers are asked once more meanwhile.
-        assert_eq!(identities.learn(&answer(&identities, Some("c/b"), &[]), &all(&[0, 1, 2])), []);
+        assert_eq!(learn(&identities, "c/b", &[], &[0, 1, 2]), []);
         assert_eq!(identities.to_begin(), all(&[0]));
         identities.begun(&all(&[0])[0]);
         assert_eq!((held(&identities), identities.to_begin()), (vec![], vec![]));
@@ -355,10 +365,10 @@ mod tests {
     fn what_is_read_while_its_topic_is_created_anew_begins_anew() {
         let identities = Identities::new(None);
         identities.assigned(&partitions(&[0, 1]));
-        identities.learn(&answer(&identities, Some("c/a"), &[]), &all(&[0, 1]));
+        learn(&identities, "c/a", &[], &[0, 1]);
         identities.assigned(&partitions(&[2]));
         // The third has come from a member that has noticed already.
-        assert_eq!(identities.learn(&answer(&identities, Some("c/b"), &[(2, "c/b")]), &all(&[0, 1, 2])), [renewal("c/a", "c/b")]);
+        assert_eq!(learn(&identities, "c/b", &[(2, "c/b")], &[0, 1, 2]), [renewal("c/a", "c/b")]);
         assert_eq!(identities.to_begin(), all(&[0, 1]));
         identities.revoked(&all(&[1]));
         assert_eq!((held(&identities), identities.to_begin()), (vec![0], all(&[0])));
@@ -368,10 +378,10 @@ mod tests {
     fn what_comes_back_without_an_offset_is_compared_with_what_was_read_of_it_before() {
         let identities = Identities::new(None);
         identities.assigned(&partitions(&[0]));
-        identities.learn(&answer(&identities, Some("c/a"), &[]), &all(&[0]));
+        learn(&identities, "c/a", &[], &[0]);
         identities.revoked(&all(&[0]));
         identities.assigned(&partitions(&[0, 1]));
-        assert_eq!(identities.learn(&answer(&identities, Some("c/b"), &[]), &all(&[0, 1])), [renewal("c/a", "c/b")]);
+        assert_eq!(learn(&identities, "c/b", &[], &[0, 1]), [renewal("c/a", "c/b")]);
         assert_eq!(identities.to_begin(), all(&[0]), "the other begins where the policy says anyway");
     }
 
@@ -379,10 +389,12 @@ mod tests {
     fn what_stands_beside_an_offset_stays_there_until_brokers_say_which_topics_there_are() {
         let identities = Identities::new(None);
         identities.assigned(&partitions(&[0]));
-        let silent = Answer { ids: Err("no controller".into()), ..answer(&identities, None, &[(0, "c/a")]) };
-        assert_eq!(identities.learn(&silent, &all(&[0])), []);
+        identities.note(&identities.unknown(), &beside(&[(0, "c/a")]));
         assert_eq!((held(&identities), identities.of("t", 0).as_deref()), (vec![], Some("c/a")), "what is done is committed, and nothing forgotten");
-        assert_eq!(identities.learn(&answer(&identities, Some("c/b"), &[]), &all(&[0])), [renewal("c/a", "c/b")]);
+        // Brokers that give no ids hold nothing up.
+        assert_eq!(identities.compare(&HashMap::new(), &all(&[0])), []);
+        assert_eq!((held(&identities), identities.of("t", 0).as_deref()), (vec![], Some("c/a")));
+        assert_eq!(identities.compare(&there("c/b"), &all(&[0])), [renewal("c/a", "c/b")]);
         assert_eq!(identities.to_begin(), all(&[0]));
     }
 
@@ -390,26 +402,19 @@ mod tests {
     fn an_answer_says_nothing_of_a_partition_that_has_left_and_come_back_meanwhile() {
         let identities = Identities::new(None);
         identities.assigned(&partitions(&[0, 1]));
-        let late = answer(&identities, Some("c/b"), &[(0, "c/a"), (1, "c/b")]);
+        let asked = identities.unknown();
         identities.revoked(&all(&[0, 1]));
         identities.assigned(&partitions(&[0]));
-        assert_eq!(identities.learn(&late, &all(&[0])), []);
+        identities.note(&asked, &beside(&[(0, "c/a"), (1, "c/b")]));
+        assert_eq!(identities.compare(&there("c/b"), &all(&[0])), []);
         assert_eq!((held(&identities), identities.to_begin()), (vec![0], vec![]));
-    }
-
-    #[test]
-    fn brokers_that_give_no_ids_hold_nothing_up() {
-        let identities = Identities::new(None);
-        identities.assigned(&partitions(&[0]));
-        assert_eq!(identities.learn(&answer(&identities, None, &[(0, "c/a")]), &all(&[0])), []);
-        assert_eq!(held(&identities), [0; 0]);
     }
 
     #[test]
     fn a_topic_that_was_created_anew_ends_the_run_where_the_policy_says_so() {
         let identities = Identities::new(Some("error"));
         identities.assigned(&partitions(&[0]));
-        identities.learn(&answer(&identities, Some("c/b"), &[(0, "c/a")]), &all(&[0]));
+        learn(&identities, "c/b", &[(0, "c/a")], &[0]);
         assert_eq!(identities.fatal().as_deref(), Some("t"));
         assert_eq!(held(&identities), [0], "what is left of the old one stays to be found by the next start");
     }
@@ -444,7 +449,7 @@ mod tests {
         let consumer = consumer("127.0.0.1:1");
         let identities = &consumer.context().identities;
         identities.assigned(&partitions(&[0]));
-        identities.learn(&answer(identities, Some("c/b"), &[(0, "c/a")]), &all(&[0]));
+        learn(&identities, "c/b", &[(0, "c/a")], &[0]);
         std::thread::scope(|scope| {
             let mut watch = Watch::new(scope, &consumer);
             // It is not assigned, which is what librdkafka says while a partition is not being read yet.
