@@ -449,7 +449,7 @@ mod tests {
         let consumer = consumer("127.0.0.1:1");
         let identities = &consumer.context().identities;
         identities.assigned(&partitions(&[0]));
-        learn(&identities, "c/b", &[(0, "c/a")], &[0]);
+        learn(identities, "c/b", &[(0, "c/a")], &[0]);
         std::thread::scope(|scope| {
             let mut watch = Watch::new(scope, &consumer);
             // It is not assigned, which is what librdkafka says while a partition is not being read yet.
