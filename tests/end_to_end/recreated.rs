@@ -60,10 +60,12 @@ fn a_topic_that_was_created_anew_ends_a_run_that_may_not_begin_elsewhere() {
     beginning.set_all_offsets(rdkafka::Offset::Offset(0)).unwrap();
     world.commit(&beginning);
     with_offsets_of_the_topic_before(&world);
-    let before = world.committed();
-    let (run, log) = Run::start_with_log(&world);
-    assert_eq!(run.end().code(), Some(1));
     let reason = format!("the topic `{}` was deleted and created anew, and `auto_offset_reset` is `none`", world.topic);
-    assert!(log.text().contains(&reason), "{}", log.text());
-    assert_eq!(world.committed(), before, "nothing is committed over the offsets of the old one");
+    // A start ends so until somebody has decided: no commit of the first, of partitions that the old topic left nothing of among others,
+    // hides from the second what it has found.
+    for _ in 0..2 {
+        let (run, log) = Run::start_with_log(&world);
+        assert_eq!(run.end().code(), Some(1));
+        assert!(log.text().contains(&reason), "{}", log.text());
+    }
 }
