@@ -10,6 +10,7 @@ pub mod event;
 pub mod filter;
 pub mod grok;
 pub mod login;
+mod memory;
 pub mod misuse;
 pub mod observe;
 pub mod pipeline;

@@ -154,6 +154,13 @@ fn the_schema_names_every_filter_and_its_options() {
 }
 
 #[test]
+fn metrics_and_health_are_served_on_loopback_unless_told_otherwise() {
+    let schema: serde_json::Value = serde_json::from_slice(&logproc(&["schema"], "").stdout).unwrap();
+    let default = schema["properties"]["pipeline"]["properties"]["http_address"]["default"].as_str().unwrap();
+    assert!(default.parse::<std::net::SocketAddr>().unwrap().ip().is_loopback(), "{default}");
+}
+
+#[test]
 fn completions_are_printed_for_shells() {
     for shell in ["bash", "zsh", "fish"] {
         let output = logproc(&["completions", shell], "");

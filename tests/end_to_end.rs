@@ -11,8 +11,12 @@ mod drain;
 mod filebeat;
 #[path = "end_to_end/groups.rs"]
 mod groups;
+#[path = "end_to_end/records.rs"]
+mod records;
 #[path = "end_to_end/recreated.rs"]
 mod recreated;
+#[path = "end_to_end/refusals.rs"]
+mod refusals;
 #[path = "end_to_end/replay.rs"]
 mod replay;
 #[path = "end_to_end/replay_cases.rs"]

@@ -67,6 +67,9 @@ fn holds(expression: &Expression, event: &mut Event) -> bool {
         Expression::Not(inner) => !holds(inner, event),
         Expression::Truth(operand) => truth(operand, event),
         Expression::Compare { left, comparison, right } => {
+            if let Some(holds) = compare_at_once(left, *comparison, right, event) {
+                return holds;
+            }
             let left = side(left, event);
             let right = side(right, event);
             compare(left, *comparison, right, event)
@@ -105,6 +108,26 @@ fn holds(expression: &Expression, event: &mut Event) -> bool {
     }
 }
 
+/// What most comparisons are: a field that is a text, or not there, with a text; a field that is a whole number with another.
+#[inline]
+fn compare_at_once(left: &Operand, comparison: Comparison, right: &Operand, event: &mut Event) -> Option<bool> {
+    let Operand::Field(field) = left else { return None };
+    match (right, comparison) {
+        (Operand::Text(text), Comparison::Equal | Comparison::NotEqual) => {
+            let equal = match event.get(field) {
+                None => false,
+                Some(value) => event.as_str(value)? == text,
+            };
+            Some(equal == (comparison == Comparison::Equal))
+        }
+        (Operand::Int(right), _) => match event.get(field)? {
+            Value::Int(left) => Some(comparison.fits(left.cmp(right))),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
 fn truth(operand: &Operand, event: &mut Event) -> bool {
     match operand {
         Operand::Field(field) => event.is_true(field),
@@ -114,17 +137,26 @@ fn truth(operand: &Operand, event: &mut Event) -> bool {
 }
 
 fn compare(left: Side<'_>, comparison: Comparison, right: Side<'_>, event: &mut Event) -> bool {
-    let order = match comparison {
-        Comparison::Equal => return equal(left, right, event),
-        Comparison::NotEqual => return !equal(left, right, event),
-        _ => order(left, right, event),
-    };
-    matches!(
-        (order, comparison),
-        (Some(Ordering::Less), Comparison::Less | Comparison::LessOrEqual)
-            | (Some(Ordering::Greater), Comparison::Greater | Comparison::GreaterOrEqual)
-            | (Some(Ordering::Equal), Comparison::LessOrEqual | Comparison::GreaterOrEqual)
-    )
+    match comparison {
+        Comparison::Equal => equal(left, right, event),
+        Comparison::NotEqual => !equal(left, right, event),
+        _ => order(left, right, event).is_some_and(|order| comparison.fits(order)),
+    }
+}
+
+impl Comparison {
+    /// Whether it holds of two values that are in this order.
+    #[inline]
+    fn fits(self, order: Ordering) -> bool {
+        match self {
+            Comparison::Equal => order.is_eq(),
+            Comparison::NotEqual => order.is_ne(),
+            Comparison::Less => order.is_lt(),
+            Comparison::LessOrEqual => order.is_le(),
+            Comparison::Greater => order.is_gt(),
+            Comparison::GreaterOrEqual => order.is_ge(),
+        }
+    }
 }
 
 fn equal(left: Side<'_>, right: Side<'_>, event: &mut Event) -> bool {

@@ -24,21 +24,33 @@ pub struct Origin {
     lease: Lease,
 }
 
-/// Whether this process still owns an origin. Turned off when the partition is taken away; work for it is then dropped.
-#[derive(Clone, Debug)]
-pub(crate) struct Lease(Arc<AtomicBool>);
+/// What is known of an assignment. Whether this process still owns the origin is turned off when the partition is taken away; work for
+/// it is then dropped.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Lease(Arc<Assignment>);
+
+#[derive(Debug, Default)]
+struct Assignment {
+    is_over: AtomicBool,
+    without_offset: AtomicBool,
+}
 
 impl Lease {
     pub(crate) fn new() -> Self {
-        Lease(Arc::new(AtomicBool::new(true)))
+        Lease::default()
     }
 
     pub(crate) fn end(&self) {
-        self.0.store(false, Ordering::Release);
+        self.0.is_over.store(true, Ordering::Release);
     }
 
     pub(crate) fn holds(&self) -> bool {
-        self.0.load(Ordering::Acquire)
+        !self.0.is_over.load(Ordering::Acquire)
+    }
+
+    /// Nothing was committed of the partition when it was assigned.
+    pub(crate) fn began_without_offset(&self) {
+        self.0.without_offset.store(true, Ordering::Relaxed);
     }
 }
 
@@ -55,6 +67,11 @@ impl Origin {
     /// Whether this process still owns the origin.
     pub fn is_owned(&self) -> bool {
         self.lease.holds()
+    }
+
+    /// Whether it is known that nothing was committed of it when it was assigned.
+    pub(crate) fn is_without_offset(&self) -> bool {
+        self.lease.0.without_offset.load(Ordering::Relaxed)
     }
 }
 

@@ -116,6 +116,13 @@ impl Ledger {
         }
     }
 
+    /// Notes that nothing was committed of a partition when it was assigned.
+    pub fn began_without_offset(&self, topic: &str, partition: i32) {
+        if let Some(slot) = self.slot_of(topic, partition) {
+            self.slots[slot].lease.began_without_offset();
+        }
+    }
+
     /// The origin of an assigned partition.
     pub fn origin(&self, topic: &str, partition: i32) -> Option<Origin> {
         let slot = self.slot_of(topic, partition)?;

@@ -137,6 +137,7 @@ pub enum RunError {
 /// # Errors
 /// When a part can't go on. What was done until then is committed.
 pub fn run(plan: Plan, shutdown: &Shutdown) -> Result<Summary, RunFailure> {
+    crate::memory::keep_freed_pages();
     let Plan { pipeline_name, sources, sinks, processors, dead_letter, settings, health } = plan;
     let hub = Hub::new(&pipeline_name, &processors.version(), settings.in_flight_bytes(), shutdown.clone());
     let runtime = tokio::runtime::Builder::new_multi_thread()

@@ -4,17 +4,11 @@ use super::{Event, KeyForm, List, Node, Value};
 
 impl Event {
     /// A copy that holds what can be reached and nothing else: no text of what was replaced or removed.
-    pub fn compact(&self) -> Event {
-        if self.slots.any() {
-            let mut whole = self.clone();
-            whole.fold(false);
-            whole.fold(true);
-            return whole.compact();
-        }
-        let mut copy = Event::new();
-        copy.import_into(List::ROOT, self, List::ROOT);
-        copy.import_into(List::METADATA, self, List::METADATA);
-        copy.raw_metadata = self.raw_metadata.map(|text| copy.push_str(self.str(text)));
+    pub fn compact(&mut self) -> Event {
+        let (mut copy, root, metadata) = (Event::new(), self.root(), self.metadata());
+        let (into, metadata_into) = (copy.root(), copy.metadata());
+        copy.import_into(into, self, root);
+        copy.import_into(metadata_into, self, metadata);
         copy
     }
 

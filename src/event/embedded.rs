@@ -19,6 +19,12 @@ impl Event {
         while scanner.more() {
             value = scanner.value(0).map_err(relative)?;
         }
+        // A line end between its parts would end the line that the event is printed on.
+        if let Value::Raw(text) = value
+            && memchr::memchr2(b'\n', b'\r', self.str(text).as_bytes()).is_some()
+        {
+            value = Value::Raw(self.without_white_space(text));
+        }
         Ok(if halved { self.load_all(value) } else { self.load(value) })
     }
 

@@ -2,11 +2,10 @@
 
 use std::io::Write as _;
 
-use wide::u8x16;
+use wide::{CmpEq, u8x32};
 
-use super::layout::DEEPEST;
-use super::shapes::Shape;
-use super::slots::How;
+use super::places::{Change, Place, ROOT, State};
+use super::shapes::{Group, Shape};
 use super::{Event, KeyForm, List, Text, Value};
 
 /// Whether a byte can't stand in a JSON string as it is (RFC 8259, section 7).
@@ -16,16 +15,16 @@ pub const fn needs_escape(byte: u8) -> bool {
 }
 
 /// Length of the run at the start of `bytes` that holds no quote, no backslash and no control character; looks at
-/// sixteen bytes at a time.
+/// 32 bytes at a time.
 #[inline]
 pub fn plain_run(bytes: &[u8]) -> usize {
     let mut at = 0;
-    while let Some(chunk) = bytes[at..].first_chunk::<16>() {
-        let run = special(*chunk).trailing_zeros() as usize;
-        if run < 16 {
+    while let Some(chunk) = bytes[at..].first_chunk() {
+        let run = plain_run_of_32(chunk);
+        if run < 32 {
             return at + run;
         }
-        at += 16;
+        at += 32;
     }
     at + bytes[at..].iter().take_while(|byte| !needs_escape(**byte)).count()
 }
@@ -33,34 +32,33 @@ pub fn plain_run(bytes: &[u8]) -> usize {
 /// The same for the first of 32 bytes; 32 if all of them are plain.
 #[inline(always)]
 pub(super) fn plain_run_of_32(bytes: &[u8; 32]) -> usize {
-    let half = |from: usize| bytes[from..].first_chunk().map_or(0, |chunk| special(*chunk) & 0xFFFF);
-    (u64::from(half(0)) | u64::from(half(16)) << 16 | 1 << 32).trailing_zeros() as usize
+    special(bytes).trailing_zeros() as usize
 }
 
 /// Whether the bytes `start..end` of a text hold nothing to escape. What follows them may be looked at too.
 #[inline]
-fn is_plain(text: &[u8], start: usize, end: usize) -> bool {
+pub(super) fn is_plain(text: &[u8], start: usize, end: usize) -> bool {
     let mut at = start;
-    while let Some(chunk) = text.get(at..).and_then(|text| text.first_chunk::<16>()) {
-        let run = special(*chunk).trailing_zeros() as usize;
-        if at + 16 >= end {
+    while let Some(chunk) = text.get(at..).and_then(|text| text.first_chunk()) {
+        let run = plain_run_of_32(chunk);
+        if at + 32 >= end {
             return at + run >= end;
         }
-        if run < 16 {
+        if run < 32 {
             return false;
         }
-        at += 16;
+        at += 32;
     }
     !text[at..end].iter().any(|byte| needs_escape(*byte))
 }
 
-/// A bit for each of sixteen bytes that needs an escape; above them a bit that ends the search.
+/// A bit for each of 32 bytes that needs an escape.
 #[inline(always)]
-fn special(chunk: [u8; 16]) -> u32 {
-    let (quote, backslash, control) = (u8x16::splat(b'"'), u8x16::splat(b'\\'), u8x16::splat(0x1F));
-    let chunk = u8x16::new(chunk);
+fn special(chunk: &[u8; 32]) -> u32 {
+    let (quote, backslash, control) = (u8x32::splat(b'"'), u8x32::splat(b'\\'), u8x32::splat(0x1F));
+    let chunk = u8x32::new(*chunk);
     let hits = chunk.cmp_eq(quote) | chunk.cmp_eq(backslash) | chunk.min(control).cmp_eq(chunk);
-    hits.move_mask() as u32 | 1 << 16
+    hits.move_mask() as u32
 }
 
 /// Appends `text` as the inside of a JSON string.
@@ -115,7 +113,7 @@ pub fn write_float(number: f64, out: &mut Vec<u8>) {
 
 /// Pieces up to this many bytes are copied whole: a copy of fixed size costs less than a call that must find out how much
 /// to take, and what was copied too much is written over.
-const SHORT: usize = 32;
+const SHORT: usize = 64;
 
 /// Where printing goes on; `None` once the room is used up.
 type Next = Option<usize>;
@@ -143,8 +141,18 @@ fn byte(byte: u8, room: &mut [u8], at: usize) -> Next {
 /// Copies a span of a text, in quotes.
 #[inline(always)]
 fn quoted(text: &[u8], span: Text, room: &mut [u8], at: usize) -> Next {
+    let (start, length) = (span.start as usize, span.len as usize);
+    if length <= SHORT
+        && let Some(from) = text.get(start..).and_then(|text| text.first_chunk::<SHORT>())
+    {
+        let room = room.get_mut(at..)?.first_chunk_mut::<{ SHORT + 2 }>()?;
+        room[0] = b'"';
+        room[1..=SHORT].copy_from_slice(from);
+        room[length + 1] = b'"';
+        return Some(at + length + 2);
+    }
     let at = byte(b'"', room, at)?;
-    let at = piece(text, span.range().start, span.range().end, room, at)?;
+    let at = piece(text, start, start + length, room, at)?;
     byte(b'"', room, at)
 }
 
@@ -160,30 +168,86 @@ fn apart(write: impl FnOnce(&mut Vec<u8>), room: &mut [u8], at: usize) -> Next {
 impl Event {
     /// Appends the event as one line of JSON, without `@metadata` and without a line end.
     pub fn write_json(&self, out: &mut Vec<u8>) {
-        self.write_with(out, |room| {
-            let at = self.put_members(List::ROOT, room, 0)?;
-            let at = self.put_slots(self.slots.all(false), room, at)?;
-            close(b"{}", room, 0, at)
-        });
+        let shape = Shape::new(&self.places);
+        self.write_with(out, |room| self.put_event(&shape, room));
     }
 
     /// The same for one of many events that go through the same pipeline.
     pub fn write_next_json(&mut self, out: &mut Vec<u8>) {
         let mut shapes = std::mem::take(&mut self.shapes);
-        self.write_with(out, |room| {
-            let at = self.put_members(List::ROOT, room, 0)?;
-            let at = match self.slots.key(self.slots.all(false)) {
-                Some(key) => self.put_shape(shapes.find(&key, &self.slots, &self.text), room, at)?,
-                None => self.put_slots(self.slots.all(false), room, at)?,
-            };
-            close(b"{}", room, 0, at)
-        });
+        let shape = shapes.find(&self.places);
+        self.write_with(out, |room| self.put_event(shape, room));
         self.shapes = shapes;
     }
 
     /// Appends any value of this event as JSON.
     pub fn write_value(&self, value: Value, out: &mut Vec<u8>) {
         self.write_with(out, |room| self.put_value(value, room, 0));
+    }
+
+    /// Prints the record around what has changed, and what was added.
+    fn put_event(&self, shape: &Shape, room: &mut [u8]) -> Next {
+        let Some(root) = self.places.get(ROOT) else { return piece(b"{}", 0, 2, room, 0) };
+        let at = match root.state {
+            State::Held => return self.put_value(root.value, room, 0),
+            State::Open if root.based => self.put_record(root, shape, room)?,
+            State::Open => byte(b'{', room, 0)?,
+        };
+        let at = match shape.root() {
+            Some(group) => self.put_group(group, room, at)?,
+            None => at,
+        };
+        byte(b'}', room, at)
+    }
+
+    /// Prints the record with its edits, up to its last bracket.
+    fn put_record(&self, root: &Place, shape: &Shape, room: &mut [u8]) -> Next {
+        let text = self.text.as_bytes();
+        let (mut from, mut at) = (root.from as usize, 0);
+        for edit in &self.places.edits {
+            let (start, end) = (edit.from as usize, edit.to as usize);
+            at = piece(text, from, start, room, at)?;
+            from = end;
+            match edit.change {
+                Change::Remove => (from, at) = without_comma(text, from, room, at),
+                Change::Replace => {
+                    if let Some(place) = self.places.get(edit.number) {
+                        at = self.put_value(place.value, room, at)?;
+                    }
+                }
+                Change::Insert => {
+                    if let Some(group) = shape.group(edit.number) {
+                        at = self.put_group(group, room, at)?;
+                    }
+                }
+            }
+        }
+        piece(text, from, root.to as usize - 1, room, at)
+    }
+
+    /// Prints what was added to an object, each with a comma before it but for what is the first in it.
+    fn put_group(&self, group: &Group, room: &mut [u8], at: usize) -> Next {
+        if at == 0 || room[at - 1] != b'{' {
+            return self.put_parts(group, room, at);
+        }
+        // The comma takes the place of the bracket, and gives it back.
+        let end = self.put_parts(group, room, at - 1)?;
+        room[at - 1] = b'{';
+        Some(end)
+    }
+
+    fn put_parts(&self, group: &Group, room: &mut [u8], mut at: usize) -> Next {
+        let text = self.text.as_bytes();
+        for part in &group.parts {
+            at = piece(&group.text, part.start as usize, part.end as usize, room, at)?;
+            at = match self.places.value(part.number) {
+                Value::Plain(span) => quoted(text, span, room, at)?,
+                Value::Str(span) if is_plain(text, span.range().start, span.range().end) => quoted(text, span, room, at)?,
+                Value::Raw(span) | Value::Number(span) => piece(text, span.range().start, span.range().end, room, at)?,
+                other => self.put_value(other, room, at)?,
+            };
+        }
+        piece(&group.text, group.last.0 as usize, group.last.1 as usize, room, at)
     }
 
     #[inline]
@@ -215,6 +279,9 @@ impl Event {
             Value::Str(span) => apart(|out| write_string(self.str(span), out), room, at),
             Value::Int(number) => put_integer(number, room, at),
             Value::Time(time) => {
+                if let Some((printed, length)) = self.clock.quoted(time) {
+                    return piece(&printed, 0, length, room, at);
+                }
                 let (printed, length) = time.iso8601();
                 let at = byte(b'"', room, at)?;
                 let at = piece(&printed, 0, length, room, at)?;
@@ -242,7 +309,7 @@ impl Event {
         let text = self.text.as_bytes();
         // What is copied next: put off as long as more of it follows.
         let (mut from, mut to) = (0, 0);
-        for (index, node) in self.numbered_nodes(list) {
+        for node in self.nodes(list) {
             let value = self.verbatim(node.value);
             let key = node.key.range();
             let (mut first, last) = match node.form {
@@ -271,65 +338,10 @@ impl Event {
             at = piece(text, first, last, room, at)?;
             (from, to) = (value.start, value.end);
             if from == to {
-                at = match (node.value, self.slots.extends(node.number, index)) {
-                    (Value::Object(inner), Some(held)) => {
-                        let end = self.put_members(inner, room, at)?;
-                        let end = self.put_slots(held, room, end)?;
-                        close(b"{}", room, at, end)?
-                    }
-                    (value, _) => self.put_value(value, room, at)?,
-                };
+                at = self.put_value(node.value, room, at)?;
             }
         }
         piece(text, from, to, room, at)
-    }
-
-    /// Prints the members of an object that are held in these slots, each with a comma before it.
-    fn put_slots(&self, slots: (u32, u32), room: &mut [u8], mut at: usize) -> Next {
-        let text = self.text.as_bytes();
-        // Objects that are open: the slot before which each ends, and where it began in print.
-        let mut open = [(u32::MAX, 0); DEEPEST + 1];
-        let mut depth = 0;
-        let mut in_use = self.slots.in_use(slots);
-        while let Some(slot) = in_use.next() {
-            while slot >= open[depth].0 {
-                at = close(b"{}", room, open[depth].1, at)?;
-                depth = depth.saturating_sub(1);
-            }
-            let (key, end, how) = self.slots.used(slot);
-            match how {
-                How::Held(value) => {
-                    at = piece(text, key.range().start, key.range().end, room, at)?;
-                    at = self.put_value(*value, room, at)?;
-                }
-                How::Implicit => {
-                    at = piece(text, key.range().start, key.range().end, room, at)?;
-                    depth = (depth + 1).min(DEEPEST);
-                    open[depth] = (end, at);
-                }
-                // It is printed where it stands in the tree.
-                How::Node(_) => in_use.skip_to(end),
-            }
-        }
-        while depth > 0 {
-            at = close(b"{}", room, open[depth].1, at)?;
-            depth -= 1;
-        }
-        Some(at)
-    }
-
-    /// Prints members whose shape is known.
-    fn put_shape(&self, shape: &Shape, room: &mut [u8], mut at: usize) -> Next {
-        let text = self.text.as_bytes();
-        for part in &shape.parts {
-            at = piece(&shape.text, part.start as usize, part.end as usize, room, at)?;
-            at = match self.slots.value_of(part.number) {
-                Value::Plain(span) => quoted(text, *span, room, at)?,
-                Value::Str(span) if is_plain(text, span.range().start, span.range().end) => quoted(text, *span, room, at)?,
-                other => self.put_value(*other, room, at)?,
-            };
-        }
-        piece(&shape.text, shape.last.0 as usize, shape.last.1 as usize, room, at)
     }
 
     /// Where a value stands in the event's text just as it is to be printed, quotes included; empty where it does not.
@@ -347,6 +359,16 @@ impl Event {
             }
             _ => 0..0,
         }
+    }
+}
+
+/// After a member of the record was left out: where to go on in the record and in print, so that one comma goes with it.
+#[inline]
+fn without_comma(text: &[u8], from: usize, room: &[u8], at: usize) -> (usize, usize) {
+    match (at.checked_sub(1).map(|last| room[last]), text[from]) {
+        (Some(b'{' | b','), b',') => (from + 1, at),
+        (Some(b','), b'}') => (from, at - 1),
+        _ => (from, at),
     }
 }
 

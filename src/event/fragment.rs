@@ -1,60 +1,129 @@
 //! Fragments: finished JSON objects that are merged into many events, such as what is known of an address.
 //!
-//! A fragment is read once, when it is made: where its entries begin and end is kept beside its text, so that merging it
-//! is one copy of the text and one node or slot for each entry. An object in it is taken apart as far as the pipeline names
-//! what is in it, and stays raw otherwise.
+//! A fragment is read once, when it is made: where the value of each field that a pipeline names stands is kept beside its text, so
+//! that merging it is one copy of the text and one place for each field. An object in it is taken apart as far as the pipeline names
+//! what is in it, and stays raw otherwise. Tens of thousands of them are remembered, so each is two small pieces of memory.
 
-use super::path::Spot;
-use super::{Event, FieldRef, List, Node, NotAnObject, Value, vocabulary};
+use std::cell::RefCell;
+
+use super::places::State;
+use super::{Event, FieldRef, List, Node, NotAnObject, Text, Value};
 
 /// A JSON object that is ready to be merged. Sharing it is cheap if it stands behind an `Arc`.
 #[derive(Clone, Debug)]
 pub struct Fragment {
-    /// The object, and after it the keys that had escapes, without them.
     text: Box<str>,
-    /// Length of the object.
-    length: usize,
-    /// Nodes whose spans are relative to `text`.
-    entries: Box<[Node]>,
-    /// Where its fields go, if all of them are among those that pipelines name, each with its value.
-    fields: Box<[(FieldRef, Value)]>,
+    /// Its fields, if all of them are among those that pipelines name.
+    fields: Box<[Field]>,
+}
+
+/// A field of a fragment: the number of its path, and where its value stands.
+#[derive(Clone, Copy, Debug)]
+struct Field {
+    number: u32,
+    start: u32,
+    len: u32,
+    kind: Kind,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Kind {
+    Null,
+    False,
+    True,
+    Number,
+    Plain,
+    Escaped,
+    Raw,
+}
+
+impl Field {
+    fn new(number: u32, value: Value, from: u32) -> Option<Field> {
+        let (kind, text) = match value {
+            Value::Null => (Kind::Null, Text::default()),
+            Value::Bool(false) => (Kind::False, Text::default()),
+            Value::Bool(true) => (Kind::True, Text::default()),
+            Value::Number(text) => (Kind::Number, text),
+            Value::Plain(text) => (Kind::Plain, text),
+            Value::Escaped(text) => (Kind::Escaped, text),
+            Value::Raw(text) => (Kind::Raw, text),
+            // Nothing that has just been read is anything else.
+            _ => return None,
+        };
+        Some(Field { number, start: text.start.saturating_sub(from), len: text.len, kind })
+    }
+
+    /// The value where the fragment's text begins at `by`.
+    #[inline]
+    fn value(self, by: u32) -> Value {
+        let text = Text { start: by + self.start, len: self.len };
+        match self.kind {
+            Kind::Null => Value::Null,
+            Kind::False => Value::Bool(false),
+            Kind::True => Value::Bool(true),
+            Kind::Number => Value::Number(text),
+            Kind::Plain => Value::Plain(text),
+            Kind::Escaped => Value::Escaped(text),
+            Kind::Raw => Value::Raw(text),
+        }
+    }
+}
+
+thread_local! {
+    /// What fragments are read with: many are made, of addresses that are new.
+    static READER: RefCell<Event> = RefCell::new(Event::versed());
 }
 
 impl Fragment {
     /// A fragment of the text of a JSON object; of anything else, an empty one. `target` is where it will be merged.
     pub fn new(json: &str, target: Option<&FieldRef>) -> Fragment {
-        let mut event = Event::new();
+        READER.with_borrow_mut(|reader| {
+            if !reader.places.is_current() {
+                *reader = Event::versed();
+            }
+            reader.reset();
+            Fragment::read(reader, json, target)
+        })
+    }
+
+    fn read(event: &mut Event, json: &str, target: Option<&FieldRef>) -> Fragment {
         let whole = event.push_str(json);
-        let read = event.fill(List::ROOT, whole, true);
-        let entries: Box<[Node]> = match read {
-            Ok(()) => event.nodes(List::ROOT).copied().collect(),
-            Err(_) => Box::default(),
-        };
-        let mut fields = Vec::new();
-        let named = target.is_some_and(|target| name_fields(&mut event, List::ROOT, target, &mut fields));
-        let fields = if named { fields.into() } else { Box::default() };
-        Fragment { text: event.text.into(), length: json.len(), entries, fields }
+        if event.fill(List::ROOT, whole, true).is_err() {
+            return Fragment { text: "{}".into(), fields: Box::default() };
+        }
+        let mut fields = Vec::with_capacity(16);
+        let named = target.is_some_and(|target| event.name_fields(List::ROOT, target.number, whole.start, &mut fields));
+        Fragment { text: json.into(), fields: if named { fields.into() } else { Box::default() } }
     }
 
     /// The object as JSON text.
     pub fn json(&self) -> &str {
-        &self.text[..self.length]
+        &self.text
     }
 }
 
-/// Finds the reference of each entry of an object; answers whether all have one.
-fn name_fields(event: &mut Event, list: List, target: &FieldRef, fields: &mut Vec<(FieldRef, Value)>) -> bool {
-    let entries: Vec<Node> = event.nodes(list).copied().collect();
-    entries.into_iter().all(|entry| {
-        let Some(field) = vocabulary::known(target.child(event.str(entry.key))) else { return false };
-        let apart = matches!(entry.value, Value::Raw(text) if event.str(text).starts_with('{') && text.len() > 2);
-        if apart && vocabulary::goes_on(&field) {
-            let Value::Object(inner) = event.load(entry.value) else { return false };
-            return name_fields(event, inner, &field, fields);
+impl Event {
+    /// Finds the number of each entry of an object, of which `parent` is the number; answers whether all have one. `from` is where
+    /// the whole begins.
+    fn name_fields(&mut self, list: List, parent: u32, from: u32, fields: &mut Vec<Field>) -> bool {
+        let mut at = self.lists[list.0 as usize].first;
+        while let Some(entry) = self.nodes.get(at as usize).copied() {
+            at = entry.next;
+            let key = self.str(entry.key).as_bytes();
+            let Some(number) = self.places.child(parent, key, entry.tag) else { return false };
+            let apart = matches!(entry.value, Value::Raw(text) if self.str(text).starts_with('{') && text.len() > 2);
+            if apart && self.places.goes_on(number) {
+                let Value::Object(inner) = self.load(entry.value) else { return false };
+                if !self.name_fields(inner, number, from, fields) {
+                    return false;
+                }
+                continue;
+            }
+            let Some(field) = Field::new(number, entry.value, from) else { return false };
+            fields.push(field);
         }
-        fields.push((field, entry.value));
         true
-    })
+    }
 }
 
 impl Event {
@@ -64,35 +133,41 @@ impl Event {
     /// # Errors
     /// Something on the path, or at its end, is a value that is no object.
     pub fn merge(&mut self, target: Option<&FieldRef>, fragment: &Fragment) -> Result<(), NotAnObject> {
-        if !fragment.fields.is_empty() && self.merge_fields(fragment) {
+        let text = self.push_str(&fragment.text);
+        if !fragment.fields.is_empty() && self.merge_fields(target, fragment, text.start) {
             return Ok(());
         }
         let into = match target {
             None => self.root(),
             Some(field) => match self.get(field) {
-                None | Some(Value::Null) => {
-                    let raw = self.push_str(fragment.json());
-                    return self.set(field, Value::Raw(raw));
-                }
+                None | Some(Value::Null) => return self.set(field, Value::Raw(text)),
                 Some(Value::Object(list)) => list,
                 Some(_) => return Err(NotAnObject),
             },
         };
-        let by = self.push_str(&fragment.text).start;
-        for node in &fragment.entries {
-            let value = node.value.with_text(|text| text.moved(by));
-            self.merge_node(into, Node { key: node.key.moved(by), value, ..*node });
+        if let Value::Object(from) = self.load(Value::Raw(text)) {
+            self.merge_list(into, from);
         }
         Ok(())
     }
 
-    /// Sets the fields of a fragment as long as none of them is there; answers whether that was so of all.
-    fn merge_fields(&mut self, fragment: &Fragment) -> bool {
-        let by = self.push_str(&fragment.text).start;
-        fragment.fields.iter().all(|(field, value)| {
-            let value = value.with_text(|text| text.moved(by));
-            matches!(self.set_new(field, value), Ok(Spot::New))
-        })
+    /// Puts the fields of a fragment into places as long as none of them is there; answers whether that was so of all.
+    fn merge_fields(&mut self, target: Option<&FieldRef>, fragment: &Fragment, by: u32) -> bool {
+        if let Some(target) = target
+            && let Some(place) = self.places.get(target.number)
+            && let (State::Held, Value::Raw(_)) = (place.state, place.value)
+        {
+            self.open(target.number);
+        }
+        let places = &mut self.places;
+        fragment.fields.iter().all(|field| places.add_new(field.number, field.value(by)))
+    }
+
+    fn merge_list(&mut self, into: List, from: List) {
+        let added: Vec<Node> = self.nodes(from).copied().collect();
+        for node in added {
+            self.merge_node(into, node);
+        }
     }
 
     fn merge_node(&mut self, into: List, added: Node) {
@@ -101,13 +176,8 @@ impl Event {
                 self.append(into, added.key, added.form, added.value);
             }
             Some(node) => match (self.load_node(node), self.load(added.value)) {
-                (Value::Object(existing), Value::Object(from)) => {
-                    let inner: Vec<Node> = self.nodes(from).copied().collect();
-                    for node in inner {
-                        self.merge_node(existing, node);
-                    }
-                }
-                (_, value) => self.replace(node, value),
+                (Value::Object(existing), Value::Object(from)) => self.merge_list(existing, from),
+                (_, value) => self.nodes[node as usize].value = value,
             },
         }
     }

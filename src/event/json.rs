@@ -4,6 +4,8 @@
 //! over (checking their grammar on the way) and stay the bytes they came in until a filter asks for what is inside.
 //! Strings and numbers stay as written too: still escaped, still digits.
 
+use wide::{CmpEq, u8x32};
+
 use super::{Text, Value};
 
 /// Objects and arrays may be nested this deep, Jackson's limit and so Logstash's and Elasticsearch's.
@@ -143,6 +145,13 @@ impl<'a> Scanner<'a> {
                 self.skip_container(depth)?;
                 Ok(Value::Raw(Text::between(start, self.at)))
             }
+            _ => self.scalar(),
+        }
+    }
+
+    /// A number or a word.
+    pub(super) fn scalar(&mut self) -> Scan<Value> {
+        match self.peek() {
             b't' => self.word(b"true", Value::Bool(true)),
             b'f' => self.word(b"false", Value::Bool(false)),
             b'n' => self.word(b"null", Value::Null),
@@ -279,7 +288,7 @@ impl<'a> Scanner<'a> {
 /// is left out, as Logstash leaves it out.
 pub(super) fn unescape(escaped: &str, out: &mut String) {
     let mut rest = escaped;
-    while let Some(at) = memchr::memchr(b'\\', rest.as_bytes()) {
+    while let Some(at) = next_backslash(rest.as_bytes()) {
         out.push_str(&rest[..at]);
         rest = &rest[at + 1..];
         let kind = rest.as_bytes().first().copied().unwrap_or(b'\\');
@@ -313,6 +322,21 @@ pub(super) fn unescape(escaped: &str, out: &mut String) {
         }
     }
     out.push_str(rest);
+}
+
+/// Where the next backslash is. Escapes of a log line, its quotes, lie too close to each other for a search made for long ways.
+#[inline]
+fn next_backslash(text: &[u8]) -> Option<usize> {
+    let backslash = u8x32::splat(b'\\');
+    let mut at = 0;
+    while let Some(chunk) = text[at..].first_chunk() {
+        let hits = u8x32::new(*chunk).cmp_eq(backslash).move_mask() as u32;
+        if hits != 0 {
+            return Some(at + hits.trailing_zeros() as usize);
+        }
+        at += 32;
+    }
+    text[at..].iter().position(|byte| *byte == b'\\').map(|run| at + run)
 }
 
 fn take_unit(rest: &mut &str) -> u32 {

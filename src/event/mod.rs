@@ -1,19 +1,27 @@
 //! The event: one log record on its way through the pipeline.
 //!
-//! An event owns one text buffer, a flat list of nodes and a row of slots, all reused from event to event. A record is copied into the
-//! buffer once; from then on every string is a span of it: a field that no filter touches is printed from the bytes it
+//! An event owns one text buffer, a flat list of nodes and a row of places, all reused from event to event. A record is copied into
+//! the buffer once; from then on every string is a span of it: a field that no filter touches is printed from the bytes it
 //! came in, a captured piece of a line is a span of the line, and only new text is appended. Objects and arrays that
 //! nobody has looked into stay raw JSON ([`Value::Raw`]), strings that nobody has looked at stay escaped
 //! ([`Value::Escaped`]); both are opened on first use. So there is no allocation per field, and passing through what is
 //! not understood (big integers, `2` against `2.0`, the order of keys) is exact by construction.
 //!
-//! Nodes are what came with the record; a field that a pipeline names and sets goes into its slot (see [`slots`]), which costs
-//! no search and prints from prepared text.
+//! What a pipeline names is found, set and removed in places, and printing copies the record around what has changed (see
+//! [`places`]). What it does not name is looked for in the tree of nodes (see [`tree`]), into which an object is taken when it is
+//! needed as a whole.
 //!
 //! `@metadata` is held beside the fields and never printed. `@timestamp` is a [`Timestamp`] from the start.
 
+use std::sync::LazyLock;
+
+use layout::Layout;
+use places::Places;
+use scan::Scan;
+
 pub mod constant;
 mod copy;
+mod decode;
 mod embedded;
 pub mod encode;
 pub mod field;
@@ -23,9 +31,10 @@ pub mod json;
 mod layout;
 mod named;
 mod path;
+mod places;
 mod read;
+mod scan;
 mod shapes;
-mod slots;
 mod tags;
 pub mod template;
 pub mod timestamp;
@@ -58,12 +67,6 @@ impl Text {
     pub fn slice(self, start: usize, end: usize) -> Text {
         debug_assert!(start <= end && end <= self.len as usize);
         Text { start: self.start + start as u32, len: (end - start) as u32 }
-    }
-
-    /// The same text, further along in a buffer.
-    #[inline]
-    fn moved(self, by: u32) -> Text {
-        Text { start: self.start.wrapping_add(by), ..self }
     }
 
     /// Length in bytes.
@@ -121,12 +124,6 @@ pub enum Value {
 }
 
 impl Value {
-    /// Whether there may be fields inside it.
-    #[inline]
-    fn is_container(self) -> bool {
-        matches!(self, Value::Object(_) | Value::Array(_) | Value::Raw(_))
-    }
-
     /// The same value with its text, where it has one, in another place.
     #[inline]
     fn with_text(self, place: impl FnOnce(Text) -> Text) -> Value {
@@ -155,8 +152,6 @@ struct Node {
     form: KeyForm,
     value: Value,
     next: u32,
-    /// The number of the path for which this node was found.
-    number: u32,
 }
 
 /// How a node's key stands in the event's text.
@@ -214,12 +209,12 @@ pub struct Event {
     text: String,
     nodes: Vec<Node>,
     lists: Vec<ListHead>,
-    /// `@metadata` as it came, until someone asks for it.
-    raw_metadata: Option<Text>,
     /// Where text is unescaped; kept for its capacity.
     spare: String,
-    slots: slots::Slots,
+    places: Places,
+    scan: Scan,
     shapes: shapes::Shapes,
+    clock: timestamp::Clock,
     /// How much of the text, at its start, is the vocabulary.
     vocabulary: u32,
 }
@@ -233,28 +228,37 @@ impl Default for Event {
 /// Buffers that one huge event has blown up are given back above this size.
 const KEEP_CAPACITY: usize = 1 << 20;
 
+/// Fields that every event knows.
+static TIMESTAMP: LazyLock<FieldRef> = LazyLock::new(|| FieldRef::from_names(["@timestamp"]).lasting());
+static TAGS: LazyLock<FieldRef> = LazyLock::new(|| FieldRef::from_names(["tags"]).lasting());
+static MESSAGE: LazyLock<FieldRef> = LazyLock::new(|| FieldRef::from_names(["message"]).lasting());
+
 impl Event {
     /// An empty event.
     pub fn new() -> Event {
-        Event {
-            text: String::with_capacity(4_096),
-            nodes: Vec::with_capacity(128),
-            lists: vec![EMPTY_LIST; 2],
-            raw_metadata: None,
-            spare: String::new(),
-            slots: slots::Slots::none(),
-            shapes: shapes::Shapes::default(),
-            vocabulary: 0,
-        }
+        Event::with(Places::new(Layout::least()))
     }
 
     /// An empty event for many records: it knows the vocabulary of the pipelines that have been compiled.
     pub fn versed() -> Event {
-        let mut event = Event::new();
-        event.slots = slots::Slots::of_vocabulary();
+        let mut event = Event::with(Places::new(Layout::of_vocabulary()));
         vocabulary::recite(&mut event.text);
         event.vocabulary = event.text.len() as u32;
         event
+    }
+
+    fn with(places: Places) -> Event {
+        Event {
+            text: String::with_capacity(4_096),
+            nodes: Vec::with_capacity(128),
+            lists: vec![EMPTY_LIST; 2],
+            spare: String::new(),
+            places,
+            scan: Scan::default(),
+            shapes: shapes::Shapes::default(),
+            clock: timestamp::Clock::default(),
+            vocabulary: 0,
+        }
     }
 
     /// Whether a text of the vocabulary stands in this event.
@@ -269,11 +273,11 @@ impl Event {
         self.nodes.clear();
         self.lists.clear();
         self.lists.extend([EMPTY_LIST; 2]);
-        self.raw_metadata = None;
-        self.slots.reset();
+        self.places.reset();
         if self.text.capacity() > KEEP_CAPACITY {
             self.text.shrink_to(KEEP_CAPACITY);
             self.nodes.shrink_to(1_024);
+            self.scan = Scan::default();
         }
     }
 
@@ -323,7 +327,7 @@ impl Event {
     /// Appends bytes, each byte that is not UTF-8 becoming U+FFFD, as Filebeat writes them.
     pub fn push_bytes(&mut self, bytes: &[u8]) -> Text {
         let start = self.text.len();
-        match std::str::from_utf8(bytes) {
+        match simdutf8::basic::from_utf8(bytes) {
             Ok(text) => self.text.push_str(text),
             Err(_) => {
                 for chunk in bytes.utf8_chunks() {
@@ -335,55 +339,6 @@ impl Event {
             }
         }
         Text::between(start, self.text.len())
-    }
-
-    /// Fills an empty event from a JSON object. Invalid UTF-8 is repaired as Filebeat does; a repeated key keeps its
-    /// last value. A string `@timestamp` becomes a time; one that is none is kept as `_@timestamp` and the event tagged
-    /// `_timestampparsefailure`, as Logstash does, leaving `@timestamp` to the caller.
-    ///
-    /// # Errors
-    /// The text is not one JSON object.
-    pub fn decode_json(&mut self, record: &[u8]) -> Result<(), DecodeError> {
-        let whole = self.push_bytes(record);
-        self.fill(List::ROOT, whole, true)?;
-        self.take_metadata();
-        self.take_timestamp();
-        self.take_tags();
-        Ok(())
-    }
-
-    /// Fills an empty event with a line of text as `message`.
-    pub fn decode_plain(&mut self, record: &[u8]) {
-        let text = self.push_bytes(record);
-        self.insert(List::ROOT, "message", Value::Str(text));
-    }
-
-    fn take_metadata(&mut self) {
-        if let Some(value) = self.unlink(List::ROOT, "@metadata") {
-            match value {
-                Value::Raw(text) if self.str(text).starts_with('{') => self.raw_metadata = Some(text),
-                Value::Object(list) => {
-                    self.slots.clear();
-                    self.lists[List::METADATA.0 as usize] = self.lists[list.0 as usize];
-                }
-                _ => {}
-            }
-        }
-    }
-
-    fn take_timestamp(&mut self) {
-        let Some(node) = self.find(List::ROOT, "@timestamp") else { return };
-        let value = self.load_node(node);
-        let time = self.as_str(value).and_then(Timestamp::parse_iso8601);
-        match (time, value) {
-            (Some(time), _) => self.nodes[node as usize].value = Value::Time(time),
-            (None, Value::Time(_)) => {}
-            (None, _) => {
-                self.unlink(List::ROOT, "@timestamp");
-                self.insert(List::ROOT, "_@timestamp", value);
-                self.tag("_timestampparsefailure");
-            }
-        }
     }
 }
 

@@ -30,22 +30,6 @@ impl Event {
         Ok(())
     }
 
-    /// Keeps a record's `tags` that are none (an object, a number) as `_tags`, and says so in a tag, as Logstash does.
-    pub(super) fn take_tags(&mut self) {
-        let Some(node) = self.find(List::ROOT, "tags") else { return };
-        let value = self.nodes[node as usize].value;
-        let stranger = match value {
-            Value::Raw(text) => self.str(text).starts_with('{'),
-            Value::Number(_) | Value::Bool(_) => true,
-            _ => false,
-        };
-        if stranger {
-            self.unlink(List::ROOT, "tags");
-            self.insert(List::ROOT, "_tags", value);
-            self.tag("_tagsparsefailure");
-        }
-    }
-
     /// Whether a value may be `tags`: a text or a list of texts.
     pub fn are_tags(&mut self, value: Value) -> bool {
         match self.load(value) {

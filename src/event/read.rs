@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::{Event, FieldRef, Timestamp, Value};
+use super::{Event, FieldRef, TIMESTAMP, Timestamp, Value};
 
 /// A number of either kind.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -79,17 +79,17 @@ impl Event {
     }
 
     /// The event's time, if `@timestamp` is one.
-    pub fn timestamp(&self) -> Option<Timestamp> {
-        let node = self.find(super::List::ROOT, "@timestamp")?;
-        match self.nodes[node as usize].value {
-            Value::Time(time) => Some(time),
+    pub fn timestamp(&mut self) -> Option<Timestamp> {
+        match self.peek(&TIMESTAMP) {
+            Some(Value::Time(time)) => Some(time),
             _ => None,
         }
     }
 
     /// Sets `@timestamp`.
     pub fn set_timestamp(&mut self, time: Timestamp) {
-        self.insert(super::List::ROOT, "@timestamp", Value::Time(time));
+        // All fields together are always an object.
+        let _ = self.set(&TIMESTAMP, Value::Time(time));
     }
 
     /// Appends a value as `%{field}` shows it: text as it is, numbers as Java prints them, a time in ISO 8601, the

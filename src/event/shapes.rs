@@ -1,24 +1,13 @@
-//! Shapes: what printing the slots of one event has in common with printing those of the next.
+//! Shapes: what printing the added fields of one event has in common with printing those of the next.
 //!
-//! Which of the known fields an event holds varies little: there is a referrer or not, a query or not. Each such combination is a
-//! shape, for which everything between two values (brackets, commas, keys) is put together once. Printing an event of a known
-//! shape then goes through its values and copies one piece of prepared text before each.
+//! Which of the known fields a pipeline adds to an event varies little: there is a referrer or not, a query or not. Each such
+//! combination is a shape, for which everything between two values (brackets, commas, keys) is put together once. Printing an event
+//! of a known shape then goes through its values and copies one piece of prepared text before each.
 
-use super::slots::{Held, How, Slots};
+use super::places::{Places, ROOT};
 
 /// Shapes that are kept; a power of two.
 const KEPT: usize = 128;
-
-/// What a shape depends on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Key {
-    /// The first slot of the range that is printed.
-    pub(super) start: u32,
-    /// The slots that hold a value.
-    pub(super) held: Held,
-    /// The slots of objects that are nowhere else.
-    pub(super) implicit: Held,
-}
 
 /// One value and the text before it.
 #[derive(Clone, Copy, Debug)]
@@ -29,81 +18,129 @@ pub(super) struct Part {
     pub(super) number: u32,
 }
 
-/// See the module's header.
+/// What was added to one object of the record, or to the event: a member after the other, each with a comma before it.
 #[derive(Clone, Debug)]
-pub(super) struct Shape {
-    key: Key,
-    /// All text that stands between values.
+pub(super) struct Group {
+    /// The path of the object.
+    pub(super) number: u32,
     pub(super) text: Vec<u8>,
     pub(super) parts: Vec<Part>,
     /// Where the text after the last value begins, and where it ends.
     pub(super) last: (u32, u32),
 }
 
+/// See the module's header.
+#[derive(Clone, Debug)]
+pub(super) struct Shape {
+    added: Box<[u64]>,
+    open: Box<[u64]>,
+    pub(super) groups: Vec<Group>,
+}
+
 /// The shapes of one worker's events.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 pub(super) struct Shapes {
     kept: Vec<Option<Box<Shape>>>,
 }
 
-impl Key {
-    fn place(&self) -> usize {
-        let words = self.held.iter().chain(&self.implicit);
-        let hash = words.fold(u64::from(self.start), |hash, word| (hash.rotate_left(5) ^ word).wrapping_mul(0x9E37_79B9_7F4A_7C15));
-        (hash >> 32) as usize % KEPT
+impl Clone for Shapes {
+    /// An event that is made of another begins without any: it needs one, and copying all costs more than making that.
+    fn clone(&self) -> Shapes {
+        Shapes::default()
     }
 }
 
 impl Shapes {
-    /// The shape of a key, made if it is new. `text` is the event's.
-    pub(super) fn find(&mut self, key: &Key, slots: &Slots, text: &str) -> &Shape {
+    /// The shape of an event, made if it is new.
+    pub(super) fn find(&mut self, places: &Places) -> &Shape {
         if self.kept.is_empty() {
             self.kept.resize(KEPT, None);
         }
-        let place = &mut self.kept[key.place()];
+        let words = places.added.iter().chain(&places.open);
+        let hash = words.fold(0u64, |hash, word| (hash.rotate_left(5) ^ word).wrapping_mul(0x9E37_79B9_7F4A_7C15));
+        let place = &mut self.kept[(hash >> 32) as usize % KEPT];
         match place {
-            Some(shape) if shape.key == *key => {}
-            _ => *place = Some(Box::new(Shape::new(key, slots, text))),
+            Some(shape) if same(&shape.added, &places.added) && same(&shape.open, &places.open) => {}
+            _ => *place = None,
         }
-        place.get_or_insert_with(|| Box::new(Shape::new(key, slots, text)))
+        place.get_or_insert_with(|| Box::new(Shape::new(places)))
     }
+}
+
+/// Whether two sets of few words are the same; a call to compare them would cost more than comparing them does.
+#[inline]
+fn same(one: &[u64], other: &[u64]) -> bool {
+    one.len() == other.len() && one.iter().zip(other).fold(0, |different, (one, other)| different | (one ^ other)) == 0
 }
 
 impl Shape {
-    fn new(key: &Key, slots: &Slots, text: &str) -> Shape {
-        let mut shape = Shape { key: *key, text: Vec::new(), parts: Vec::new(), last: (0, 0) };
-        let mut ends: Vec<u32> = Vec::new();
-        let mut from = 0;
-        let mut first = false;
-        for slot in (0..slots.all(false).1).filter(|slot| is_in(&key.held, *slot) || is_in(&key.implicit, *slot)) {
-            while ends.pop_if(|end| slot >= *end).is_some() {
-                shape.text.push(b'}');
+    /// The shape of an event.
+    pub(super) fn new(places: &Places) -> Shape {
+        let mut shape = Shape { added: (*places.added).into(), open: (*places.open).into(), groups: Vec::new() };
+        let mut slot = 1;
+        while slot < places.layout.metadata {
+            let number = places.layout.numbers[slot as usize];
+            let known = &places.layout.known[number as usize];
+            slot += 1;
+            if !shape.is_added(known.slot) {
+                continue;
             }
-            let (listed, end, how) = slots.used(slot);
-            let listed = text[listed.range()].as_bytes();
-            shape.text.extend_from_slice(if first { &listed[1..] } else { listed });
-            first = false;
-            match how {
-                How::Held(_) => {
-                    let to = shape.text.len() as u32;
-                    shape.parts.push(Part { start: from, end: to, number: slots.number(slot) });
-                    from = to;
+            let index = match shape.groups.iter().position(|group| group.number == known.parent) {
+                Some(index) => index,
+                None => {
+                    shape.groups.push(Group { number: known.parent, text: Vec::new(), parts: Vec::new(), last: (0, 0) });
+                    shape.groups.len() - 1
                 }
-                How::Implicit | How::Node(_) => {
-                    shape.text.push(b'{');
-                    ends.push(end);
-                    first = true;
-                }
-            }
+            };
+            let mut group = shape.groups.swap_remove(index);
+            shape.add(&mut group, places, number, false);
+            shape.groups.push(group);
+            slot = known.end;
         }
-        shape.text.extend(ends.iter().map(|_| b'}'));
-        shape.last = (from, shape.text.len() as u32);
-        // So that a copy of fixed size can begin anywhere in it.
-        shape.text.extend_from_slice(&[b' '; 64]);
+        for group in &mut shape.groups {
+            group.last = (group.last.0, group.text.len() as u32);
+            // So that a copy of fixed size can begin anywhere in it.
+            group.text.extend_from_slice(&[b' '; 64]);
+        }
         shape
     }
-}
 
-fn is_in(bits: &Held, slot: u32) -> bool {
-    bits.get(slot as usize / 64).is_some_and(|word| word >> (slot % 64) & 1 == 1)
+    fn is_added(&self, slot: u32) -> bool {
+        self.added[slot as usize / 64] >> (slot % 64) & 1 == 1
+    }
+
+    /// Adds a member to a group, with all that is in it.
+    fn add(&self, group: &mut Group, places: &Places, number: u32, first: bool) {
+        let known = &places.layout.known[number as usize];
+        group.text.extend_from_slice(&known.listed.as_bytes()[usize::from(first)..]);
+        if self.open[known.slot as usize / 64] >> (known.slot % 64) & 1 == 0 {
+            let end = group.text.len() as u32;
+            group.parts.push(Part { start: group.last.0, end, number });
+            group.last.0 = end;
+            return;
+        }
+        group.text.push(b'{');
+        let mut first = true;
+        let mut slot = known.slot + 1;
+        while slot < known.end {
+            let inside = places.layout.numbers[slot as usize];
+            slot = places.layout.known[inside as usize].end;
+            if self.is_added(places.layout.known[inside as usize].slot) {
+                self.add(group, places, inside, std::mem::take(&mut first));
+            }
+        }
+        group.text.push(b'}');
+    }
+
+    /// What was added to an object.
+    #[inline]
+    pub(super) fn group(&self, number: u32) -> Option<&Group> {
+        self.groups.iter().find(|group| group.number == number)
+    }
+
+    /// What was added to the event itself.
+    #[inline]
+    pub(super) fn root(&self) -> Option<&Group> {
+        self.group(ROOT)
+    }
 }

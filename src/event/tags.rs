@@ -1,6 +1,6 @@
 //! `[tags]`: what filters note on an event.
 
-use super::{EMPTY_LIST, Event, List, Value};
+use super::{EMPTY_LIST, Event, List, TAGS, Value};
 
 impl Event {
     /// Adds to `[tags]` unless it is there already, as filters do when they fail.
@@ -25,27 +25,22 @@ impl Event {
 
     /// The list of tags, made where there is none. A `tags` that is a single value becomes a list first.
     fn tags(&mut self) -> List {
-        let Some(node) = self.find(List::ROOT, "tags") else {
-            let list = self.new_list();
-            self.insert(List::ROOT, "tags", Value::Array(list));
-            return list;
+        let single = match self.get(&TAGS) {
+            Some(Value::Array(list)) => return list,
+            single => single,
         };
-        match self.load_node(node) {
-            Value::Array(list) => list,
-            single => {
-                let list = self.new_list();
-                if single != Value::Null {
-                    self.push(list, single);
-                }
-                self.replace(node, Value::Array(list));
-                list
-            }
+        let list = self.new_list();
+        if let Some(single) = single.filter(|single| *single != Value::Null) {
+            self.push(list, single);
         }
+        // All fields together are always an object.
+        let _ = self.set(&TAGS, Value::Array(list));
+        list
     }
 
     /// Removes a tag. What is left is a list.
     pub fn untag(&mut self, tag: &str) {
-        if self.find(List::ROOT, "tags").is_none() {
+        if !self.contains(&TAGS) {
             return;
         }
         let list = self.tags();

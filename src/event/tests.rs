@@ -27,7 +27,19 @@ fn what_nobody_touches_comes_out_as_it_came() {
         let expected = json.replace("k\\u0065y", "key");
         assert_eq!(printed(&decoded(json)), expected);
     }
-    assert_eq!(printed(&decoded(" {\n \"a\" : [ 1 , 2 ] , \"b\":{ } }\r\n")), r#"{"a":[ 1 , 2 ],"b":{ }}"#);
+    assert_eq!(printed(&decoded(" {\n \"a\" : [ 1 , 2 ] , \"b\":{ } }\r\n")), r#"{"a":[1,2],"b":{}}"#);
+}
+
+#[test]
+fn an_event_is_printed_on_one_line() {
+    let spread = "{\n \"a\": {\r\n\"b\" : [1,\n2, \"x \\n\"]} }";
+    let line = r#"{"a":{"b":[1,2,"x \n"]}}"#;
+    assert_eq!(printed(&decoded(spread)), line);
+    let mut event = decoded("{}");
+    let text = event.push_str(spread);
+    let value = event.parse_json(text).unwrap();
+    event.set(&field("p"), value).unwrap();
+    assert_eq!(printed(&event), format!("{{\"p\":{line}}}"));
 }
 
 #[test]
@@ -95,7 +107,7 @@ fn metadata_is_readable_and_never_printed() {
 
 #[test]
 fn a_bad_timestamp_is_kept_aside_and_tagged() {
-    let event = decoded(r#"{"@timestamp":"yesterday"}"#);
+    let mut event = decoded(r#"{"@timestamp":"yesterday"}"#);
     assert_eq!(event.timestamp(), None);
     assert_eq!(printed(&event), r#"{"_@timestamp":"yesterday","tags":["_timestampparsefailure"]}"#);
     assert_eq!(printed(&decoded(r#"{"@timestamp":"2026-01-01T00:00:00+01:00"}"#)), r#"{"@timestamp":"2025-12-31T23:00:00.000Z"}"#);

@@ -1,5 +1,6 @@
 //! Points in time with nanosecond precision, as Logstash's `LogStash::Timestamp` holds and prints them.
 
+use std::cell::Cell;
 use std::fmt;
 
 use jiff::civil;
@@ -83,6 +84,9 @@ impl Timestamp {
     /// Reads ISO 8601 as Logstash reads `@timestamp`: a date, optionally a time with seconds and fraction (`.` or
     /// `,`), optionally a zone (`Z`, `+01:00`, `+0100`, `+01`). A time without a zone is taken as UTC.
     pub fn parse_iso8601(text: &str) -> Option<Timestamp> {
+        if let Some(time) = Timestamp::parse_canonical(text) {
+            return Some(time);
+        }
         let mut reader = Digits { bytes: text.as_bytes(), at: 0 };
         let negative = reader.eat(b'-');
         let year_digits = reader.count();
@@ -126,6 +130,30 @@ impl Timestamp {
         let days = days_from_civil(year, month, day);
         let seconds = days * 86_400 + i64::from(hour * 3_600 + minute * 60 + second) - i64::from(offset);
         Some(Timestamp { seconds, nanos })
+    }
+
+    /// Reads what would be printed just as it stands: a time in UTC with milliseconds and four digits of the year.
+    pub(super) fn parse_canonical(text: &str) -> Option<Timestamp> {
+        let text: &[u8; 24] = text.as_bytes().try_into().ok()?;
+        let marks = [(4, b'-'), (7, b'-'), (10, b'T'), (13, b':'), (16, b':'), (19, b'.'), (23, b'Z')];
+        if marks.iter().any(|(at, mark)| text[*at] != *mark) {
+            return None;
+        }
+        let mut wrong = 0;
+        let mut two = |at: usize| {
+            let (tens, ones) = (text[at].wrapping_sub(b'0'), text[at + 1].wrapping_sub(b'0'));
+            wrong |= u8::from(tens > 9) | u8::from(ones > 9);
+            u32::from(tens) * 10 + u32::from(ones)
+        };
+        let year = i64::from(two(0) * 100 + two(2));
+        let (month, day, hour, minute, second) = (two(5), two(8), two(11), two(14), two(17));
+        let (hundreds, rest) = (text[20].wrapping_sub(b'0'), two(21));
+        let fits = wrong == 0 && hundreds <= 9 && (1..=12).contains(&month) && hour < 24 && minute < 60 && second < 60;
+        if !fits || day == 0 || day > days_in_month(year, month) {
+            return None;
+        }
+        let seconds = days_from_civil(year, month, day) * 86_400 + i64::from(hour * 3_600 + minute * 60 + second);
+        Some(Timestamp { seconds, nanos: (u32::from(hundreds) * 100 + rest) * 1_000_000 })
     }
 
     /// The instant of a civil date and time in a named zone; a time that a clock change skips or repeats is taken as
@@ -189,6 +217,60 @@ impl Timestamp {
         at += kept;
         text[at] = b'Z';
         (text, at + 1)
+    }
+}
+
+/// What the last few seconds print as, for times of neighbouring events lie in the same ones.
+#[derive(Clone, Debug)]
+pub(super) struct Clock {
+    seconds: [Cell<(i64, [u8; 20])>; 4],
+    /// The last time that was no whole millisecond: that of a batch.
+    fine: Cell<(Timestamp, [u8; 32])>,
+}
+
+impl Default for Clock {
+    fn default() -> Clock {
+        let never = Timestamp { seconds: i64::MIN, nanos: 0 };
+        Clock { seconds: [const { Cell::new((i64::MIN, [0; 20])) }; 4], fine: Cell::new((never, [0; 32])) }
+    }
+}
+
+impl Clock {
+    /// A time in quotes, and how long that is, for years with four digits.
+    #[inline]
+    pub(super) fn quoted(&self, time: Timestamp) -> Option<([u8; 32], usize)> {
+        const FIRST: i64 = -62_167_219_200;
+        const END: i64 = 253_402_300_800;
+        if !(FIRST..END).contains(&time.seconds) {
+            return None;
+        }
+        if time.nanos % 1_000_000 != 0 {
+            return Some(self.finely(time));
+        }
+        let place = &self.seconds[(time.seconds & 3) as usize];
+        let (mut second, mut text) = place.get();
+        if second != time.seconds {
+            text.copy_from_slice(&time.iso8601().0[..20]);
+            second = time.seconds;
+            place.set((second, text));
+        }
+        let mut quoted = [b'"'; 32];
+        quoted[1..21].copy_from_slice(&text);
+        let millis = time.nanos / 1_000_000;
+        quoted[21..25].copy_from_slice(&[b'0' + (millis / 100) as u8, b'0' + (millis / 10 % 10) as u8, b'0' + (millis % 10) as u8, b'Z']);
+        Some((quoted, 26))
+    }
+
+    fn finely(&self, time: Timestamp) -> ([u8; 32], usize) {
+        let length = if time.nanos % 1_000 == 0 { 29 } else { 32 };
+        let (last, text) = self.fine.get();
+        if last == time {
+            return (text, length);
+        }
+        let mut quoted = [b'"'; 32];
+        quoted[1..length - 1].copy_from_slice(&time.iso8601().0[..length - 2]);
+        self.fine.set((time, quoted));
+        (quoted, length)
     }
 }
 
@@ -269,6 +351,7 @@ mod tests {
 
     #[test]
     fn iso8601_is_read_and_printed() {
+        let clock = Clock::default();
         for (text, printed) in [
             ("2026-11-23T10:06:10.235Z", "2026-11-23T10:06:10.235Z"),
             ("2016-10-25T14:49:34+02:00", "2016-10-25T12:49:34.000Z"),
@@ -278,9 +361,14 @@ mod tests {
             ("1969-12-31T23:59:59.123456789Z", "1969-12-31T23:59:59.123456789Z"),
             ("2026-01-01T00:00:00.123456Z", "2026-01-01T00:00:00.123456Z"),
         ] {
-            assert_eq!(Timestamp::parse_iso8601(text).unwrap().to_string(), printed, "{text}");
+            let time = Timestamp::parse_iso8601(text).unwrap();
+            assert_eq!(time.to_string(), printed, "{text}");
+            for clock in [&clock, &clock, &Clock::default()] {
+                let quoted = clock.quoted(time).map(|(text, length)| String::from_utf8(text[..length].to_vec()).unwrap());
+                assert_eq!(quoted, Some(format!("\"{printed}\"")));
+            }
         }
-        for text in ["", "now", "2026-13-01", "2026-02-30", "2026-01-01T24:00:00Z", "2026-01-01T00:00:00.Z", "2026-01-01x"] {
+        for text in ["2026-02-30T00:00:00.000Z", "2026-01-01T24:00:00.000Z", "2026-01-01T00:00:00.00aZ", "", "now", "2026-13-01", "2026-02-30", "2026-01-01T24:00:00Z", "2026-01-01T00:00:00.Z", "2026-01-01x"] {
             assert_eq!(Timestamp::parse_iso8601(text), None, "{text}");
         }
     }

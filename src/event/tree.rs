@@ -4,7 +4,6 @@ use std::collections::HashMap;
 
 use super::field::Segment;
 use super::json::{DecodeError, Quoted, Scanner, unescape};
-use super::vocabulary::UNNUMBERED;
 use super::{EMPTY_LIST, END, Event, KeyForm, List, ListHead, Node, Text, Value, key_tag, tag_bit};
 
 /// Objects larger than this are filled with the help of a hash table.
@@ -74,7 +73,7 @@ impl Event {
                 match earlier {
                     Some(node) => nodes[node as usize].value = value,
                     None => {
-                        let node = push_node(nodes, &mut head, Node { key, tag, form, value, next: END, number: UNNUMBERED });
+                        let node = push_node(nodes, &mut head, Node { key, tag, form, value, next: END });
                         if !seen.is_empty() {
                             seen.insert(&bytes[key.range()], node);
                         }
@@ -160,9 +159,8 @@ impl Event {
 
     /// Appends an entry or element without looking for an earlier one of the same key.
     pub(super) fn append(&mut self, list: List, key: Text, form: KeyForm, value: Value) -> u32 {
-        self.slots.forget_absent();
         let tag = key_tag(self.str(key).as_bytes());
-        push_node(&mut self.nodes, &mut self.lists[list.0 as usize], Node { key, tag, form, value, next: END, number: UNNUMBERED })
+        push_node(&mut self.nodes, &mut self.lists[list.0 as usize], Node { key, tag, form, value, next: END })
     }
 
     /// Appends an entry whose key is some text of the event, without looking for an earlier one of the same key.
@@ -172,9 +170,6 @@ impl Event {
 
     /// Appends an entry with the key of a path's step.
     pub(super) fn append_step(&mut self, list: List, segment: &Segment, value: Value) -> u32 {
-        if segment.number == UNNUMBERED {
-            self.slots.forget_absent();
-        }
         let (key, form) = match segment.word {
             Some(listed) if self.knows(listed) => (listed.slice(2, listed.len() - 2), KeyForm::Listed),
             _ if segment.plain => {
@@ -183,32 +178,20 @@ impl Event {
             }
             _ => (self.push_str(&segment.name), KeyForm::Special),
         };
-        let node = Node { key, tag: segment.tag, form, value, next: END, number: UNNUMBERED };
+        let node = Node { key, tag: segment.tag, form, value, next: END };
         push_node(&mut self.nodes, &mut self.lists[list.0 as usize], node)
-    }
-
-    /// Puts another value into a node. What was found below an object that goes is forgotten.
-    #[inline]
-    pub(super) fn replace(&mut self, node: u32, value: Value) {
-        let place = &mut self.nodes[node as usize].value;
-        if matches!(place, Value::Object(_) | Value::Array(_)) {
-            self.slots.clear();
-        } else if value.is_container() {
-            self.slots.forget_absent();
-        }
-        *place = value;
     }
 
     /// Appends an element to an array.
     pub fn push(&mut self, list: List, value: Value) {
-        let node = Node { key: Text::default(), tag: 0, form: KeyForm::Plain, value, next: END, number: UNNUMBERED };
+        let node = Node { key: Text::default(), tag: 0, form: KeyForm::Plain, value, next: END };
         push_node(&mut self.nodes, &mut self.lists[list.0 as usize], node);
     }
 
     /// Sets an entry of an object by name.
     pub fn insert(&mut self, list: List, name: &str, value: Value) {
         match self.find(list, name) {
-            Some(node) => self.replace(node, value),
+            Some(node) => self.nodes[node as usize].value = value,
             None => {
                 let plain = super::encode::plain_run(name.as_bytes()) == name.len();
                 let key = self.push_str(name);
@@ -218,19 +201,13 @@ impl Event {
     }
 
     /// The nodes of a list, in order.
-    pub(super) fn nodes(&self, list: List) -> impl Iterator<Item = &Node> {
-        self.numbered_nodes(list).map(|(_, node)| node)
-    }
-
-    /// The nodes of a list, in order, and which they are of all.
     #[inline]
-    pub(super) fn numbered_nodes(&self, list: List) -> impl Iterator<Item = (u32, &Node)> {
+    pub(super) fn nodes(&self, list: List) -> impl Iterator<Item = &Node> {
         let mut at = self.lists[list.0 as usize].first;
         std::iter::from_fn(move || {
-            let here = at;
-            let node = self.nodes.get(here as usize)?;
+            let node = self.nodes.get(at as usize)?;
             at = node.next;
-            Some((here, node))
+            Some(node)
         })
     }
 
@@ -260,26 +237,6 @@ impl Event {
             at = self.nodes[at as usize].next;
         }
         entries
-    }
-
-    /// The fields at the top of the event.
-    pub fn root(&mut self) -> List {
-        self.fold(false);
-        List::ROOT
-    }
-
-    /// The list that holds `@metadata`.
-    pub fn metadata(&mut self) -> List {
-        self.fold(true);
-        self.open_metadata()
-    }
-
-    pub(super) fn open_metadata(&mut self) -> List {
-        if let Some(raw) = self.raw_metadata.take() {
-            let opened = self.fill(List::METADATA, raw, false);
-            debug_assert!(opened.is_ok());
-        }
-        List::METADATA
     }
 
     #[inline]
@@ -334,13 +291,7 @@ impl Event {
                 head.last = before;
             }
         }
-        let gone = self.nodes[node as usize];
-        self.slots.forget(gone.number, node);
-        if !matches!(gone.value, Value::Object(_) | Value::Array(_)) {
-            return gone.value;
-        }
-        self.slots.clear();
-        gone.value
+        self.nodes[node as usize].value
     }
 
     /// A copy that shares no list with `value`, so that changing one leaves the other alone.

@@ -7,9 +7,10 @@
 //! past its limits a path has no number and a text no place, which costs time and changes nothing else.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{LazyLock, PoisonError, RwLock};
 
-use super::{FieldRef, Text};
+use super::Text;
 
 /// The number of a path that has none.
 pub(super) const UNNUMBERED: u32 = u32::MAX;
@@ -33,7 +34,27 @@ struct Vocabulary {
     words: HashMap<Box<str>, Text>,
 }
 
-static VOCABULARY: LazyLock<RwLock<Vocabulary>> = LazyLock::new(RwLock::default);
+/// See [`size`].
+static SIZE: AtomicUsize = AtomicUsize::new(FIRST + SEEDS.len());
+
+const SEEDS: [&str; 4] = ["@metadata", "@timestamp", "tags", "message"];
+
+static VOCABULARY: LazyLock<RwLock<Vocabulary>> = LazyLock::new(|| {
+    let mut vocabulary = Vocabulary::default();
+    for (number, key) in (FIRST as u32..).zip(seeds()) {
+        vocabulary.paths.insert(key.clone(), number);
+        vocabulary.steps.push(key);
+    }
+    RwLock::new(vocabulary)
+});
+
+/// The key `@metadata` of a record, which is no path of an event.
+pub(super) const METADATA_KEY: u32 = FIRST as u32;
+
+/// The paths that every event knows, in the order of their numbers from [`FIRST`] on.
+pub(super) fn seeds() -> Vec<(u32, Box<str>)> {
+    SEEDS.map(|name| (start(false), name.into())).into()
+}
 
 /// Numbers of the empty paths: of the event, and of its metadata.
 pub(super) fn start(metadata: bool) -> u32 {
@@ -54,6 +75,7 @@ pub(super) fn path(parent: u32, name: &str) -> u32 {
         None => {
             vocabulary.steps.push(key.clone());
             vocabulary.paths.insert(key, next as u32);
+            SIZE.store(next + 1, Ordering::Release);
             next as u32
         }
     }
@@ -75,20 +97,9 @@ pub(super) fn word(text: &str) -> Option<Text> {
     Some(word)
 }
 
-/// A reference as part of the vocabulary if it is in there already.
-pub(super) fn known(field: FieldRef) -> Option<FieldRef> {
-    let known = {
-        let vocabulary = VOCABULARY.read().unwrap_or_else(PoisonError::into_inner);
-        let mut steps = field.path.iter();
-        steps.try_fold(start(field.metadata), |above, step| vocabulary.paths.get(&(above, step.name.clone())).copied())
-    };
-    known.map(|_| field.lasting())
-}
-
-/// Whether there are paths that go on beyond this one.
-pub(super) fn goes_on(field: &FieldRef) -> bool {
-    let vocabulary = VOCABULARY.read().unwrap_or_else(PoisonError::into_inner);
-    vocabulary.steps.iter().any(|(above, _)| *above == field.number)
+/// One more than the largest number of a path.
+pub(super) fn size() -> usize {
+    SIZE.load(Ordering::Acquire)
 }
 
 /// All paths that have a number, in the order of their numbers from [`FIRST`] on: the parent's number and the last key.

@@ -18,7 +18,7 @@ use rdkafka::client::Client;
 use rdkafka::error::KafkaResult;
 use rdkafka::producer::{FutureProducer, Producer as _};
 use rdkafka::{ClientConfig, ClientContext};
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 use crate::observe::metrics as names;
 
@@ -133,11 +133,21 @@ impl Follower {
         properties
     }
 
-    /// For a producer that has nothing under way: tells it of another password, and puts another in its place where that is not enough.
+    /// For a producer that has nothing under way: tells it of another password, and puts another in its place where that is not enough,
+    /// or where it has met what an idempotent producer never recovers from.
     pub fn keep_up(&mut self, producer: &mut FutureProducer, properties: &BTreeMap<String, String>, config: impl Fn(&BTreeMap<String, String>) -> ClientConfig) {
         self.refresh(producer.client());
         if let Some(newer) = self.renew(properties, |properties| config(properties).create()) {
             *producer = newer;
+        }
+        if let Some((_, problem)) = producer.client().fatal_error() {
+            match config(&self.up_to_date(properties)).create() {
+                Ok(newer) => {
+                    warn!(client = self.client, problem, "a producer has given up for good: another takes over");
+                    *producer = newer;
+                }
+                Err(error) => error!(client = self.client, %error, problem, "a producer has given up for good, and no other can be made"),
+            }
         }
     }
 

@@ -71,7 +71,7 @@ impl Form {
     /// Appends the event; answers whether a newline belongs after it.
     fn write(&self, event: &mut Event, out: &mut Vec<u8>) -> bool {
         match self {
-            Form::Json => event.write_json(out),
+            Form::Json => event.write_next_json(out),
             Form::Dot => out.push(b'.'),
             Form::Text(template, _) => {
                 let mut text = String::new();

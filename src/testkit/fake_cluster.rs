@@ -66,7 +66,7 @@ struct Shared {
 struct State {
     faults: VecDeque<Fault>,
     always: Option<Fault>,
-    largest_body: Option<usize>,
+    largest_body: Option<(usize, StatusCode)>,
     items: Option<ItemScript>,
     stored: HashMap<String, Stored>,
     headers: HashMap<String, String>,
@@ -129,7 +129,12 @@ impl FakeCluster {
 
     /// Larger bodies (after decompression) are answered with 413.
     pub fn set_largest_body(&self, bytes: usize) {
-        self.state().largest_body = Some(bytes);
+        self.state().largest_body = Some((bytes, StatusCode::PAYLOAD_TOO_LARGE));
+    }
+
+    /// There is never room for larger bodies: they are answered with 429.
+    pub fn set_room(&self, bytes: usize) {
+        self.state().largest_body = Some((bytes, StatusCode::TOO_MANY_REQUESTS));
     }
 
     /// Decides for each document, given its id and source.
@@ -206,8 +211,8 @@ async fn answer(request: Request<Incoming>, shared: Arc<Shared>) -> Reply {
     shared.bytes.fetch_add(sent.len() as u64, Ordering::Relaxed);
     let fault = {
         let mut state = shared.state();
-        if state.largest_body.is_some_and(|largest| body.len() > largest) {
-            return Ok(reply(StatusCode::PAYLOAD_TOO_LARGE, "{}".into()));
+        if let Some((_, status)) = state.largest_body.filter(|(largest, _)| body.len() > *largest) {
+            return Ok(reply(status, "{}".into()));
         }
         state.faults.pop_front().or_else(|| state.always.clone())
     };

@@ -129,6 +129,16 @@ fn a_request_that_is_too_large_is_halved_and_a_single_document_kept_aside() {
 }
 
 #[test]
+fn a_request_that_there_is_never_room_for_is_halved_too() {
+    let cluster = FakeCluster::start().unwrap();
+    cluster.set_room(70_000);
+    // All of it is one request otherwise.
+    let (summary, letters) = deliver(&cluster, &[("bulk_max_items", Data::Integer(LINES as i64)), ("linger", text("1s"))]);
+    assert_eq!((summary.documents, letters.len()), (LINES as u64, 0));
+    assert!(cluster.bytes() > 140_000, "it was too large at first: {}", cluster.bytes());
+}
+
+#[test]
 fn a_document_that_alone_keeps_failing_is_kept_aside_at_last() {
     let cluster = FakeCluster::start().unwrap();
     let mut times = 0;

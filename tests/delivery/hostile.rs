@@ -39,6 +39,7 @@ fn cases() -> Vec<(&'static str, Vec<u8>, End)> {
         ("a hundred thousand fields", fields(100_000), End::Document),
         ("keys like paths", b"{\"[a][b]\":1,\"a.b\":2,\"@timestamp\":{},\"tags\":7}".to_vec(), End::Document),
         ("a text of nine megabytes", text(9 << 20), End::Document),
+        ("what a pattern runs away on", [b"{\"bomb\":\"".to_vec(), b"a".repeat(50_000), b"b\"}".to_vec()].concat(), End::Document),
         ("a text of a hundred megabytes", text(100 << 20), End::DeadLetter("oversized")),
         ("what ends well", b"{\"message\":\"last\"}".to_vec(), End::Document),
     ]
@@ -61,6 +62,12 @@ codec = "json"
 [[filter]]
 type = "grok"
 match = {{ message = "(?:a|aa)+$%{{GREEDYDATA:rest}}" }}
+[[filter]]
+type = "grok"
+match = {{ bomb = "^(a+)+\\1?$" }}
+timeout_millis = 2000
+tag_on_failure = ["did_not_match"]
+tag_on_timeout = "ran_away"
 [sink]
 type = "elasticsearch"
 hosts = "{}"
@@ -90,6 +97,7 @@ path = "{}"
             (Some(document), None) => {
                 let parsed: Result<serde::de::IgnoredAny, _> = serde_json::from_str(document);
                 assert!(parsed.is_ok(), "{name}: the document is no JSON");
+                assert_eq!(document.contains("\"ran_away\""), name.contains("runs away"), "{name}: {document:.100}");
                 "document".to_string()
             }
             (None, Some(letter)) => {

@@ -180,24 +180,60 @@ fn tombstones_and_oversized_values_release_their_offsets() {
     assert_eq!((header("logproc.topic").as_deref(), header("logproc.offset").as_deref()), (Some("in"), Some("1")));
 }
 
-#[test]
-fn a_full_budget_pauses_reading_and_nothing_is_lost() {
+/// Records of a kilobyte each, and a cluster that is away.
+fn waiting_for_a_cluster(records: usize) -> (Brokers, FakeCluster) {
     let brokers = Brokers::start(&[("in", 1)]);
     let padding = "x".repeat(1_000);
-    brokers.produce("in", 0, (0..5_000).map(|number| format!("{{\"n\":{number},\"p\":\"{padding}\"}}")));
+    brokers.produce("in", 0, (0..records).map(|number| format!("{{\"n\":{number},\"p\":\"{padding}\"}}")));
     let cluster = FakeCluster::start().unwrap();
     cluster.fail_always(Some(Fault::Status(503, "unavailable")));
+    (brokers, cluster)
+}
+
+#[test]
+fn a_full_budget_pauses_reading_and_nothing_is_lost() {
+    let (brokers, cluster) = waiting_for_a_cluster(5_000);
     let folder = tempfile::tempdir().unwrap();
-    let mut plan = plan(brokers.source("in", &[]), vec![elasticsearch(&cluster.url(), &[])], &folder.path().join("dead"));
+    // A member that is not polled for longer than this is put out, and would read again what it has read.
+    let patience = Duration::from_secs(6);
+    let most = Data::Integer(patience.as_millis() as i64);
+    let options = [("max_poll_interval_ms", most.clone()), ("session_timeout_ms", most)];
+    let mut plan = plan(brokers.source("in", &options), vec![elasticsearch(&cluster.url(), &[])], &folder.path().join("dead"));
     plan.settings = Settings { workers: 1, in_flight_limit: Some(1 << 20), batch_bytes: 64 << 10, ..Settings::default() };
     let running = Running::start(plan);
     until("requests are refused", || cluster.requests() > 20);
+    let since = std::time::Instant::now();
+    until("the cluster has been away for longer than that", || since.elapsed() > patience + Duration::from_secs(1));
     assert!(cluster.documents() == 0 && cluster.stored().is_empty());
     cluster.fail_always(None);
     until("all is stored", || cluster.stored().len() == 5_000);
     let summary = running.stop();
     assert_eq!((summary.records, summary.documents), (5_000, 5_000));
     assert_eq!(brokers.committed("in", 1), [Some(5_000)]);
+}
+
+#[test]
+fn what_was_paused_when_it_was_lost_is_read_when_it_comes_back() {
+    let (brokers, cluster) = waiting_for_a_cluster(3_000);
+    let folder = tempfile::tempdir().unwrap();
+    let mut plan = plan(brokers.source("in", &[]), vec![elasticsearch(&cluster.url(), &[])], &folder.path().join("dead"));
+    plan.settings = Settings { workers: 1, in_flight_limit: Some(256 << 10), batch_bytes: 64 << 10, ..Settings::default() };
+    let running = Running::start(plan);
+    // Longer than a full budget is waited for before partitions are paused.
+    let since = std::time::Instant::now();
+    until("reading is paused", || cluster.requests() > 20 && since.elapsed() > Duration::from_secs(5));
+    use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
+    // Its partition is lost, what it held of it is let go, and there is room again before the partition comes back.
+    brokers.mock.request_errors(RDKafkaApiKey::Heartbeat, &[RDKafkaRespErr::RD_KAFKA_RESP_ERR_UNKNOWN_MEMBER_ID]);
+    until("nothing is asked any more", || {
+        let before = cluster.requests();
+        std::thread::park_timeout(Duration::from_millis(400));
+        cluster.requests() == before
+    });
+    cluster.fail_always(None);
+    until("all is stored", || cluster.stored().len() == 3_000);
+    running.stop();
+    assert_eq!(brokers.committed("in", 1), [Some(3_000)]);
 }
 
 #[test]
@@ -299,6 +335,82 @@ fn offsets_wait_for_dead_letters_that_can_not_be_written() {
     assert_eq!(running.stop().dead_lettered, 1);
 }
 
+/// A pipeline with a dead-letter topic on brokers of its own.
+fn with_letters_to(letters: &Brokers, mut plan: logproc::delivery::Plan) -> logproc::delivery::Plan {
+    let entries = [("bootstrap_servers", text(letters.mock.bootstrap_servers())), ("topic", text("dead"))];
+    plan.dead_letter = DeadLetterSpec::from_args(&args(&dead_letter::DEF, &entries)).unwrap();
+    plan
+}
+
+#[test]
+fn a_dead_letter_topic_that_is_away_is_waited_for() {
+    let (brokers, letters) = (Brokers::start(&[("in", 1)]), Brokers::start(&[("dead", 1)]));
+    letters.mock.broker_down(1).unwrap();
+    brokers.produce("in", 0, ["refuse".to_string(), "{\"n\":1}".to_string()]);
+    let cluster = FakeCluster::start().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("dead");
+    let plan = plan(brokers.source("in", &[]), vec![elasticsearch(&cluster.url(), &[])], &file);
+    let running = Running::start(with_letters_to(&letters, plan));
+    until("the other record is stored", || cluster.stored().len() == 1);
+    // What comes later is delivered all the same, and nothing is committed.
+    brokers.produce("in", 0, numbers(2..100));
+    until("all others are stored", || cluster.stored().len() == 99);
+    assert_eq!(brokers.committed("in", 1), [None]);
+    letters.mock.broker_up(1).unwrap();
+    until("the offset follows the dead letter", || brokers.committed("in", 1) == [Some(100)]);
+    assert_eq!(running.stop().dead_lettered, 1);
+    assert!(!file.exists(), "the file is for what is too large only");
+}
+
+#[test]
+fn a_producer_that_has_given_up_for_good_is_exchanged() {
+    let (brokers, target) = (Brokers::start(&[("in", 1)]), Brokers::start(&[("dead", 1), ("out", 1)]));
+    let folder = tempfile::tempdir().unwrap();
+    let entries = [
+        ("bootstrap_servers", text(target.mock.bootstrap_servers())),
+        ("topic_id", text("out")),
+    ];
+    let sink = logproc::sink::SinkSpec::from_args("kafka", &args(&logproc::sink::kafka::DEF, &entries)).unwrap();
+    let plan = plan(brokers.source("in", &[]), vec![sink], &folder.path().join("dead"));
+    let running = Running::start(with_letters_to(&target, plan));
+    brokers.produce("in", 0, ["refuse".to_string(), "{\"n\":1}".to_string()]);
+    until("both have arrived", || brokers.committed("in", 1) == [Some(2)]);
+    use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
+    // What an idempotent producer can't recover from: each of the two meets it once.
+    let lost = RDKafkaRespErr::RD_KAFKA_RESP_ERR_OUT_OF_ORDER_SEQUENCE_NUMBER;
+    for (offset, value) in [(3, "refuse"), (4, "{\"n\":2}")] {
+        target.mock.request_errors(RDKafkaApiKey::Produce, &[lost]);
+        brokers.produce("in", 0, [value.to_string()]);
+        until("it arrives by another producer", || brokers.committed("in", 1) == [Some(offset)]);
+    }
+    running.stop();
+}
+
+#[test]
+fn leaders_and_coordinators_that_move_cost_nothing() {
+    use rdkafka::mocking::MockCoordinator;
+    let mock = MockCluster::new(3).unwrap();
+    mock.create_topic("in", 3, 3).unwrap();
+    let brokers = Brokers { mock };
+    let lead = |first: i32| (0..3).for_each(|partition| brokers.mock.partition_leader("in", partition, Some((first + partition) % 3 + 1)).unwrap());
+    lead(0);
+    brokers.mock.coordinator(MockCoordinator::Group("logproc".into()), 1).unwrap();
+    let cluster = FakeCluster::start().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let running = Running::start(plan(brokers.source("in", &[("metadata_max_age_ms", Data::Integer(500))]), vec![elasticsearch(&cluster.url(), &[])], &folder.path().join("dead")));
+    for round in 1..4 {
+        let from = round as usize * 1_000;
+        (0..3).for_each(|partition| brokers.produce("in", partition, numbers(from + partition as usize * 100..from + partition as usize * 100 + 100)));
+        until("the records of the round are stored", || cluster.stored().len() >= round as usize * 300);
+        lead(round);
+        brokers.mock.coordinator(MockCoordinator::Group("logproc".into()), round % 3 + 1).unwrap();
+    }
+    until("all is committed", || brokers.committed("in", 3) == [Some(300); 3]);
+    assert_eq!(running.stop().unfinished, 0);
+    assert_eq!(cluster.stored().len(), 900);
+}
+
 #[test]
 fn brokers_that_fail_for_a_while_cost_nothing() {
     let brokers = Brokers::start(&[("in", 2)]);
@@ -341,6 +453,8 @@ fn what_a_former_owner_still_held_is_let_go() {
     until("the first is stuck", || away.requests() > 3);
     let second = start(&there);
     until("the second has a share of the partitions", || there.stored().len() == 50);
+    // These brokers take no commit while members come and go: what is not committed by then is read again.
+    until("its share is committed", || brokers.committed("in", 2).contains(&Some(50)));
     assert_eq!(away.stored().len(), 0);
     assert_eq!(first.stop().documents, 0);
     until("the second has all", || there.stored().len() == 100);

@@ -69,3 +69,23 @@ fn a_topic_that_was_created_anew_ends_a_run_that_may_not_begin_elsewhere() {
         assert!(log.text().contains(&reason), "{}", log.text());
     }
 }
+
+/// Brokers have forgotten the offsets with the topic, and nobody was there to remember it: documents tell.
+#[test]
+fn a_topic_that_was_created_anew_while_nobody_looked_is_suspected_by_the_documents_that_are_there() {
+    const SUSPICION: &str = "though nothing was committed of their partition";
+    let world = World::with_source("unseen", "", "");
+    world.generate(400, 0.0);
+    let (run, log) = Run::start_with_log(&world);
+    wait_until("the old records to arrive", || world.documents() == 400);
+    wait_until("the lag to be zero", || world.lag() == 0);
+    assert!(run.stop().success());
+    assert!(!log.text().contains(SUSPICION), "a first start is not suspected");
+    world.recreate_topic();
+    world.generate(4_000, 0.0);
+    let (run, log) = Run::start_with_log(&world);
+    wait_until("the lag to be zero", || world.lag() == 0);
+    assert!(run.stop().success());
+    assert!(log.text().contains(SUSPICION), "{}", log.text());
+    assert_eq!(world.documents(), 4_000, "ids are taken, as it is said");
+}

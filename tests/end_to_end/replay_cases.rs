@@ -30,13 +30,6 @@ fn found(world: &World, index: &str, query: &Value) -> u64 {
     body["count"].as_u64().unwrap_or_else(|| panic!("{body}"))
 }
 
-/// Lets the world's pipeline write to an index instead of a data stream.
-fn write_to(world: &mut World, index: &str) {
-    let (before, after) = include_str!("replay.toml").split_once("data_stream_dataset").unwrap();
-    let rest = after.split_once("[dead_letter]").unwrap().1;
-    world.set_pipeline(&format!("{before}data_stream = false\nindex = \"{index}\"\n\n[dead_letter]{rest}"));
-}
-
 #[test]
 fn a_pattern_is_fixed() {
     const EVENTS: usize = 20_000;
@@ -81,7 +74,7 @@ fn a_new_index_takes_the_alias() {
     const EVENTS: usize = 50_000;
     let mut world = World::with_pipeline("case_alias", PIPELINE, 4);
     let (alias, old, new) = (format!("app-{}", world.namespace()), format!("app-1-{}", world.namespace()), format!("app-2-{}", world.namespace()));
-    write_to(&mut world, &alias);
+    world.write_to(&alias);
     assert_eq!(world.request("PUT", &old, &json!({"aliases": {&alias: {}}}).to_string()).0, 200);
     produce(&world, EVENTS);
     let live = Run::start(&world);
@@ -122,7 +115,7 @@ fn a_lost_index_comes_back() {
     const EVENTS: usize = 50_000;
     let mut world = World::with_pipeline("case_lost", PIPELINE, 4);
     let index = format!("lost-{}", world.namespace());
-    write_to(&mut world, &index);
+    world.write_to(&index);
     produce(&world, EVENTS);
     let live = Run::start(&world);
     wait_until("the documents", || world.count(&index) == EVENTS && world.lag() == 0);

@@ -6,20 +6,18 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant, SystemTime};
 
-use maxminddb::{LookupResult, Mmap, PathElement, Reader};
-use serde_json::Value;
+use maxminddb::Reader;
 
-use super::fields::{GeoField, ROWS, Row, defaults};
-
-/// No path of the table of fields is longer.
-const LONGEST_PATH: usize = 4;
+use super::mapped::{Mapped, map};
+use super::tree::Tree;
 
 /// How often a database's file is looked at for a newer one.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 
 /// One opened state of a database file.
 pub struct Opened {
-    reader: Reader<Mmap>,
+    reader: Reader<Mapped>,
+    tree: Tree,
     version: FileVersion,
 }
 
@@ -37,21 +35,12 @@ pub struct Database {
     looked: Mutex<Instant>,
 }
 
-/// Maps a database file.
-///
-/// A mapping is the only way to share one copy of a database of many megabytes between processes and restarts, and the
-/// crate marks it unsafe because the bytes change when somebody writes into the file in place. Updaters replace the
-/// file by renaming (geoipupdate, the chart's job), which leaves the mapped one untouched.
-#[allow(unsafe_code)]
-fn map(path: &Path) -> Result<Reader<Mmap>, String> {
-    // SAFETY: the file is only read, and replaced by renaming, never rewritten in place (documented in the filter's
-    // reference); the reader checks every offset that it follows.
-    unsafe { Reader::open_mmap(path) }.map_err(|error| error.to_string())
-}
-
 fn open(path: &Path) -> Result<Opened, String> {
     let version = version_of(path).ok_or_else(|| "the file can't be read".to_string())?;
-    Ok(Opened { reader: map(path)?, version })
+    let mapped = map(path).map_err(|error| error.to_string())?;
+    let reader = Reader::from_source(mapped.clone()).map_err(|error| error.to_string())?;
+    let tree = Tree::new(mapped, reader.metadata()).ok_or("its parts do not fit its length")?;
+    Ok(Opened { reader, tree, version })
 }
 
 fn version_of(path: &Path) -> Option<FileVersion> {
@@ -119,92 +108,34 @@ impl Opened {
     /// Where the database keeps its record of an address; addresses of one network, and of networks that are alike,
     /// share a record. `None` where it has none.
     pub fn record_of(&self, address: IpAddr) -> Option<usize> {
-        self.reader.lookup(address).ok()?.offset()
+        self.tree.find(address)
     }
 
-    /// The chosen fields of an address (those of Logstash for this kind of database where `fields` is `None`), with
-    /// what they hold; `None` where the database does not know it.
-    pub fn lookup(&self, address: IpAddr, fields: Option<&[GeoField]>, ecs: bool) -> Option<Vec<(&'static Row, Value)>> {
-        // An IPv4 database answers an IPv6 address with an error, which here is just "not known".
-        let result = self.reader.lookup(address).ok().filter(LookupResult::has_data)?;
-        let fields = fields.unwrap_or_else(|| defaults(&self.reader.metadata().database_type, ecs));
-        let mut found = Vec::with_capacity(fields.len());
-        for row in ROWS.iter().filter(|row| fields.contains(&row.field)) {
-            if let Some(value) = read(&result, row, address) {
-                found.push((row, value));
-            }
-        }
-        // A city record that says nothing is an unknown address to Logstash; other databases still give the address.
-        let nothing = found.iter().all(|(row, _)| row.field == GeoField::Ip);
-        if nothing && self.reader.metadata().database_type.contains("City") { None } else { Some(found) }
+    /// What records are in.
+    pub fn data(&self) -> &[u8] {
+        self.tree.data()
     }
-}
 
-fn read(result: &LookupResult<'_, Mmap>, row: &Row, address: IpAddr) -> Option<Value> {
-    match row.field {
-        GeoField::Ip => Some(Value::String(java_address(address))),
-        GeoField::Location => {
-            let latitude = field(result, GeoField::Latitude)?;
-            let longitude = field(result, GeoField::Longitude)?;
-            Some(serde_json::json!({ "lat": latitude, "lon": longitude }))
-        }
-        GeoField::RegionIsoCode => {
-            let country = field(result, GeoField::CountryCode2)?;
-            let region = field(result, GeoField::RegionCode)?;
-            Some(Value::String(format!("{}-{}", country.as_str()?, region.as_str()?)))
-        }
-        GeoField::Network => result.network().ok().map(|network| Value::String(network.to_string())),
-        other => field(result, other).or_else(|| other.is_flag().then_some(Value::Bool(false))),
-    }
-}
-
-fn field(result: &LookupResult<'_, Mmap>, field: GeoField) -> Option<Value> {
-    let row = ROWS.iter().find(|row| row.field == field)?;
-    row.paths.iter().find_map(|path| {
-        let mut elements = [const { PathElement::Index(0) }; LONGEST_PATH];
-        for (element, name) in elements.iter_mut().zip(*path) {
-            *element = if *name == "last" { PathElement::IndexFromEnd(0) } else { PathElement::Key(name) };
-        }
-        let elements = &elements[..path.len()];
-        let value = match field {
-            GeoField::Latitude | GeoField::Longitude => coordinate(result, elements)?,
-            _ => result.decode_path::<Value>(elements).ok().flatten()?,
-        };
-        let empty = value.as_str().is_some_and(str::is_empty);
-        (!empty && !value.is_object() && !value.is_array()).then_some(value)
-    })
-}
-
-/// A coordinate; DB-IP's are single precision, which would print as `8.682100296020508` where `8.6821` is meant.
-fn coordinate(result: &LookupResult<'_, Mmap>, path: &[PathElement<'_>]) -> Option<Value> {
-    let number = match result.decode_path::<f64>(path) {
-        Ok(number) => number?,
-        Err(_) => {
-            let single = result.decode_path::<f32>(path).ok().flatten()?;
-            single.to_string().parse().ok()?
-        }
-    };
-    serde_json::Number::from_f64(number).map(Value::Number)
-}
-
-/// An address as Java prints it, which is what Logstash writes: IPv6 without `::`.
-fn java_address(address: IpAddr) -> String {
-    match address {
-        IpAddr::V4(address) => address.to_string(),
-        IpAddr::V6(address) => {
-            let groups: Vec<String> = address.segments().iter().map(|group| format!("{group:x}")).collect();
-            groups.join(":")
-        }
+    /// The network that a record is about, as the database has it.
+    pub fn network_of(&self, address: IpAddr) -> Option<String> {
+        let network = self.reader.lookup(address).ok()?.network().ok()?;
+        Some(network.to_string())
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::describe::Describer;
+    use super::super::fields::GeoField;
     use super::*;
 
     fn city_of(database: &Database) -> Option<String> {
-        let found = database.current().lookup("81.2.69.142".parse().unwrap(), Some(&[GeoField::CityName]), true)?;
-        found.first().and_then(|(_, value)| value.as_str().map(str::to_string))
+        let address = "81.2.69.142".parse().unwrap();
+        let mut describer = Describer::new(&[database.current()], Some(&[GeoField::CityName]), false);
+        let mut records = Vec::new();
+        describer.records_of(address, &mut records);
+        let found: serde_json::Value = serde_json::from_str(describer.describe(address, &records)?).unwrap();
+        found["city_name"].as_str().map(str::to_string)
     }
 
     #[test]

@@ -1,21 +1,27 @@
 //! `geoip`: where an address is, and whose it is.
 //!
-//! Addresses repeat, so each worker keeps a bounded cache from address to the finished JSON fragment of its fields; a
+//! Addresses repeat, so each worker keeps a bounded cache (`recent`) from address to the finished JSON fragment of its fields; a
 //! hit costs a hash and a copy. Behind it is a second cache by the databases' records, which many addresses share, so
-//! that a new address rarely means reading and printing a record. A private or unknown address fails nothing: the event
-//! is tagged and goes on.
+//! that a new address need not mean reading and printing a record. Where it does, `tree` finds the record, `record` reads it in
+//! one pass, and `describe` prints it. A private or unknown address fails nothing: the event is tagged and goes on.
 
 mod database;
+mod describe;
 mod fields;
+mod mapped;
+mod recent;
+mod record;
+mod tree;
+#[cfg(test)]
+mod tests;
 
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use quick_cache::unsync::Cache;
-use serde_json::{Map, Value as Json};
-
-use self::database::{Database, Opened};
+use self::database::Database;
+use self::describe::Describer;
 use self::fields::GeoField;
+use self::recent::{Key, Recent};
 use super::{Compiled, Compiler, Context, ECS_OPTION, Filter, Flow, field_option};
 use crate::config::{Args, ComponentDef, Diagnostic, Fallback, Kind, option};
 use crate::event::{Event, FieldRef, Fragment, Value};
@@ -30,7 +36,7 @@ pub const DEF: ComponentDef = ComponentDef {
         option("database", Kind::Strings, Fallback::Required, "Database files, or folders of them (`*.mmdb`); several are asked in turn and what they know is put together. One text may name several, separated by commas. A file that is replaced (by renaming) is opened again."),
         option("default_database_type", Kind::Enum(&["City", "ASN"]), Fallback::Text("City"), "Accepted for Logstash's sake; the type is read from the database."),
         option("fields", Kind::Strings, Fallback::None, "The fields to add, by Logstash's names (`city_name`, `country_code2`, `location`, …); by default those Logstash gives for the type of database."),
-        option("cache_size", Kind::Integer(1, 100_000_000), Fallback::Integer(50_000), "Addresses that each worker remembers."),
+        option("cache_size", Kind::Integer(1, 100_000_000), Fallback::Integer(50_000), "Addresses that each worker remembers; rounded down to a power of two."),
         option("tag_on_failure", Kind::Strings, Fallback::List(&["_geoip_lookup_failure"]), "Tags for an event whose address is unknown or none."),
         ECS_OPTION,
     ],
@@ -58,10 +64,12 @@ struct GeoIp {
     tag_on_failure: Vec<String>,
     ecs: bool,
     cache_size: usize,
-    cache: Cache<IpAddr, Known>,
-    /// By the records of all databases; unused where the address itself is among the fields.
-    records: Cache<Box<[Option<usize>]>, Known>,
-    opened: Vec<Arc<Opened>>,
+    by_address: Recent<Known>,
+    /// Unused where the address itself is among the fields.
+    by_record: Recent<Known>,
+    describer: Describer,
+    /// Where the databases have their records of the address at hand.
+    records: Vec<Option<usize>>,
     generation: u64,
 }
 
@@ -115,21 +123,8 @@ pub fn compile(args: &Args, compiler: &mut Compiler) -> Compiled {
                 target.child(name).lasting();
             }
             let cache_size = args.integer("cache_size").unwrap_or(1).max(1) as usize;
-            let mut filter = GeoIp {
-                source,
-                target,
-                databases: databases.into(),
-                fields,
-                tag_on_failure: args.strings("tag_on_failure"),
-                ecs,
-                cache_size,
-                cache: Cache::new(cache_size),
-                records: Cache::new(records_of(cache_size)),
-                opened: Vec::new(),
-                generation: 0,
-            };
-            filter.take_current();
-            Ok(Box::new(filter))
+            let tag_on_failure = args.strings("tag_on_failure");
+            Ok(Box::new(GeoIp::new(source, target, databases.into(), fields, tag_on_failure, ecs, cache_size)))
         }
         _ => Err(problems),
     }
@@ -170,39 +165,33 @@ impl Filter for GeoIp {
             context.fail(event, &self.tag_on_failure);
             return Flow::Passed;
         }
+        let short = key_of_text(text);
+        if let Some(known) = short.and_then(|key| self.by_address.get(&key)) {
+            return match known {
+                Some(fragment) if event.merge(Some(&self.target), fragment).is_ok() => Flow::Matched,
+                _ => self.failed(event, context),
+            };
+        }
         let Ok(address) = text.parse::<IpAddr>() else { return self.failed(event, context) };
-        let merged = match self.cache.get(&address) {
-            Some(Some(fragment)) => event.merge(Some(&self.target), fragment),
-            Some(None) => return self.failed(event, context),
+        let key = short.unwrap_or_else(|| key_of_address(address));
+        let known = match self.by_address.get(&key) {
+            Some(known) => known.clone(),
             None => {
-                let fragment = self.find(address);
-                self.cache.insert(address, fragment.clone());
-                match fragment {
-                    Some(fragment) => event.merge(Some(&self.target), &fragment),
-                    None => return self.failed(event, context),
-                }
+                let known = self.find(address);
+                self.by_address.insert(key, known.clone());
+                known
             }
         };
-        match merged {
-            Ok(()) => Flow::Matched,
-            Err(_) => self.failed(event, context),
+        match known {
+            Some(fragment) if event.merge(Some(&self.target), &fragment).is_ok() => Flow::Matched,
+            _ => self.failed(event, context),
         }
     }
 
     fn fork(&self) -> Box<dyn Filter> {
-        Box::new(GeoIp {
-            source: self.source.clone(),
-            target: self.target.clone(),
-            databases: Arc::clone(&self.databases),
-            fields: self.fields.clone(),
-            tag_on_failure: self.tag_on_failure.clone(),
-            ecs: self.ecs,
-            cache_size: self.cache_size,
-            cache: Cache::new(self.cache_size),
-            records: Cache::new(records_of(self.cache_size)),
-            opened: self.opened.clone(),
-            generation: self.generation,
-        })
+        let (databases, fields) = (Arc::clone(&self.databases), self.fields.clone());
+        let (source, target, tag_on_failure) = (self.source.clone(), self.target.clone(), self.tag_on_failure.clone());
+        Box::new(GeoIp::new(source, target, databases, fields, tag_on_failure, self.ecs, self.cache_size))
     }
 
     fn between_batches(&mut self) {
@@ -215,16 +204,78 @@ impl Filter for GeoIp {
     }
 }
 
+/// The key of a text of 4 to 15 bytes, as all of IPv4 are: itself and its length.
+fn key_of_text(text: &str) -> Option<Key> {
+    let bytes = text.as_bytes();
+    let length = bytes.len();
+    // Two pieces that overlap are copied faster than one of any length.
+    let (low, high) = if let (Some(first), Some(last), true) = (bytes.first_chunk::<8>(), bytes.last_chunk::<8>(), length < 16) {
+        (u64::from_le_bytes(*first), u64::from_le_bytes(*last))
+    } else if let (Some(first), Some(last), true) = (bytes.first_chunk::<4>(), bytes.last_chunk::<4>(), length < 8) {
+        (u64::from(u32::from_le_bytes(*first)), u64::from(u32::from_le_bytes(*last)))
+    } else {
+        return None;
+    };
+    Some((low, high, length as u8))
+}
+
+/// The key of an address whose text is longer.
+fn key_of_address(address: IpAddr) -> Key {
+    let bits = match address {
+        IpAddr::V4(address) => u128::from(address.to_bits()),
+        IpAddr::V6(address) => address.to_bits(),
+    };
+    ((bits >> 64) as u64, bits as u64, if address.is_ipv4() { 16 } else { 17 })
+}
+
+/// The key of the records of all databases, if there are no more than four and these smaller than 4 GiB.
+fn key_of_records(records: &[Option<usize>]) -> Option<Key> {
+    let mut parts = [0; 4];
+    for (number, record) in records.iter().enumerate() {
+        let part = record.map_or(Some(0), |at| u32::try_from(at + 1).ok())?;
+        *parts.get_mut(number)? = u64::from(part);
+    }
+    Some((parts[0] | parts[1] << 32, parts[2] | parts[3] << 32, 1))
+}
+
 impl GeoIp {
+    fn new(
+        source: FieldRef,
+        target: FieldRef,
+        databases: Arc<[Database]>,
+        fields: Option<Arc<[GeoField]>>,
+        tag_on_failure: Vec<String>,
+        ecs: bool,
+        cache_size: usize,
+    ) -> GeoIp {
+        let mut filter = GeoIp {
+            source,
+            target,
+            databases,
+            fields,
+            tag_on_failure,
+            ecs,
+            cache_size,
+            by_address: Recent::new(cache_size),
+            by_record: Recent::new(records_of(cache_size)),
+            describer: Describer::new(&[], None, ecs),
+            records: Vec::new(),
+            generation: 0,
+        };
+        filter.take_current();
+        filter
+    }
+
     fn current_generation(&self) -> u64 {
         self.databases.iter().map(Database::generation).sum()
     }
 
     fn take_current(&mut self) {
         self.generation = self.current_generation();
-        self.opened = self.databases.iter().map(Database::current).collect();
-        self.cache = Cache::new(self.cache_size);
-        self.records = Cache::new(records_of(self.cache_size));
+        let opened: Vec<_> = self.databases.iter().map(Database::current).collect();
+        self.describer = Describer::new(&opened, self.fields.as_deref(), self.ecs);
+        self.by_address = Recent::new(self.cache_size);
+        self.by_record = Recent::new(records_of(self.cache_size));
     }
 
     /// Tags the event and, as Logstash does, leaves an empty object where the fields would have gone.
@@ -239,45 +290,19 @@ impl GeoIp {
     }
 
     fn find(&mut self, address: IpAddr) -> Known {
+        self.describer.records_of(address, &mut self.records);
         let shared = self.fields.as_ref().is_some_and(|fields| !fields.iter().any(|field| field.is_of_address()));
-        if !shared {
-            return self.describe(address);
+        let Some(key) = key_of_records(&self.records).filter(|_| shared) else { return self.describe(address) };
+        if let Some(known) = self.by_record.get(&key) {
+            return known.clone();
         }
-        let mut records: Box<[Option<usize>]> = vec![None; self.opened.len()].into();
-        for (position, opened) in self.opened.iter().enumerate() {
-            // Of several databases of one kind (one for IPv4, one for IPv6) one knows an address at most.
-            let alike = |other: usize| records[other].is_some() && self.opened[other].kind() == opened.kind();
-            if !(0..position).any(alike) {
-                records[position] = opened.record_of(address);
-            }
-        }
-        if let Some(fragment) = self.records.get(&records) {
-            return fragment.clone();
-        }
-        let fragment = self.describe(address);
-        self.records.insert(records, fragment.clone());
-        fragment
+        let known = self.describe(address);
+        self.by_record.insert(key, known.clone());
+        known
     }
 
-    fn describe(&self, address: IpAddr) -> Known {
-        let mut object = Map::new();
-        for opened in &self.opened {
-            for (row, value) in opened.lookup(address, self.fields.as_deref(), self.ecs).unwrap_or_default() {
-                if !self.ecs {
-                    object.insert(row.legacy.to_string(), value);
-                } else if let Some((last, parents)) = row.ecs.split_last() {
-                    let mut at = &mut object;
-                    for parent in parents {
-                        let inner = at.entry(parent.to_string()).or_insert_with(|| Json::Object(Map::new()));
-                        match inner {
-                            Json::Object(inner) => at = inner,
-                            _ => return None,
-                        }
-                    }
-                    at.insert(last.to_string(), value);
-                }
-            }
-        }
-        if object.is_empty() { None } else { serde_json::to_string(&object).ok().map(|json| Arc::new(Fragment::new(&json, Some(&self.target)))) }
+    fn describe(&mut self, address: IpAddr) -> Known {
+        let json = self.describer.describe(address, &self.records)?;
+        Some(Arc::new(Fragment::new(json, Some(&self.target))))
     }
 }

@@ -27,6 +27,11 @@ use reqwest::Method;
 /// The same trouble is logged this often at most.
 const LOUD_EVERY: Duration = Duration::from_secs(10);
 
+/// A cluster that is too busy for a request as often as this may never have room for one so large.
+const HALVED_AFTER: u32 = 4;
+/// What is no larger than this is never too large to have room for.
+const NEVER_HALVED: usize = 64 << 10;
+
 mod replace;
 
 pub(crate) use replace::Existing;
@@ -54,6 +59,14 @@ struct Attempt {
     suspect_since: Option<Instant>,
     /// It is known that the documents are not there, where that is looked up.
     looked_up: bool,
+}
+
+impl Attempt {
+    /// Whether it has been refused so often that its size may be why. (Elasticsearch bounds the bytes that it indexes at once, and
+    /// answers 429 to what would pass that bound by itself as well.)
+    fn is_perhaps_too_large(&self) -> bool {
+        self.tries > 0 && self.tries.is_multiple_of(HALVED_AFTER) && self.batch.len() > 1 && self.batch.body().len() > NEVER_HALVED
+    }
 }
 
 /// What a request came to.
@@ -112,6 +125,9 @@ impl Delivery {
             match outcome {
                 Outcome::Answered(BulkAnswer::AllTaken { failure_store, replaced }) => self.all_taken(attempt.batch, failure_store, replaced),
                 Outcome::Answered(BulkAnswer::Items(items)) => attempts.extend(self.sort(attempt, &items).await),
+                Outcome::Again("busy") if attempt.is_perhaps_too_large() => {
+                    attempts.extend(self.halves(attempt).map(|half| self.again(half, "busy")));
+                }
                 Outcome::Again(cause) => attempts.push(self.again(attempt, cause)),
                 Outcome::Split(status, message) => attempts.extend(self.split(attempt, status, message).await),
             }
@@ -206,6 +222,7 @@ impl Delivery {
         let is_done = |class: Class| class == Class::Created || (class == Class::Duplicate && self.existing != Existing::Replace);
         self.suspects.taken(&attempt.batch, |index| is_done(classes[index]), now);
         let poisoned = self.poisoned(&attempt, &classes, now);
+        self.say_what_is_taken_for_delivered(&attempt, &classes);
         let mut delivered = (0, 0);
         let sizes: Vec<usize> = attempt.batch.items().iter().map(|item| item.len()).collect();
         attempt.batch.note(|index| is_done(classes[index]).then(|| items[index].outcome()));
@@ -241,6 +258,29 @@ impl Delivery {
         attempts
     }
 
+    /// A document that is there already was delivered before, and counts as delivered. But where nothing was committed of its partition,
+    /// and this process has not sent it yet, it may be another one, of a topic that had the same name: brokers forget a group's
+    /// offsets with the topic, so nothing else tells of it.
+    fn say_what_is_taken_for_delivered(&self, attempt: &Attempt, classes: &[Class]) {
+        let doubtful = |index: &usize| classes[*index] == Class::Duplicate && {
+            let (raw, record) = attempt.batch.record(*index);
+            raw.origin(record).is_without_offset()
+        };
+        let mut doubtful = (0..classes.len()).filter(|_| attempt.tries == 0 && self.existing == Existing::Unknown).filter(doubtful);
+        if let Some(first) = doubtful.next() {
+            let (raw, record) = attempt.batch.record(first);
+            let (origin, offset) = (raw.origin(record), raw.records()[record].offset);
+            self.loudly("taken_for_delivered", || {
+                warn!(
+                    topic = &*origin.topic, partition = origin.partition, offset, documents = doubtful.count() + 1,
+                    "documents are there already, though nothing was committed of their partition: either offsets were lost or reset, \
+                     and what was delivered is read again; or the topic was deleted and created anew, and new records whose ids are taken by \
+                     old ones count as delivered: then give `id_salt` another value and replay"
+                );
+            });
+        }
+    }
+
     /// The documents that fail once more and are to blame themselves: they have failed for long, and their own index has
     /// taken others meanwhile.
     fn poisoned(&self, attempt: &Attempt, classes: &[Class], now: Instant) -> HashSet<usize> {
@@ -274,10 +314,14 @@ impl Delivery {
             self.context.reject(rejected).await;
             return Vec::new();
         }
+        self.halves(attempt).into()
+    }
+
+    fn halves(&self, attempt: Attempt) -> [Attempt; 2] {
         metrics::counter!(names::BULK_RETRIES, "sink" => self.context.name.clone(), "cause" => "split").increment(1);
         let Attempt { batch, tries, suspect_since, looked_up, .. } = attempt;
         let (first, second) = batch.split();
-        [first, second].map(|batch| Attempt { batch, tries, not_before: None, suspect_since, looked_up }).into()
+        [first, second].map(|batch| Attempt { batch, tries, not_before: None, suspect_since, looked_up })
     }
 
     fn reason(&self, kind: &'static str, answer: &ItemAnswer) -> Reason {

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
+use rdkafka::message::BorrowedMessage;
 use rdkafka::topic_partition_list::TopicPartitionList;
 use tracing::{error, info, warn};
 
@@ -19,6 +19,7 @@ use super::group::{Group, commit, look_up};
 use super::KafkaSource;
 use super::membership::is_name_lost;
 use super::recreated::Watch;
+use super::records::{Record, Records};
 use crate::delivery::{BatchBuilder, NewRecord, RawBatch, Shape};
 use crate::observe::metrics as names;
 use crate::source::{SourceContext, SourceError, Submit};
@@ -58,7 +59,13 @@ pub(super) fn read<'scope, 'env>(
     waiting: VecDeque<Arc<RawBatch>>,
     renew: Renew<'_>,
 ) -> Read {
+    let records = Records::new(consumer.client());
+    // An extract without a group has its parts already.
+    if let Ok(assignment) = consumer.assignment() {
+        records.forward(&assignment);
+    }
     let mut reader = Reader {
+        records: &records,
         builder: empty_batch(&context, source.extract.is_some()),
         began: Instant::now(),
         cached: None,
@@ -95,6 +102,7 @@ fn empty_batch(context: &SourceContext, is_extract: bool) -> BatchBuilder {
 
 struct Reader<'a, 'scope, 'env> {
     renew: Renew<'a>,
+    records: &'a Records<'env>,
     consumer: &'env BaseConsumer<Group>,
     context: SourceContext,
     builder: BatchBuilder,
@@ -147,24 +155,27 @@ impl Reader<'_, '_, '_> {
         Ok(None)
     }
 
-    /// Polls until a batch is complete or there is nothing more for now; `false` when the run is over.
+    /// Polls and takes records until a batch is complete or there is nothing more for now; `false` when the run is over.
     fn gather(&mut self) -> Result<bool, SourceError> {
         loop {
-            let mut polled = self.consumer.poll(Duration::ZERO);
-            if polled.is_none() {
-                let patience = match self.builder.is_empty() {
-                    true => IDLE_POLL,
-                    false => self.context.settings.batch_age.saturating_sub(self.began.elapsed()),
-                };
-                polled = self.consumer.poll(patience);
-            }
+            let polled = self.consumer.poll(Duration::ZERO);
             if self.consumer.context().changed.swap(false, Ordering::AcqRel) {
                 self.after_rebalance()?;
             }
-            let idle = polled.is_none();
-            if let Some(message) = polled {
-                self.take(message)?;
-            }
+            let idle = match polled {
+                Some(message) => {
+                    self.take_polled(message)?;
+                    false
+                }
+                None if self.records.has_events() => continue,
+                None => !self.take_records(Duration::ZERO)? && {
+                    let patience = match self.builder.is_empty() {
+                        true => IDLE_POLL,
+                        false => self.context.settings.batch_age.saturating_sub(self.began.elapsed()),
+                    };
+                    !self.take_records(patience)?
+                },
+            };
             let complete = self.context.is_full(&self.builder)
                 || (idle && !self.builder.is_empty() && self.began.elapsed() >= self.context.settings.batch_age);
             if complete {
@@ -176,10 +187,28 @@ impl Reader<'_, '_, '_> {
         }
     }
 
-    fn take(&mut self, message: Result<BorrowedMessage<'_>, KafkaError>) -> Result<(), SourceError> {
+    /// Takes the records that are there, or come within `patience`, until a batch is complete; answers whether there were any.
+    fn take_records(&mut self, patience: Duration) -> Result<bool, SourceError> {
+        let mut taken = Ok(());
+        let any = self.records.take(patience, |record| {
+            taken = self.take(record);
+            taken.is_ok() && !self.context.is_full(&self.builder)
+        });
+        taken.map(|()| any)
+    }
+
+    /// Takes what the consumer itself had.
+    fn take_polled(&mut self, message: Result<BorrowedMessage<'_>, KafkaError>) -> Result<(), SourceError> {
         match message {
-            Ok(message) => {
-                self.push(&message);
+            Ok(message) => self.take(Ok(Record::of(&message))),
+            Err(error) => self.take(Err(error)),
+        }
+    }
+
+    fn take(&mut self, record: Result<Record<'_>, KafkaError>) -> Result<(), SourceError> {
+        match record {
+            Ok(record) => {
+                self.push(record);
                 Ok(())
             }
             Err(KafkaError::PartitionEOF(partition)) => {
@@ -200,8 +229,8 @@ impl Reader<'_, '_, '_> {
         }
     }
 
-    fn push(&mut self, message: &BorrowedMessage<'_>) {
-        let handle = message.topic_ptr() as usize;
+    fn push(&mut self, message: Record<'_>) {
+        let handle = message.topic_handle();
         let partition = message.partition();
         let place = match &mut self.stretches {
             None => Place::Inside { last: false },
@@ -232,14 +261,13 @@ impl Reader<'_, '_, '_> {
         if let Some(deleted) = self.stretches.as_mut().map(|stretches| stretches.deleted_before(partition)).filter(|deleted| *deleted > 0) {
             self.builder.note(origin, |tally| tally.deleted += deleted);
         }
-        let headers = || message.headers().into_iter().flat_map(|headers| headers.iter()).map(|header| (header.key, header.value));
-        let (mut origin, mut offset, mut timestamp_ms) = (origin, message.offset(), message.timestamp().to_millis().unwrap_or(-1));
+        let (mut origin, mut offset, mut timestamp_ms) = (origin, message.offset(), message.timestamp_ms());
         let letters = self.stretches.as_ref().and_then(|stretches| Some((stretches.letters.as_ref()?, &stretches.counts)));
         let is_letter = letters.is_some();
         if let Some((letters, counts)) = letters {
             let own = self.builder.origins[origin as usize].clone();
             self.builder.cover(&own, offset + 1);
-            let Some(letter) = letters.origin(headers()) else {
+            let Some(letter) = letters.origin(message.headers()) else {
                 counts.passed_over.fetch_add(1, Ordering::Relaxed);
                 self.builder.note(origin, |tally| tally.passed_over += 1);
                 if place == (Place::Inside { last: true }) {
@@ -250,7 +278,7 @@ impl Reader<'_, '_, '_> {
             origin = self.builder.origin(&letter.topic, letter.partition, || own.of(&letter.topic, letter.partition));
             (offset, timestamp_ms) = (letter.offset, letter.timestamp_ms);
         }
-        let value = message.payload();
+        let value = message.value();
         let shape = match value {
             None => Shape::Tombstone,
             Some(value) if value.len() > self.max_event_bytes => Shape::Oversized,
@@ -265,7 +293,7 @@ impl Reader<'_, '_, '_> {
             shape,
         };
         // What made a record a dead letter is no part of the record.
-        self.builder.push(record, headers().filter(|(name, _)| !is_letter || !name.starts_with(LETTER_HEADER)));
+        self.builder.push(record, message.headers().filter(|(name, _)| !is_letter || !name.starts_with(LETTER_HEADER)));
         if place == (Place::Inside { last: true }) {
             self.finish_stretch(partition);
         }
@@ -358,23 +386,25 @@ impl Reader<'_, '_, '_> {
 
     /// What was gathered of partitions that are gone is forgotten; the rest leaves under the origins it was read with.
     fn after_rebalance(&mut self) -> Result<(), SourceError> {
+        self.forward()?;
         self.builder.drop_disowned();
         self.close();
         self.compare_topics()?;
         // Nothing may be polled before this is known: what comes of an unknown partition is passed over.
         while let Some(stretches) = self.stretches.as_mut().filter(|stretches| stretches.is_shared) {
             match stretches.take_over(self.consumer) {
-                Ok(finished) => {
-                    self.consumer.pause(&finished)?;
-                    break;
-                }
+                Ok(()) => break,
                 Err(error) if self.context.shutdown().is_requested() => return Err(error.into()),
                 Err(error) => warn!(%error, "could not look up where partitions begin and end; trying again"),
             }
         }
-        if self.paused {
-            self.set_paused(true)?;
-        }
+        // A partition that has come back is still paused if it was when it left.
+        self.set_paused(self.paused)
+    }
+
+    /// Has records of what is assigned come to where they are fetched.
+    fn forward(&self) -> Result<(), SourceError> {
+        self.records.forward(&self.consumer.assignment()?);
         Ok(())
     }
 
@@ -395,7 +425,7 @@ impl Reader<'_, '_, '_> {
         }
         match polled {
             // Read before the pause took hold: kept, for it will not be read again.
-            Some(message) => self.take(message),
+            Some(message) => self.take_polled(message),
             None => Ok(()),
         }
     }

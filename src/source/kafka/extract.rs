@@ -190,11 +190,11 @@ impl Stretches {
     }
 
     /// Takes over what the group's offsets say about the partitions that are assigned now, and keeps what is known of those
-    /// that were before. Answers which of them have nothing (more) to read.
+    /// that were before.
     ///
     /// # Errors
     /// The brokers don't answer.
-    pub(super) fn take_over(&mut self, consumer: &BaseConsumer<Group>) -> KafkaResult<TopicPartitionList> {
+    pub(super) fn take_over(&mut self, consumer: &BaseConsumer<Group>) -> KafkaResult<()> {
         let assignment = consumer.assignment()?;
         let mut fresh = TopicPartitionList::new();
         let assigned: Vec<i32> = assignment.elements().iter().map(|element| element.partition()).collect();
@@ -218,7 +218,7 @@ impl Stretches {
                 self.open.insert(element.partition(), Stretch::new(next, end));
             }
         }
-        Ok(self.finished())
+        Ok(())
     }
 
     /// Partitions that are assigned and have nothing more to read.

@@ -14,6 +14,7 @@ mod consume;
 mod extract;
 mod group;
 mod membership;
+mod records;
 mod recreated;
 mod sizes;
 mod topic_id;
@@ -74,7 +75,7 @@ const OPTIONS: &[OptionDef] = &[
     option("reconnect_backoff_ms", Kind::Integer(0, i64::MAX), Fallback::None, "Pause before the next attempt to connect."),
     option("retry_backoff_ms", Kind::Integer(0, i64::MAX), Fallback::None, "Pause before a failed request is sent again."),
     option("metadata_max_age_ms", Kind::Integer(1, i64::MAX), Fallback::None, "How often topics and partitions are looked up."),
-    option("check_crcs", Kind::Boolean, Fallback::None, "Whether checksums of records are checked."),
+    option("check_crcs", Kind::Boolean, Fallback::None, "Whether checksums of records are checked. A partition then stands still, loudly, at what a broker or its disk has damaged; otherwise that is delivered as it is."),
     option("isolation_level", Kind::Enum(&["read_committed", "read_uncommitted"]), Fallback::None, "Whether records of open transactions are read."),
     option("security_protocol", Kind::Enum(&["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"]), Fallback::None, "How to speak to the brokers."),
     option("sasl_mechanism", Kind::String, Fallback::None, "`PLAIN`, `SCRAM-SHA-256`, `SCRAM-SHA-512`, `OAUTHBEARER`."),

@@ -3,8 +3,8 @@
 //!
 //! Brokers are asked on a thread of its own: they may take their time, and polling goes on meanwhile. No offset of a partition that has
 //! just been assigned is committed before the one that they hold was looked at, for what stands beside it is all that is known of the topic
-//! it belongs to; it then stands beside what is committed until they say which topics there are, which not every program that speaks
-//! Kafka's protocol does. And no offset is committed of a partition that is to begin anew, until it does.
+//! it belongs to, and before they were asked which topic is there now, for that is what stands beside it next. (Not every program that speaks
+//! Kafka's protocol says so: that holds nothing up.) And no offset is committed of a partition that is to begin anew, until it does.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -16,7 +16,7 @@ use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use tracing::{error, warn};
 
 use super::group::Group;
-use super::topic_id::{is_another, noted, topic_ids};
+use super::topic_id::{is_another, noted as id_beside, topic_ids};
 
 /// How long the brokers may take for each of the answers.
 const LOOK_UP_TIMEOUT: Duration = Duration::from_secs(2);
@@ -56,20 +56,23 @@ pub(super) struct Identities {
     begin: Option<Offset>,
 }
 
-/// What brokers are asked.
-enum Question {
-    /// What stands beside the committed offsets of these partitions, which are of an unknown topic since the assignment of this number.
-    Committed(Vec<(Partition, u64)>),
-    /// The ids of these topics.
-    Topics(Vec<String>),
+/// What brokers are asked: what stands beside the committed offsets of partitions that are of an unknown topic, each since the assignment of
+/// this number, and the ids of topics.
+struct Question {
+    unknown: Vec<(Partition, u64)>,
+    topics: BTreeSet<String>,
 }
 
 /// What they answer.
-enum Answer {
-    /// The ids that stand beside committed offsets of these partitions, for those that have one.
-    Committed(Vec<(Partition, u64)>, HashMap<Partition, String>),
-    /// The ids of the topics that there are.
-    Topics(HashMap<String, String>),
+struct Answer {
+    /// The partitions that this was asked about.
+    asked: Vec<(Partition, u64)>,
+    /// The ids that stand beside their committed offsets, for those that have one.
+    noted: HashMap<Partition, String>,
+    /// Those of which nothing is committed.
+    without_offset: Vec<Partition>,
+    /// The ids of the topics that there are. A program that speaks Kafka's protocol and has none, or no such question, holds nothing up.
+    topics: Result<HashMap<String, String>, String>,
 }
 
 /// A topic that is another by now.
@@ -144,16 +147,19 @@ impl Identities {
     }
 
     /// Takes in what stands beside committed offsets of partitions, each with the number of the assignment for which that was asked. Brokers
-    /// forget offsets with their topic; what this member has read before is remembered then.
-    fn note(&self, asked: &[(Partition, u64)], noted: &HashMap<Partition, String>) {
+    /// forget offsets with their topic; what this member has read before is remembered then. Answers of which partitions this was news.
+    fn note(&self, asked: &[(Partition, u64)], noted: &HashMap<Partition, String>) -> BTreeSet<Partition> {
         let mut state = self.state();
+        let mut news = BTreeSet::new();
         for (partition, number) in asked {
             // One that has come anew since is asked about once more.
             if state.held.get(partition) == Some(&Hold::Unknown(*number)) {
                 state.held.remove(partition);
                 state.known.extend(noted.get(partition).map(|id| (partition.clone(), id.clone())));
+                news.insert(partition.clone());
             }
         }
+        news
     }
 
     /// Takes in which topics there are, given which partitions are `assigned`. Answers which topics are others by now.
@@ -179,23 +185,25 @@ fn names(partitions: &TopicPartitionList) -> impl Iterator<Item = Partition> {
     partitions.elements().into_iter().map(|element| (element.topic().to_string(), element.partition())).collect::<Vec<_>>().into_iter()
 }
 
-fn ask(consumer: &BaseConsumer<Group>, question: Question) -> Result<Answer, String> {
-    let unknown = match question {
-        Question::Topics(topics) => return topic_ids(consumer.client(), &topics, LOOK_UP_TIMEOUT).map(Answer::Topics),
-        Question::Committed(unknown) => unknown,
-    };
+fn ask(consumer: &BaseConsumer<Group>, Question { unknown, topics }: Question) -> Result<Answer, String> {
     let mut wanted = TopicPartitionList::with_capacity(unknown.len());
     for ((topic, partition), _) in &unknown {
         wanted.add_partition(topic, *partition);
     }
-    let mut found = HashMap::new();
-    for element in consumer.committed_offsets(wanted, LOOK_UP_TIMEOUT).map_err(|error| error.to_string())?.elements() {
-        element.error().map_err(|error| error.to_string())?;
-        if let Some(id) = noted(element.metadata()) {
-            found.insert((element.topic().to_string(), element.partition()), id);
+    let (mut noted, mut without_offset) = (HashMap::new(), Vec::new());
+    if !unknown.is_empty() {
+        let held = consumer.committed_offsets(wanted, LOOK_UP_TIMEOUT).map_err(|error| error.to_string())?;
+        for element in held.elements() {
+            element.error().map_err(|error| error.to_string())?;
+            let partition = (element.topic().to_string(), element.partition());
+            if !matches!(element.offset(), Offset::Offset(_)) {
+                without_offset.push(partition.clone());
+            }
+            noted.extend(id_beside(element.metadata()).map(|id| (partition, id)));
         }
     }
-    Ok(Answer::Committed(unknown, found))
+    let topics: Vec<String> = topics.into_iter().collect();
+    Ok(Answer { asked: unknown, noted, without_offset, topics: topic_ids(consumer.client(), &topics, LOOK_UP_TIMEOUT) })
 }
 
 /// Compares the topics that are read with those that are there, beside whatever else the source does.
@@ -203,15 +211,15 @@ pub(super) struct Watch<'scope, 'env> {
     scope: &'scope Scope<'scope, 'env>,
     consumer: &'env BaseConsumer<Group>,
     asking: Option<ScopedJoinHandle<'scope, Result<Answer, String>>>,
-    /// When brokers were last asked which topics there are; `None` when partitions have come since.
-    compared: Option<Instant>,
+    /// When brokers were last asked which topics there are.
+    compared: Instant,
     /// When they last failed to answer.
     failed: Option<Instant>,
 }
 
 impl<'scope, 'env> Watch<'scope, 'env> {
     pub(super) fn new(scope: &'scope Scope<'scope, 'env>, consumer: &'env BaseConsumer<Group>) -> Self {
-        Watch { scope, consumer, asking: None, compared: Some(Instant::now()), failed: None }
+        Watch { scope, consumer, asking: None, compared: Instant::now(), failed: None }
     }
 
     /// Takes an answer in that has come, asks again when it is time to, and never waits for brokers. Answers the partitions that are to
@@ -237,15 +245,13 @@ impl<'scope, 'env> Watch<'scope, 'env> {
             return;
         }
         let unknown = self.consumer.context().identities.unknown();
-        let question = if !unknown.is_empty() {
-            Question::Committed(unknown)
-        } else if self.compared.is_none_or(|compared| compared.elapsed() > INTERVAL) {
-            self.compared = Some(Instant::now());
-            let topics: BTreeSet<String> = names(&self.consumer.assignment().unwrap_or_default()).map(|(topic, _)| topic).collect();
-            Question::Topics(topics.into_iter().collect())
-        } else {
+        if unknown.is_empty() && self.compared.elapsed() < INTERVAL {
             return;
-        };
+        }
+        self.compared = Instant::now();
+        let assigned = self.consumer.assignment().unwrap_or_default();
+        let topics = names(&assigned).chain(unknown.iter().map(|(partition, _)| partition.clone()));
+        let question = Question { topics: topics.map(|(topic, _)| topic).collect(), unknown };
         let consumer = self.consumer;
         let thread = Builder::new().name("logproc-topics".to_string()).spawn_scoped(self.scope, move || ask(consumer, question));
         match thread {
@@ -261,11 +267,15 @@ impl<'scope, 'env> Watch<'scope, 'env> {
         self.failed = None;
         let identities = &self.consumer.context().identities;
         match asking.join().unwrap_or_else(|_| Err("a defect".to_string())) {
-            Ok(Answer::Committed(asked, noted)) => {
-                identities.note(&asked, &noted);
-                self.compared = None;
-            }
-            Ok(Answer::Topics(ids)) => {
+            Ok(Answer { asked, noted, without_offset, topics }) => {
+                let ids = topics.unwrap_or_else(|error| {
+                    warn!(error, "could not look up which topics there are; it is looked up again later");
+                    HashMap::new()
+                });
+                let news = identities.note(&asked, &noted);
+                let ledger = self.consumer.context().hub.ledger();
+                without_offset.iter().filter(|partition| news.contains(*partition)).for_each(|(topic, partition)| ledger.began_without_offset(topic, *partition));
+                drop(ledger);
                 let assigned: Vec<Partition> = names(&self.consumer.assignment().unwrap_or_default()).collect();
                 for Renewal { topic, then, now } in identities.compare(&ids, &assigned) {
                     self.consumer.context().hub.count_offset_reset();
@@ -278,7 +288,7 @@ impl<'scope, 'env> Watch<'scope, 'env> {
             }
             Err(error) => {
                 self.failed = Some(Instant::now());
-                warn!(error, "could not look up whether topics are the same as before; it is looked up again later");
+                warn!(error, "could not look up what is committed of partitions that have come; nothing more is, until they say so");
             }
         }
     }

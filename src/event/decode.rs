@@ -1,0 +1,268 @@
+//! From a record's bytes to an event.
+
+use super::json::{DecodeError, Quoted, Scanner};
+use super::places::{METADATA, ROOT, State};
+use super::vocabulary::METADATA_KEY;
+use super::{Event, List, MESSAGE, TAGS, TIMESTAMP, Text, Timestamp, Value, key_tag, tag_bit};
+
+/// Objects with more members are filled into the tree, which finds repeated keys of many.
+const MOST_KEYS: usize = 64;
+
+/// The keys of an object so far, to see whether one is repeated.
+struct Keys {
+    /// A bit for each fingerprint.
+    seen: u64,
+    count: usize,
+    tags: [u32; MOST_KEYS],
+    spans: [Text; MOST_KEYS],
+}
+
+impl Keys {
+    fn new() -> Keys {
+        Keys { seen: 0, count: 0, tags: [0; MOST_KEYS], spans: [Text::default(); MOST_KEYS] }
+    }
+
+    /// Whether a key is new, and noted.
+    #[inline(always)]
+    fn note(&mut self, text: &[u8], key: Text, tag: u32) -> bool {
+        let bit = tag_bit(tag);
+        let fresh = self.seen & bit == 0 || !self.has(text, key, tag);
+        self.seen |= bit;
+        let (Some(of_tag), Some(of_span)) = (self.tags.get_mut(self.count), self.spans.get_mut(self.count)) else { return false };
+        (*of_tag, *of_span) = (tag, key);
+        self.count += 1;
+        fresh
+    }
+
+    fn has(&self, text: &[u8], key: Text, tag: u32) -> bool {
+        let same = self.tags.iter().zip(&self.spans).take(self.count).filter(|(other, _)| **other == tag);
+        same.into_iter().any(|(_, other)| text[other.range()] == text[key.range()])
+    }
+}
+
+impl Event {
+    /// Fills an empty event from a JSON object. Invalid UTF-8 is repaired as Filebeat does; a repeated key keeps its
+    /// last value. A string `@timestamp` becomes a time; one that is none is kept as `_@timestamp` and the event tagged
+    /// `_timestampparsefailure`, as Logstash does, leaving `@timestamp` to the caller.
+    ///
+    /// # Errors
+    /// The text is not one JSON object.
+    pub fn decode_json(&mut self, record: &[u8]) -> Result<(), DecodeError> {
+        let whole = self.push_bytes(record.trim_ascii_end());
+        if self.scan.object(self.text.as_bytes(), whole.range().start) {
+            self.open_or_fill(whole)?;
+        } else {
+            // It has white space between its parts, is nested deeply, or has a mistake, of which this tells.
+            self.fill(List::ROOT, whole, true)?;
+            self.nodes.clear();
+            self.lists[List::ROOT.0 as usize] = super::EMPTY_LIST;
+            let compact = self.without_white_space(whole);
+            if self.scan.object(self.text.as_bytes(), compact.range().start) {
+                self.open_or_fill(compact)?;
+            } else {
+                self.fill_tree(compact)?;
+            }
+        }
+        self.take_metadata();
+        self.take_timestamp();
+        self.take_tags();
+        Ok(())
+    }
+
+    /// Fills an empty event with a line of text as `message`.
+    pub fn decode_plain(&mut self, record: &[u8]) {
+        let text = self.push_bytes(record);
+        // Nothing is in the way of it in an empty event.
+        let _ = self.set(&MESSAGE, Value::Str(text));
+    }
+
+    /// Fills the event from a record whose members have just been found.
+    fn open_or_fill(&mut self, record: Text) -> Result<(), DecodeError> {
+        if self.open_record(record) {
+            return Ok(());
+        }
+        self.places.reset();
+        self.fill_tree(record)
+    }
+
+    /// Fills an event without fields from a record as a whole, member by member.
+    fn fill_tree(&mut self, record: Text) -> Result<(), DecodeError> {
+        self.fill(List::ROOT, record, true)?;
+        self.places.overwrite(ROOT, Value::Object(List::ROOT));
+        Ok(())
+    }
+
+    /// A copy of JSON text without white space between its parts.
+    pub(super) fn without_white_space(&mut self, whole: Text) -> Text {
+        let (mut inside, mut escaped) = (false, false);
+        let mut copy = std::mem::take(&mut self.spare);
+        copy.clear();
+        copy.extend(self.str(whole).chars().filter(|char| {
+            match (inside, escaped, char) {
+                (true, true, _) => escaped = false,
+                (true, false, '\\') => escaped = true,
+                (_, _, '"') => inside = !inside,
+                (false, _, ' ' | '\n' | '\r' | '\t') => return false,
+                _ => {}
+            }
+            true
+        }));
+        let compact = self.push_str(&copy);
+        self.spare = copy;
+        compact
+    }
+
+    /// Puts the members of the record that the pipeline names into their places. `false` where keys are escaped, repeated or too many.
+    fn open_record(&mut self, whole: Text) -> bool {
+        let Event { text, places, scan, .. } = self;
+        let bytes = text.as_bytes();
+        let mut keys = Keys::new();
+        let (start, end) = (whole.start, whole.start + whole.len);
+        places.base(ROOT, start, (start, end), Value::Null);
+        places.set_open(ROOT);
+        for (from, to) in &scan.members {
+            let mut scanner = Scanner::new(bytes, *from as usize);
+            let Some(key) = plain_key(&mut scanner, bytes) else { return false };
+            let tag = key_tag(&bytes[key.range()]);
+            if !keys.note(bytes, key, tag) {
+                return false;
+            }
+            if let Some(number) = places.child(ROOT, &bytes[key.range()], tag) {
+                let at = scanner.at as u32 + 1;
+                let value = Text::between(at as usize, *to as usize);
+                places.base(number, *from, (at, *to), checked_value(bytes, value));
+            }
+        }
+        true
+    }
+
+    /// Opens an object of the record whose place is held, so that what the pipeline names in it gets places. Where that can't be it is
+    /// taken into the tree.
+    pub(super) fn open(&mut self, number: u32) {
+        if !self.open_in_place(number) {
+            self.take_up(number);
+        }
+    }
+
+    fn open_in_place(&mut self, number: u32) -> bool {
+        let Event { text, places, .. } = self;
+        let Some(place) = places.get(number).copied() else { return false };
+        let Value::Raw(whole) = place.value else { return false };
+        let bytes = text.as_bytes();
+        if place.state == State::Open || !place.based || place.edited || place.slot + 1 == place.end || bytes[whole.range().start] != b'{' {
+            return false;
+        }
+        let mut keys = Keys::new();
+        let mut scanner = Scanner::new(bytes, whole.range().start + 1);
+        let mut more = scanner.peek() != b'}';
+        while more {
+            let member = scanner.at as u32;
+            let known = plain_key(&mut scanner, bytes).and_then(|key| {
+                let tag = key_tag(&bytes[key.range()]);
+                scanner.at += 1;
+                keys.note(bytes, key, tag).then(|| places.child(number, &bytes[key.range()], tag))
+            });
+            let from = scanner.at as u32;
+            // The text was checked when the record was scanned, so neither can fail.
+            let (Some(known), Ok(value)) = (known, scanner.value(1)) else {
+                for slot in place.slot + 1..place.end {
+                    places.forget(places.layout.numbers[slot as usize]);
+                }
+                return false;
+            };
+            if let Some(known) = known {
+                places.base(known, member, (from, scanner.at as u32), value);
+            }
+            more = scanner.peek() == b',';
+            scanner.at += 1;
+        }
+        places.set_open(number);
+        true
+    }
+
+    fn take_metadata(&mut self) {
+        let value = match self.places.get(METADATA_KEY) {
+            Some(place) => {
+                let (from, to) = (place.from, place.to);
+                let value = self.places.take(METADATA_KEY);
+                if matches!(value, Value::Raw(text) if self.str(text).starts_with('{')) {
+                    self.places.base(METADATA, from, (from, to), value);
+                }
+                return;
+            }
+            None => self.unlink(List::ROOT, "@metadata"),
+        };
+        if let Some(value @ (Value::Raw(_) | Value::Object(_))) = value
+            && let Value::Object(list) = self.load(value)
+        {
+            self.lists[List::METADATA.0 as usize] = self.lists[list.0 as usize];
+            self.places.overwrite(METADATA, Value::Object(List::METADATA));
+        }
+    }
+
+    fn take_timestamp(&mut self) {
+        let field = &*TIMESTAMP;
+        let Some(value) = self.get(field) else { return };
+        let canonical = self.as_str(value).and_then(Timestamp::parse_canonical);
+        let Some(time) = canonical.or_else(|| self.as_str(value).and_then(Timestamp::parse_iso8601)) else {
+            if !matches!(value, Value::Time(_)) {
+                self.remove(field);
+                let root = self.root();
+                self.insert(root, "_@timestamp", value);
+                self.tag("_timestampparsefailure");
+            }
+            return;
+        };
+        match self.places.get_mut(field.number) {
+            // The record's text says what would be printed.
+            Some(place) if canonical.is_some() && place.based && place.state == State::Held => place.value = Value::Time(time),
+            // It is there, so nothing can be in its way.
+            _ => drop(self.set(field, Value::Time(time))),
+        }
+    }
+
+    /// Keeps a record's `tags` that are none (an object, a number) as `_tags`, and says so in a tag, as Logstash does.
+    fn take_tags(&mut self) {
+        let stranger = match self.peek(&TAGS) {
+            Some(Value::Raw(text)) => self.str(text).starts_with('{'),
+            Some(Value::Number(_) | Value::Bool(_)) => true,
+            _ => false,
+        };
+        if stranger && let Some(value) = self.remove(&TAGS) {
+            let root = self.root();
+            self.insert(root, "_tags", value);
+            self.tag("_tagsparsefailure");
+        }
+    }
+}
+
+/// A key that is not escaped; the scanner ends on the colon after it.
+#[inline(always)]
+fn plain_key(scanner: &mut Scanner<'_>, bytes: &[u8]) -> Option<Text> {
+    if let Some(key) = scanner.short_string() {
+        return Some(key);
+    }
+    let Quoted { text, escaped } = scanner.string().ok()?;
+    debug_assert_eq!(bytes.get(scanner.at), Some(&b':'));
+    (!escaped).then_some(text)
+}
+
+/// The value that a text is which is known to be one.
+#[inline(always)]
+fn checked_value(bytes: &[u8], text: Text) -> Value {
+    let inner = text.range();
+    match bytes[inner.start] {
+        b'"' => {
+            let inner = Text::between(inner.start + 1, inner.end - 1);
+            match super::encode::is_plain(bytes, inner.range().start, inner.range().end) {
+                true => Value::Plain(inner),
+                false => Value::Escaped(inner),
+            }
+        }
+        b'{' | b'[' => Value::Raw(text),
+        b't' => Value::Bool(true),
+        b'f' => Value::Bool(false),
+        b'n' => Value::Null,
+        _ => Value::Number(text),
+    }
+}

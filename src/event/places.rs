@@ -1,0 +1,359 @@
+//! Places: where each field that a pipeline names is, and what has become of the record's text.
+//!
+//! A pipeline names the same few dozen fields for every event. Each of these paths has a place, which says in one look whether the
+//! field is there, and holds its value. An object of the record in which the pipeline names something is *opened*: the members
+//! that are named are put into their places, and nothing else is done. What is changed then is noted as an *edit* of the record's
+//! text (this member goes, this value is another one, something is added before this bracket), so printing an event is copying
+//! the record around a handful of edits, whatever else is in it.
+//!
+//! What holds at any time, for a path with a place:
+//!
+//! - it is there if its place has the count of the current event and its parent's place is open;
+//! - it is *open*, and then an object whose named members are those in their places; or *held*, and then its value is in its place,
+//!   and nothing below it is in a place;
+//! - it is *based* if it is a member of the record, and otherwise *added*: then its bit is set, and it is printed at the end of its
+//!   object, in the order of slots, as its parent is open;
+//! - a based one is *edited* if the record's text no longer says its value; an edit says so to the printer.
+//!
+//! What does not fit (a name that comes with the data, an object taken as a whole) first has the object *folded* into the tree of
+//! nodes (see [`super::tree`]), which is slower and changes nothing else.
+
+use std::sync::Arc;
+
+use super::layout::Layout;
+use super::{Value, vocabulary};
+
+/// The path of all fields.
+pub(super) const ROOT: u32 = 0;
+/// The path of all metadata.
+pub(super) const METADATA: u32 = 1;
+
+/// What a place is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum State {
+    /// Its value is here.
+    Held,
+    /// An object whose members are in places of their own, or still in the record and nowhere else.
+    Open,
+}
+
+/// See the module's header.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Place {
+    /// The count of the event for which this was noted.
+    at: u32,
+    pub(super) state: State,
+    pub(super) based: bool,
+    pub(super) edited: bool,
+    /// Whether something was added to the object of the record that this is.
+    extended: bool,
+    pub(super) slot: u32,
+    pub(super) end: u32,
+    pub(super) parent: u32,
+    /// Of what is based, where the member begins in the event's text.
+    pub(super) member: u32,
+    /// Where its value begins and ends.
+    pub(super) from: u32,
+    pub(super) to: u32,
+    pub(super) value: Value,
+}
+
+/// What becomes of a piece of the record when it is printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Change {
+    /// It is left out, with one of the commas beside it.
+    Remove,
+    /// The value of the place is printed instead.
+    Replace,
+    /// What was added to the object of the place is printed here.
+    Insert,
+}
+
+/// A change of the record's text.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Edit {
+    pub(super) from: u32,
+    pub(super) to: u32,
+    pub(super) number: u32,
+    pub(super) change: Change,
+}
+
+/// The places of one worker's events.
+#[derive(Clone, Debug)]
+pub(super) struct Places {
+    pub(super) layout: Arc<Layout>,
+    /// By number.
+    places: Vec<Place>,
+    now: u32,
+    /// A bit for each slot of what was added.
+    pub(super) added: Vec<u64>,
+    /// A bit for each of those that are open.
+    pub(super) open: Vec<u64>,
+    /// In the order of the text.
+    pub(super) edits: Vec<Edit>,
+}
+
+#[inline(always)]
+fn bit(slot: u32) -> (usize, u64) {
+    (slot as usize / 64, 1 << (slot % 64))
+}
+
+impl Places {
+    /// Places for the paths of a layout, in an event without fields.
+    pub(super) fn new(layout: Arc<Layout>) -> Places {
+        let place = |number: usize| {
+            let known = &layout.known[number];
+            let (slot, end, parent) = (known.slot, known.end, known.parent);
+            let (based, edited, extended) = (false, false, false);
+            Place { at: 0, state: State::Held, based, edited, extended, slot, end, parent, member: 0, from: 0, to: 0, value: Value::Null }
+        };
+        let words = layout.numbers.len().div_ceil(64);
+        let places = (0..layout.known.len()).map(place).collect();
+        let mut places = Places { places, now: 0, added: vec![0; words], open: vec![0; words], edits: Vec::new(), layout };
+        places.reset();
+        places
+    }
+
+    /// Forgets everything: the event has no fields.
+    #[inline]
+    pub(super) fn reset(&mut self) {
+        self.now = self.now.checked_add(1).unwrap_or_else(|| {
+            self.places.iter_mut().for_each(|place| place.at = 0);
+            1
+        });
+        self.added.fill(0);
+        self.open.fill(0);
+        self.edits.clear();
+        for top in [ROOT, METADATA] {
+            let place = &mut self.places[top as usize];
+            (place.at, place.state, place.based, place.edited) = (self.now, State::Open, false, false);
+        }
+    }
+
+    /// Whether a path has a place.
+    #[inline]
+    pub(super) fn knows(&self, number: u32) -> bool {
+        (number as usize) < self.places.len()
+    }
+
+    /// The place of a path that is there.
+    #[inline(always)]
+    pub(super) fn get(&self, number: u32) -> Option<&Place> {
+        self.places.get(number as usize).filter(|place| place.at == self.now)
+    }
+
+    /// The same, to be changed.
+    #[inline(always)]
+    pub(super) fn get_mut(&mut self, number: u32) -> Option<&mut Place> {
+        self.places.get_mut(number as usize).filter(|place| place.at == self.now)
+    }
+
+    /// Whether a path that is not in its place is not there at all: the nearest object above it that is there is open.
+    #[inline]
+    pub(super) fn lacks(&self, number: u32) -> bool {
+        let Some(place) = self.places.get(number as usize) else { return false };
+        let mut above = place.parent;
+        while let Some(place) = self.places.get(above as usize) {
+            if place.at == self.now {
+                return place.state == State::Open;
+            }
+            above = place.parent;
+        }
+        false
+    }
+
+    /// Adds a path, with the objects above it that are not there. `false`, without a change, where it is there, or something above it
+    /// is not open.
+    #[inline(always)]
+    pub(super) fn add_new(&mut self, number: u32, value: Value) -> bool {
+        self.get(number).is_none() && (self.add(number, value) || self.add_deep(number, value))
+    }
+
+    /// Adds a path that is not there to its object, if that is open.
+    #[inline(always)]
+    pub(super) fn add(&mut self, number: u32, value: Value) -> bool {
+        self.put_new(number, State::Held, value)
+    }
+
+    /// The same with an object without members.
+    pub(super) fn add_open(&mut self, number: u32) -> bool {
+        let added = self.put_new(number, State::Open, Value::Null);
+        if added {
+            let (word, mask) = bit(self.places[number as usize].slot);
+            self.open[word] |= mask;
+        }
+        added
+    }
+
+    fn add_deep(&mut self, number: u32, value: Value) -> bool {
+        match self.places.get(number as usize) {
+            Some(place) => self.make_open(place.parent) && self.add(number, value),
+            None => false,
+        }
+    }
+
+    fn make_open(&mut self, number: u32) -> bool {
+        let Some(place) = self.places.get(number as usize) else { return false };
+        if place.at == self.now {
+            return place.state == State::Open;
+        }
+        self.make_open(place.parent) && self.add_open(number)
+    }
+
+    #[inline(always)]
+    fn put_new(&mut self, number: u32, state: State, value: Value) -> bool {
+        let Some(place) = self.places.get(number as usize) else { return false };
+        let (slot, parent) = (place.slot, place.parent);
+        let Some(above) = self.places.get(parent as usize) else { return false };
+        if above.at != self.now || above.state != State::Open {
+            return false;
+        }
+        if above.based && !above.extended {
+            self.extend(parent);
+        }
+        let now = self.now;
+        let place = &mut self.places[number as usize];
+        (place.at, place.state, place.based, place.edited, place.extended, place.value) = (now, state, false, false, false, value);
+        let (word, mask) = bit(slot);
+        self.added[word] |= mask;
+        true
+    }
+
+    #[cold]
+    fn extend(&mut self, number: u32) {
+        let place = &mut self.places[number as usize];
+        place.extended = true;
+        let at = place.to - 1;
+        // Everything's own end is where printing ends.
+        if number > METADATA {
+            self.note(Edit { from: at, to: at, number, change: Change::Insert });
+        }
+    }
+
+    /// Notes that a member of the record is in its place.
+    #[inline]
+    pub(super) fn base(&mut self, number: u32, member: u32, (from, to): (u32, u32), value: Value) {
+        let now = self.now;
+        let place = &mut self.places[number as usize];
+        (place.at, place.state, place.based, place.edited, place.extended) = (now, State::Held, true, false, false);
+        (place.member, place.from, place.to, place.value) = (member, from, to, value);
+    }
+
+    /// An object of the record is open: its members are in their places.
+    pub(super) fn set_open(&mut self, number: u32) {
+        self.places[number as usize].state = State::Open;
+    }
+
+    /// Nothing is at a path any more; the record's text is not changed by it.
+    pub(super) fn forget(&mut self, number: u32) {
+        self.places[number as usize].at = 0;
+    }
+
+    fn note(&mut self, edit: Edit) {
+        // Metadata is not printed.
+        if self.places[edit.number as usize].slot >= self.layout.metadata {
+            return;
+        }
+        let before = self.edits.iter().rposition(|other| (other.from, other.to) <= (edit.from, edit.to));
+        self.edits.insert(before.map_or(0, |before| before + 1), edit);
+    }
+
+    /// Notes that the record's text no longer says the value of a path.
+    #[inline]
+    pub(super) fn edit(&mut self, number: u32) {
+        let place = &mut self.places[number as usize];
+        if place.based && !place.edited {
+            place.edited = true;
+            let edit = Edit { from: place.from, to: place.to, number, change: Change::Replace };
+            if number > METADATA {
+                self.note(edit);
+            }
+        }
+    }
+
+    /// Puts another value into the place of a path that is there.
+    pub(super) fn overwrite(&mut self, number: u32, value: Value) {
+        self.clear_below(number);
+        self.places[number as usize].value = value;
+        self.edit(number);
+    }
+
+    /// An object that was open is held: nothing below it is in a place any more.
+    fn clear_below(&mut self, number: u32) {
+        let Place { state, slot, end, based, from, to, .. } = self.places[number as usize];
+        if state == State::Held {
+            return;
+        }
+        let place = &mut self.places[number as usize];
+        (place.state, place.extended) = (State::Held, false);
+        let (word, mask) = bit(slot);
+        self.open[word] &= !mask;
+        for slot in slot + 1..end {
+            let below = self.layout.numbers[slot as usize];
+            self.places[below as usize].at = 0;
+            let (word, mask) = bit(slot);
+            self.added[word] &= !mask;
+            self.open[word] &= !mask;
+        }
+        if based || number == ROOT {
+            // Its own last byte is the bracket before which the object around it may end.
+            self.edits.retain(|edit| number != ROOT && (edit.from < from || edit.to >= to));
+        }
+    }
+
+    /// Takes the value of a path that is held out of its place: it is there no longer.
+    pub(super) fn take(&mut self, number: u32) -> Value {
+        let Place { slot, based, edited, member, to, value, .. } = self.places[number as usize];
+        self.places[number as usize].at = 0;
+        if !based {
+            let (word, mask) = bit(slot);
+            self.added[word] &= !mask;
+            return value;
+        }
+        if edited {
+            self.edits.retain(|edit| edit.number != number);
+        }
+        self.note(Edit { from: member, to, number, change: Change::Remove });
+        value
+    }
+
+    /// The number of a path one key beyond another.
+    #[inline]
+    pub(super) fn child(&self, parent: u32, key: &[u8], tag: u32) -> Option<u32> {
+        self.layout.child(parent, key, tag)
+    }
+
+    /// Whether there are paths that go on beyond this one.
+    pub(super) fn goes_on(&self, number: u32) -> bool {
+        self.places.get(number as usize).is_some_and(|place| place.end > place.slot + 1)
+    }
+
+    /// Whether these are all paths that the vocabulary has by now.
+    pub(super) fn is_current(&self) -> bool {
+        self.places.len() == vocabulary::size()
+    }
+
+    /// The value of a path that is there.
+    #[inline(always)]
+    pub(super) fn value(&self, number: u32) -> Value {
+        self.places.get(number as usize).map_or(Value::Null, |place| place.value)
+    }
+
+    /// The paths directly inside another that are there, in the order of slots.
+    pub(super) fn inside(&self, number: u32) -> Vec<u32> {
+        let Place { slot, end, .. } = self.places[number as usize];
+        let mut inside = Vec::new();
+        let mut at = slot + 1;
+        while at < end {
+            let number = self.layout.numbers[at as usize];
+            at = self.places[number as usize].end;
+            inside.extend(self.get(number).map(|_| number));
+        }
+        inside
+    }
+
+    /// What a top is.
+    pub(super) fn top(metadata: bool) -> u32 {
+        vocabulary::start(metadata)
+    }
+}

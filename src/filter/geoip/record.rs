@@ -1,0 +1,250 @@
+//! The fields of one record of a database, found in one pass over it.
+//!
+//! A record is a map, flat or of further maps, in MaxMind's encoding: a byte with kind and size before each value, and pointers
+//! for what stands elsewhere. Everything may be corrupt: what does not fit is not there.
+
+use super::fields::{GeoField, Row};
+
+/// Maps in maps are followed, and skipped, this far.
+const DEEPEST: usize = 32;
+
+/// A value of a record.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Found<'a> {
+    Text(&'a str),
+    Unsigned(u64),
+    Signed(i32),
+    Double(f64),
+    Single(f32),
+    Flag(bool),
+}
+
+/// What is wanted of the records of a database: the keys that lead there, as a tree.
+#[derive(Default)]
+pub struct Wanted {
+    keys: Vec<Branch>,
+    /// For each field and each of its paths, the number of the value.
+    numbers: Vec<(GeoField, usize)>,
+}
+
+struct Branch {
+    key: &'static str,
+    value: Option<usize>,
+    inner: Vec<Branch>,
+}
+
+/// Where the wanted values of one record are.
+#[derive(Default)]
+pub struct Places(Vec<Option<usize>>);
+
+impl Wanted {
+    /// All paths of these rows.
+    pub fn new<'r>(rows: impl Iterator<Item = &'r Row>) -> Wanted {
+        let mut wanted = Wanted::default();
+        let mut values = 0;
+        for row in rows {
+            for path in row.paths {
+                let number = number_of(&mut wanted.keys, path, &mut values);
+                wanted.numbers.push((row.field, number));
+            }
+        }
+        wanted
+    }
+
+    /// Finds the wanted values of the record at `at`.
+    pub fn find(&self, data: &[u8], at: usize, places: &mut Places) {
+        places.0.clear();
+        places.0.resize(self.numbers.len(), None);
+        find(data, at, &self.keys, places, DEEPEST);
+    }
+
+    /// The value of a field: of its paths the first where one is that says something.
+    pub fn value<'a>(&self, data: &'a [u8], places: &Places, field: GeoField) -> Option<Found<'a>> {
+        let numbers = self.numbers.iter().filter(|(known, _)| *known == field);
+        let mut values = numbers.filter_map(|(_, number)| read(data, (*places.0.get(*number)?)?));
+        let is_coordinate = matches!(field, GeoField::Latitude | GeoField::Longitude);
+        values.find_map(|value| if is_coordinate { coordinate(value) } else { Some(value).filter(says_something) })
+    }
+}
+
+fn number_of(keys: &mut Vec<Branch>, path: &[&'static str], values: &mut usize) -> usize {
+    let Some((key, rest)) = path.split_first() else { return *values };
+    let known = keys.iter().position(|branch| branch.key == *key);
+    let at = known.unwrap_or_else(|| {
+        keys.push(Branch { key, value: None, inner: Vec::new() });
+        keys.len() - 1
+    });
+    if !rest.is_empty() {
+        return number_of(&mut keys[at].inner, rest, values);
+    }
+    *keys[at].value.get_or_insert_with(|| {
+        *values += 1;
+        *values - 1
+    })
+}
+
+fn says_something(value: &Found<'_>) -> bool {
+    match value {
+        Found::Text(text) => !text.is_empty(),
+        Found::Double(number) => number.is_finite(),
+        Found::Single(number) => number.is_finite(),
+        _ => true,
+    }
+}
+
+fn coordinate(value: Found<'_>) -> Option<Found<'_>> {
+    match value {
+        Found::Text(_) | Found::Flag(_) => None,
+        Found::Unsigned(number) => Some(Found::Double(number as f64)),
+        Found::Signed(number) => Some(Found::Double(f64::from(number))),
+        number => Some(number).filter(says_something),
+    }
+}
+
+const POINTER: u8 = 1;
+const TEXT: u8 = 2;
+const DOUBLE: u8 = 3;
+const BYTES: u8 = 4;
+const SIGNED: u8 = 8;
+const MAP: u8 = 7;
+const ARRAY: u8 = 11;
+const END: u8 = 13;
+const FLAG: u8 = 14;
+const SINGLE: u8 = 15;
+
+/// What stands before a value.
+#[derive(Clone, Copy)]
+struct Head {
+    kind: u8,
+    /// Bytes, or entries of a map or an array; of a pointer, where to; of a flag, whether.
+    size: usize,
+    /// Where the head has ended.
+    after: usize,
+}
+
+fn head(data: &[u8], at: usize) -> Option<Head> {
+    let control = *data.get(at)?;
+    let mut after = at + 1;
+    let mut kind = control >> 5;
+    if kind == POINTER {
+        let more = usize::from(control >> 3 & 3) + 1;
+        let low = number(data.get(after..after + more)?);
+        let high = u64::from(control & 7) << (8 * more);
+        let to = match more {
+            1 => high | low,
+            2 => (high | low) + 2_048,
+            3 => (high | low) + 526_336,
+            _ => low,
+        };
+        return Some(Head { kind, size: to as usize, after: after + more });
+    }
+    if kind == 0 {
+        kind = data.get(after)?.checked_add(7)?;
+        after += 1;
+    }
+    let size = usize::from(control & 31);
+    let (more, least) = match size {
+        29 => (1, 29),
+        30 => (2, 285),
+        31 => (3, 65_821),
+        _ => (0, size),
+    };
+    let size = least + number(data.get(after..after + more)?) as usize;
+    Some(Head { kind, size, after: after + more })
+}
+
+/// The head of a value, or of what it points to.
+fn follow(data: &[u8], at: usize) -> Option<Head> {
+    let first = head(data, at)?;
+    if first.kind != POINTER {
+        return Some(first);
+    }
+    head(data, first.size).filter(|head| head.kind != POINTER)
+}
+
+fn number(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0, |number, byte| number << 8 | u64::from(*byte))
+}
+
+fn read(data: &[u8], at: usize) -> Option<Found<'_>> {
+    let head = follow(data, at)?;
+    if head.kind == FLAG {
+        return Some(Found::Flag(head.size != 0)).filter(|_| head.size < 2);
+    }
+    let bytes = data.get(head.after..head.after.checked_add(head.size)?)?;
+    match head.kind {
+        TEXT => std::str::from_utf8(bytes).ok().map(Found::Text),
+        DOUBLE => bytes.try_into().ok().map(|bytes| Found::Double(f64::from_be_bytes(bytes))),
+        SINGLE => bytes.try_into().ok().map(|bytes| Found::Single(f32::from_be_bytes(bytes))),
+        SIGNED if bytes.len() <= 4 => Some(Found::Signed(number(bytes) as u32 as i32)),
+        // Of 16, 32, 64 and 128 bits.
+        5 | 6 | 9 | 10 if bytes.len() <= 16 => {
+            let (high, low) = bytes.split_at(bytes.len().saturating_sub(8));
+            high.iter().all(|byte| *byte == 0).then(|| Found::Unsigned(number(low)))
+        }
+        _ => None,
+    }
+}
+
+/// Where the value after this one begins.
+fn skip(data: &[u8], at: usize, deepest: usize) -> Option<usize> {
+    let head = head(data, at)?;
+    match head.kind {
+        POINTER | FLAG | END => Some(head.after),
+        MAP | ARRAY => {
+            let deepest = deepest.checked_sub(1)?;
+            let values = if head.kind == MAP { head.size.checked_mul(2)? } else { head.size };
+            (0..values).try_fold(head.after, |at, _| skip(data, at, deepest))
+        }
+        _ => head.after.checked_add(head.size).filter(|after| *after <= data.len()),
+    }
+}
+
+fn key(data: &[u8], at: usize) -> Option<(&[u8], usize)> {
+    let first = head(data, at)?;
+    let (text, after) = match first.kind {
+        POINTER => (head(data, first.size)?, first.after),
+        _ => (first, first.after.checked_add(first.size)?),
+    };
+    let bytes = data.get(text.after..text.after.checked_add(text.size)?)?;
+    matches!(text.kind, TEXT | BYTES).then_some((bytes, after))
+}
+
+fn find(data: &[u8], at: usize, wanted: &[Branch], places: &mut Places, deepest: usize) -> Option<()> {
+    let head = follow(data, at)?;
+    let deepest = deepest.checked_sub(1)?;
+    match head.kind {
+        MAP => {
+            let mut at = head.after;
+            let mut seen = 0_u64;
+            for _ in 0..head.size {
+                let (name, value) = key(data, at)?;
+                if let Some(number) = wanted.iter().position(|branch| branch.key.as_bytes() == name) {
+                    // A key counts once, so that a corrupt file can't have the same map walked for each of its entries.
+                    if seen >> number & 1 == 0 {
+                        found(data, value, &wanted[number], places, deepest);
+                    }
+                    seen |= 1 << number;
+                }
+                at = skip(data, value, deepest)?;
+            }
+        }
+        ARRAY => {
+            let branch = wanted.iter().find(|branch| branch.key == "last")?;
+            let last = head.size.checked_sub(1)?;
+            let at = (0..last).try_fold(head.after, |at, _| skip(data, at, deepest))?;
+            found(data, at, branch, places, deepest);
+        }
+        _ => {}
+    }
+    Some(())
+}
+
+fn found(data: &[u8], at: usize, branch: &Branch, places: &mut Places, deepest: usize) {
+    if let Some(place) = branch.value.and_then(|number| places.0.get_mut(number)) {
+        *place = place.or(Some(at));
+    }
+    if !branch.inner.is_empty() {
+        find(data, at, &branch.inner, places, deepest);
+    }
+}

@@ -1,0 +1,151 @@
+//! The own walk and the own reading beside what the crate `maxminddb` says.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use maxminddb::{LookupResult, PathElement, Reader, WithinOptions};
+use serde_json::{Map, Value};
+
+use super::database::Database;
+use super::describe::Describer;
+use super::fields::{GeoField, ROWS, defaults};
+use super::mapped::Mapped;
+use super::{key_of_address, key_of_text, mapped};
+
+fn files() -> Vec<PathBuf> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let folders = ["pipelines/geoip", "tests/conformance/maxmind-db/test-data", "tests/conformance/maxmind-db/bad-data/libmaxminddb"];
+    let folders = folders.iter().flat_map(|folder| std::fs::read_dir(root.join(folder)).unwrap());
+    folders.map(|entry| entry.unwrap().path()).filter(|path| path.extension().is_some_and(|extension| extension == "mmdb")).collect()
+}
+
+/// Addresses at the edges of a database's networks, beside them, and anywhere.
+fn addresses(reader: &Reader<Mapped>) -> Vec<IpAddr> {
+    let mut found = Vec::new();
+    for result in reader.networks(WithinOptions::default()).into_iter().flatten().take(2_000) {
+        let Some(network) = result.ok().and_then(|result| result.network().ok()) else { continue };
+        for address in [network.network(), network.broadcast()] {
+            found.push(address);
+            for step in [1, u32::MAX] {
+                found.push(match address {
+                    IpAddr::V4(address) => Ipv4Addr::from_bits(address.to_bits().wrapping_add(step)).into(),
+                    IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits().wrapping_add_signed(i128::from(step as i32))).into(),
+                });
+            }
+            if let IpAddr::V6(address) = address
+                && address.to_bits() >> 32 == 0
+            {
+                found.push(Ipv4Addr::from_bits(address.to_bits() as u32).into());
+            }
+        }
+    }
+    let mut state = 7_u64;
+    let mut random = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        state >> 32
+    };
+    for _ in 0..5_000 {
+        found.push(Ipv4Addr::from_bits(random() as u32).into());
+        found.push(Ipv6Addr::from_bits(u128::from(0x2001_0000 | random() & 0xffff) << 96 | u128::from(random()) << 64).into());
+    }
+    found.extend(["::ffff:81.2.69.142", "::81.2.69.142", "2002:5102:458e::", "::", "0.0.0.0", "255.255.255.255"].map(|text| text.parse::<IpAddr>().unwrap()));
+    found
+}
+
+#[test]
+fn a_record_is_found_where_the_crate_finds_it_and_says_what_the_crate_reads() {
+    let (mut asked, mut known) = (0, 0);
+    for file in files() {
+        let Ok(database) = Database::open(&file) else { continue };
+        let reader = Reader::from_source(mapped::map(&file).unwrap()).unwrap();
+        let opened = database.current();
+        let all: Vec<GeoField> = ROWS.iter().map(|row| row.field).collect();
+        let whole = file.file_name().is_some_and(|name| !name.to_string_lossy().starts_with("libmaxminddb"));
+        for (fields, ecs) in [(Some(&all[..]), false), (Some(&all[..]), true), (None, false), (None, true)] {
+            let mut describer = Describer::new(&[Arc::clone(&opened)], fields, ecs);
+            for address in addresses(&reader) {
+                let expected = reader.lookup(address);
+                let offset = expected.as_ref().ok().and_then(LookupResult::offset);
+                assert_eq!(opened.record_of(address), offset, "{address} in {}", file.display());
+                let got = describer.describe(address, &[offset]).map(|json| serde_json::from_str::<Value>(json).unwrap());
+                asked += 1;
+                known += usize::from(got.is_some());
+                // What is read of a corrupt record need not be the same; that it is read at all is the test.
+                if whole {
+                    let fields = fields.unwrap_or_else(|| defaults(opened.kind(), ecs));
+                    let expected = expected.ok().and_then(|result| by_the_crate(&result, opened.kind(), fields, ecs, address));
+                    assert_eq!(got, expected, "{address} in {}", file.display());
+                }
+            }
+        }
+    }
+    assert!(asked > 100_000 && known > 10_000, "{known} of {asked}");
+}
+
+/// The same fields, each looked for on its own.
+fn by_the_crate(result: &LookupResult<'_, Mapped>, kind: &str, fields: &[GeoField], ecs: bool, address: IpAddr) -> Option<Value> {
+    if !result.has_data() {
+        return None;
+    }
+    let mut out = Value::Object(Map::new());
+    let (mut any, mut only_ip) = (false, true);
+    for row in ROWS.iter().filter(|row| fields.contains(&row.field)) {
+        let Some(value) = read(result, row.field, address) else { continue };
+        only_ip &= row.field == GeoField::Ip;
+        let path: &[&str] = if ecs { row.ecs } else { &[row.legacy] };
+        let mut at = &mut out;
+        for name in path {
+            at = &mut at[*name];
+        }
+        if !path.is_empty() {
+            *at = value;
+            any = true;
+        }
+    }
+    (any && !(only_ip && kind.contains("City"))).then_some(out)
+}
+
+fn read(result: &LookupResult<'_, Mapped>, wanted: GeoField, address: IpAddr) -> Option<Value> {
+    match wanted {
+        GeoField::Ip => match address {
+            IpAddr::V4(address) => Some(address.to_string().into()),
+            IpAddr::V6(address) => Some(address.segments().map(|group| format!("{group:x}")).join(":").into()),
+        },
+        GeoField::Location => {
+            Some(serde_json::json!({ "lat": field(result, GeoField::Latitude)?, "lon": field(result, GeoField::Longitude)? }))
+        }
+        GeoField::RegionIsoCode => {
+            let (country, region) = (field(result, GeoField::CountryCode2)?, field(result, GeoField::RegionCode)?);
+            Some(format!("{}-{}", country.as_str()?, region.as_str()?).into())
+        }
+        GeoField::Network => Some(result.network().ok()?.to_string().into()),
+        other => field(result, other).or_else(|| other.is_flag().then_some(false.into())),
+    }
+}
+
+fn field(result: &LookupResult<'_, Mapped>, wanted: GeoField) -> Option<Value> {
+    let row = ROWS.iter().find(|row| row.field == wanted)?;
+    row.paths.iter().find_map(|path| {
+        let element = |name: &&'static str| if *name == "last" { PathElement::IndexFromEnd(0) } else { PathElement::Key(name) };
+        let elements: Vec<PathElement<'_>> = path.iter().map(element).collect();
+        let value = match wanted {
+            GeoField::Latitude | GeoField::Longitude => match result.decode_path::<f64>(&elements) {
+                Ok(number) => number.map(Value::from),
+                Err(_) => result.decode_path::<f32>(&elements).ok()?.and_then(|single| single.to_string().parse().ok()),
+            },
+            _ => result.decode_path::<Value>(&elements).ok()?,
+        };
+        value.filter(|value| value.as_str() != Some("") && !value.is_object() && !value.is_array())
+    })
+}
+
+#[test]
+fn texts_have_keys_of_their_own() {
+    let texts = ["1.1.1.1", "11.1.1.1", "1.1.1.11", "1.1.11.11", "255.255.255.255", "25.255.255.255", "::1:2", "abcdefgh", "abcd", "abcdabcd", "abcdabc"];
+    let keys: Vec<_> = texts.iter().map(|text| key_of_text(text).unwrap()).collect();
+    assert!(keys.iter().enumerate().all(|(at, key)| !keys[..at].contains(key)));
+    assert_eq!((key_of_text("::1"), key_of_text("2001:db8::1234:1"), key_of_text("")), (None, None, None));
+    let [one, other] = ["::1", "0.0.0.1"].map(|text| key_of_address(text.parse().unwrap()));
+    assert_ne!(one, other);
+}

@@ -1,0 +1,25 @@
+//! How the process asks the system for memory.
+
+/// Smaller pieces come from the heap,
+const LARGEST_FROM_HEAP: libc::c_int = 4 << 20;
+/// of which this much may lie idle before any of it is given back.
+const IDLE_HEAP: libc::c_int = 8 << 20;
+
+/// Tells glibc's allocator to keep what will be asked for again.
+///
+/// Whatever goes through in numbers (what was fetched and unpacked, batches, bodies) is a few hundred KiB at a time. By itself glibc
+/// gives pages of that size back when they are freed, and the system clears them anew for the next, which took 0.2 µs a record.
+/// Each thread's heap may keep as much as this for itself; measured at peak it is 5 MiB in all.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+#[allow(unsafe_code)]
+pub fn keep_freed_pages() {
+    // SAFETY: it sets two numbers of the allocator, under its lock, and may be called at any time.
+    unsafe {
+        libc::mallopt(libc::M_MMAP_THRESHOLD, LARGEST_FROM_HEAP);
+        libc::mallopt(libc::M_TRIM_THRESHOLD, IDLE_HEAP);
+    }
+}
+
+/// Other allocators have no such setting.
+#[cfg(not(all(target_os = "linux", target_env = "gnu")))]
+pub fn keep_freed_pages() {}
