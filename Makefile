@@ -25,8 +25,9 @@ test-fast: ## Tests that need no server
 
 test-e2e: ## Tests on a real Kafka and a real Elasticsearch, which are started
 	@dev/bootstrap
+	$(CARGO) test --features testkit --test end_to_end --no-run
 	eval "$$(dev/services up kafka elasticsearch)"; \
-	$(CARGO) test --features testkit --test end_to_end -- --test-threads=1; \
+	timeout 1800 $(CARGO) test --features testkit --test end_to_end -- --test-threads=1; \
 	$${CARGO_TARGET_DIR:-target}/debug/logproc-dev chaos --seconds 180 --seed 6
 
 check-deploy: ## What can be checked of Terraform, chart, manifests, compose files and image without a cluster

@@ -2,9 +2,9 @@
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 
-use super::servers::{Run, World, wait_until};
+use super::servers::{Process, Run, World, wait_until};
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -22,37 +22,23 @@ fn configuration(name: &str) -> PathBuf {
     root().join("deploy/filebeat").join(name)
 }
 
-/// A running Filebeat; killed when it is dropped.
+/// A running Filebeat.
 struct Filebeat {
-    child: Child,
+    _process: Process,
     log: PathBuf,
 }
 
 impl Filebeat {
     fn start(program: &Path, configuration: &Path, work: &Path, variables: &[(&str, &str)]) -> Filebeat {
         let log = work.join("filebeat.log");
-        let child = Command::new(program)
-            .args(["-e", "--strict.perms=false", "-c"])
-            .arg(configuration)
-            .arg("--path.home")
-            .arg(work)
-            .envs(variables.iter().copied())
-            .stderr(std::fs::File::create(&log).unwrap())
-            .spawn()
-            .unwrap();
-        Filebeat { child, log }
+        let mut command = Command::new(program);
+        command.args(["-e", "--strict.perms=false", "-c"]).arg(configuration).arg("--path.home").arg(work);
+        command.envs(variables.iter().copied()).stderr(std::fs::File::create(&log).unwrap());
+        Filebeat { _process: Process::start(&mut command), log }
     }
 
     fn log(&self) -> String {
         std::fs::read_to_string(&self.log).unwrap_or_default()
-    }
-}
-
-impl Drop for Filebeat {
-    fn drop(&mut self) {
-        // It may have ended by itself.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 

@@ -1,13 +1,13 @@
 //! `logproc replay` and `logproc dlq replay`, through the real binary on real servers.
 
 use std::io::Write as _;
-use std::process::{Child, Stdio};
+use std::process::Stdio;
 use std::sync::OnceLock;
 
 use rdkafka::producer::Producer as _;
 use serde_json::{Value, json};
 
-use super::servers::{PATIENCE, Run, World, free_address, metric_at, wait_until};
+use super::servers::{PATIENCE, Process, Run, World, free_address, metric_at, wait_until};
 
 /// The pipeline of these tests.
 pub const PIPELINE: &str = "tests/end_to_end/replay.toml";
@@ -88,24 +88,26 @@ fn a_killed_replay_goes_on_beside_the_live_pipeline_and_ends_with_an_alias() {
     let (index, alias) = (format!("new-{}", world.namespace()), format!("alias-{}", world.namespace()));
     let live = Run::start(world);
     let args = ["--job", &world.topic, "--sink-index", &index, "--swap-alias", &alias, "--execute"];
+    let status = || -> Value { serde_json::from_slice(&world.logproc(&["replay", "status", "--job", &world.topic], &[]).stdout).unwrap_or_default() };
     for kill_at in [5_000, 60_000] {
-        let mut replay = world.start_replay(&args);
-        wait_until("a part of the replay", || world.count(&index) > kill_at);
+        // Slow enough that it is killed in the midst of it on any machine.
+        let mut replay = world.start_replay(&[&args[..], &["--rate", "20000/s"]].concat());
+        // What is in the index may not be committed yet: bulks under way hold more documents than this.
+        wait_until("a part of the replay to be committed", || status()["figures"]["records"].as_u64() > Some(kill_at));
         replay.kill().unwrap();
         replay.wait().unwrap();
-        assert!(world.count(&index) < EVENTS, "killed too late to prove anything");
+        assert!(figures(&status())["records"].as_u64() < Some(EVENTS as u64), "killed too late to prove anything");
     }
     // What comes now is the live pipeline's only.
     produce(world, 1_000);
     let end = ended(world, &args);
     assert_eq!(end["complete"], json!(true), "{end}");
     assert_eq!((end["offsets_done"].as_u64(), end["offsets"].as_u64()), (Some(EVENTS as u64), Some(EVENTS as u64)), "{end}");
-    assert!(end["this_process"]["records"].as_u64() < Some(EVENTS as u64), "a part was done before the kills: {end}");
+    assert!(end["this_process"]["records"].as_u64() < Some(EVENTS as u64 - 60_000), "what was committed before the kills is not done again: {end}");
     // The figures are the job's all the same, with nothing lost or counted twice by the kills.
     assert_whole(&end);
-    let status = world.logproc(&["replay", "status", "--job", &world.topic], &[]);
-    let status: Value = serde_json::from_slice(&status.stdout).unwrap();
-    assert_eq!((&status["state"], &status["figures"]), (&json!("complete"), &end["figures"]), "{status}");
+    let known = status();
+    assert_eq!((&known["state"], &known["figures"]), (&json!("complete"), &end["figures"]), "{known}");
     assert_eq!(world.count(&index), EVENTS);
     assert_eq!(world.count(&alias), EVENTS, "{end}");
     wait_until("the live pipeline to have everything", || world.count(&stream(world)) == EVENTS + 1_000);
@@ -134,7 +136,7 @@ fn when_one_of_two_processes_is_killed_the_other_ends_the_job_whose_figures_add_
     let (index, address) = (format!("both-{}", world.namespace()), free_address());
     let args = ["--job", "both", "--to", LARGE_END, "--sink-index", &index, "--rate", "10000/s", "--execute"];
     let with_metrics = [&args[..], &["--http-address", &address, "--log-format", "json"]].concat();
-    let first = world.replay_command(&with_metrics).stdout(Stdio::piped()).spawn().unwrap();
+    let first = Process::start(world.replay_command(&with_metrics).stdout(Stdio::piped()));
     let status = || -> Value { serde_json::from_slice(&world.logproc(&["replay", "status", "--job", "both"], &[]).stdout).unwrap_or_default() };
     wait_until("the job to begin", || status()["processes"] == json!(1));
     let mut second = world.start_replay(&args);
@@ -146,7 +148,7 @@ fn when_one_of_two_processes_is_killed_the_other_ends_the_job_whose_figures_add_
     assert_eq!(metric_at(&address, "logproc_replay_offsets{"), EVENTS as f64);
     assert!(metric_at(&address, "logproc_replay_offsets_done") > 0.0 && metric_at(&address, "logproc_replay_offsets_per_second") > 0.0);
     assert!(metric_at(&address, "logproc_replay_records{") > 0.0 && metric_at(&address, "logproc_documents_out_total") > 0.0);
-    let output = first.wait_with_output().unwrap();
+    let output = first.output();
     let end: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{output:?}"));
     assert_eq!((&end["complete"], end["offsets_done"].as_u64()), (&json!(true), Some(EVENTS as u64)), "{end}");
     assert_whole(&end);
@@ -273,7 +275,7 @@ fn processes_share_a_job_which_can_be_looked_at_resumed_and_cancelled() {
         serde_json::from_slice(&output.stdout).unwrap_or_default()
     };
     assert_eq!(status(), Value::Null, "there is no such job yet");
-    let mut both: Vec<Child> = (0..2).map(|_| world.start_replay(&args)).collect();
+    let mut both: Vec<Process> = (0..2).map(|_| world.start_replay(&args)).collect();
     wait_until("two processes", || status()["processes"] == json!(2));
     let other = world.replay(&["--job", "shared", "--limit", "5", "--execute"], &[]);
     assert!(String::from_utf8_lossy(&other.stderr).contains("other arguments"), "{other:?}");
@@ -324,7 +326,9 @@ fn a_stretch_ends_where_it_was_fixed_whatever_lies_there() {
     let end: Value = text.lines().rev().find_map(|line| serde_json::from_str(line).ok()).unwrap();
     assert_eq!(end["complete"], json!(true), "{text}");
     assert_eq!(figures(&end)["deleted"], json!(40 - done_to), "{text}");
-    assert_eq!(figures(&end)["records"].as_u64().unwrap(), output.stdout.split(|byte| *byte == b'\n').count() as u64 - 1, "{text}");
+    // The one that was killed may have come some way: its records are the job's, and were written by it.
+    let own = end["this_process"]["records"].as_u64().unwrap();
+    assert_eq!(own, output.stdout.split(|byte| *byte == b'\n').count() as u64 - 1, "{text}");
 
     // Nothing in the range is nothing to do.
     let end = ended(&world, &["--job", "empty", "--from", "2099-01-01T00:00Z", "--execute"]);

@@ -4,7 +4,7 @@
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpListener;
 use std::path::PathBuf;
-use std::process::{Child, Command};
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::SystemTime;
@@ -13,7 +13,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use sha2::{Digest as _, Sha256};
 
-use super::servers::{self, World, wait_until};
+use super::servers::{self, Process, World, wait_until};
 
 /// A folder for pipelines, logs and secrets.
 struct Folder(tempfile::TempDir);
@@ -49,22 +49,12 @@ impl Folder {
     }
 
     /// Starts a pipeline whose log is `name.log`.
-    fn start(&self, name: &str, pipeline: &str) -> Started {
+    fn start(&self, name: &str, pipeline: &str) -> Process {
         self.write(&format!("{name}.toml"), pipeline);
         let log = std::fs::File::create(self.path(&format!("{name}.log"))).unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_logproc"));
         command.arg("--pipeline").arg(self.path(&format!("{name}.toml"))).args(["--config-reload-interval", "1"]);
-        Started(command.env("RUST_LOG", "debug").stderr(log).spawn().unwrap())
-    }
-}
-
-/// A running `logproc`; killed when it is dropped.
-struct Started(Child);
-
-impl Drop for Started {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+        Process::start(command.env("RUST_LOG", "debug").stderr(log))
     }
 }
 
@@ -274,10 +264,10 @@ fn elasticsearch_with_tls_users_and_client_certificates_is_written_to_and_a_chan
         folder.start(name, &pipeline)
     };
     let logged = |name: &str, text: &str| folder.text(&format!("{name}.log")).contains(text);
-    let arrives = |name: &str, mut run: Started| {
+    let arrives = |name: &str, mut run: Process| {
         let mut status = None;
         wait_until(&format!("{name}: the file to end"), || {
-            status = run.0.try_wait().unwrap();
+            status = run.try_wait().unwrap();
             status.is_some()
         });
         assert!(status.unwrap().success());

@@ -2,9 +2,11 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
+use std::ops::{Deref, DerefMut};
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
-use std::sync::Once;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::{Mutex, Once};
 use std::time::{Duration, Instant, SystemTime};
 
 use rdkafka::ClientConfig;
@@ -18,6 +20,8 @@ use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use serde_json::Value;
 
 pub const PATIENCE: Duration = Duration::from_secs(120);
+/// The longest that a command may take: one that waits for ever must fail its own test and no other.
+const LONGEST_COMMAND: Duration = Duration::from_secs(400);
 
 fn variable(name: &str) -> String {
     std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set: run these tests with `make test-e2e`"))
@@ -34,7 +38,7 @@ pub fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
     while !holds() {
         assert!(Instant::now() < deadline, "waited in vain for {what}");
         std::thread::park_timeout(pause);
-        pause = (pause * 2).min(Duration::from_millis(500));
+        pause = (pause * 2).min(Duration::from_millis(200));
     }
 }
 
@@ -43,11 +47,80 @@ pub fn service(args: &[&str]) {
     service_with(args, &[]);
 }
 
+/// The server that all tests share and that is not as they usually find it, by its name.
+static ALTERED: Mutex<Option<String>> = Mutex::new(None);
+
 /// The same with further variables.
 pub fn service_with(args: &[&str], variables: &[(&str, &str)]) {
+    if ["kafka", "elasticsearch"].contains(&args[1]) {
+        let is_usual = args[0] == "up" && variables.is_empty();
+        *ALTERED.lock().unwrap() = (!is_usual).then(|| args[1].to_string());
+    }
     let mut command = Command::new(root().join("dev/services"));
     let status = command.args(args).envs(variables.iter().copied()).stdout(Stdio::null()).status().unwrap();
     assert!(status.success(), "dev/services {args:?}");
+}
+
+/// A test that failed may have left a server stopped or set up otherwise, which must not harm the next one.
+fn restore_services() {
+    let altered = ALTERED.lock().unwrap().clone();
+    if let Some(name) = altered {
+        service(&["stop", &name]);
+        service(&["up", &name]);
+    }
+}
+
+/// Runs a command to its end and takes what it says.
+pub fn output_of(command: &mut Command) -> Output {
+    Process(Some(command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap())).output()
+}
+
+/// A process that was started; killed when it is dropped, as by a test that fails.
+pub struct Process(Option<Child>);
+
+impl Process {
+    pub fn start(command: &mut Command) -> Process {
+        Process(Some(command.spawn().unwrap()))
+    }
+
+    /// Waits for its end and takes what it says. A process that takes too long is killed, which its status tells.
+    pub fn output(mut self) -> Output {
+        let child = self.0.take().expect("a process that was started");
+        let id = child.id().to_string();
+        let (ended, end) = mpsc::channel::<()>();
+        let watch = std::thread::spawn(move || {
+            if end.recv_timeout(LONGEST_COMMAND) == Err(RecvTimeoutError::Timeout) {
+                let _ = Command::new("kill").args(["-KILL", &id]).status();
+            }
+        });
+        let output = child.wait_with_output().unwrap();
+        drop(ended);
+        watch.join().unwrap();
+        output
+    }
+}
+
+impl Deref for Process {
+    type Target = Child;
+
+    fn deref(&self) -> &Child {
+        self.0.as_ref().expect("a process that was started")
+    }
+}
+
+impl DerefMut for Process {
+    fn deref_mut(&mut self) -> &mut Child {
+        self.0.as_mut().expect("a process that was started")
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        if let Some(child) = &mut self.0 {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
 }
 
 fn http(address: &str, request: &str, body: &str) -> Option<(u16, String)> {
@@ -100,6 +173,7 @@ impl World {
     pub fn with_pipeline(name: &str, pipeline: &str, partitions: usize) -> World {
         let brokers = variable("KAFKA_BROKERS");
         let elasticsearch = variable("ELASTICSEARCH_URL");
+        restore_services();
         static TEMPLATES: Once = Once::new();
         TEMPLATES.call_once(|| {
             let mut setup = Command::new(env!("CARGO_BIN_EXE_logproc"));
@@ -212,7 +286,7 @@ path = "${{DEAD_LETTER_PATH}}"
     /// Records of that topic; 0 while there is no such topic.
     pub fn count_dead_letters(&self) -> usize {
         let mut command = Command::new(env!("CARGO_BIN_EXE_logproc-dev"));
-        let output = command.args(["topic", "count", "--kafka", &self.brokers, "--topic", &self.dead_letter_topic]).output().unwrap();
+        let output = output_of(command.args(["topic", "count", "--kafka", &self.brokers, "--topic", &self.dead_letter_topic]));
         String::from_utf8_lossy(&output.stdout).trim().parse().unwrap_or(0)
     }
 
@@ -235,7 +309,7 @@ path = "${{DEAD_LETTER_PATH}}"
     pub fn logproc(&self, args: &[&str], variables: &[(&str, &str)]) -> Output {
         let mut command = self.command();
         command.args(args).arg("--pipeline").arg(&self.pipeline).args(["--log-format", "json"]);
-        command.envs(variables.iter().copied()).output().unwrap()
+        output_of(command.envs(variables.iter().copied()))
     }
 
     /// Runs `logproc replay` in the same way.
@@ -245,7 +319,7 @@ path = "${{DEAD_LETTER_PATH}}"
 
     /// The same with results for people.
     pub fn replay_text(&self, args: &[&str]) -> Output {
-        self.replay_command(args).output().unwrap()
+        output_of(&mut self.replay_command(args))
     }
 
     /// A replay that is to be started.
@@ -256,8 +330,8 @@ path = "${{DEAD_LETTER_PATH}}"
     }
 
     /// Starts a replay and does not wait for it.
-    pub fn start_replay(&self, args: &[&str]) -> Child {
-        self.replay_command(args).stdout(Stdio::null()).spawn().unwrap()
+    pub fn start_replay(&self, args: &[&str]) -> Process {
+        Process::start(self.replay_command(args).stdout(Stdio::null()))
     }
 
     /// Runs a line of a document in a shell, with `logproc` and the pipeline's file as this world has them.
@@ -267,7 +341,7 @@ path = "${{DEAD_LETTER_PATH}}"
         let words = rest.split(' ').map(|word| if word.ends_with(".toml") { self.pipeline.to_str().unwrap() } else { word });
         let line = format!("exec '{}' {}", product.get_program().to_str().unwrap(), words.collect::<Vec<_>>().join(" "));
         let variables = product.get_envs().filter_map(|(name, value)| Some((name, value?)));
-        Command::new("sh").args(["-c", &line]).envs(variables).env_remove("GEOIP_CITY").output().unwrap()
+        output_of(Command::new("sh").args(["-c", &line]).envs(variables).env_remove("GEOIP_CITY"))
     }
 
     /// The world with another text of its pipeline, which is kept in a file of its own.
@@ -276,8 +350,16 @@ path = "${{DEAD_LETTER_PATH}}"
         std::fs::write(&self.pipeline, text).unwrap();
     }
 
+    /// Lets the world's pipeline write to an index instead of a data stream.
+    pub fn write_to(&mut self, index: &str) {
+        let text = std::fs::read_to_string(&self.pipeline).unwrap();
+        let (before, rest) = text.split_once("data_stream_dataset").unwrap();
+        let rest = rest.lines().skip(1).skip_while(|line| line.starts_with("data_stream")).collect::<Vec<_>>().join("\n");
+        self.set_pipeline(&format!("{before}index = \"{index}\"\n{rest}\n"));
+    }
+
     fn dev(&self, args: &[&str]) -> String {
-        let output = Command::new(env!("CARGO_BIN_EXE_logproc-dev")).args(args).output().unwrap();
+        let output = output_of(Command::new(env!("CARGO_BIN_EXE_logproc-dev")).args(args));
         assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).unwrap()
     }
@@ -297,7 +379,7 @@ path = "${{DEAD_LETTER_PATH}}"
         // The name is free when the brokers have forgotten it.
         let create = [&["topic", "create"], &target[..]].concat();
         wait_until("the topic to be created anew", || {
-            Command::new(env!("CARGO_BIN_EXE_logproc-dev")).args(&create).output().unwrap().status.success()
+            output_of(Command::new(env!("CARGO_BIN_EXE_logproc-dev")).args(&create)).status.success()
         });
     }
 
@@ -459,7 +541,7 @@ impl Log {
 
 /// A running `logproc`; killed when it is dropped.
 pub struct Run {
-    child: Child,
+    child: Process,
     http: String,
 }
 
@@ -486,7 +568,7 @@ impl Run {
 
     fn spawn(world: &World, command: &mut Command) -> Run {
         let http = free_address();
-        let child = command.arg("--pipeline").arg(&world.pipeline).args(["--http-address", &http]).spawn().unwrap();
+        let child = Process::start(command.arg("--pipeline").arg(&world.pipeline).args(["--http-address", &http]));
         Run { child, http }
     }
 
@@ -538,13 +620,6 @@ impl Run {
     /// A metric, summed over its labels; 0 while it is not there.
     pub fn metric(&self, name: &str) -> f64 {
         metric_at(&self.http, name)
-    }
-}
-
-impl Drop for Run {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 
