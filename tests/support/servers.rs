@@ -562,8 +562,15 @@ impl Run {
 
     /// The same with its log in a file.
     pub fn start_with_log(world: &World) -> (Run, Log) {
+        Run::start_with_log_towards(world, &world.elasticsearch)
+    }
+
+    /// Both.
+    pub fn start_with_log_towards(world: &World, elasticsearch: &str) -> (Run, Log) {
         let log = Log(tempfile::NamedTempFile::new().unwrap());
-        (Run::spawn(world, world.command().stderr(log.0.reopen().unwrap())), log)
+        let mut command = world.command();
+        command.env("ELASTICSEARCH_URL", elasticsearch).stderr(log.0.reopen().unwrap());
+        (Run::spawn(world, &mut command), log)
     }
 
     fn spawn(world: &World, command: &mut Command) -> Run {
