@@ -1,25 +1,25 @@
 //! From a record's bytes to an event.
 
 use super::json::{DecodeError, Quoted, Scanner};
-use super::places::{METADATA, ROOT, State};
+use super::places::{METADATA, Places, ROOT, State};
 use super::vocabulary::METADATA_KEY;
-use super::{Event, List, MESSAGE, TAGS, TIMESTAMP, Text, Timestamp, Value, key_tag, tag_bit};
+use super::{Event, List, MESSAGE, TAGS, TIMESTAMP, Text, Timestamp, Tools, Value, key_tag, tag_bit};
 
 /// Objects with more members are filled into the tree, which finds repeated keys of many.
 const MOST_KEYS: usize = 64;
 
-/// The keys of an object so far, to see whether one is repeated.
-struct Keys {
+/// The keys of an object so far that have no place, to see whether one is repeated. Used again for the next object.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Keys {
     /// A bit for each fingerprint.
     seen: u64,
-    count: usize,
-    tags: [u32; MOST_KEYS],
-    spans: [Text; MOST_KEYS],
+    noted: Vec<(u32, Text)>,
 }
 
 impl Keys {
-    fn new() -> Keys {
-        Keys { seen: 0, count: 0, tags: [0; MOST_KEYS], spans: [Text::default(); MOST_KEYS] }
+    fn start(&mut self) {
+        self.seen = 0;
+        self.noted.clear();
     }
 
     /// Whether a key is new, and noted.
@@ -28,15 +28,13 @@ impl Keys {
         let bit = tag_bit(tag);
         let fresh = self.seen & bit == 0 || !self.has(text, key, tag);
         self.seen |= bit;
-        let (Some(of_tag), Some(of_span)) = (self.tags.get_mut(self.count), self.spans.get_mut(self.count)) else { return false };
-        (*of_tag, *of_span) = (tag, key);
-        self.count += 1;
-        fresh
+        self.noted.push((tag, key));
+        fresh && self.noted.len() <= MOST_KEYS
     }
 
+    #[cold]
     fn has(&self, text: &[u8], key: Text, tag: u32) -> bool {
-        let same = self.tags.iter().zip(&self.spans).take(self.count).filter(|(other, _)| **other == tag);
-        same.into_iter().any(|(_, other)| text[other.range()] == text[key.range()])
+        self.noted.iter().any(|(other_tag, other)| *other_tag == tag && text[other.range()] == text[key.range()])
     }
 }
 
@@ -49,7 +47,7 @@ impl Event {
     /// The text is not one JSON object.
     pub fn decode_json(&mut self, record: &[u8]) -> Result<(), DecodeError> {
         let whole = self.push_bytes(record.trim_ascii_end());
-        if self.scan.object(self.text.as_bytes(), whole.range().start) {
+        if self.tools.scan.object(self.text.as_bytes(), whole.range().start) {
             self.open_or_fill(whole)?;
         } else {
             // It has white space between its parts, is nested deeply, or has a mistake, of which this tells.
@@ -57,7 +55,7 @@ impl Event {
             self.nodes.clear();
             self.lists[List::ROOT.0 as usize] = super::EMPTY_LIST;
             let compact = self.without_white_space(whole);
-            if self.scan.object(self.text.as_bytes(), compact.range().start) {
+            if self.tools.scan.object(self.text.as_bytes(), compact.range().start) {
                 self.open_or_fill(compact)?;
             } else {
                 self.fill_tree(compact)?;
@@ -114,9 +112,10 @@ impl Event {
 
     /// Puts the members of the record that the pipeline names into their places. `false` where keys are escaped, repeated or too many.
     fn open_record(&mut self, whole: Text) -> bool {
-        let Event { text, places, scan, .. } = self;
+        let Event { text, places, tools, .. } = self;
+        let Tools { scan, keys, .. } = &mut **tools;
         let bytes = text.as_bytes();
-        let mut keys = Keys::new();
+        keys.start();
         let (start, end) = (whole.start, whole.start + whole.len);
         places.base(ROOT, start, (start, end), Value::Null);
         places.set_open(ROOT);
@@ -124,13 +123,16 @@ impl Event {
             let mut scanner = Scanner::new(bytes, *from as usize);
             let Some(key) = plain_key(&mut scanner, bytes) else { return false };
             let tag = key_tag(&bytes[key.range()]);
-            if !keys.note(bytes, key, tag) {
-                return false;
-            }
-            if let Some(number) = places.child(ROOT, &bytes[key.range()], tag) {
-                let at = scanner.at as u32 + 1;
-                let value = Text::between(at as usize, *to as usize);
-                places.base(number, *from, (at, *to), checked_value(bytes, value));
+            match places.child(ROOT, bytes, key, tag) {
+                Some(number) => {
+                    let at = scanner.at as u32 + 1;
+                    let value = Text::between(at as usize, *to as usize);
+                    if !places.base_new(number, *from, (at, *to), checked_value(bytes, value)) {
+                        return false;
+                    }
+                }
+                None if keys.note(bytes, key, tag) => {}
+                None => return false,
             }
         }
         true
@@ -145,33 +147,23 @@ impl Event {
     }
 
     fn open_in_place(&mut self, number: u32) -> bool {
-        let Event { text, places, .. } = self;
+        let Event { text, places, tools, .. } = self;
+        let keys = &mut tools.keys;
         let Some(place) = places.get(number).copied() else { return false };
         let Value::Raw(whole) = place.value else { return false };
         let bytes = text.as_bytes();
         if place.state == State::Open || !place.based || place.edited || place.slot + 1 == place.end || bytes[whole.range().start] != b'{' {
             return false;
         }
-        let mut keys = Keys::new();
+        keys.start();
         let mut scanner = Scanner::new(bytes, whole.range().start + 1);
         let mut more = scanner.peek() != b'}';
         while more {
-            let member = scanner.at as u32;
-            let known = plain_key(&mut scanner, bytes).and_then(|key| {
-                let tag = key_tag(&bytes[key.range()]);
-                scanner.at += 1;
-                keys.note(bytes, key, tag).then(|| places.child(number, &bytes[key.range()], tag))
-            });
-            let from = scanner.at as u32;
-            // The text was checked when the record was scanned, so neither can fail.
-            let (Some(known), Ok(value)) = (known, scanner.value(1)) else {
+            if !open_member(&mut scanner, bytes, number, places, keys) {
                 for slot in place.slot + 1..place.end {
                     places.forget(places.layout.numbers[slot as usize]);
                 }
                 return false;
-            };
-            if let Some(known) = known {
-                places.base(known, member, (from, scanner.at as u32), value);
             }
             more = scanner.peek() == b',';
             scanner.at += 1;
@@ -233,6 +225,22 @@ impl Event {
             self.insert(root, "_tags", value);
             self.tag("_tagsparsefailure");
         }
+    }
+}
+
+/// Puts a member of an object into its place, if it has one. `false` where its key is escaped, repeated or one too many.
+#[inline(always)]
+fn open_member(scanner: &mut Scanner<'_>, bytes: &[u8], object: u32, places: &mut Places, keys: &mut Keys) -> bool {
+    let member = scanner.at as u32;
+    let Some(key) = plain_key(scanner, bytes) else { return false };
+    let tag = key_tag(&bytes[key.range()]);
+    scanner.at += 1;
+    let from = scanner.at as u32;
+    // The text was checked when the record was scanned, so this can't fail.
+    let Ok(value) = scanner.value(1) else { return false };
+    match places.child(object, bytes, key, tag) {
+        Some(number) => places.base_new(number, member, (from, scanner.at as u32), value),
+        None => keys.note(bytes, key, tag),
     }
 }
 

@@ -172,12 +172,16 @@ impl Event {
         self.write_with(out, |room| self.put_event(&shape, room));
     }
 
-    /// The same for one of many events that go through the same pipeline.
+    /// The same for one of many events that go through the same pipeline. It is printed where the last one was, which is still
+    /// near, and copied once.
     pub fn write_next_json(&mut self, out: &mut Vec<u8>) {
-        let mut shapes = std::mem::take(&mut self.shapes);
+        let mut shapes = std::mem::take(&mut self.tools.shapes);
+        let mut printed = std::mem::take(&mut self.tools.printed);
         let shape = shapes.find(&self.places);
-        self.write_with(out, |room| self.put_event(shape, room));
-        self.shapes = shapes;
+        let length = self.print_over(&mut printed, 0, |room| self.put_event(shape, room));
+        out.extend_from_slice(&printed[..length]);
+        self.tools.printed = printed;
+        self.tools.shapes = shapes;
     }
 
     /// Appends any value of this event as JSON.
@@ -250,15 +254,24 @@ impl Event {
         piece(&group.text, group.last.0 as usize, group.last.1 as usize, room, at)
     }
 
-    #[inline]
-    fn write_with(&self, out: &mut Vec<u8>, mut put: impl FnMut(&mut [u8]) -> Next) {
+    fn write_with(&self, out: &mut Vec<u8>, put: impl FnMut(&mut [u8]) -> Next) {
         let start = out.len();
+        let length = self.print_over(out, start, put);
+        out.truncate(start + length);
+    }
+
+    /// Prints over what a buffer holds from `start` on; the buffer grows where that is too short, and never shrinks. Answers how much was
+    /// printed.
+    #[inline]
+    fn print_over(&self, out: &mut Vec<u8>, start: usize, mut put: impl FnMut(&mut [u8]) -> Next) -> usize {
         // What an event prints to is hardly ever longer than what it holds; if it is, it is printed again.
         let mut room = 512 + self.text.len() - self.vocabulary as usize;
         loop {
-            out.resize(start + room, 0);
+            if out.len() < start + room {
+                out.resize(start + room, 0);
+            }
             match put(&mut out[start..]) {
-                Some(end) => return out.truncate(start + end),
+                Some(length) => return length,
                 None => room *= 2,
             }
         }
@@ -279,7 +292,7 @@ impl Event {
             Value::Str(span) => apart(|out| write_string(self.str(span), out), room, at),
             Value::Int(number) => put_integer(number, room, at),
             Value::Time(time) => {
-                if let Some((printed, length)) = self.clock.quoted(time) {
+                if let Some((printed, length)) = self.tools.clock.quoted(time) {
                     return piece(&printed, 0, length, room, at);
                 }
                 let (printed, length) = time.iso8601();

@@ -284,44 +284,42 @@ impl<'a> Scanner<'a> {
     }
 }
 
-/// Appends `escaped`, the inside of a JSON string that [`Scanner`] has checked, as plain text. Half a surrogate pair
+/// Appends a part of a text, the inside of a JSON string that [`Scanner`] has checked, without its escapes. Half a surrogate pair
 /// is left out, as Logstash leaves it out.
-pub(super) fn unescape(escaped: &str, out: &mut String) {
-    let mut rest = escaped;
-    while let Some(at) = next_backslash(rest.as_bytes()) {
-        out.push_str(&rest[..at]);
-        rest = &rest[at + 1..];
-        let kind = rest.as_bytes().first().copied().unwrap_or(b'\\');
-        rest = rest.get(1..).unwrap_or("");
-        match kind {
-            b'b' => out.push('\u{8}'),
-            b'f' => out.push('\u{c}'),
-            b'n' => out.push('\n'),
-            b'r' => out.push('\r'),
-            b't' => out.push('\t'),
-            b'u' => {
-                let unit = take_unit(&mut rest);
-                let mut after = rest;
-                let low = match (unit, after.strip_prefix("\\u")) {
-                    (0xD800..=0xDBFF, Some(next)) => {
-                        after = next;
-                        Some(take_unit(&mut after)).filter(|low| (0xDC00..=0xDFFF).contains(low))
-                    }
-                    _ => None,
-                };
-                let code = match low {
-                    Some(low) => {
-                        rest = after;
-                        0x10000 + ((unit - 0xD800) << 10) + (low - 0xDC00)
-                    }
-                    None => unit,
-                };
-                out.extend(char::from_u32(code));
+pub(super) fn unescape(text: &mut String, escaped: std::ops::Range<usize>) {
+    let std::ops::Range { start: mut from, end } = escaped;
+    let mut at = from;
+    while let Some(run) = next_backslash(&text.as_bytes()[at..end]) {
+        text.extend_from_within(from..at + run);
+        let kind = at + run + 1;
+        (from, at) = (kind + 1, kind + 1);
+        match text.as_bytes().get(kind) {
+            Some(b'b') => text.push('\u{8}'),
+            Some(b'f') => text.push('\u{c}'),
+            Some(b'n') => text.push('\n'),
+            Some(b'r') => text.push('\r'),
+            Some(b't') => text.push('\t'),
+            Some(b'u') => {
+                let unit = unit(text, at);
+                at += 4;
+                let pair = text.as_bytes()[at..end].starts_with(b"\\u").then(|| unit_pair(unit, self::unit(text, at + 2))).flatten();
+                if pair.is_some() {
+                    at += 6;
+                }
+                text.extend(char::from_u32(pair.unwrap_or(unit)));
+                from = at;
             }
-            other => out.push(char::from(other)),
+            // It stands for itself.
+            _ => from = kind,
         }
     }
-    out.push_str(rest);
+    text.extend_from_within(from..end);
+}
+
+/// The code point that two halves of a surrogate pair make.
+fn unit_pair(high: u32, low: u32) -> Option<u32> {
+    let is_pair = (0xD800..=0xDBFF).contains(&high) && (0xDC00..=0xDFFF).contains(&low);
+    is_pair.then(|| 0x10000 + ((high - 0xD800) << 10) + (low - 0xDC00))
 }
 
 /// Where the next backslash is. Escapes of a log line, its quotes, lie too close to each other for a search made for long ways.
@@ -339,8 +337,7 @@ fn next_backslash(text: &[u8]) -> Option<usize> {
     text[at..].iter().position(|byte| *byte == b'\\').map(|run| at + run)
 }
 
-fn take_unit(rest: &mut &str) -> u32 {
-    let unit = rest.get(..4).and_then(|digits| u32::from_str_radix(digits, 16).ok()).unwrap_or(0xFFFD);
-    *rest = rest.get(4..).unwrap_or("");
-    unit
+/// The four hexadecimal digits at a place.
+fn unit(text: &str, at: usize) -> u32 {
+    text.get(at..at + 4).and_then(|digits| u32::from_str_radix(digits, 16).ok()).unwrap_or(0xFFFD)
 }

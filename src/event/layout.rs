@@ -5,7 +5,7 @@
 
 use std::sync::{Arc, LazyLock};
 
-use super::{encode, key_tag, vocabulary};
+use super::{Text, encode, key_tag, vocabulary};
 
 /// What is the same of a path for all events of a worker.
 #[derive(Debug)]
@@ -16,9 +16,8 @@ pub(super) struct Known {
     pub(super) end: u32,
     /// The number of the object that it is in; its own for the tops.
     pub(super) parent: u32,
-    /// The last key, and its fingerprint.
+    /// The last key.
     pub(super) name: Box<str>,
-    tag: u32,
     /// The key as it is printed, with comma, quotes and colon.
     pub(super) listed: Box<str>,
 }
@@ -33,10 +32,39 @@ pub(super) struct Layout {
     /// From here on slots are of the metadata.
     pub(super) metadata: u32,
     /// A hash table of the paths by parent and key; its length is a power of two.
-    children: Vec<u32>,
+    children: Vec<Child>,
 }
 
+/// A path as it is found by its key.
+#[derive(Clone, Copy, Debug)]
+struct Child {
+    parent: u32,
+    tag: u32,
+    number: u32,
+    length: u32,
+    /// The key's first bytes.
+    beginning: u128,
+}
+
+/// What a key longer than this begins with says too little.
+const SHORT: usize = size_of::<u128>();
+
 const NONE: u32 = u32::MAX;
+
+/// The first bytes of a key, and zeros where it has less.
+#[inline(always)]
+fn beginning(text: &[u8], start: usize, length: usize) -> u128 {
+    match text.get(start..).and_then(|text| text.first_chunk()) {
+        Some(chunk) if length < SHORT => u128::from_le_bytes(*chunk) & !(u128::MAX << (8 * length)),
+        Some(chunk) => u128::from_le_bytes(*chunk),
+        None => {
+            let mut bytes = [0; SHORT];
+            let length = length.min(SHORT);
+            bytes[..length].copy_from_slice(&text[start..start + length]);
+            u128::from_le_bytes(bytes)
+        }
+    }
+}
 
 fn place(parent: u32, tag: u32, length: usize) -> usize {
     ((tag ^ parent.wrapping_mul(0x9E37_79B1)).wrapping_mul(0x85EB_CA6B) >> 8) as usize & (length - 1)
@@ -55,7 +83,7 @@ impl Layout {
     }
 
     fn new(steps: &[(u32, Box<str>)]) -> Layout {
-        let top = |number| Known { slot: NONE, end: NONE, parent: number, name: Box::default(), tag: 0, listed: Box::default() };
+        let top = |number| Known { slot: NONE, end: NONE, parent: number, name: Box::default(), listed: Box::default() };
         let listed = |name: &str| {
             let mut key = b",".to_vec();
             encode::write_string(name, &mut key);
@@ -64,19 +92,23 @@ impl Layout {
             String::from_utf8(key).unwrap_or_default().into()
         };
         let path = |(parent, name): &(u32, Box<str>)| {
-            Known { slot: NONE, end: NONE, parent: *parent, name: name.clone(), tag: key_tag(name.as_bytes()), listed: listed(name) }
+            Known { slot: NONE, end: NONE, parent: *parent, name: name.clone(), listed: listed(name) }
         };
         let known: Vec<Known> = [top(0), top(1)].into_iter().chain(steps.iter().map(path)).collect();
         let length = (known.len() * 4).next_power_of_two();
-        let mut layout = Layout { known, numbers: Vec::new(), metadata: 0, children: vec![NONE; length] };
+        let none = Child { parent: NONE, tag: 0, number: NONE, length: 0, beginning: 0 };
+        let mut layout = Layout { known, numbers: Vec::new(), metadata: 0, children: vec![none; length] };
         let mut inside = vec![Vec::new(); layout.known.len()];
         for (number, known) in layout.known.iter().enumerate().skip(vocabulary::FIRST) {
             inside[known.parent as usize].push(number);
-            let mut at = place(known.parent, known.tag, length);
-            while layout.children[at] != NONE {
+            let name = known.name.as_bytes();
+            let tag = key_tag(name);
+            let mut at = place(known.parent, tag, length);
+            while layout.children[at].number != NONE {
                 at = (at + 1) & (length - 1);
             }
-            layout.children[at] = number as u32;
+            let beginning = beginning(name, 0, name.len());
+            layout.children[at] = Child { parent: known.parent, tag, number: number as u32, length: name.len() as u32, beginning };
         }
         // By name, so that what is printed does not depend on which pipelines the process has known.
         for inside in &mut inside {
@@ -97,18 +129,24 @@ impl Layout {
         self.known[number].end = self.numbers.len() as u32;
     }
 
-    /// The number of the path that goes one key beyond another.
-    #[inline]
-    pub(super) fn child(&self, parent: u32, key: &[u8], tag: u32) -> Option<u32> {
+    /// The number of the path that goes one key beyond another; the key is a span of a text.
+    #[inline(always)]
+    pub(super) fn child(&self, parent: u32, text: &[u8], key: Text, tag: u32) -> Option<u32> {
         let length = self.children.len();
         let mut at = place(parent, tag, length);
         loop {
-            let number = *self.children.get(at)?;
-            let known = self.known.get(number as usize)?;
-            if known.tag == tag && known.parent == parent && known.name.as_bytes() == key {
-                return Some(number);
+            let child = self.children.get(at).filter(|child| child.number != NONE)?;
+            if (child.tag, child.parent, child.length) == (tag, parent, key.len) && self.is_named(child, text, key) {
+                return Some(child.number);
             }
             at = (at + 1) & (length - 1);
         }
+    }
+
+    #[inline(always)]
+    fn is_named(&self, child: &Child, text: &[u8], key: Text) -> bool {
+        let range = key.range();
+        beginning(text, range.start, range.len()) == child.beginning
+            && (range.len() <= SHORT || self.known[child.number as usize].name.as_bytes() == &text[range])
     }
 }

@@ -212,11 +212,21 @@ pub struct Event {
     /// Where text is unescaped; kept for its capacity.
     spare: String,
     places: Places,
-    scan: Scan,
-    shapes: shapes::Shapes,
-    clock: timestamp::Clock,
+    tools: Box<Tools>,
     /// How much of the text, at its start, is the vocabulary.
     vocabulary: u32,
+}
+
+/// What reading and printing an event takes beside it: buffers, and what is remembered of earlier events. Events that are read and
+/// printed by turns share one set, which so stays near (see [`Event::trade_tools`]).
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Tools {
+    scan: Scan,
+    keys: decode::Keys,
+    shapes: shapes::Shapes,
+    clock: timestamp::Clock,
+    /// Where an event is printed; kept for its capacity.
+    printed: Vec<u8>,
 }
 
 impl Default for Event {
@@ -254,9 +264,7 @@ impl Event {
             lists: vec![EMPTY_LIST; 2],
             spare: String::new(),
             places,
-            scan: Scan::default(),
-            shapes: shapes::Shapes::default(),
-            clock: timestamp::Clock::default(),
+            tools: Box::default(),
             vocabulary: 0,
         }
     }
@@ -277,8 +285,15 @@ impl Event {
         if self.text.capacity() > KEEP_CAPACITY {
             self.text.shrink_to(KEEP_CAPACITY);
             self.nodes.shrink_to(1_024);
-            self.scan = Scan::default();
+            self.tools.scan = Scan::default();
+            self.tools.printed = Vec::new();
         }
+    }
+
+    /// Takes other tools and gives its own for them.
+    #[inline]
+    pub(crate) fn trade_tools(&mut self, tools: &mut Box<Tools>) {
+        std::mem::swap(&mut self.tools, tools);
     }
 
     /// The text of a span.

@@ -21,7 +21,7 @@
 use std::sync::Arc;
 
 use super::layout::Layout;
-use super::{Value, vocabulary};
+use super::{Text, Value, vocabulary};
 
 /// The path of all fields.
 pub(super) const ROOT: u32 = 0;
@@ -185,25 +185,46 @@ impl Places {
         added
     }
 
+    /// Adds a path with the objects above it, from the innermost outwards up to one that is there. `false`, without a change, where that
+    /// is not open.
     fn add_deep(&mut self, number: u32, value: Value) -> bool {
-        match self.places.get(number as usize) {
-            Some(place) => self.make_open(place.parent) && self.add(number, value),
-            None => false,
+        let Some(place) = self.places.get(number as usize) else { return false };
+        let mut above = place.parent;
+        let mut top = &self.places[above as usize];
+        while top.at != self.now {
+            above = top.parent;
+            top = &self.places[above as usize];
         }
+        if top.state != State::Open {
+            return false;
+        }
+        if top.based && !top.extended {
+            self.extend(above);
+        }
+        let mut inner = self.put(number, State::Held, value);
+        while inner != above {
+            let (word, mask) = bit(self.places[inner as usize].slot);
+            self.open[word] |= mask;
+            inner = self.put(inner, State::Open, Value::Null);
+        }
+        true
     }
 
-    fn make_open(&mut self, number: u32) -> bool {
-        let Some(place) = self.places.get(number as usize) else { return false };
-        if place.at == self.now {
-            return place.state == State::Open;
-        }
-        self.make_open(place.parent) && self.add_open(number)
+    /// Notes what was added at a path whose object is, or will be, open. Answers with that object's path.
+    #[inline(always)]
+    fn put(&mut self, number: u32, state: State, value: Value) -> u32 {
+        let now = self.now;
+        let place = &mut self.places[number as usize];
+        (place.at, place.state, place.based, place.edited, place.extended, place.value) = (now, state, false, false, false, value);
+        let (word, mask) = bit(place.slot);
+        self.added[word] |= mask;
+        place.parent
     }
 
     #[inline(always)]
     fn put_new(&mut self, number: u32, state: State, value: Value) -> bool {
         let Some(place) = self.places.get(number as usize) else { return false };
-        let (slot, parent) = (place.slot, place.parent);
+        let parent = place.parent;
         let Some(above) = self.places.get(parent as usize) else { return false };
         if above.at != self.now || above.state != State::Open {
             return false;
@@ -211,11 +232,7 @@ impl Places {
         if above.based && !above.extended {
             self.extend(parent);
         }
-        let now = self.now;
-        let place = &mut self.places[number as usize];
-        (place.at, place.state, place.based, place.edited, place.extended, place.value) = (now, state, false, false, false, value);
-        let (word, mask) = bit(slot);
-        self.added[word] |= mask;
+        self.put(number, state, value);
         true
     }
 
@@ -228,6 +245,16 @@ impl Places {
         if number > METADATA {
             self.note(Edit { from: at, to: at, number, change: Change::Insert });
         }
+    }
+
+    /// The same of one that is not there yet; `false`, without a change, where it is.
+    #[inline(always)]
+    pub(super) fn base_new(&mut self, number: u32, member: u32, span: (u32, u32), value: Value) -> bool {
+        let fresh = self.get(number).is_none();
+        if fresh {
+            self.base(number, member, span, value);
+        }
+        fresh
     }
 
     /// Notes that a member of the record is in its place.
@@ -317,10 +344,10 @@ impl Places {
         value
     }
 
-    /// The number of a path one key beyond another.
-    #[inline]
-    pub(super) fn child(&self, parent: u32, key: &[u8], tag: u32) -> Option<u32> {
-        self.layout.child(parent, key, tag)
+    /// The number of a path one key beyond another; the key is a span of a text.
+    #[inline(always)]
+    pub(super) fn child(&self, parent: u32, text: &[u8], key: Text, tag: u32) -> Option<u32> {
+        self.layout.child(parent, text, key, tag)
     }
 
     /// Whether there are paths that go on beyond this one.

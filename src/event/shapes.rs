@@ -7,7 +7,7 @@
 use super::places::{Places, ROOT};
 
 /// Shapes that are kept; a power of two.
-const KEPT: usize = 128;
+const KEPT: usize = 1_024;
 
 /// One value and the text before it.
 #[derive(Clone, Copy, Debug)]

@@ -111,13 +111,9 @@ impl Event {
     }
 
     fn unescaped(&mut self, text: Text) -> Text {
-        // Unescaping reads one part of the buffer and appends to it, so it goes through a second buffer.
-        let mut spare = std::mem::take(&mut self.spare);
-        spare.clear();
-        unescape(self.str(text), &mut spare);
-        let plain = self.push_str(&spare);
-        self.spare = spare;
-        plain
+        let start = self.text.len();
+        unescape(&mut self.text, text.range());
+        Text::between(start, self.text.len())
     }
 
     /// Opens a value for use: escaped text becomes plain, raw containers become lists.

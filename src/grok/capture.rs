@@ -80,7 +80,17 @@ pub enum Integer {
 
 /// The integer that a text begins with, as Ruby's `to_i` reads it: white space, a sign, digits
 /// with single underscores between them; 0 if there is none.
+#[inline]
 pub fn to_i(text: &str) -> Integer {
+    /// So many digits fit whatever they are.
+    const SAFE: usize = 18;
+    if text.len() <= SAFE && text.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Integer::Small(text.bytes().fold(0, |value, digit| value * 10 + i64::from(digit - b'0')));
+    }
+    to_any_i(text)
+}
+
+fn to_any_i(text: &str) -> Integer {
     let text = text.trim_start_matches(|c: char| c.is_ascii_whitespace() || c == '\x0b');
     let (negative, digits) = match text.as_bytes().first() {
         Some(b'-') => (true, &text[1..]),

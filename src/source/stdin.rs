@@ -3,7 +3,7 @@
 use std::io::Read;
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, RecvTimeoutError};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 
 use super::lines::{Framer, Line};
 use super::{Source, SourceContext, SourceError};
@@ -42,18 +42,21 @@ impl StdinSource {
 impl Source for StdinSource {
     fn run(self: Box<Self>, mut context: SourceContext) -> Result<(), SourceError> {
         context.readiness().set(true);
-        let result = read(&context, &blocks(std::io::stdin()), self.max_event_bytes);
+        let (blocks, used) = blocks(std::io::stdin());
+        let result = read(&context, &blocks, &used, self.max_event_bytes);
         context.end_input();
         result
     }
 }
 
-/// Reads blocks on a thread of their own: a read can't be called off, and must not hold up a shutdown.
-fn blocks(mut input: impl Read + Send + 'static) -> Receiver<std::io::Result<Vec<u8>>> {
+/// Reads blocks on a thread of their own: a read can't be called off, and must not hold up a shutdown. Used blocks may be given back.
+fn blocks(mut input: impl Read + Send + 'static) -> (Receiver<std::io::Result<Vec<u8>>>, Sender<Vec<u8>>) {
     let (sender, receiver) = crossbeam_channel::bounded(2);
+    let (used, again) = crossbeam_channel::bounded::<Vec<u8>>(4);
     std::thread::spawn(move || {
         loop {
-            let mut block = vec![0; BLOCK];
+            let mut block = again.try_recv().unwrap_or_default();
+            block.resize(BLOCK, 0);
             let result = match input.read(&mut block) {
                 Ok(0) => return,
                 Ok(length) => {
@@ -69,10 +72,15 @@ fn blocks(mut input: impl Read + Send + 'static) -> Receiver<std::io::Result<Vec
             }
         }
     });
-    receiver
+    (receiver, used)
 }
 
-fn read(context: &SourceContext, blocks: &Receiver<std::io::Result<Vec<u8>>>, max: usize) -> Result<(), SourceError> {
+fn read(
+    context: &SourceContext,
+    blocks: &Receiver<std::io::Result<Vec<u8>>>,
+    used: &Sender<Vec<u8>>,
+    max: usize,
+) -> Result<(), SourceError> {
     let origin = context.hub.ledger().assign("stdin", 0);
     let mut framer = Framer::new(0, max);
     let mut builder = context.builder();
@@ -86,6 +94,8 @@ fn read(context: &SourceContext, blocks: &Receiver<std::io::Result<Vec<u8>>>, ma
         match blocks.recv_timeout(Duration::from_millis(20)) {
             Ok(Ok(block)) => {
                 framer.feed(&block, |line| push(&mut builder, line));
+                // Where there are enough, it is freed.
+                let _ = used.try_send(block);
                 if context.is_full(&builder) && !context.deliver(std::mem::replace(&mut builder, context.builder())) {
                     return Ok(());
                 }
