@@ -10,6 +10,10 @@ pub trait Processor: Send {
     /// Turns record `index` of `batch` into documents, appended to `out`.
     fn process(&mut self, batch: &RawBatch, index: usize, out: &mut Outputs) -> Verdict;
 
+    /// Told of records of `batch` whose turn comes next, in this order, so that it can do most of their work together. Any of them
+    /// may be left out after all.
+    fn look_ahead(&mut self, _batch: &RawBatch, _records: &[usize]) {}
+
     /// Called after the last record of a batch: the place to flush local counters into metrics.
     fn end_of_batch(&mut self) {}
 }

@@ -44,7 +44,14 @@ pub(crate) struct Worker {
     pub pace: Option<Arc<Pace>>,
     /// When the oldest document in each sink's buffer was made.
     pub waiting_since: Vec<Option<Instant>>,
+    /// Records that the pipeline is told of ahead; kept for its capacity.
+    pub upcoming: Vec<usize>,
 }
+
+/// So many records go through the pipeline together: each has its event, and all of them should fit a core's own cache.
+const TOGETHER: usize = 16;
+/// Records that are longer all in all do not: their events would take memory that nobody counts.
+const TOGETHER_BYTES: usize = 64 << 10;
 
 /// A sink has gone: the run is being let go.
 #[derive(Debug)]
@@ -97,6 +104,8 @@ impl Worker {
         let mut tombstones = 0;
         let mut dropped: Vec<(&'static str, u64)> = Vec::new();
         self.outputs.start_batch(raw);
+        // Records are held back one by one where there is a rate.
+        let mut ahead = if self.pace.is_some() { usize::MAX } else { 0 };
         for (index, record) in raw.records().iter().enumerate() {
             if !owned[record.origin as usize] {
                 continue;
@@ -119,6 +128,9 @@ impl Worker {
                 self.heartbeat.idle();
                 pace.wait(&self.hub.shutdown);
                 self.heartbeat.busy();
+            }
+            if index >= ahead {
+                ahead = self.look_ahead(raw, index, &owned);
             }
             self.outputs.start_record(index);
             match self.run_pipeline(raw, index) {
@@ -172,6 +184,36 @@ impl Worker {
             self.generation = generation;
             self.hub.set_pipeline_version(self.processors.version());
         }
+    }
+
+    /// Lets the pipeline do the next few records together. Answers with the first record that it was not told of.
+    fn look_ahead(&mut self, raw: &RawBatch, from: usize, owned: &[bool]) -> usize {
+        let mut bytes = 0;
+        let mut next = from;
+        self.upcoming.clear();
+        while let Some(record) = raw.records().get(next)
+            && self.upcoming.len() < TOGETHER
+        {
+            if owned[record.origin as usize] && record.shape == Shape::Plain {
+                bytes += raw.value(next).len();
+                if bytes > TOGETHER_BYTES {
+                    break;
+                }
+                self.upcoming.push(next);
+            }
+            next += 1;
+        }
+        if self.upcoming.len() > 1 {
+            let upcoming = std::mem::take(&mut self.upcoming);
+            let run = AssertUnwindSafe(|| self.processor.look_ahead(raw, &upcoming));
+            if catch_unwind(run).is_err() {
+                // One of them did it: each is run by itself, so that it costs no other.
+                self.processor = self.processors.make(self.number);
+                next = usize::MAX;
+            }
+            self.upcoming = upcoming;
+        }
+        next.max(from + 1)
     }
 
     /// Runs the pipeline on a record. A defect that a record sets off costs that record, not the process.

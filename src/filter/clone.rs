@@ -50,6 +50,10 @@ impl Filter for Clones {
         Flow::Passed
     }
 
+    fn makes_events(&self) -> bool {
+        true
+    }
+
     fn fork(&self) -> Box<dyn Filter> {
         Box::new(self.clone())
     }

@@ -98,6 +98,11 @@ pub trait Filter: Send + Sync {
     /// The same filter for another worker.
     fn fork(&self) -> Box<dyn Filter>;
 
+    /// Whether it makes further events of one.
+    fn makes_events(&self) -> bool {
+        false
+    }
+
     /// Called between batches: the place to notice that a database or dictionary file has changed.
     fn between_batches(&mut self) {}
 }

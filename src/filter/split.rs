@@ -99,6 +99,10 @@ impl Filter for Split {
         Flow::Drop
     }
 
+    fn makes_events(&self) -> bool {
+        true
+    }
+
     fn fork(&self) -> Box<dyn Filter> {
         Box::new(self.clone())
     }

@@ -3,6 +3,7 @@
 //! [`load`] reads a file and compiles everything in it; [`compile`] and [`program`] turn filters into flat lists of
 //! steps; [`worker`] is what a worker does with a record; [`encode`] and [`id`] make documents of events.
 
+mod ahead;
 pub mod compile;
 pub mod encode;
 pub mod id;

@@ -2,9 +2,14 @@
 //!
 //! Everything an event needs lives in buffers that are used again for the next one. Clocks are read and counters
 //! published once a batch.
+//!
+//! What a pipeline does with one event takes more instructions than a core keeps near it, so each event by itself would fetch nearly all
+//! of them anew. A few records are therefore decoded together, go through the filters step by step together (see
+//! [`Program::run_together`]), and are written one after the other.
 
 use std::sync::Arc;
 
+use super::ahead::Ahead;
 use super::encode::Encoder;
 use super::id::DocumentOrigin;
 use super::program::{Program, Seen, Step, Survivors, reach};
@@ -97,6 +102,7 @@ pub struct PipelineWorker {
     context: Context,
     survivors: Survivors,
     event: Event,
+    ahead: Ahead,
     fields: Fields,
     fresh: bool,
 }
@@ -128,42 +134,18 @@ impl PipelineWorker {
             context: Context::new(Timestamp::now(), seed),
             survivors: Survivors::default(),
             event: Event::versed(),
+            ahead: Ahead::default(),
             fields,
             fresh: true,
         }
     }
 
-    /// Fills the worker's event from a record.
-    fn decode(&mut self, batch: &RawBatch, index: usize) -> Result<(), Reason> {
-        let intake = &self.intakes[batch.source()];
-        let event = &mut self.event;
-        event.reset();
-        read(event, intake.codec, batch.value(index))?;
-        if event.timestamp().is_none() {
-            let time = batch.records()[index].timestamp_ms;
-            event.set_timestamp(if time >= 0 { Timestamp::from_millis(time) } else { self.context.now });
+    /// Takes up what may have changed since the last batch.
+    fn begin_batch(&mut self) {
+        if std::mem::replace(&mut self.fresh, false) {
+            self.context.now = Timestamp::now();
+            self.program.between_batches();
         }
-        if intake.ingested {
-            // The top of the metadata is always an object, so this can't fail.
-            let _ = event.set(&self.fields.ingested, Value::Time(self.context.now));
-        }
-        if intake.file_path {
-            let path = event.push_str(&batch.origin(index).topic);
-            let _ = event.set(&self.fields.path, Value::Str(path));
-        }
-        if intake.decoration != Decoration::None {
-            decorate(event, &self.fields.kafka, intake, batch, index);
-        }
-        if let Some(event_type) = &intake.event_type
-            && event.get(&self.fields.event_type).is_none()
-        {
-            let text = event.push_str(event_type);
-            let _ = event.set(&self.fields.event_type, Value::Str(text));
-        }
-        if !intake.additions.is_empty() && intake.additions.apply(event).is_err() {
-            event.tag("_source_error");
-        }
-        Ok(())
     }
 
     /// Runs one record at a point in time and answers with what comes out, rather than writing it. `codec` is how the
@@ -181,7 +163,7 @@ impl PipelineWorker {
         const SEED: u64 = 1;
         self.context = Context::new(now, SEED);
         match codec {
-            None => self.decode(batch, 0)?,
+            None => self.fields.decode(&self.intakes[batch.source()], self.context.now, &mut self.event, batch, 0)?,
             Some(codec) => {
                 self.event.reset();
                 read(&mut self.event, codec, batch.value(0))?;
@@ -201,26 +183,36 @@ impl PipelineWorker {
         Ok(outcomes)
     }
 
-    /// Writes the documents of everything that survived; answers how many.
-    fn write(&mut self, batch: &RawBatch, index: usize, out: &mut Outputs) -> Result<u32, Reason> {
-        let place = batch.origin(index);
-        let mut origin = DocumentOrigin {
-            source: &self.intakes[batch.source()].distinction,
-            topic: &place.topic,
-            partition: place.partition,
-            offset: batch.records()[index].offset,
-            ordinal: 0,
-        };
+    /// Decodes a record, runs it through the filters, and writes what comes out.
+    fn process_alone(&mut self, batch: &RawBatch, index: usize, out: &mut Outputs) -> Verdict {
+        let intake = &self.intakes[batch.source()];
+        if let Err(verdict) = self.fields.read(intake, self.context.now, &mut self.event, batch, index) {
+            return verdict;
+        }
+        self.program.run(&mut self.event, &mut self.context, &mut self.survivors);
+        let original = self.survivors.original.then_some(&mut self.event);
+        if original.is_none() && self.survivors.made.is_empty() {
+            return Verdict::Dropped("filter");
+        }
+        let mut origin = document_origin(intake, batch, index);
         let mut documents = 0;
-        if self.survivors.original {
-            documents += write_event(&self.routes, &mut self.encoders, &mut self.event, origin, out)?;
+        for event in original.into_iter().chain(&mut self.survivors.made) {
+            match write_event(&self.routes, &mut self.encoders, event, origin, out) {
+                Ok(written) => documents += written,
+                Err(reason) => return Verdict::DeadLetter(reason),
+            }
             origin.ordinal += 1;
         }
-        for event in &mut self.survivors.made {
-            documents += write_event(&self.routes, &mut self.encoders, event, origin, out)?;
-            origin.ordinal += 1;
-        }
-        Ok(documents)
+        written(documents)
+    }
+
+    /// Writes what came of a record that was done ahead.
+    fn write_ahead(&mut self, found: usize, batch: &RawBatch, index: usize, out: &mut Outputs) -> Verdict {
+        let origin = document_origin(&self.intakes[batch.source()], batch, index);
+        self.ahead.end(found, |event| match write_event(&self.routes, &mut self.encoders, event, origin, out) {
+            Ok(documents) => written(documents),
+            Err(reason) => Verdict::DeadLetter(reason),
+        })
     }
 
     fn publish_counts(&mut self) {
@@ -238,6 +230,59 @@ impl PipelineWorker {
             }
         }
     }
+}
+
+impl Fields {
+    /// Fills an event from a record, as its source says.
+    fn decode(&self, intake: &Intake, now: Timestamp, event: &mut Event, batch: &RawBatch, index: usize) -> Result<(), Reason> {
+        event.reset();
+        read(event, intake.codec, batch.value(index))?;
+        if event.timestamp().is_none() {
+            let time = batch.records()[index].timestamp_ms;
+            event.set_timestamp(if time >= 0 { Timestamp::from_millis(time) } else { now });
+        }
+        if intake.ingested {
+            // The top of the metadata is always an object, so this can't fail.
+            let _ = event.set(&self.ingested, Value::Time(now));
+        }
+        if intake.file_path {
+            let path = event.push_str(&batch.origin(index).topic);
+            let _ = event.set(&self.path, Value::Str(path));
+        }
+        if intake.decoration != Decoration::None {
+            decorate(event, &self.kafka, intake, batch, index);
+        }
+        if let Some(event_type) = &intake.event_type
+            && event.get(&self.event_type).is_none()
+        {
+            let text = event.push_str(event_type);
+            let _ = event.set(&self.event_type, Value::Str(text));
+        }
+        if !intake.additions.is_empty() && intake.additions.apply(event).is_err() {
+            event.tag("_source_error");
+        }
+        Ok(())
+    }
+
+    /// The same; the error is what became of a record that goes no further.
+    fn read(&self, intake: &Intake, now: Timestamp, event: &mut Event, batch: &RawBatch, index: usize) -> Result<(), Verdict> {
+        self.decode(intake, now, event, batch, index).map_err(Verdict::DeadLetter)?;
+        match &intake.only {
+            Some(only) if !only.holds(event) => Err(Verdict::Dropped("where")),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn document_origin<'a>(intake: &'a Intake, batch: &'a RawBatch, index: usize) -> DocumentOrigin<'a> {
+    let place = batch.origin(index);
+    let offset = batch.records()[index].offset;
+    DocumentOrigin { source: &intake.distinction, topic: &place.topic, partition: place.partition, offset, ordinal: 0 }
+}
+
+/// What became of a record of which so many documents were written.
+fn written(documents: u32) -> Verdict {
+    if documents == 0 { Verdict::Dropped("no_sink") } else { Verdict::Done }
 }
 
 /// Notes in `[@metadata][kafka]` where a record came from.
@@ -311,31 +356,26 @@ fn write_event(
 
 impl Processor for PipelineWorker {
     fn process(&mut self, batch: &RawBatch, index: usize, out: &mut Outputs) -> Verdict {
-        if std::mem::replace(&mut self.fresh, false) {
-            self.context.now = Timestamp::now();
-            self.program.between_batches();
+        self.begin_batch();
+        match self.ahead.find(index) {
+            Some(found) => self.write_ahead(found, batch, index, out),
+            None => self.process_alone(batch, index, out),
         }
-        if let Err(reason) = self.decode(batch, index) {
-            return Verdict::DeadLetter(reason);
+    }
+
+    fn look_ahead(&mut self, batch: &RawBatch, records: &[usize]) {
+        self.begin_batch();
+        if self.program.makes_events() {
+            return;
         }
-        if let Some(only) = &self.intakes[batch.source()].only
-            && !only.holds(&mut self.event)
-        {
-            return Verdict::Dropped("where");
-        }
-        self.program.run(&mut self.event, &mut self.context, &mut self.survivors);
-        if !self.survivors.original && self.survivors.made.is_empty() {
-            return Verdict::Dropped("filter");
-        }
-        match self.write(batch, index, out) {
-            Ok(0) => Verdict::Dropped("no_sink"),
-            Ok(_) => Verdict::Done,
-            Err(reason) => Verdict::DeadLetter(reason),
-        }
+        let (intake, now) = (&self.intakes[batch.source()], self.context.now);
+        self.ahead.read(records, |event, index| self.fields.read(intake, now, event, batch, index));
+        self.ahead.filter(&mut self.program, &mut self.context);
     }
 
     fn end_of_batch(&mut self) {
         self.fresh = true;
+        self.ahead.clear();
         self.publish_counts();
     }
 }

@@ -229,6 +229,12 @@ impl Processor for Gauged {
         verdict
     }
 
+    fn look_ahead(&mut self, batch: &RawBatch, records: &[usize]) {
+        let began = Instant::now();
+        self.inner.look_ahead(batch, records);
+        self.busy += began.elapsed();
+    }
+
     fn end_of_batch(&mut self) {
         self.inner.end_of_batch();
         if let Some(comparer) = &mut self.comparer {

@@ -41,7 +41,7 @@ pub struct PassThrough;
 impl Processor for PassThrough {
     fn process(&mut self, batch: &RawBatch, index: usize, out: &mut Outputs) -> Verdict {
         let value = batch.value(index);
-        assert!(!value.ends_with(b"\"panic\":1}"), "as it asks for");
+        panic_if_asked(value);
         if value == b"drop" {
             return Verdict::Dropped("test");
         }
@@ -62,6 +62,14 @@ impl Processor for PassThrough {
             _ => Verdict::Done,
         }
     }
+
+    fn look_ahead(&mut self, batch: &RawBatch, records: &[usize]) {
+        records.iter().for_each(|index| panic_if_asked(batch.value(*index)));
+    }
+}
+
+fn panic_if_asked(value: &[u8]) {
+    assert!(!value.ends_with(b"\"panic\":1}"), "as it asks for");
 }
 
 pub fn plan(source: SourceSpec, sinks: Vec<SinkSpec>, dead_letters: &Path) -> Plan {
