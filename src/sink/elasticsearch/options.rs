@@ -31,7 +31,7 @@ const OPTIONS: &[OptionDef] = &[
     option("retry_max_interval", Kind::Duration, Fallback::Text("10s"), "The longest such pause."),
     option("bulk_max_bytes", Kind::Bytes, Fallback::Text("2MiB"), "A bulk request closes at this size before compression,"),
     option("bulk_max_items", Kind::Integer(1, 1_000_000), Fallback::Integer(10_000), "at this many documents,"),
-    option("linger", Kind::Duration, Fallback::Text("200ms"), "or at this age."),
+    option("linger", Kind::Duration, Fallback::Text("100ms"), "or at this age."),
     option("concurrency", Kind::Any, Fallback::Text("auto"), "Bulk requests under way at once: a number, or `auto` to follow what the cluster takes."),
     option(
         "poison_timeout",
