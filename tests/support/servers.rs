@@ -496,7 +496,8 @@ path = "${{DEAD_LETTER_PATH}}"
         let mut ids = std::collections::HashSet::new();
         let mut after = String::new();
         loop {
-            let body = format!(r#"{{"size":10000,"_source":false,"sort":[{{"@timestamp":"asc"}},{{"_doc":"asc"}}]{after}}}"#);
+            // Documents' numbers within a shard change when segments are merged between two pages; these do not.
+            let body = format!(r#"{{"size":10000,"_source":false,"sort":[{{"_index":"asc"}},{{"_seq_no":"asc"}}]{after}}}"#);
             let answer = self.search("_search", &body);
             let hits = answer["hits"]["hits"].as_array().cloned().unwrap_or_default();
             let Some(last) = hits.last() else { return ids.len() };
