@@ -56,14 +56,19 @@ expect = { "[source][geo][city_name]" = "London" }
 /// share the text, so an address that is remembered costs some tens of bytes.
 type Known = Option<Arc<Fragment>>;
 
-struct GeoIp {
+/// What is the same for all workers.
+struct Options {
     source: FieldRef,
     target: FieldRef,
-    databases: Arc<[Database]>,
-    fields: Option<Arc<[GeoField]>>,
+    databases: Vec<Database>,
+    fields: Option<Vec<GeoField>>,
     tag_on_failure: Vec<String>,
     ecs: bool,
     cache_size: usize,
+}
+
+struct GeoIp {
+    options: Arc<Options>,
     by_address: Recent<Known>,
     /// Unused where the address itself is among the fields.
     by_record: Recent<Known>,
@@ -114,7 +119,7 @@ pub fn compile(args: &Args, compiler: &mut Compiler) -> Compiled {
                 None
             }
         });
-        known.collect::<Arc<[GeoField]>>()
+        known.collect::<Vec<GeoField>>()
     });
     match (source, target) {
         (Some(source), Some(target)) if problems.is_empty() => {
@@ -124,7 +129,7 @@ pub fn compile(args: &Args, compiler: &mut Compiler) -> Compiled {
             }
             let cache_size = args.integer("cache_size").unwrap_or(1).max(1) as usize;
             let tag_on_failure = args.strings("tag_on_failure");
-            Ok(Box::new(GeoIp::new(source, target, databases.into(), fields, tag_on_failure, ecs, cache_size)))
+            Ok(Box::new(GeoIp::new(Arc::new(Options { source, target, databases, fields, tag_on_failure, ecs, cache_size }))))
         }
         _ => Err(problems),
     }
@@ -156,19 +161,19 @@ fn files_of(path: &std::path::Path) -> Vec<std::path::PathBuf> {
 
 impl Filter for GeoIp {
     fn run(&mut self, event: &mut Event, context: &mut Context) -> Flow {
-        let value = match event.get(&self.source) {
+        let value = match event.get(&self.options.source) {
             Some(Value::Array(list)) => event.loaded_values(list).first().copied(),
             value => value,
         };
         let text = value.and_then(|value| event.as_str(value)).unwrap_or("");
         if text.is_empty() {
-            context.fail(event, &self.tag_on_failure);
+            context.fail(event, &self.options.tag_on_failure);
             return Flow::Passed;
         }
         let short = key_of_text(text);
         if let Some(known) = short.and_then(|key| self.by_address.get(&key)) {
             return match known {
-                Some(fragment) if event.merge(Some(&self.target), fragment).is_ok() => Flow::Matched,
+                Some(fragment) if event.merge(Some(&self.options.target), fragment).is_ok() => Flow::Matched,
                 _ => self.failed(event, context),
             };
         }
@@ -183,19 +188,17 @@ impl Filter for GeoIp {
             }
         };
         match known {
-            Some(fragment) if event.merge(Some(&self.target), &fragment).is_ok() => Flow::Matched,
+            Some(fragment) if event.merge(Some(&self.options.target), &fragment).is_ok() => Flow::Matched,
             _ => self.failed(event, context),
         }
     }
 
     fn fork(&self) -> Box<dyn Filter> {
-        let (databases, fields) = (Arc::clone(&self.databases), self.fields.clone());
-        let (source, target, tag_on_failure) = (self.source.clone(), self.target.clone(), self.tag_on_failure.clone());
-        Box::new(GeoIp::new(source, target, databases, fields, tag_on_failure, self.ecs, self.cache_size))
+        Box::new(GeoIp::new(Arc::clone(&self.options)))
     }
 
     fn between_batches(&mut self) {
-        for database in self.databases.iter() {
+        for database in &self.options.databases {
             database.refresh();
         }
         if self.generation != self.current_generation() {
@@ -239,59 +242,46 @@ fn key_of_records(records: &[Option<usize>]) -> Option<Key> {
 }
 
 impl GeoIp {
-    fn new(
-        source: FieldRef,
-        target: FieldRef,
-        databases: Arc<[Database]>,
-        fields: Option<Arc<[GeoField]>>,
-        tag_on_failure: Vec<String>,
-        ecs: bool,
-        cache_size: usize,
-    ) -> GeoIp {
+    fn new(options: Arc<Options>) -> GeoIp {
         let mut filter = GeoIp {
-            source,
-            target,
-            databases,
-            fields,
-            tag_on_failure,
-            ecs,
-            cache_size,
-            by_address: Recent::new(cache_size),
-            by_record: Recent::new(records_of(cache_size)),
-            describer: Describer::new(&[], None, ecs),
+            by_address: Recent::new(options.cache_size),
+            by_record: Recent::new(records_of(options.cache_size)),
+            describer: Describer::new(&[], None, options.ecs),
             records: Vec::new(),
             generation: 0,
+            options,
         };
         filter.take_current();
         filter
     }
 
     fn current_generation(&self) -> u64 {
-        self.databases.iter().map(Database::generation).sum()
+        self.options.databases.iter().map(Database::generation).sum()
     }
 
     fn take_current(&mut self) {
         self.generation = self.current_generation();
-        let opened: Vec<_> = self.databases.iter().map(Database::current).collect();
-        self.describer = Describer::new(&opened, self.fields.as_deref(), self.ecs);
-        self.by_address = Recent::new(self.cache_size);
-        self.by_record = Recent::new(records_of(self.cache_size));
+        let options = &self.options;
+        let opened: Vec<_> = options.databases.iter().map(Database::current).collect();
+        self.describer = Describer::new(&opened, options.fields.as_deref(), options.ecs);
+        self.by_address = Recent::new(options.cache_size);
+        self.by_record = Recent::new(records_of(options.cache_size));
     }
 
     /// Tags the event and, as Logstash does, leaves an empty object where the fields would have gone.
     fn failed(&self, event: &mut Event, context: &mut Context) -> Flow {
-        if !event.contains(&self.target) {
+        if !event.contains(&self.options.target) {
             let empty = event.new_list();
             // Where something on the path is a plain value there is no place for it.
-            let _ = event.set(&self.target, Value::Object(empty));
+            let _ = event.set(&self.options.target, Value::Object(empty));
         }
-        context.fail(event, &self.tag_on_failure);
+        context.fail(event, &self.options.tag_on_failure);
         Flow::Passed
     }
 
     fn find(&mut self, address: IpAddr) -> Known {
         self.describer.records_of(address, &mut self.records);
-        let shared = self.fields.as_ref().is_some_and(|fields| !fields.iter().any(|field| field.is_of_address()));
+        let shared = self.options.fields.as_ref().is_some_and(|fields| !fields.iter().any(|field| field.is_of_address()));
         let Some(key) = key_of_records(&self.records).filter(|_| shared) else { return self.describe(address) };
         if let Some(known) = self.by_record.get(&key) {
             return known.clone();
@@ -303,6 +293,6 @@ impl GeoIp {
 
     fn describe(&mut self, address: IpAddr) -> Known {
         let json = self.describer.describe(address, &self.records)?;
-        Some(Arc::new(Fragment::new(json, Some(&self.target))))
+        Some(Arc::new(Fragment::new(json, Some(&self.options.target))))
     }
 }
