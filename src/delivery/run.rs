@@ -197,7 +197,6 @@ pub fn run(plan: Plan, shutdown: &Shutdown) -> Result<Summary, RunFailure> {
             heartbeat: health.heartbeat("worker"),
             pace: pace.clone(),
             waiting_since: vec![None; entries.len()],
-            upcoming: Vec::new(),
         };
         workers.push(spawn(&format!("logproc-work-{number}"), shutdown, move || worker.run())?);
     }

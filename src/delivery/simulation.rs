@@ -112,7 +112,6 @@ impl Node {
             heartbeat: Health::default().heartbeat("worker"),
             pace: None,
             waiting_since: vec![None; SINKS],
-            upcoming: Vec::new(),
         };
         let mut node = Node {
             hub,

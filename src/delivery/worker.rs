@@ -44,8 +44,6 @@ pub(crate) struct Worker {
     pub pace: Option<Arc<Pace>>,
     /// When the oldest document in each sink's buffer was made.
     pub waiting_since: Vec<Option<Instant>>,
-    /// Records that the pipeline is told of ahead; kept for its capacity.
-    pub upcoming: Vec<usize>,
 }
 
 /// So many records go through the pipeline together: each has its event, and all of them should fit a core's own cache.
@@ -188,30 +186,27 @@ impl Worker {
 
     /// Lets the pipeline do the next few records together. Answers with the first record that it was not told of.
     fn look_ahead(&mut self, raw: &RawBatch, from: usize, owned: &[bool]) -> usize {
+        let (mut upcoming, mut count) = ([0; TOGETHER], 0);
         let mut bytes = 0;
         let mut next = from;
-        self.upcoming.clear();
         while let Some(record) = raw.records().get(next)
-            && self.upcoming.len() < TOGETHER
+            && count < TOGETHER
         {
             if owned[record.origin as usize] && record.shape == Shape::Plain {
                 bytes += raw.value(next).len();
                 if bytes > TOGETHER_BYTES {
                     break;
                 }
-                self.upcoming.push(next);
+                upcoming[count] = next;
+                count += 1;
             }
             next += 1;
         }
-        if self.upcoming.len() > 1 {
-            let upcoming = std::mem::take(&mut self.upcoming);
-            let run = AssertUnwindSafe(|| self.processor.look_ahead(raw, &upcoming));
-            if catch_unwind(run).is_err() {
-                // One of them did it: each is run by itself, so that it costs no other.
-                self.processor = self.processors.make(self.number);
-                next = usize::MAX;
-            }
-            self.upcoming = upcoming;
+        let run = AssertUnwindSafe(|| self.processor.look_ahead(raw, &upcoming[..count]));
+        if count > 1 && catch_unwind(run).is_err() {
+            // One of them did it: each is run by itself, so that it costs no other.
+            self.processor = self.processors.make(self.number);
+            next = usize::MAX;
         }
         next.max(from + 1)
     }

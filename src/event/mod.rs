@@ -209,7 +209,7 @@ pub struct Event {
     text: String,
     nodes: Vec<Node>,
     lists: Vec<ListHead>,
-    /// Where text is unescaped; kept for its capacity.
+    /// Where text is put together; kept for its capacity.
     spare: String,
     places: Places,
     tools: Box<Tools>,
