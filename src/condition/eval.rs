@@ -8,8 +8,40 @@ use crate::grok::Regex;
 
 impl Condition {
     /// Whether the condition holds for an event.
+    #[inline]
     pub fn holds(&self, event: &mut Event) -> bool {
-        holds(&self.expression, event)
+        holds_quickly(&self.expression, event)
+    }
+}
+
+/// What most conditions are: whether a field is there, and how a text or a whole number compares to a constant. `None` where that
+/// takes more than a look at the field's place.
+#[inline(always)]
+fn at_once(expression: &Expression, event: &Event) -> Option<bool> {
+    match expression {
+        Expression::Truth(Operand::Field(field)) => event.is_true_at_once(field),
+        Expression::Not(inner) => match &**inner {
+            Expression::Truth(Operand::Field(field)) => event.is_true_at_once(field).map(|truth| !truth),
+            _ => None,
+        },
+        Expression::Compare { left: Operand::Field(field), comparison, right } => {
+            let value = event.value_at_once(field)?;
+            match (right, comparison) {
+                (Operand::Text(text), Comparison::Equal | Comparison::NotEqual) => {
+                    let equal = match value {
+                        None => false,
+                        Some(value) => event.text_bytes(value)? == text.as_bytes(),
+                    };
+                    Some(equal == (*comparison == Comparison::Equal))
+                }
+                (Operand::Int(right), _) => match value? {
+                    Value::Int(left) => Some(comparison.fits(left.cmp(right))),
+                    _ => None,
+                },
+                _ => None,
+            }
+        }
+        _ => None,
     }
 }
 
@@ -58,18 +90,23 @@ impl<'a> Side<'a> {
     }
 }
 
+#[inline]
+fn holds_quickly(expression: &Expression, event: &mut Event) -> bool {
+    match at_once(expression, event) {
+        Some(holds) => holds,
+        None => holds(expression, event),
+    }
+}
+
 fn holds(expression: &Expression, event: &mut Event) -> bool {
     match expression {
-        Expression::And(left, right) => holds(left, event) && holds(right, event),
-        Expression::Or(left, right) => holds(left, event) || holds(right, event),
+        Expression::And(left, right) => holds_quickly(left, event) && holds_quickly(right, event),
+        Expression::Or(left, right) => holds_quickly(left, event) || holds_quickly(right, event),
+        Expression::Not(inner) => !holds_quickly(inner, event),
         Expression::Xor(left, right) => holds(left, event) != holds(right, event),
         Expression::Nand(left, right) => !(holds(left, event) && holds(right, event)),
-        Expression::Not(inner) => !holds(inner, event),
         Expression::Truth(operand) => truth(operand, event),
         Expression::Compare { left, comparison, right } => {
-            if let Some(holds) = compare_at_once(left, *comparison, right, event) {
-                return holds;
-            }
             let left = side(left, event);
             let right = side(right, event);
             compare(left, *comparison, right, event)
@@ -105,26 +142,6 @@ fn holds(expression: &Expression, event: &mut Event) -> bool {
                 _ => false,
             }
         }
-    }
-}
-
-/// What most comparisons are: a field that is a text, or not there, with a text; a field that is a whole number with another.
-#[inline]
-fn compare_at_once(left: &Operand, comparison: Comparison, right: &Operand, event: &mut Event) -> Option<bool> {
-    let Operand::Field(field) = left else { return None };
-    match (right, comparison) {
-        (Operand::Text(text), Comparison::Equal | Comparison::NotEqual) => {
-            let equal = match event.get(field) {
-                None => false,
-                Some(value) => event.as_str(value)? == text,
-            };
-            Some(equal == (comparison == Comparison::Equal))
-        }
-        (Operand::Int(right), _) => match event.get(field)? {
-            Value::Int(left) => Some(comparison.fits(left.cmp(right))),
-            _ => None,
-        },
-        _ => None,
     }
 }
 

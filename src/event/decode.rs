@@ -1,9 +1,11 @@
 //! From a record's bytes to an event.
 
 use super::json::{DecodeError, Quoted, Scanner};
-use super::places::{METADATA, Places, ROOT, State};
+use super::layout::Key;
+use super::places::{METADATA, Place, Places, ROOT, State};
+use super::scan::{Scan, Span};
 use super::vocabulary::METADATA_KEY;
-use super::{Event, List, MESSAGE, TAGS, TIMESTAMP, Text, Timestamp, Tools, Value, key_tag, tag_bit};
+use super::{Event, List, MESSAGE, TAGS, TIMESTAMP, Text, Timestamp, Tools, Value};
 
 /// Objects with more members are filled into the tree, which finds repeated keys of many.
 const MOST_KEYS: usize = 64;
@@ -11,9 +13,9 @@ const MOST_KEYS: usize = 64;
 /// The keys of an object so far that have no place, to see whether one is repeated. Used again for the next object.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Keys {
-    /// A bit for each fingerprint.
+    /// A bit for each of them, of its hash.
     seen: u64,
-    noted: Vec<(u32, Text)>,
+    noted: Vec<(Key, Text)>,
 }
 
 impl Keys {
@@ -24,17 +26,17 @@ impl Keys {
 
     /// Whether a key is new, and noted.
     #[inline(always)]
-    fn note(&mut self, text: &[u8], key: Text, tag: u32) -> bool {
-        let bit = tag_bit(tag);
-        let fresh = self.seen & bit == 0 || !self.has(text, key, tag);
+    fn note(&mut self, bytes: &[u8], text: Text, key: Key) -> bool {
+        let bit = 1 << (key.hash() % u64::BITS);
+        let fresh = self.seen & bit == 0 || !self.has(bytes, text, key);
         self.seen |= bit;
-        self.noted.push((tag, key));
+        self.noted.push((key, text));
         fresh && self.noted.len() <= MOST_KEYS
     }
 
     #[cold]
-    fn has(&self, text: &[u8], key: Text, tag: u32) -> bool {
-        self.noted.iter().any(|(other_tag, other)| *other_tag == tag && text[other.range()] == text[key.range()])
+    fn has(&self, bytes: &[u8], text: Text, key: Key) -> bool {
+        self.noted.iter().any(|(other_key, other)| *other_key == key && bytes[other.range()] == bytes[text.range()])
     }
 }
 
@@ -110,29 +112,20 @@ impl Event {
         compact
     }
 
-    /// Puts the members of the record that the pipeline names into their places. `false` where keys are escaped, repeated or too many.
+    /// Puts the members of the record that the pipeline names into their places, and those of objects that are always asked for.
+    /// `false` where keys are escaped, repeated or too many.
     fn open_record(&mut self, whole: Text) -> bool {
         let Event { text, places, tools, .. } = self;
-        let Tools { scan, keys, .. } = &mut **tools;
+        let Tools { scan, keys, inner_keys, .. } = &mut **tools;
         let bytes = text.as_bytes();
         keys.start();
         let (start, end) = (whole.start, whole.start + whole.len);
         places.base(ROOT, start, (start, end), Value::Null);
         places.set_open(ROOT);
-        for (from, to) in &scan.members {
-            let mut scanner = Scanner::new(bytes, *from as usize);
-            let Some(key) = plain_key(&mut scanner, bytes) else { return false };
-            let tag = key_tag(&bytes[key.range()]);
-            match places.child(ROOT, bytes, key, tag) {
-                Some(number) => {
-                    let at = scanner.at as u32 + 1;
-                    let value = Text::between(at as usize, *to as usize);
-                    if !places.base_new(number, *from, (at, *to), checked_value(bytes, value)) {
-                        return false;
-                    }
-                }
-                None if keys.note(bytes, key, tag) => {}
-                None => return false,
+        for span in &scan.members {
+            let Some(number) = place_member(ROOT, bytes, *span, places, keys) else { return false };
+            if places.is_wanted(number) {
+                open_flat(number, bytes, scan, places, inner_keys);
             }
         }
         true
@@ -141,6 +134,7 @@ impl Event {
     /// Opens an object of the record whose place is held, so that what the pipeline names in it gets places. Where that can't be it is
     /// taken into the tree.
     pub(super) fn open(&mut self, number: u32) {
+        self.places.want(number);
         if !self.open_in_place(number) {
             self.take_up(number);
         }
@@ -160,9 +154,7 @@ impl Event {
         let mut more = scanner.peek() != b'}';
         while more {
             if !open_member(&mut scanner, bytes, number, places, keys) {
-                for slot in place.slot + 1..place.end {
-                    places.forget(places.layout.numbers[slot as usize]);
-                }
+                places.forget_inside(number);
                 return false;
             }
             more = scanner.peek() == b',';
@@ -177,8 +169,13 @@ impl Event {
             Some(place) => {
                 let (from, to) = (place.from, place.to);
                 let value = self.places.take(METADATA_KEY);
-                if matches!(value, Value::Raw(text) if self.str(text).starts_with('{')) {
+                let bytes = self.text.as_bytes();
+                if bytes[from as usize] == b'{' {
                     self.places.base(METADATA, from, (from, to), value);
+                    if self.places.is_wanted(METADATA) {
+                        let Tools { scan, keys, .. } = &mut *self.tools;
+                        open_flat(METADATA, bytes, scan, &mut self.places, keys);
+                    }
                 }
                 return;
             }
@@ -228,19 +225,51 @@ impl Event {
     }
 }
 
+/// Instead of the number of a member that has no place.
+const NO_PLACE: u32 = u32::MAX;
+
+/// Puts a member of an object of the record into its place, if it has one, and answers with its number. `None` where its key is
+/// escaped, repeated or one too many.
+#[inline(always)]
+fn place_member(object: u32, bytes: &[u8], span: Span, places: &mut Places, keys: &mut Keys) -> Option<u32> {
+    let mut scanner = Scanner::new(bytes, span.from as usize);
+    let text = plain_key(&mut scanner, bytes)?;
+    let key = Key::of(bytes, text);
+    let Some(number) = places.layout.child(object, bytes, text, key) else {
+        return keys.note(bytes, text, key).then_some(NO_PLACE);
+    };
+    let from = scanner.at + 1;
+    let value = checked_value(bytes, Text::between(from, span.to as usize));
+    places.base_new(number, span.from, (from as u32, span.to), value).then_some(number)
+}
+
+/// Opens what is in a place if it is an object of the record, and flat; otherwise it stays closed.
+#[inline(always)]
+fn open_flat(number: u32, bytes: &[u8], scan: &Scan, places: &mut Places, keys: &mut Keys) {
+    let Some(Place { from, to, value: Value::Raw(_), .. }) = places.get(number).copied() else { return };
+    if bytes[from as usize] != b'{' {
+        return;
+    }
+    keys.start();
+    match scan.each_member(from, to, |span| place_member(number, bytes, span, places, keys).is_some()) {
+        true => places.set_open(number),
+        false => places.forget_inside(number),
+    }
+}
+
 /// Puts a member of an object into its place, if it has one. `false` where its key is escaped, repeated or one too many.
 #[inline(always)]
 fn open_member(scanner: &mut Scanner<'_>, bytes: &[u8], object: u32, places: &mut Places, keys: &mut Keys) -> bool {
     let member = scanner.at as u32;
-    let Some(key) = plain_key(scanner, bytes) else { return false };
-    let tag = key_tag(&bytes[key.range()]);
+    let Some(text) = plain_key(scanner, bytes) else { return false };
+    let key = Key::of(bytes, text);
     scanner.at += 1;
     let from = scanner.at as u32;
     // The text was checked when the record was scanned, so this can't fail.
     let Ok(value) = scanner.value(1) else { return false };
-    match places.child(object, bytes, key, tag) {
+    match places.layout.child(object, bytes, text, key) {
         Some(number) => places.base_new(number, member, (from, scanner.at as u32), value),
-        None => keys.note(bytes, key, tag),
+        None => keys.note(bytes, text, key),
     }
 }
 

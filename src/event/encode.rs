@@ -35,6 +35,13 @@ pub(super) fn plain_run_of_32(bytes: &[u8; 32]) -> usize {
     special(bytes).trailing_zeros() as usize
 }
 
+/// The same for the first of 64 bytes.
+#[inline(always)]
+fn plain_run_of_64(bytes: &[u8; 64]) -> usize {
+    let half = |from: usize| bytes[from..].first_chunk().map_or(0, |half| u64::from(special(half)));
+    (half(0) | half(32) << 32).trailing_zeros() as usize
+}
+
 /// Whether the bytes `start..end` of a text hold nothing to escape. What follows them may be looked at too.
 #[inline]
 pub(super) fn is_plain(text: &[u8], start: usize, end: usize) -> bool {
@@ -156,6 +163,37 @@ fn quoted(text: &[u8], span: Text, room: &mut [u8], at: usize) -> Next {
     byte(b'"', room, at)
 }
 
+/// Prints the first `length` bytes of the text before a value, and the value, if both are short and it is text without escapes or
+/// something that stands as it is printed; answers with how much that is. One look at the room is enough for both.
+#[inline(always)]
+fn short_part(before: &[u8], length: usize, text: &[u8], value: Value, room: &mut [u8]) -> Option<usize> {
+    let room = room.first_chunk_mut::<{ 2 * SHORT + 2 }>()?;
+    let before = before.first_chunk::<SHORT>()?;
+    if length > SHORT {
+        return None;
+    }
+    let (span, quoted) = match value {
+        Value::Plain(span) => (span, true),
+        Value::Str(span) => (span, true),
+        Value::Raw(span) | Value::Number(span) => (span, false),
+        _ => return None,
+    };
+    let value_length = span.len as usize;
+    let from = text.get(span.start as usize..)?.first_chunk::<SHORT>()?;
+    if value_length > SHORT || matches!(value, Value::Str(_)) && plain_run_of_64(from) < value_length {
+        return None;
+    }
+    *room.first_chunk_mut()? = *before;
+    if quoted {
+        room[length] = b'"';
+        room[length + 1..][..SHORT].copy_from_slice(from);
+        room[length + 1 + value_length] = b'"';
+        return Some(length + value_length + 2);
+    }
+    room[length..][..SHORT].copy_from_slice(from);
+    Some(length + value_length)
+}
+
 /// What takes long to print is printed apart.
 #[cold]
 #[inline(never)]
@@ -243,13 +281,14 @@ impl Event {
     fn put_parts(&self, group: &Group, room: &mut [u8], mut at: usize) -> Next {
         let text = self.text.as_bytes();
         for part in &group.parts {
-            at = piece(&group.text, part.start as usize, part.end as usize, room, at)?;
-            at = match self.places.value(part.number) {
-                Value::Plain(span) => quoted(text, span, room, at)?,
-                Value::Str(span) if is_plain(text, span.range().start, span.range().end) => quoted(text, span, room, at)?,
-                Value::Raw(span) | Value::Number(span) => piece(text, span.range().start, span.range().end, room, at)?,
-                other => self.put_value(other, room, at)?,
-            };
+            let (start, end) = (part.start as usize, part.end as usize);
+            let value = self.places.value(part.number);
+            if let Some(length) = short_part(group.text.get(start..)?, end - start, text, value, room.get_mut(at..)?) {
+                at += length;
+                continue;
+            }
+            at = piece(&group.text, start, end, room, at)?;
+            at = self.put_value(value, room, at)?;
         }
         piece(&group.text, group.last.0 as usize, group.last.1 as usize, room, at)
     }

@@ -36,7 +36,7 @@ impl Event {
         let mut at = self.lists[list.0 as usize].first;
         while at != END {
             let node = self.nodes[at as usize];
-            if let Some(known) = self.places.child(number, self.text.as_bytes(), node.key, node.tag) {
+            if let Some(known) = self.places.child(number, self.text.as_bytes(), node.key) {
                 match self.places.get(known).copied() {
                     Some(place) if place.based => {
                         let value = if place.state == State::Open { Value::Object(self.fold(known)) } else { place.value };

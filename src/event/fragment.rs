@@ -109,7 +109,7 @@ impl Event {
         let mut at = self.lists[list.0 as usize].first;
         while let Some(entry) = self.nodes.get(at as usize).copied() {
             at = entry.next;
-            let Some(number) = self.places.child(parent, self.text.as_bytes(), entry.key, entry.tag) else { return false };
+            let Some(number) = self.places.child(parent, self.text.as_bytes(), entry.key) else { return false };
             let apart = matches!(entry.value, Value::Raw(text) if self.str(text).starts_with('{') && text.len() > 2);
             if apart && self.places.goes_on(number) {
                 let Value::Object(inner) = self.load(entry.value) else { return false };

@@ -5,7 +5,7 @@
 
 use std::sync::{Arc, LazyLock};
 
-use super::{Text, encode, key_tag, vocabulary};
+use super::{Text, encode, vocabulary};
 
 /// What is the same of a path for all events of a worker.
 #[derive(Debug)]
@@ -39,11 +39,15 @@ pub(super) struct Layout {
 #[derive(Clone, Copy, Debug)]
 struct Child {
     parent: u32,
-    tag: u32,
     number: u32,
-    length: u32,
-    /// The key's first bytes.
+    key: Key,
+}
+
+/// A key as it is looked for: its length, and its first bytes, with zeros where it has less.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Key {
     beginning: u128,
+    length: u32,
 }
 
 /// What a key longer than this begins with says too little.
@@ -51,23 +55,37 @@ const SHORT: usize = size_of::<u128>();
 
 const NONE: u32 = u32::MAX;
 
-/// The first bytes of a key, and zeros where it has less.
-#[inline(always)]
-fn beginning(text: &[u8], start: usize, length: usize) -> u128 {
-    match text.get(start..).and_then(|text| text.first_chunk()) {
-        Some(chunk) if length < SHORT => u128::from_le_bytes(*chunk) & !(u128::MAX << (8 * length)),
-        Some(chunk) => u128::from_le_bytes(*chunk),
-        None => {
-            let mut bytes = [0; SHORT];
-            let length = length.min(SHORT);
-            bytes[..length].copy_from_slice(&text[start..start + length]);
-            u128::from_le_bytes(bytes)
-        }
+impl Key {
+    /// The key that is a span of a text.
+    #[inline(always)]
+    pub(super) fn of(text: &[u8], span: Text) -> Key {
+        let (start, length) = (span.start as usize, span.len as usize);
+        let beginning = match text.get(start..).and_then(|text| text.first_chunk()) {
+            Some(chunk) if length < SHORT => u128::from_le_bytes(*chunk) & !(u128::MAX << (8 * length)),
+            Some(chunk) => u128::from_le_bytes(*chunk),
+            None => {
+                let mut bytes = [0; SHORT];
+                let length = length.min(SHORT);
+                bytes[..length].copy_from_slice(&text[start..start + length]);
+                u128::from_le_bytes(bytes)
+            }
+        };
+        Key { beginning, length: span.len }
+    }
+
+    /// A number that differs for nearly all keys.
+    #[inline(always)]
+    pub(super) fn hash(self) -> u32 {
+        let (low, high) = (self.beginning as u64, (self.beginning >> 64) as u64);
+        let mixed = (low ^ high.rotate_left(29) ^ u64::from(self.length)).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        (mixed >> 32) as u32
     }
 }
 
-fn place(parent: u32, tag: u32, length: usize) -> usize {
-    ((tag ^ parent.wrapping_mul(0x9E37_79B1)).wrapping_mul(0x85EB_CA6B) >> 8) as usize & (length - 1)
+/// Where to begin to look for a path.
+#[inline(always)]
+fn place(parent: u32, key: Key, length: usize) -> usize {
+    (key.hash() ^ parent.wrapping_mul(0x85EB_CA6B)) as usize & (length - 1)
 }
 
 impl Layout {
@@ -96,19 +114,18 @@ impl Layout {
         };
         let known: Vec<Known> = [top(0), top(1)].into_iter().chain(steps.iter().map(path)).collect();
         let length = (known.len() * 4).next_power_of_two();
-        let none = Child { parent: NONE, tag: 0, number: NONE, length: 0, beginning: 0 };
+        let none = Child { parent: NONE, number: NONE, key: Key { beginning: 0, length: 0 } };
         let mut layout = Layout { known, numbers: Vec::new(), metadata: 0, children: vec![none; length] };
         let mut inside = vec![Vec::new(); layout.known.len()];
         for (number, known) in layout.known.iter().enumerate().skip(vocabulary::FIRST) {
             inside[known.parent as usize].push(number);
             let name = known.name.as_bytes();
-            let tag = key_tag(name);
-            let mut at = place(known.parent, tag, length);
+            let key = Key::of(name, Text::between(0, name.len()));
+            let mut at = place(known.parent, key, length);
             while layout.children[at].number != NONE {
                 at = (at + 1) & (length - 1);
             }
-            let beginning = beginning(name, 0, name.len());
-            layout.children[at] = Child { parent: known.parent, tag, number: number as u32, length: name.len() as u32, beginning };
+            layout.children[at] = Child { parent: known.parent, number: number as u32, key };
         }
         // By name, so that what is printed does not depend on which pipelines the process has known.
         for inside in &mut inside {
@@ -131,22 +148,20 @@ impl Layout {
 
     /// The number of the path that goes one key beyond another; the key is a span of a text.
     #[inline(always)]
-    pub(super) fn child(&self, parent: u32, text: &[u8], key: Text, tag: u32) -> Option<u32> {
+    pub(super) fn child(&self, parent: u32, text: &[u8], span: Text, key: Key) -> Option<u32> {
         let length = self.children.len();
-        let mut at = place(parent, tag, length);
+        let mut at = place(parent, key, length);
         loop {
             let child = self.children.get(at).filter(|child| child.number != NONE)?;
-            if (child.tag, child.parent, child.length) == (tag, parent, key.len) && self.is_named(child, text, key) {
+            if child.key == key && child.parent == parent && (key.length as usize <= SHORT || self.is_named(child, text, span)) {
                 return Some(child.number);
             }
             at = (at + 1) & (length - 1);
         }
     }
 
-    #[inline(always)]
-    fn is_named(&self, child: &Child, text: &[u8], key: Text) -> bool {
-        let range = key.range();
-        beginning(text, range.start, range.len()) == child.beginning
-            && (range.len() <= SHORT || self.known[child.number as usize].name.as_bytes() == &text[range])
+    #[cold]
+    fn is_named(&self, child: &Child, text: &[u8], span: Text) -> bool {
+        self.known[child.number as usize].name.as_bytes() == &text[span.range()]
     }
 }

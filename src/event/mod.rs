@@ -223,6 +223,7 @@ pub struct Event {
 pub(crate) struct Tools {
     scan: Scan,
     keys: decode::Keys,
+    inner_keys: decode::Keys,
     shapes: shapes::Shapes,
     clock: timestamp::Clock,
     /// Where an event is printed; kept for its capacity.

@@ -108,6 +108,30 @@ impl Event {
         self.places.get(field.number).is_some() || !self.places.lacks(field.number) && self.locate(field).is_some()
     }
 
+    /// What [`Event::get`] answers where a look at the places tells; text may still be escaped, containers raw.
+    #[inline(always)]
+    pub(crate) fn value_at_once(&self, field: &FieldRef) -> Option<Option<Value>> {
+        match self.places.get(field.number) {
+            Some(place) => (place.state == State::Held).then_some(Some(place.value)),
+            None => self.places.lacks_at_once(field.number).then_some(None),
+        }
+    }
+
+    /// The same of [`Event::is_true`].
+    #[inline(always)]
+    pub(crate) fn is_true_at_once(&self, field: &FieldRef) -> Option<bool> {
+        match self.places.get(field.number) {
+            Some(place) if place.state == State::Open => Some(true),
+            Some(place) => match place.value {
+                Value::Null | Value::Bool(false) => Some(false),
+                Value::Str(text) | Value::Plain(text) => Some(!text.is_empty()),
+                Value::Escaped(_) => None,
+                _ => Some(true),
+            },
+            None => self.places.lacks_at_once(field.number).then_some(false),
+        }
+    }
+
     /// Whether a field is there and neither `null`, `false` nor empty text: what a bare field means in a condition.
     #[inline]
     pub fn is_true(&mut self, field: &FieldRef) -> bool {

@@ -20,7 +20,7 @@
 
 use std::sync::Arc;
 
-use super::layout::Layout;
+use super::layout::{Key, Layout};
 use super::{Text, Value, vocabulary};
 
 /// The path of all fields.
@@ -91,6 +91,8 @@ pub(super) struct Places {
     pub(super) open: Vec<u64>,
     /// In the order of the text.
     pub(super) edits: Vec<Edit>,
+    /// By number, the objects of records that were opened on their own: they are opened with the record from then on.
+    wanted: Vec<bool>,
 }
 
 #[inline(always)]
@@ -109,7 +111,8 @@ impl Places {
         };
         let words = layout.numbers.len().div_ceil(64);
         let places = (0..layout.known.len()).map(place).collect();
-        let mut places = Places { places, now: 0, added: vec![0; words], open: vec![0; words], edits: Vec::new(), layout };
+        let wanted = vec![false; layout.known.len()];
+        let mut places = Places { places, now: 0, added: vec![0; words], open: vec![0; words], edits: Vec::new(), wanted, layout };
         places.reset();
         places
     }
@@ -160,6 +163,15 @@ impl Places {
             above = place.parent;
         }
         false
+    }
+
+    /// The same with no more than two looks upwards; `false` where more are needed.
+    #[inline(always)]
+    pub(super) fn lacks_at_once(&self, number: u32) -> bool {
+        let above = |place: &Place| self.places.get(place.parent as usize);
+        let Some(first) = self.places.get(number as usize).and_then(above) else { return false };
+        let nearest = if first.at == self.now { Some(first) } else { above(first) };
+        nearest.is_some_and(|place| place.at == self.now && place.state == State::Open)
     }
 
     /// Adds a path, with the objects above it that are not there. `false`, without a change, where it is there, or something above it
@@ -266,14 +278,34 @@ impl Places {
         (place.member, place.from, place.to, place.value) = (member, from, to, value);
     }
 
+    /// Whether an object of records is opened with the record.
+    #[inline]
+    pub(super) fn is_wanted(&self, number: u32) -> bool {
+        self.wanted.get(number as usize).copied().unwrap_or(false)
+    }
+
+    /// An object of records is to be opened with the record.
+    pub(super) fn want(&mut self, number: u32) {
+        self.wanted[number as usize] = true;
+    }
+
     /// An object of the record is open: its members are in their places.
     pub(super) fn set_open(&mut self, number: u32) {
         self.places[number as usize].state = State::Open;
     }
 
     /// Nothing is at a path any more; the record's text is not changed by it.
-    pub(super) fn forget(&mut self, number: u32) {
+    fn forget(&mut self, number: u32) {
         self.places[number as usize].at = 0;
+    }
+
+    /// Nothing inside an object of the record that is held is in a place any more.
+    #[cold]
+    pub(super) fn forget_inside(&mut self, number: u32) {
+        let Place { slot, end, .. } = self.places[number as usize];
+        for slot in slot + 1..end {
+            self.forget(self.layout.numbers[slot as usize]);
+        }
     }
 
     fn note(&mut self, edit: Edit) {
@@ -346,8 +378,8 @@ impl Places {
 
     /// The number of a path one key beyond another; the key is a span of a text.
     #[inline(always)]
-    pub(super) fn child(&self, parent: u32, text: &[u8], key: Text, tag: u32) -> Option<u32> {
-        self.layout.child(parent, text, key, tag)
+    pub(super) fn child(&self, parent: u32, text: &[u8], span: Text) -> Option<u32> {
+        self.layout.child(parent, text, span, Key::of(text, span))
     }
 
     /// Whether there are paths that go on beyond this one.

@@ -68,6 +68,15 @@ impl Event {
         }
     }
 
+    /// The same as bytes: for comparing, which needs no look at where its characters begin.
+    #[inline]
+    pub fn text_bytes(&self, value: Value) -> Option<&[u8]> {
+        match value {
+            Value::Str(text) | Value::Plain(text) => self.text.as_bytes().get(text.range()),
+            _ => None,
+        }
+    }
+
     /// The number of a number value; `None` for every other kind, text included.
     pub fn as_number(&self, value: Value) -> Option<Number> {
         match value {

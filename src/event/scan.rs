@@ -29,15 +29,31 @@ struct Block {
 /// Objects and arrays that are nested deeper are for the other reader.
 const DEEPEST: u32 = 60;
 
+/// Where a member of an object stands, key and value.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Span {
+    pub(super) from: u32,
+    pub(super) to: u32,
+}
+
 /// Where members stand in a text; used again for the next one.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Scan {
-    /// Where each member of the outermost object begins and ends, key and value.
-    pub(super) members: Vec<(u32, u32)>,
+    /// The members of the outermost object.
+    pub(super) members: Vec<Span>,
+    /// Where that object begins.
+    start: usize,
+    /// Of each 64 bytes from there the commas and the brackets outside strings.
+    marks: Vec<Marks>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Marks {
+    commas: u64,
+    brackets: u64,
 }
 
 /// What is carried from one block to the next.
-#[derive(Default)]
 struct State {
     escape: u64,
     within: u64,
@@ -50,6 +66,8 @@ struct State {
     /// Where the member of the outermost object that is read begins.
     member: u32,
     ended: bool,
+    /// The least byte so far, at each place of half a block.
+    least: u8x32,
     after_before: u64,
     after_open: u64,
     after_value: u64,
@@ -59,21 +77,47 @@ struct State {
     scalars: u64,
 }
 
+impl State {
+    fn new() -> State {
+        State {
+            escape: 0,
+            within: 0,
+            strange: 0,
+            object: false,
+            around: 0,
+            depth: 0,
+            member: 1,
+            ended: false,
+            least: u8x32::splat(u8::MAX),
+            // What may begin at the first byte is what may follow a colon.
+            after_before: 1,
+            after_open: 0,
+            after_value: 0,
+            before_key: 0,
+            after_key: 0,
+            in_key: false,
+            scalars: 0,
+        }
+    }
+}
+
 impl Scan {
     /// Finds the members of the object that the bytes `start..` are. Answers `false`, which says nothing about the text, where it is
     /// for another reader.
     pub(super) fn object(&mut self, bytes: &[u8], start: usize) -> bool {
         self.members.clear();
+        self.start = start;
         let text = &bytes[start..];
         let (Some(b'{'), Some(b'}'), Ok(_)) = (text.first(), text.last(), u32::try_from(bytes.len())) else { return false };
-        // What may begin at the first byte is what may follow a colon.
-        let mut state = State { member: 1, after_before: 1, ..State::default() };
+        self.marks.resize(text.len().div_ceil(64), Marks::default());
+        let mut state = State::new();
         let chunks = text.chunks_exact(64);
         let rest = chunks.remainder();
         let mut base = 0;
         for chunk in chunks {
             let Some(chunk) = chunk.first_chunk() else { return false };
             if state.within == u64::MAX && state.escape == 0 && is_inside(chunk) {
+                self.marks[base / 64] = Marks::default();
                 base += 64;
                 continue;
             }
@@ -93,16 +137,58 @@ impl Scan {
                 return false;
             }
         }
-        state.strange == 0 && state.within == 0 && state.escape == 0 && state.ended
+        // A control character can't stand anywhere.
+        let controls = state.least.min(u8x32::splat(0x1F)).cmp_eq(state.least).any();
+        !controls && state.strange == 0 && state.within == 0 && state.escape == 0 && state.ended
     }
 
-    /// Matches brackets, notes the members of the outermost object, and looks whether only those stand side by side that may.
+    /// Calls `each` with every member of an object that stands at `from..to` in the record, until it answers `false`. Answers `false`
+    /// too, without a call, where an object or array is in it.
+    #[inline(always)]
+    pub(super) fn each_member(&self, from: u32, to: u32, mut each: impl FnMut(Span) -> bool) -> bool {
+        // Without its own brackets.
+        let (first, end) = (from as usize + 1 - self.start, to as usize - 1 - self.start);
+        let Some(blocks) = self.marks.get(first / 64..=end / 64) else { return false };
+        // Those of the bits of a block that stand for bytes of the object.
+        let within = |number: usize| {
+            let after = if number == first / 64 { u64::MAX << (first % 64) } else { u64::MAX };
+            let before = if number == end / 64 { !(u64::MAX << (end % 64)) } else { u64::MAX };
+            after & before
+        };
+        let numbered = || (first / 64..).zip(blocks);
+        if numbered().any(|(number, marks)| marks.brackets & within(number) != 0) {
+            return false;
+        }
+        let mut member = from + 1;
+        for (number, marks) in numbered() {
+            let mut commas = marks.commas & within(number);
+            while commas != 0 {
+                let at = (self.start + number * 64) as u32 + commas.trailing_zeros();
+                commas &= commas - 1;
+                if !each(Span { from: member, to: at }) {
+                    return false;
+                }
+                member = at + 1;
+            }
+        }
+        member + 1 == to || each(Span { from: member, to: to - 1 })
+    }
+
+    /// Notes the member of the outermost object that ends here.
+    #[inline(always)]
+    fn end_member(&mut self, state: &mut State, start: usize, at: u32) {
+        self.members.push(Span { from: start as u32 + state.member, to: start as u32 + at });
+        state.member = at + 1;
+    }
+
+    /// Matches brackets, notes members, and looks whether only those stand side by side that may.
     #[inline(always)]
     fn follow(&mut self, block: &Block, state: &mut State, text: &[u8], base: usize, start: usize) -> bool {
         let Block { quotes, inside, open, curly, close, colon, comma, scalar } = *block;
         let mut in_array = 0;
         let mut commas = comma;
         let mut brackets = open | close;
+        self.marks[base / 64] = Marks { commas, brackets };
         loop {
             let bit = brackets & brackets.wrapping_neg();
             // All of them where there is no bracket any more.
@@ -115,8 +201,7 @@ impl Scan {
                 while here != 0 {
                     let at = base as u32 + here.trailing_zeros();
                     here &= here - 1;
-                    self.members.push((start as u32 + state.member, start as u32 + at));
-                    state.member = at + 1;
+                    self.end_member(state, start, at);
                 }
             }
             if bit == 0 {
@@ -141,7 +226,7 @@ impl Scan {
             state.around >>= 1;
             if state.depth == 0 {
                 if at > state.member {
-                    self.members.push((start as u32 + state.member, start as u32 + at));
+                    self.end_member(state, start, at);
                 }
                 state.ended = true;
             }
@@ -184,8 +269,19 @@ fn shifted(bits: u64, carry: &mut u64) -> u64 {
     moved
 }
 
-/// Whether a number or word begins at a place and ends where a value may end.
+/// Whether a number or word begins at a place and ends where a value may end. Nearly all of them are whole numbers.
+#[inline]
 fn is_scalar(text: &[u8], at: usize) -> bool {
+    let mut end = at;
+    if matches!(text[at], b'1'..=b'9') {
+        while text.get(end).is_some_and(u8::is_ascii_digit) {
+            end += 1;
+        }
+    }
+    end > at && matches!(text.get(end), Some(b',' | b'}' | b']')) || is_any_scalar(text, at)
+}
+
+fn is_any_scalar(text: &[u8], at: usize) -> bool {
     let mut scanner = Scanner::new(text, at);
     scanner.scalar().is_ok() && matches!(scanner.peek(), b',' | b'}' | b']')
 }
@@ -209,24 +305,23 @@ fn classify(chunk: &[u8; 64], state: &mut State, text: &[u8], base: usize) -> Bl
         let byte = u8x32::splat(byte);
         mask(folded.0.cmp_eq(byte), folded.1.cmp_eq(byte))
     };
-    let up_to_space = mask(low.min(lower).cmp_eq(low), high.min(lower).cmp_eq(high));
+    state.least = state.least.min(low.min(high));
     let backslash = equal(b'\\');
     let mut quotes = equal(b'"');
     if backslash | state.escape != 0 {
-        let mut escaped = escaped_by(backslash, &mut state.escape);
+        let escaped = escaped_by(backslash, &mut state.escape);
+        // Of the bytes that are escaped most are quotes, and all of those may be.
+        let mut others = escaped & !(quotes | backslash);
         quotes &= !escaped;
-        while escaped != 0 {
-            let at = base + escaped.trailing_zeros() as usize;
-            escaped &= escaped - 1;
+        while others != 0 {
+            let at = base + others.trailing_zeros() as usize;
+            others &= others - 1;
             state.strange |= u64::from(!is_escape(text, at));
         }
     }
     let inside = prefix_xor(quotes) ^ state.within;
     state.within = (inside as i64 >> 63) as u64;
-    if up_to_space != 0 {
-        let spaces = equal(b' ');
-        state.strange |= (up_to_space ^ spaces) | spaces & !inside;
-    }
+    // White space between the parts counts as a number or word, and is found to be none.
     let outside = !(inside | quotes);
     let (open, close) = (bracket(b'{') & outside, bracket(b'}') & outside);
     let (colon, comma) = (equal(b':') & outside, equal(b',') & outside);
@@ -340,11 +435,24 @@ mod tests {
 
     #[test]
     fn members_are_found() {
-        let text = br#"..{"a":1,"b":{"c":[1,{"d":2}],"e":"},"},"f":[]}"#;
+        let text = br#"..{"a":1,"b":{"c":1,"d":"},","e":null},"f":[],"g":{"h":[1,2]},"i":{}}"#;
         let mut scan = Scan::default();
         assert!(scan.object(text, 2));
-        let members: Vec<&str> = scan.members.iter().map(|(from, to)| std::str::from_utf8(&text[*from as usize..*to as usize]).unwrap()).collect();
-        assert_eq!(members, [r#""a":1"#, r#""b":{"c":[1,{"d":2}],"e":"},"}"#, r#""f":[]"#]);
+        let shown = |span: Span| std::str::from_utf8(&text[span.from as usize..span.to as usize]).unwrap();
+        let members: Vec<&str> = scan.members.iter().map(|span| shown(*span)).collect();
+        assert_eq!(members, [r#""a":1"#, r#""b":{"c":1,"d":"},","e":null}"#, r#""f":[]"#, r#""g":{"h":[1,2]}"#, r#""i":{}"#]);
+        let inside = |member: usize| {
+            let Span { from, to } = scan.members[member];
+            let mut members = Vec::new();
+            let flat = scan.each_member(from + 4, to, |span| {
+                members.push(shown(span));
+                true
+            });
+            (flat, members)
+        };
+        assert_eq!(inside(1), (true, vec![r#""c":1"#, r#""d":"},""#, r#""e":null"#]));
+        assert_eq!(inside(3), (false, vec![]), "not flat");
+        assert_eq!(inside(4), (true, vec![]));
         assert!(scan.object(b"{}", 0) && scan.members.is_empty());
     }
 }

@@ -42,7 +42,7 @@ pub(super) struct Explainer {
 impl Explainer {
     pub(super) fn new(parsed: &Parsed) -> Option<Explainer> {
         let source = Source { root: &parsed.root, groups: parsed.groups, refers_to_groups: parsed.refers_to_groups };
-        emit(source, EmitOptions { plain: true }).ok().map(|program| Explainer { program })
+        emit(source, EmitOptions { plain: true, ..EmitOptions::default() }).ok().map(|program| Explainer { program })
     }
 }
 

@@ -33,13 +33,13 @@ impl Ahead {
     pub(super) fn read(&mut self, records: &[usize], mut read: impl FnMut(&mut Event, usize) -> Result<(), Verdict>) {
         self.clear();
         while self.events.len() < records.len() {
-            self.events.push(Traveller::new(Event::versed()));
+            self.events.push(Traveller { event: Event::versed(), remains: false });
         }
         for (index, one) in records.iter().zip(&mut self.events) {
             one.event.trade_tools(&mut self.tools);
             let read = read(&mut one.event, *index);
             one.event.trade_tools(&mut self.tools);
-            one.set_out(read.is_ok());
+            one.remains = read.is_ok();
             self.records.push((*index, read.err()));
         }
     }

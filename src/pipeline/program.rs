@@ -141,28 +141,16 @@ impl FilterStep {
 pub struct Program {
     steps: Vec<Step<FilterStep>>,
     makes_events: bool,
+    /// For each step and the end, a bit for each event beside others that comes to it next.
+    waiting: Vec<u64>,
 }
 
 /// An event that goes through a program beside others.
 pub struct Traveller {
     /// The event.
     pub event: Event,
-    /// Whether it is still there: a filter may drop it.
+    /// Whether it goes on: not all set out, and a filter may drop it.
     pub remains: bool,
-    /// The step that it comes to next.
-    next: usize,
-}
-
-impl Traveller {
-    /// One that has nowhere to go yet.
-    pub fn new(event: Event) -> Traveller {
-        Traveller { event, remains: false, next: usize::MAX }
-    }
-
-    /// Readies it for its way, or keeps it from going at all.
-    pub fn set_out(&mut self, goes: bool) {
-        (self.remains, self.next) = (goes, if goes { 0 } else { usize::MAX });
-    }
 }
 
 /// What is left of an event after the filters: the event itself and those made of it, none where all were dropped.
@@ -188,7 +176,7 @@ impl Program {
     /// A program of these steps.
     pub fn new(steps: Vec<Step<FilterStep>>) -> Program {
         let makes_events = steps.iter().any(|step| matches!(step, Step::Leaf(filter) if filter.filter.makes_events()));
-        Program { steps, makes_events }
+        Program { waiting: vec![0; steps.len() + 1], steps, makes_events }
     }
 
     /// The same program for another worker.
@@ -198,7 +186,7 @@ impl Program {
             Step::Unless { condition, target } => Step::Unless { condition: Arc::clone(condition), target: *target },
             Step::Jump(target) => Step::Jump(*target),
         });
-        Program { steps: steps.collect(), makes_events: self.makes_events }
+        Program { steps: steps.collect(), makes_events: self.makes_events, waiting: vec![0; self.waiting.len()] }
     }
 
     /// The filters, in order.
@@ -273,23 +261,49 @@ impl Program {
     /// Runs a few events side by side through a program that makes no events: each step is done for all of them that come to it before
     /// the next one, so that its instructions are fetched once for them all. A filter sees them in the order in which they stand here.
     pub fn run_together(&mut self, group: &mut [Traveller], context: &mut Context) {
-        let mut at = 0;
-        while let Some(step) = self.steps.get_mut(at) {
-            for one in group.iter_mut().filter(|one| one.next == at) {
-                one.next = match step {
-                    Step::Jump(target) => *target,
-                    Step::Unless { condition, target } => if condition.holds(&mut one.event) { at + 1 } else { *target },
-                    Step::Leaf(filter) => match filter.run(&mut one.event, context) {
-                        Flow::Drop => {
-                            one.remains = false;
-                            usize::MAX
-                        }
-                        _ => at + 1,
-                    },
-                };
+        for group in group.chunks_mut(u64::BITS as usize) {
+            self.run_side_by_side(group, context);
+        }
+    }
+
+    fn run_side_by_side(&mut self, group: &mut [Traveller], context: &mut Context) {
+        let Program { steps, waiting, .. } = self;
+        // Whatever a run that panicked has left.
+        waiting.fill(0);
+        waiting[0] = group.iter().enumerate().fold(0, |bits, (number, one)| bits | u64::from(one.remains) << number);
+        // Jumps lead forward.
+        for (at, step) in steps.iter_mut().enumerate() {
+            let mut here = waiting[at];
+            if here == 0 {
+                continue;
             }
-            // Jumps lead forward.
-            at = group.iter().map(|one| one.next).min().unwrap_or(usize::MAX);
+            match step {
+                Step::Jump(target) => waiting[*target] |= here,
+                Step::Unless { condition, target } => {
+                    let mut held = 0;
+                    let all = here;
+                    while here != 0 {
+                        let bit = here & here.wrapping_neg();
+                        here ^= bit;
+                        if condition.holds(&mut group[bit.trailing_zeros() as usize].event) {
+                            held |= bit;
+                        }
+                    }
+                    waiting[at + 1] |= held;
+                    waiting[*target] |= all ^ held;
+                }
+                Step::Leaf(filter) => {
+                    while here != 0 {
+                        let bit = here & here.wrapping_neg();
+                        here ^= bit;
+                        let one = &mut group[bit.trailing_zeros() as usize];
+                        match filter.run(&mut one.event, context) {
+                            Flow::Drop => one.remains = false,
+                            _ => waiting[at + 1] |= bit,
+                        }
+                    }
+                }
+            }
         }
     }
 

@@ -8,8 +8,9 @@ use std::sync::OnceLock;
 
 use aho_corasick::AhoCorasick;
 use regex_filtered::mapper::{self, Mapper};
-use regex_filtered::model::Model;
 use ua_parser::{Regexes, device, os, user_agent};
+
+use super::texts::{Prepared, Texts};
 
 /// Expressions of one kind, each with what it becomes: an extractor of its own.
 struct Family<P, E> {
@@ -105,14 +106,10 @@ impl Parser for device::Parser<'static> {
 }
 
 impl<P: Parser> Family<P, P::Extractor> {
-    fn new(parsers: Vec<P>) -> Result<Self, ua_parser::Error> {
+    /// Of expressions and the texts that each needs.
+    fn new(parsers: Vec<P>, texts: Vec<Texts>) -> Result<Self, ua_parser::Error> {
         let mut builder = mapper::Builder::new(P::SHORTEST_TEXT);
-        for parser in &parsers {
-            let mut syntax = regex_syntax::ParserBuilder::new();
-            let tree = syntax.case_insensitive(parser.ignores_case()).build().parse(parser.pattern());
-            let tree = tree.map_err(|error| ua_parser::ParseError::SyntaxError(error.to_string()))?;
-            builder.push(Model::new(&tree).map_err(ua_parser::ParseError::ProcessingError)?);
-        }
+        texts.into_iter().for_each(|texts| builder.push(texts.into()));
         let (mapper, texts) = builder.build();
         let texts = AhoCorasick::builder().ascii_case_insensitive(true).build(texts).map_err(ua_parser::BuildError::PrefilterError)?;
         let extractors = parsers.iter().map(|_| OnceLock::new()).collect();
@@ -151,13 +148,26 @@ impl Agents {
     /// # Errors
     /// A text that is no such file, or holds an expression that can't be read.
     pub(super) fn read(text: &str) -> Result<Agents, String> {
-        let regexes: Regexes<'static> = serde_saphyr::from_str(text).map_err(|error| format!("not a regexes.yaml: {error}"))?;
-        let Regexes { user_agent_parsers, os_parsers, device_parsers } = regexes;
+        let regexes = regexes(text)?;
+        let prepared = prepared(&regexes).map_err(|error| unusable(error.into()))?;
+        Agents::new(regexes, prepared)
+    }
+
+    /// The same of a file whose expressions' texts are known.
+    ///
+    /// # Errors
+    /// Either is not what it should be.
+    pub(super) fn read_prepared(text: &str, texts: &str) -> Result<Agents, String> {
+        let prepared = serde_json::from_str(texts).map_err(|error| format!("not the texts of a regexes.yaml: {error}"))?;
+        Agents::new(regexes(text)?, prepared)
+    }
+
+    fn new(regexes: Regexes<'static>, prepared: Prepared) -> Result<Agents, String> {
         let families = || {
             Ok(Agents {
-                browsers: Family::new(user_agent_parsers)?,
-                systems: Family::new(os_parsers)?,
-                devices: Family::new(device_parsers)?,
+                browsers: Family::new(regexes.user_agent_parsers, prepared.browsers)?,
+                systems: Family::new(regexes.os_parsers, prepared.systems)?,
+                devices: Family::new(regexes.device_parsers, prepared.devices)?,
             })
         };
         families().map_err(unusable)
@@ -189,17 +199,49 @@ impl Agents {
     }
 }
 
+fn regexes(text: &str) -> Result<Regexes<'static>, String> {
+    serde_saphyr::from_str(text).map_err(|error| format!("not a regexes.yaml: {error}"))
+}
+
+/// The texts that each expression needs.
+fn prepared(regexes: &Regexes<'static>) -> Result<Prepared, ua_parser::ParseError> {
+    fn texts<P: Parser>(parsers: &[P]) -> Result<Vec<Texts>, ua_parser::ParseError> {
+        parsers.iter().map(|parser| Texts::of(parser.pattern(), parser.ignores_case(), P::SHORTEST_TEXT)).collect()
+    }
+    Ok(Prepared {
+        browsers: texts(&regexes.user_agent_parsers)?,
+        systems: texts(&regexes.os_parsers)?,
+        devices: texts(&regexes.device_parsers)?,
+    })
+}
+
 fn unusable(error: ua_parser::Error) -> String {
     format!("a regular expression of the file is not usable: {error}")
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::{BUNDLED, BUNDLED_TEXTS};
     use super::*;
+
+    #[test]
+    fn the_texts_are_those_of_the_expressions() {
+        let current = prepared(&regexes(BUNDLED).unwrap()).unwrap();
+        if std::env::var_os("LOGPROC_BLESS").is_some() {
+            let file = concat!(env!("CARGO_MANIFEST_DIR"), "/src/filter/useragent/texts.json");
+            // An expression a line.
+            let text = serde_json::to_string(&current).unwrap().replace("},{", "},\n{");
+            std::fs::write(file, text + "\n").unwrap();
+            return;
+        }
+        let stored: Prepared = serde_json::from_str(BUNDLED_TEXTS).unwrap();
+        assert!(stored == current, "texts.json is not current: run `LOGPROC_BLESS=1 cargo test --lib the_texts_are`");
+    }
+
     #[test]
     fn what_is_compiled_late_says_what_all_together_say() {
-        let lazy = Agents::read(super::super::BUNDLED).unwrap();
-        let whole = ua_parser::Extractor::try_from(serde_saphyr::from_str::<Regexes<'static>>(super::super::BUNDLED).unwrap()).unwrap();
+        let lazy = Agents::read_prepared(BUNDLED, BUNDLED_TEXTS).unwrap();
+        let whole = ua_parser::Extractor::try_from(regexes(BUNDLED).unwrap()).unwrap();
         // Whatever stands in quotes in these files: agents, and much that is none.
         let data = concat!(
             include_str!("../../../tests/data/grok/apache-access.log"),

@@ -5,6 +5,7 @@
 //! fragment, and a hit costs a hash and a copy.
 
 mod agents;
+mod texts;
 
 use std::sync::{Arc, LazyLock, Mutex};
 
@@ -52,6 +53,7 @@ struct Description {
 }
 
 static BUNDLED: &str = include_str!("regexes.yaml");
+static BUNDLED_TEXTS: &str = include_str!("texts.json");
 
 /// The bundled expressions take a while to read, so all pipelines of a process share them.
 static SHARED: LazyLock<Mutex<Option<Arc<Agents>>>> = LazyLock::new(|| Mutex::new(None));
@@ -116,7 +118,7 @@ fn bundled() -> Result<Arc<Agents>, String> {
     if let Some(agents) = shared.as_ref() {
         return Ok(Arc::clone(agents));
     }
-    let agents = Arc::new(Agents::read(BUNDLED)?);
+    let agents = Arc::new(Agents::read_prepared(BUNDLED, BUNDLED_TEXTS)?);
     *shared = Some(Arc::clone(&agents));
     Ok(agents)
 }

@@ -39,12 +39,29 @@ impl First {
     }
 }
 
+fn lead(c: char) -> u8 {
+    c.encode_utf8(&mut [0; 4]).as_bytes()[0]
+}
+
+/// The last character that begins with the same byte as `c`.
+fn last_of_lead(c: char) -> u32 {
+    let c = u32::from(c);
+    match c {
+        0..0x80 => c,
+        0x80..0x800 => c | 0x3F,
+        0x800..0x1_0000 => c | 0xFFF,
+        _ => c | 0x3_FFFF,
+    }
+}
+
 /// The bytes that begin the characters of a set.
 pub fn leading_bytes(set: &CharSet) -> ByteSet {
-    let lead = |c: char| c.encode_utf8(&mut [0; 4]).as_bytes()[0];
     let mut bytes = ByteSet::EMPTY;
-    for (low, high) in set.iter() {
+    // Letters are hundreds of ranges, of which most begin with the same few bytes.
+    let mut next = Some(0);
+    while let Some((low, high)) = next.and_then(|from| set.range_from(from)) {
         bytes.insert_range(lead(low), lead(high));
+        next = last_of_lead(high).checked_add(1);
     }
     bytes
 }
@@ -54,7 +71,11 @@ pub fn first_of(node: &Node, follow: &First) -> First {
     match &node.kind {
         Kind::Empty | Kind::Keep => *follow,
         Kind::Fail => First::NONE,
-        Kind::Char(c) => First::bytes(leading_bytes(&CharSet::single(*c))),
+        Kind::Char(c) => {
+            let mut bytes = ByteSet::EMPTY;
+            bytes.insert(lead(*c));
+            First::bytes(bytes)
+        }
         Kind::Class(set) => First::bytes(leading_bytes(set)),
         Kind::Assert(assertion) => assertion_first(*assertion, follow),
         Kind::Concat(nodes) => nodes.iter().rev().fold(*follow, |after, node| first_of(node, &after)),

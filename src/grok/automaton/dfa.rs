@@ -40,6 +40,8 @@ pub enum Outcome {
 pub struct Dfa {
     /// The class of each byte.
     classes: Box<[u8; 256]>,
+    /// Where in the table what each byte leads to begins.
+    rows: Box<[u32; 256]>,
     /// How many states there are.
     states: usize,
     /// For each class, and for the end of the text, what each state makes of it: a state or one of the answers. That the
@@ -85,7 +87,7 @@ impl Dfa {
     /// Reads the text from `pos`.
     #[inline(always)]
     pub fn run(&self, text: &[u8], pos: usize) -> Outcome {
-        let (table, classes, states, special) = (&self.table[..], &*self.classes, self.states, self.special);
+        let (table, rows, special) = (&self.table[..], &*self.rows, self.special);
         let mut state = self.start.unwrap_or_else(|| self.start_after(text, pos));
         let mut at = pos;
         loop {
@@ -93,7 +95,7 @@ impl Dfa {
                 let Some(&byte) = text.get(at) else {
                     return self.at_end(state, at);
                 };
-                state = usize::from(table[usize::from(classes[usize::from(byte)]) * states..][state]);
+                state = usize::from(table[rows[usize::from(byte)] as usize + state]);
                 at += 1;
             }
             if state >= usize::from(DECLINE) {
@@ -106,7 +108,7 @@ impl Dfa {
             let Some(&byte) = text.get(at) else {
                 return self.at_end(state, at);
             };
-            state = usize::from(table[usize::from(classes[usize::from(byte)]) * states..][state]);
+            state = usize::from(table[rows[usize::from(byte)] as usize + state]);
             at += 1;
         }
         match state as u16 {
@@ -450,7 +452,12 @@ impl<'n> Builder<'n> {
         let starts: Vec<u16> = starts.iter().map(|&start| numbers[start]).collect();
         let start = starts.first().copied().filter(|first| starts.iter().all(|start| start == first)).map(usize::from);
         let useful = table.contains(&ACCEPT);
-        useful.then_some(Dfa { classes: self.classes, states: order.len(), table, special, shortcuts: in_order, starts, start })
+        let (classes, states) = (self.classes, order.len());
+        let mut rows = Box::new([0; 256]);
+        for (row, class) in rows.iter_mut().zip(&*classes) {
+            *row = u32::from(*class) * states as u32;
+        }
+        useful.then_some(Dfa { classes, rows, states, table, special, shortcuts: in_order, starts, start })
     }
 }
 

@@ -1,9 +1,9 @@
 //! States in which an automaton stays for nearly every byte, as inside quotes.
 //!
 //! Where all ASCII bytes but a few lead a state back to itself, the next byte that might lead elsewhere is looked for
-//! sixteen bytes at a time. Bytes that are not ASCII always count as such, since they may begin a character that is not allowed.
+//! 32 bytes at a time. Bytes that are not ASCII always count as such, since they may begin a character that is not allowed.
 
-use wide::u8x16;
+use wide::{CmpEq, u8x32};
 
 /// More bytes than these that lead elsewhere make the search slower than stepping.
 const MAX_STOPS: usize = 3;
@@ -35,17 +35,17 @@ impl Stay {
     #[inline]
     pub(super) fn run(&self, text: &[u8]) -> usize {
         let [one, two, three] = self.stops;
-        let (one, two, three) = (u8x16::splat(one), u8x16::splat(two), u8x16::splat(three));
+        let (one, two, three) = (u8x32::splat(one), u8x32::splat(two), u8x32::splat(three));
         let mut at = 0;
-        while let Some(chunk) = text[at..].first_chunk::<16>() {
-            let chunk = u8x16::new(*chunk);
+        while let Some(chunk) = text[at..].first_chunk::<32>() {
+            let chunk = u8x32::new(*chunk);
             let hits = chunk | chunk.cmp_eq(one) | chunk.cmp_eq(two) | chunk.cmp_eq(three);
             // The mask takes the top bit of each byte: those of hits, and those of bytes that are not ASCII.
-            let mask = hits.move_mask();
+            let mask = hits.move_mask() as u32;
             if mask != 0 {
                 return at + mask.trailing_zeros() as usize;
             }
-            at += 16;
+            at += 32;
         }
         let leaves = |byte: &u8| *byte >= 0x80 || self.stops.contains(byte);
         at + text[at..].iter().take_while(|byte| !leaves(byte)).count()

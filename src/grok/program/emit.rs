@@ -21,6 +21,8 @@ pub struct EmitOptions {
     /// Word for word, so that every failure happens at the step that the pattern's author would
     /// name. This is what explanations run, and a reference for tests.
     pub plain: bool,
+    /// Without automata, which take long to make.
+    pub without_automata: bool,
 }
 
 /// What may come after a node.

@@ -104,7 +104,7 @@ impl<'t> Emitter<'t> {
 
     pub(super) fn absent(&mut self, node: &'t Node) -> Result<(), SyntaxError> {
         let source = Source { root: node, groups: self.program.slots as u32 / 2, refers_to_groups: false };
-        let inner = emit(source, EmitOptions { plain: true })?;
+        let inner = emit(source, EmitOptions { plain: true, ..EmitOptions::default() })?;
         self.program.absent.push(inner);
         self.push(Inst::Absent(self.program.absent.len() as u32 - 1))
     }

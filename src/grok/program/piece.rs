@@ -17,7 +17,8 @@ const NEARLY_ALL: usize = 125;
 impl<'t> Emitter<'t> {
     /// Writes consecutive nodes as an automaton, with their program for when it declines.
     pub(super) fn piece(&mut self, nodes: &'t [Node], next: Next) -> Result<bool, SyntaxError> {
-        if self.options.plain || self.within_piece || nodes.iter().map(choices).sum::<usize>() < MIN_CHOICES {
+        let barred = self.options.plain || self.options.without_automata || self.within_piece;
+        if barred || nodes.iter().map(choices).sum::<usize>() < MIN_CHOICES {
             return Ok(false);
         }
         let follow = self.visible(next);

@@ -18,11 +18,9 @@ mod start;
 
 pub(crate) use reject::Rejecter;
 
-use super::analysis::factor;
 use super::error::SyntaxError;
 use super::limit::{Limit, Timeout};
 use super::machine::Scratch;
-use super::program::{EmitOptions, Source, emit};
 use super::syntax::Parsed;
 
 /// Finds the leftmost match of one pattern.
@@ -70,9 +68,7 @@ pub(crate) fn choose(parsed: &Parsed) -> Result<(Box<dyn Matcher>, Strategy), Sy
         let reason = "plain text".to_owned();
         return Ok((Box::new(literal), Strategy { kind: StrategyKind::Literal, reason, at: None }));
     }
-    let root = factor(&parsed.root);
-    let source = Source { root: &root, groups: parsed.groups, refers_to_groups: parsed.refers_to_groups };
-    let program = emit(source, EmitOptions::default())?;
-    let strategy = reason::explain(parsed, &program);
-    Ok((Box::new(search::Search::new(parsed, program)), strategy))
+    let search = search::Search::new(parsed)?;
+    let strategy = reason::explain(parsed, search.simple());
+    Ok((Box::new(search), strategy))
 }

@@ -3,10 +3,11 @@
 use super::Matcher;
 use super::reject::Rejecter;
 use super::start::Start;
-use crate::grok::analysis::required;
+use crate::grok::analysis::{factor, required};
+use crate::grok::error::SyntaxError;
 use crate::grok::limit::{Limit, Timeout};
 use crate::grok::machine::{Machine, Scratch};
-use crate::grok::program::Program;
+use crate::grok::program::{EmitOptions, Program, Source, emit};
 use crate::grok::syntax::{Node, Parsed};
 use memchr::memmem::Finder;
 use std::sync::OnceLock;
@@ -17,27 +18,55 @@ const PATIENCE: u32 = 12;
 /// The general matcher.
 #[derive(Debug)]
 pub(super) struct Search {
-    program: Program,
+    /// The program without automata: it says whether there is one at all.
+    simple: Program,
+    /// The program that runs, made when the first text comes: of the expressions of a pipeline many never see one, and automata take
+    /// longer to make than everything else of it.
+    program: OnceLock<Program>,
     start: Start,
     /// Text without which there is no match, if it is only one.
     literal: Option<Finder<'static>>,
     root: Node,
+    /// What the program is made of.
+    factored: Node,
+    groups: u32,
+    refers_to_groups: bool,
     rejecter: OnceLock<Option<Rejecter>>,
 }
 
 impl Search {
-    pub(super) fn new(parsed: &Parsed, program: Program) -> Search {
+    /// # Errors
+    /// The pattern can't be a program.
+    pub(super) fn new(parsed: &Parsed) -> Result<Search, SyntaxError> {
         let literal = match &required(&parsed.root)[..] {
             [only] if !only.is_empty() => Some(Finder::new(only).into_owned()),
             _ => None,
         };
-        Search {
+        let factored = factor(&parsed.root);
+        let source = Source { root: &factored, groups: parsed.groups, refers_to_groups: parsed.refers_to_groups };
+        Ok(Search {
+            simple: emit(source, EmitOptions { without_automata: true, ..EmitOptions::default() })?,
+            program: OnceLock::new(),
             start: Start::of(&parsed.root, parsed.refers_to_groups),
-            program,
             literal,
             root: parsed.root.clone(),
+            factored,
+            groups: parsed.groups,
+            refers_to_groups: parsed.refers_to_groups,
             rejecter: OnceLock::new(),
-        }
+        })
+    }
+
+    /// The program without automata.
+    pub(super) fn simple(&self) -> &Program {
+        &self.simple
+    }
+
+    #[cold]
+    fn make_program(&self) -> Program {
+        let source = Source { root: &self.factored, groups: self.groups, refers_to_groups: self.refers_to_groups };
+        // The automata's steps can be too many where the others are not.
+        emit(source, EmitOptions::default()).unwrap_or_else(|_| self.simple.clone())
     }
 
     /// Whether the rest of the text cannot contain a match; costs a look at all of it.
@@ -61,7 +90,8 @@ impl Matcher for Search {
         let Some(place) = self.start.next(text, origin, origin) else {
             return Ok(false);
         };
-        let mut machine = Machine::new(&self.program, text, origin, scratch, limit);
+        let program = self.program.get_or_init(|| self.make_program());
+        let mut machine = Machine::new(program, text, origin, scratch, limit);
         let found = self.from(&mut machine, text, place, origin);
         machine.finish();
         found

@@ -106,6 +106,14 @@ impl CharSet {
         }
     }
 
+    /// The first range that reaches a code point or lies beyond it; what it has before that is cut off.
+    pub fn range_from(&self, from: u32) -> Option<(char, char)> {
+        let ranges = self.0.ranges();
+        let range = ranges.get(ranges.partition_point(|range| u32::from(range.end()) < from))?;
+        // Only a surrogate is no character, and no range begins with one.
+        Some((char::from_u32(from).map_or(range.start(), |from| from.max(range.start())), range.end()))
+    }
+
     /// The sorted ranges, neither touching nor overlapping.
     pub fn iter(&self) -> impl Iterator<Item = (char, char)> + '_ {
         self.0.ranges().iter().map(|range| (range.start(), range.end()))

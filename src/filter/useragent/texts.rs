@@ -1,0 +1,87 @@
+//! The texts that expressions can't match without, found beforehand.
+//!
+//! Which they are follows from an expression's syntax tree. For the bundled expressions it stands in `texts.json`, since parsing a
+//! thousand expressions at each start takes longer than all else that is read there; a test holds the file against them.
+
+use std::cell::Cell;
+
+use regex_filtered::model::Model;
+use serde::{Deserialize, Serialize};
+
+/// What must be in an agent for an expression to match.
+#[derive(Debug, PartialEq, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Texts {
+    /// Nothing.
+    Nothing,
+    /// It matches no agent.
+    Impossible,
+    /// All of these.
+    All(Vec<Texts>),
+    /// One of these.
+    Any(Vec<Texts>),
+    /// This text.
+    Text(String),
+}
+
+impl Texts {
+    /// The texts of at least so many bytes that a regular expression needs.
+    ///
+    /// # Errors
+    /// The expression can't be read.
+    pub(super) fn of(pattern: &str, ignores_case: bool, shortest: usize) -> Result<Texts, ua_parser::ParseError> {
+        let mut syntax = regex_syntax::ParserBuilder::new();
+        let tree = syntax.case_insensitive(ignores_case).build().parse(pattern);
+        let tree = tree.map_err(|error| ua_parser::ParseError::SyntaxError(error.to_string()))?;
+        let model = Model::new(&tree).map_err(ua_parser::ParseError::ProcessingError)?;
+        Ok(Texts::from(model).long(shortest).unwrap_or(Texts::Nothing))
+    }
+
+    /// What is left without short texts, if anything.
+    fn long(self, shortest: usize) -> Option<Texts> {
+        match self {
+            Texts::Nothing | Texts::Impossible => None,
+            Texts::Text(text) => (text.len() >= shortest).then_some(Texts::Text(text)),
+            Texts::All(texts) => {
+                let left: Vec<Texts> = texts.into_iter().filter_map(|texts| texts.long(shortest)).collect();
+                (!left.is_empty()).then_some(Texts::All(left))
+            }
+            // One that is no text that long lets everything through.
+            Texts::Any(texts) => texts.into_iter().map(|texts| texts.long(shortest)).collect::<Option<_>>().map(Texts::Any),
+        }
+    }
+}
+
+impl From<Model> for Texts {
+    fn from(model: Model) -> Texts {
+        let all = |models: Vec<Model>| models.into_iter().map(Texts::from).collect();
+        match model {
+            Model::All(_) => Texts::Nothing,
+            Model::None(_) => Texts::Impossible,
+            Model::Atom(_, text) => Texts::Text(text),
+            Model::And(_, models) => Texts::All(all(models)),
+            Model::Or(_, models) => Texts::Any(all(models)),
+        }
+    }
+}
+
+impl From<Texts> for Model {
+    fn from(texts: Texts) -> Model {
+        let all = |texts: Vec<Texts>| texts.into_iter().map(Model::from).collect();
+        match texts {
+            Texts::Nothing => Model::all(),
+            Texts::Impossible => Model::none(),
+            Texts::Text(text) => Model::Atom(Cell::default(), text),
+            Texts::All(texts) => Model::And(Cell::default(), all(texts)),
+            Texts::Any(texts) => Model::Or(Cell::default(), all(texts)),
+        }
+    }
+}
+
+/// Of each expression, by kind, in the order of the file.
+#[derive(Debug, PartialEq, Deserialize, Serialize)]
+pub(super) struct Prepared {
+    pub(super) browsers: Vec<Texts>,
+    pub(super) systems: Vec<Texts>,
+    pub(super) devices: Vec<Texts>,
+}
