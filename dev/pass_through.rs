@@ -56,13 +56,13 @@ impl Processor for Nothing {
         for sink in 0..out.len() {
             let buffer = out.sink(sink);
             let start = buffer.begin();
-            buffer.body.extend_from_slice(&self.action);
-            decimal(batch.origin(index).partition.unsigned_abs().into(), &mut buffer.body);
-            buffer.body.push(b'-');
-            decimal(record.offset.unsigned_abs(), &mut buffer.body);
-            buffer.body.extend_from_slice(b"\"}}\n");
-            buffer.body.extend_from_slice(batch.value(index));
-            buffer.body.push(b'\n');
+            buffer.near.extend_from_slice(&self.action);
+            decimal(batch.origin(index).partition.unsigned_abs().into(), &mut buffer.near);
+            buffer.near.push(b'-');
+            decimal(record.offset.unsigned_abs(), &mut buffer.near);
+            buffer.near.extend_from_slice(b"\"}}\n");
+            buffer.near.extend_from_slice(batch.value(index));
+            buffer.near.push(b'\n');
             buffer.end(start);
         }
         Verdict::Done

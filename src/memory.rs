@@ -1,4 +1,4 @@
-//! How the process asks the system for memory.
+//! How the process asks the system for memory, and what a core asks its caches for.
 
 /// Smaller pieces come from the heap,
 const LARGEST_FROM_HEAP: libc::c_int = 4 << 20;
@@ -23,3 +23,29 @@ pub fn keep_freed_pages() {
 /// Other allocators have no such setting.
 #[cfg(not(all(target_os = "linux", target_env = "gnu")))]
 pub fn keep_freed_pages() {}
+
+/// What a cache fetches at once, in bytes.
+const LINE: usize = 64;
+
+/// Asks for memory that will be read soon, and does not wait for it.
+#[inline(always)]
+#[allow(unsafe_code)]
+pub fn fetch<T>(wanted: &T) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: it is a hint, which reads nothing that a program could see, and the address is that of a reference.
+    unsafe {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        _mm_prefetch::<_MM_HINT_T0>(std::ptr::from_ref(wanted).cast());
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = wanted;
+}
+
+/// The same for all of some bytes.
+#[inline]
+pub fn fetch_all(wanted: &[u8]) {
+    for line in wanted.chunks(LINE) {
+        fetch(&line[0]);
+    }
+    wanted.last().into_iter().for_each(fetch);
+}

@@ -75,9 +75,10 @@ fn written_out(regex: &str) -> String {
     out
 }
 
-/// A pattern in both engines.
+/// A pattern in both engines, and in ours without automata.
 struct Pair {
     grok: Grok,
+    simple: Grok,
     oracle: Oracle,
 }
 
@@ -85,8 +86,10 @@ impl Pair {
     fn new(expression: &str, dictionary: &Dictionary) -> Option<Pair> {
         let options = CompileOptions { named_captures_only: false, ..CompileOptions::default() };
         let grok = Grok::compile(expression, dictionary, &options).ok()?;
+        let simple = CompileOptions { automata_after: u32::MAX, ..options };
+        let simple = Grok::compile(expression, dictionary, &simple).expect("it compiled before");
         let oracle = Oracle::new(grok.regex())?;
-        Some(Pair { grok, oracle })
+        Some(Pair { grok, simple, oracle })
     }
 
     /// Whether a comparison was made.
@@ -94,16 +97,18 @@ impl Pair {
         let Ok(wanted) = self.oracle.find(text) else {
             return false;
         };
-        let found = self.grok.find(text, scratch, &Limit::NONE).expect("no limit, no timeout");
-        let got = found.map(|found| {
-            let mut spans: Spans = vec![("".to_owned(), Some((found.span().start, found.span().end)))];
-            for (index, capture) in self.grok.captures().iter().enumerate() {
-                spans.push((capture.name.clone(), found.get(index).map(|span| (span.start, span.end))));
-            }
-            spans.sort();
-            spans
-        });
-        assert_eq!(got, wanted, "ours, then Oniguruma's\npattern {:?}\nregex {:?}\ntext {text:?}", self.grok.as_str(), self.grok.regex());
+        for (grok, kind) in [(&self.grok, "with automata"), (&self.simple, "without automata")] {
+            let found = grok.find(text, scratch, &Limit::NONE).expect("no limit, no timeout");
+            let got = found.map(|found| {
+                let mut spans: Spans = vec![("".to_owned(), Some((found.span().start, found.span().end)))];
+                for (index, capture) in grok.captures().iter().enumerate() {
+                    spans.push((capture.name.clone(), found.get(index).map(|span| (span.start, span.end))));
+                }
+                spans.sort();
+                spans
+            });
+            assert_eq!(got, wanted, "ours {kind}, then Oniguruma's\npattern {:?}\nregex {:?}\ntext {text:?}", grok.as_str(), grok.regex());
+        }
         true
     }
 }

@@ -104,6 +104,7 @@ fn es_grok() {
             named_captures_only: config["named_captures_only"] == json!(true),
             dot_matches_newline: false,
             dialect: Dialect::Elasticsearch,
+            ..CompileOptions::default()
         };
         let grok = Grok::compile(config["pattern"].as_str().unwrap_or_default(), &dictionary, &options);
         let expected = &case["expected"];

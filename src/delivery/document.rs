@@ -54,11 +54,19 @@ pub struct Limits {
     pub linger: std::time::Duration,
 }
 
+/// So many bytes of documents are put together before they move to the body.
+const NEAR: usize = 32 << 10;
+
 /// The documents that a worker has made for one sink.
 #[derive(Debug)]
 pub struct DocumentBuffer {
-    /// The documents so far, one after the other. Append between [`begin`](Self::begin) and [`end`](Self::end).
-    pub body: Vec<u8>,
+    /// The last documents, one after the other. Append between [`begin`](Self::begin) and [`end`](Self::end).
+    ///
+    /// They are put together here because the body is in no cache near the core. What a core has written leaves it in order, so
+    /// that with each document written there everything that is read back soon after it was written would wait for the body.
+    pub near: Vec<u8>,
+    /// The documents before those.
+    body: Vec<u8>,
     items: Vec<Item>,
     parts: Vec<Part>,
     current: Option<Arc<RawBatch>>,
@@ -68,13 +76,25 @@ pub struct DocumentBuffer {
 
 impl DocumentBuffer {
     fn new(body: Vec<u8>) -> Self {
-        DocumentBuffer { body, items: Vec::new(), parts: Vec::new(), current: None, record: 0, part_of_current: u32::MAX }
+        DocumentBuffer { near: Vec::new(), body, items: Vec::new(), parts: Vec::new(), current: None, record: 0, part_of_current: u32::MAX }
     }
 
     /// Starts a document; hand the answer to [`end`](Self::end) or [`abandon`](Self::abandon).
     #[must_use]
     pub fn begin(&self) -> usize {
-        self.body.len()
+        self.bytes()
+    }
+
+    fn bytes(&self) -> usize {
+        self.body.len() + self.near.len()
+    }
+
+    /// Moves the last documents to the others.
+    fn move_on(&mut self) {
+        self.body.extend_from_slice(&self.near);
+        self.near.clear();
+        // A huge document is gone with its room.
+        self.near.shrink_to(4 * NEAR);
     }
 
     /// Ends the document that began at `start`.
@@ -92,13 +112,22 @@ impl DocumentBuffer {
             part: self.part_of_current,
             record: self.record,
             start: start as u32,
-            end: self.body.len() as u32,
+            end: self.bytes() as u32,
         });
+        if self.near.len() >= NEAR {
+            self.move_on();
+        }
     }
 
     /// Takes back what was written since `start`.
     pub fn abandon(&mut self, start: usize) {
-        self.body.truncate(start);
+        self.cut(start);
+    }
+
+    /// Leaves so many bytes of what was written.
+    fn cut(&mut self, bytes: usize) {
+        self.near.truncate(bytes.saturating_sub(self.body.len()));
+        self.body.truncate(bytes);
     }
 
     /// Documents so far.
@@ -114,17 +143,21 @@ impl DocumentBuffer {
     /// The bytes of document `index`.
     pub fn document(&self, index: usize) -> &[u8] {
         let item = self.items[index];
-        &self.body[item.start as usize..item.end as usize]
+        // None is moved in part.
+        match (item.start as usize).checked_sub(self.body.len()) {
+            None => &self.body[item.start as usize..item.end as usize],
+            Some(start) => &self.near[start..][..item.len()],
+        }
     }
 
     pub(crate) fn is_full(&self, limits: &Limits) -> bool {
-        self.body.len() >= limits.max_bytes || self.items.len() >= limits.max_items
+        self.bytes() >= limits.max_bytes || self.items.len() >= limits.max_items
     }
 
     /// Removes the documents of the current record from `items` on: the record was refused after all.
     fn roll_back(&mut self, items: usize) {
         // A document that was begun and not ended, which only a panic leaves, goes with them.
-        self.body.truncate(items.checked_sub(1).and_then(|last| self.items.get(last)).map_or(0, |last| last.end as usize));
+        self.cut(items.checked_sub(1).and_then(|last| self.items.get(last)).map_or(0, |last| last.end as usize));
         if items >= self.items.len() {
             return;
         }
@@ -152,6 +185,7 @@ impl DocumentBuffer {
     pub(crate) fn seal(&mut self, body: Vec<u8>, hub: Option<Arc<Hub>>) -> DocumentBatch {
         self.open_current();
         self.part_of_current = u32::MAX;
+        self.move_on();
         let body = std::mem::replace(&mut self.body, body);
         if let Some(hub) = &hub {
             hub.budget.take(body.len());
@@ -452,7 +486,7 @@ mod tests {
             out.start_record(index);
             let buffer = out.sink(0);
             let start = buffer.begin();
-            buffer.body.extend_from_slice(raw.value(index));
+            buffer.near.extend_from_slice(raw.value(index));
             buffer.end(start);
         }
         out.end_batch();
@@ -488,7 +522,7 @@ mod tests {
         let buffer = out.sink(0);
         for _ in 0..2 {
             let start = buffer.begin();
-            buffer.body.push(b'x');
+            buffer.near.push(b'x');
             buffer.end(start);
         }
         out.roll_back();

@@ -122,6 +122,9 @@ pub fn write_float(number: f64, out: &mut Vec<u8>) {
 /// to take, and what was copied too much is written over.
 const SHORT: usize = 64;
 
+/// As many bytes.
+const BEYOND: &str = "                                                                ";
+
 /// Where printing goes on; `None` once the room is used up.
 type Next = Option<usize>;
 
@@ -215,8 +218,12 @@ impl Event {
     pub fn write_next_json(&mut self, out: &mut Vec<u8>) {
         let mut shapes = std::mem::take(&mut self.tools.shapes);
         let mut printed = std::mem::take(&mut self.tools.printed);
+        // So that a copy of fixed size can begin anywhere in the text.
+        let end = self.text.len();
+        self.text.push_str(BEYOND);
         let shape = shapes.find(&self.places);
         let length = self.print_over(&mut printed, 0, |room| self.put_event(shape, room));
+        self.text.truncate(end);
         out.extend_from_slice(&printed[..length]);
         self.tools.printed = printed;
         self.tools.shapes = shapes;

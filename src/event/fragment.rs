@@ -8,6 +8,7 @@ use std::cell::RefCell;
 
 use super::places::State;
 use super::{Event, FieldRef, List, Node, NotAnObject, Text, Value};
+use crate::memory::{fetch, fetch_all};
 
 /// A JSON object that is ready to be merged. Sharing it is cheap if it stands behind an `Arc`.
 #[derive(Clone, Debug)]
@@ -94,6 +95,14 @@ impl Fragment {
         let mut fields = Vec::with_capacity(16);
         let named = target.is_some_and(|target| event.name_fields(List::ROOT, target.number, whole.start, &mut fields));
         Fragment { text: json.into(), fields: if named { fields.into() } else { Box::default() } }
+    }
+
+    /// Looks at what merging it needs.
+    #[inline]
+    pub fn approach(&self) {
+        self.fields.first().into_iter().for_each(fetch);
+        self.fields.last().into_iter().for_each(fetch);
+        fetch_all(self.text.as_bytes());
     }
 
     /// The object as JSON text.

@@ -316,6 +316,46 @@ pub(super) fn unescape(text: &mut String, escaped: std::ops::Range<usize>) {
     text.extend_from_within(from..end);
 }
 
+/// Writes a part of a text to `out` without its escapes, as [`unescape`] does, and answers with the length; `None` where it has one of the
+/// escapes that name a code point. What `out` holds beyond that means nothing.
+pub(super) fn unescape_short(text: &[u8], escaped: std::ops::Range<usize>, out: &mut Vec<u8>) -> Option<usize> {
+    const STEP: usize = 32;
+    let (mut at, end, mut to) = (escaped.start, escaped.end, 0);
+    if out.len() < end - at + STEP {
+        out.resize(end - at + STEP, 0);
+    }
+    while at < end {
+        // A step of fixed size copies too much, which is written over.
+        let mut last = [0; STEP];
+        let chunk = match text.get(at..).and_then(|text| text.first_chunk::<STEP>()) {
+            Some(chunk) => chunk,
+            None => {
+                last[..end - at].copy_from_slice(&text[at..end]);
+                &last
+            }
+        };
+        *out.get_mut(to..)?.first_chunk_mut()? = *chunk;
+        let hits = u8x32::new(*chunk).cmp_eq(u8x32::splat(b'\\')).move_mask() as u32;
+        let run = (hits.trailing_zeros() as usize).min(end - at);
+        (at, to) = (at + run, to + run);
+        if run == STEP || at == end {
+            continue;
+        }
+        out[to] = match *text.get(at + 1)? {
+            b'b' => 0x8,
+            b'f' => 0xC,
+            b'n' => b'\n',
+            b'r' => b'\r',
+            b't' => b'\t',
+            b'u' => return None,
+            // It stands for itself.
+            byte => byte,
+        };
+        (at, to) = (at + 2, to + 1);
+    }
+    Some(to)
+}
+
 /// The code point that two halves of a surrogate pair make.
 fn unit_pair(high: u32, low: u32) -> Option<u32> {
     let is_pair = (0xD800..=0xDBFF).contains(&high) && (0xDC00..=0xDFFF).contains(&low);
@@ -340,4 +380,32 @@ fn next_backslash(text: &[u8]) -> Option<usize> {
 /// The four hexadecimal digits at a place.
 fn unit(text: &str, at: usize) -> u32 {
     text.get(at..at + 4).and_then(|digits| u32::from_str_radix(digits, 16).ok()).unwrap_or(0xFFFD)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn escapes_are_taken_out_as_serde_does(
+            pieces in prop::collection::vec(prop::sample::select(vec!["a", "some text of a line", "é", "\\\"", "\\\\", "\\/", "\\n", "\\t", "\\b", "\\u00e9"]), 0..40),
+            behind in 0usize..40,
+        ) {
+            let inside = pieces.concat();
+            let expected: String = serde_json::from_str(&format!("\"{inside}\"")).unwrap();
+            let mut text = format!("\"{inside}\"{}", "\\".repeat(behind));
+            let range = 1..inside.len() + 1;
+            let mut out = Vec::new();
+            match unescape_short(text.as_bytes(), range.clone(), &mut out) {
+                Some(length) => prop_assert_eq!(&out[..length], expected.as_bytes()),
+                None => prop_assert!(inside.contains("\\u")),
+            }
+            let start = text.len();
+            unescape(&mut text, range);
+            prop_assert_eq!(&text[start..], expected);
+        }
+    }
 }

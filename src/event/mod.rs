@@ -123,6 +123,8 @@ pub enum Value {
     Raw(Text),
 }
 
+const _: () = assert!(size_of::<Value>() == 16, "values are copied for each field of each event");
+
 impl Value {
     /// The same value with its text, where it has one, in another place.
     #[inline]
@@ -211,6 +213,8 @@ pub struct Event {
     lists: Vec<ListHead>,
     /// Where text is put together; kept for its capacity.
     spare: String,
+    /// Where escapes are taken out; the same.
+    unescaped: Vec<u8>,
     places: Places,
     tools: Box<Tools>,
     /// How much of the text, at its start, is the vocabulary.
@@ -264,6 +268,7 @@ impl Event {
             nodes: Vec::with_capacity(128),
             lists: vec![EMPTY_LIST; 2],
             spare: String::new(),
+            unescaped: Vec::new(),
             places,
             tools: Box::default(),
             vocabulary: 0,
@@ -286,6 +291,7 @@ impl Event {
         if self.text.capacity() > KEEP_CAPACITY {
             self.text.shrink_to(KEEP_CAPACITY);
             self.nodes.shrink_to(1_024);
+            self.unescaped = Vec::new();
             self.tools.scan = Scan::default();
             self.tools.printed = Vec::new();
         }

@@ -382,6 +382,14 @@ impl Event {
         Ok(self.lists[list.0 as usize].last)
     }
 
+    /// Removes a field, whatever it holds.
+    pub fn discard(&mut self, field: &FieldRef) {
+        if !field.path.is_empty() && self.places.discard_open(field.number) {
+            return;
+        }
+        self.remove(field);
+    }
+
     /// Removes a field and returns what it held.
     pub fn remove(&mut self, field: &FieldRef) -> Option<Value> {
         if field.path.is_empty() {

@@ -376,6 +376,16 @@ impl Places {
         value
     }
 
+    /// Takes an object that is open, with all that is in it. `false`, without a change, where it is not.
+    pub(super) fn discard_open(&mut self, number: u32) -> bool {
+        let open = self.get(number).is_some_and(|place| place.state == State::Open);
+        if open {
+            self.clear_below(number);
+            self.take(number);
+        }
+        open
+    }
+
     /// The number of a path one key beyond another; the key is a span of a text.
     #[inline(always)]
     pub(super) fn child(&self, parent: u32, text: &[u8], span: Text) -> Option<u32> {

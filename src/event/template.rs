@@ -133,7 +133,7 @@ impl Template {
                     None => complete = false,
                 },
                 Piece::EpochSeconds => match event.timestamp() {
-                    Some(time) => out.push_str(&time.seconds.to_string()),
+                    Some(time) => out.push_str(&{ time.seconds }.to_string()),
                     None => complete = false,
                 },
             }

@@ -6,7 +6,9 @@ use std::fmt;
 use jiff::civil;
 
 /// A point in time: seconds since 1970-01-01T00:00:00Z and nanoseconds within that second.
+// Twelve bytes rather than sixteen keep a `Value`, and with it all that holds one, a third smaller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(Rust, packed(4))]
 pub struct Timestamp {
     /// Whole seconds since the epoch, possibly negative.
     pub seconds: i64,
@@ -241,7 +243,7 @@ impl Clock {
     pub(super) fn quoted(&self, time: Timestamp) -> Option<([u8; 32], usize)> {
         const FIRST: i64 = -62_167_219_200;
         const END: i64 = 253_402_300_800;
-        if !(FIRST..END).contains(&time.seconds) {
+        if !(FIRST..END).contains(&{ time.seconds }) {
             return None;
         }
         if time.nanos % 1_000_000 != 0 {

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::field::Segment;
-use super::json::{DecodeError, Quoted, Scanner, unescape};
+use super::json::{DecodeError, Quoted, Scanner, unescape, unescape_short};
 use super::{EMPTY_LIST, END, Event, KeyForm, List, ListHead, Node, Text, Value, key_tag, tag_bit};
 
 /// Objects larger than this are filled with the help of a hash table.
@@ -112,7 +112,11 @@ impl Event {
 
     fn unescaped(&mut self, text: Text) -> Text {
         let start = self.text.len();
-        unescape(&mut self.text, text.range());
+        let short = unescape_short(self.text.as_bytes(), text.range(), &mut self.unescaped);
+        match short.and_then(|length| simdutf8::basic::from_utf8(self.unescaped.get(..length)?).ok()) {
+            Some(unescaped) => self.text.push_str(unescaped),
+            None => unescape(&mut self.text, text.range()),
+        }
         Text::between(start, self.text.len())
     }
 

@@ -72,7 +72,7 @@ impl Common {
         }
         for name in &self.remove_fields {
             with_name(name, event, |field, event| {
-                event.remove(field);
+                event.discard(field);
                 Ok(())
             })?;
         }

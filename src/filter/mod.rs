@@ -103,6 +103,15 @@ pub trait Filter: Send + Sync {
         false
     }
 
+    /// Whether it is told of events before it is run on them, where there are several.
+    fn approaches(&self) -> bool {
+        false
+    }
+
+    /// Looks at what running the filter on each of a few events will need from memory that is far away, and changes nothing: what one event
+    /// waits for so comes at the same time as what the others do.
+    fn approach(&mut self, _events: &[&Event]) {}
+
     /// Called between batches: the place to notice that a database or dictionary file has changed.
     fn between_batches(&mut self) {}
 }

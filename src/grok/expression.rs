@@ -22,11 +22,14 @@ pub struct CompileOptions {
     pub dot_matches_newline: bool,
     /// Whose reading of `%{…}` is followed.
     pub dialect: Dialect,
+    /// So many texts are searched without automata, which take as long to make as thousands of searches, before they are made. What
+    /// is found is the same.
+    pub automata_after: u32,
 }
 
 impl Default for CompileOptions {
     fn default() -> Self {
-        CompileOptions { named_captures_only: true, dot_matches_newline: true, dialect: Dialect::Logstash }
+        CompileOptions { named_captures_only: true, dot_matches_newline: true, dialect: Dialect::Logstash, automata_after: 0 }
     }
 }
 
@@ -70,7 +73,7 @@ impl Grok {
             let wanted = captures.iter().map(|capture| capture.group).collect();
             forget_groups(&mut parsed.root, &wanted);
         }
-        let (matcher, mut strategy) = choose(&parsed).map_err(located)?;
+        let (matcher, mut strategy) = choose(&parsed, options.automata_after).map_err(located)?;
         if let Some(at) = strategy.at
             && let Some(piece) = expansion.pieces_at(at).last()
         {

@@ -33,7 +33,7 @@ impl Regex {
     /// Compiles a pattern with options set from the start.
     pub fn with_options(pattern: &str, options: SyntaxOptions) -> Result<Regex, SyntaxError> {
         let parsed = parse(pattern, options)?;
-        let (matcher, strategy) = choose(&parsed)?;
+        let (matcher, strategy) = choose(&parsed, 0)?;
         Ok(Regex {
             pattern: pattern.to_owned(),
             matcher,

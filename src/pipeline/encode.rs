@@ -6,7 +6,7 @@
 use super::id::{DocumentOrigin, IdRule};
 use crate::config::{Args, Diagnostic, Fallback, Kind, OptionDef, option};
 use crate::event::encode::write_escaped;
-use crate::event::{Event, FieldRef, Template, Value};
+use crate::event::{Constant, Event, FieldRef, Template};
 use crate::sink::kafka::frame;
 
 /// Writes documents for one sink.
@@ -152,11 +152,18 @@ impl Encoder {
         }
     }
 
+    /// The next document is of another batch of records.
+    pub fn start_batch(&mut self) {
+        if let Encoder::Elasticsearch(encoder) = self {
+            encoder.id.start_batch();
+        }
+    }
+
     /// Appends a document.
     ///
     /// # Errors
     /// The event can't be a document of this sink; what was appended must be taken back.
-    pub fn encode(&mut self, event: &mut Event, origin: DocumentOrigin<'_>, out: &mut Vec<u8>) -> Result<(), EncodeError> {
+    pub fn encode(&mut self, event: &mut Event, origin: &DocumentOrigin<'_>, out: &mut Vec<u8>) -> Result<(), EncodeError> {
         match self {
             Encoder::Elasticsearch(encoder) => encoder.encode(event, origin, out)?,
             Encoder::Kafka { key, form } => {
@@ -223,6 +230,16 @@ enum Target {
 struct Part {
     template: Template,
     field: FieldRef,
+    /// The field and the part, where that is the same for all events.
+    constant: Option<Constant>,
+}
+
+impl Part {
+    fn new(template: Template, name: &str) -> Part {
+        let field = FieldRef::from_names(["data_stream", name]).lasting();
+        let constant = template.as_plain().map(|text| Constant::of_text(field.clone(), text));
+        Part { template, field, constant }
+    }
 }
 
 /// The fields that name a data stream's parts.
@@ -237,9 +254,12 @@ pub struct BulkEncoder {
     document_id: Option<Template>,
     routing: Option<Template>,
     pipeline: Option<Template>,
-    /// The name of the last document's index, which nearly always is the next one's too.
+    /// The name of the document's index.
     index: String,
-    last_legal: String,
+    /// What the last name was made of: nearly always what the next one is made of. The name is legal.
+    last: [String; 3],
+    /// An action line with it, up to the id.
+    beginning: Vec<u8>,
     text: String,
 }
 
@@ -260,8 +280,7 @@ impl BulkEncoder {
             }
             (None, _) => {
                 let mut part = |option: &str, name: &str| {
-                    let template = template(args, option, &mut problems)?;
-                    Some(Part { template, field: FieldRef::from_names(["data_stream", name]).lasting() })
+                    Some(Part::new(template(args, option, &mut problems)?, name))
                 };
                 let parts = [
                     part("data_stream_type", "type"),
@@ -313,18 +332,18 @@ impl BulkEncoder {
             routing,
             pipeline,
             index: String::new(),
-            last_legal: String::new(),
+            last: Default::default(),
+            beginning: Vec::new(),
             text: String::new(),
         })
     }
 
     fn redirect(&mut self, to: &Redirect) {
+        self.beginning.clear();
         match to {
             Redirect::Index(name) => self.target = Target::Index(name.clone()),
             Redirect::DataStream(names) => {
-                let part = |at: usize| {
-                    Part { template: names[at].clone(), field: FieldRef::from_names(["data_stream", STREAM_FIELDS[at]]).lasting() }
-                };
+                let part = |at: usize| Part::new(names[at].clone(), STREAM_FIELDS[at]);
                 self.target = Target::DataStream { parts: [part(0), part(1), part(2)], auto_routing: false, sync_fields: true };
                 self.action = "create";
             }
@@ -335,13 +354,9 @@ impl BulkEncoder {
         }
     }
 
-    fn encode(&mut self, event: &mut Event, origin: DocumentOrigin<'_>, out: &mut Vec<u8>) -> Result<(), EncodeError> {
+    fn encode(&mut self, event: &mut Event, origin: &DocumentOrigin<'_>, out: &mut Vec<u8>) -> Result<(), EncodeError> {
         self.route(event)?;
-        out.extend_from_slice(b"{\"");
-        out.extend_from_slice(self.action.as_bytes());
-        out.extend_from_slice(b"\":{\"_index\":\"");
-        out.extend_from_slice(self.index.as_bytes());
-        out.extend_from_slice(b"\",\"_id\":\"");
+        out.extend_from_slice(&self.beginning);
         match &self.document_id {
             None => self.id.write(origin, out),
             Some(template) => {
@@ -371,41 +386,62 @@ impl BulkEncoder {
         Ok(())
     }
 
-    /// Leaves the name of the event's index in `self.index`.
+    /// Leaves the beginning of the event's action line in `self.beginning`.
+    ///
+    /// What the name is made of is compared, rather than the name: that would be put together from pieces just to be looked at as a whole
+    /// at once, for which a core waits until all that it has written before has reached its cache.
     fn route(&mut self, event: &mut Event) -> Result<(), EncodeError> {
-        self.index.clear();
+        let mut known = !self.beginning.is_empty();
         match &self.target {
             Target::Index(template) => {
+                self.index.clear();
                 template.render(event, &mut self.index);
+                known &= self.index == self.last[0];
+                self.last[0].clone_from(&self.index);
             }
             Target::DataStream { parts, auto_routing, sync_fields } => {
-                for (position, part) in parts.iter().enumerate() {
-                    if position > 0 {
-                        self.index.push('-');
-                    }
-                    let start = self.index.len();
+                for (part, last) in parts.iter().zip(&mut self.last) {
                     let own = if *auto_routing { event.get(&part.field) } else { None };
-                    let own = own.filter(|value| event.as_str(*value).is_some_and(|text| !text.is_empty()));
-                    match own {
-                        Some(value) => event.print(value, &mut self.index),
-                        None => {
-                            part.template.render(event, &mut self.index);
-                            if *sync_fields {
-                                let text = event.push_str(&self.index[start..]);
-                                // Something else than an object named `data_stream` is left as it is.
-                                let _ = event.set(&part.field, Value::Str(text));
-                            }
+                    let own = own.and_then(|value| event.as_str(value)).filter(|text| !text.is_empty());
+                    let value;
+                    let text = match (own, &part.constant, part.template.as_literal()) {
+                        (Some(own), ..) => own,
+                        // Something else than an object named `data_stream` is left as it is.
+                        (None, Some(constant), Some(text)) => {
+                            let _ = sync_fields.then(|| event.set_constant(constant));
+                            text
                         }
+                        _ => {
+                            value = part.template.value(event);
+                            let _ = sync_fields.then(|| event.set(&part.field, value));
+                            event.as_str(value).unwrap_or_default()
+                        }
+                    };
+                    if last != text {
+                        known = false;
+                        last.clear();
+                        last.push_str(text);
                     }
                 }
             }
         }
-        if self.index != self.last_legal {
-            if !is_legal_index(&self.index) {
-                return Err(EncodeError::IndexName(self.index.clone()));
-            }
-            self.last_legal.clone_from(&self.index);
+        if !known {
+            self.begin()?;
         }
+        Ok(())
+    }
+
+    /// Puts together the beginning of action lines for the index that `self.last` stands for.
+    #[cold]
+    fn begin(&mut self) -> Result<(), EncodeError> {
+        if let Target::DataStream { .. } = &self.target {
+            self.index = self.last.join("-");
+        }
+        self.beginning.clear();
+        if !is_legal_index(&self.index) {
+            return Err(EncodeError::IndexName(self.index.clone()));
+        }
+        self.beginning = format!("{{\"{}\":{{\"_index\":\"{}\",\"_id\":\"", self.action, self.index).into_bytes();
         Ok(())
     }
 }
@@ -439,8 +475,8 @@ mod tests {
         let mut event = Event::new();
         event.decode_json(json.as_bytes()).unwrap();
         let mut out = Vec::new();
-        let origin = DocumentOrigin { source: "", topic: "t", partition: 1, offset: 2, ordinal: 0 };
-        encoder(options).unwrap().encode(&mut event, origin, &mut out)?;
+        let origin = DocumentOrigin { place: 0, source: "", topic: "t", partition: 1, offset: 2, ordinal: 0 };
+        encoder(options).unwrap().encode(&mut event, &origin, &mut out)?;
         Ok(String::from_utf8(out).unwrap())
     }
 

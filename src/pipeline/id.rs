@@ -14,6 +14,8 @@ use crate::event::encode::write_integer;
 /// Where a document comes from.
 #[derive(Clone, Copy, Debug)]
 pub struct DocumentOrigin<'a> {
+    /// Which of its batch's origins this is.
+    pub place: u32,
     /// What tells its source from others; empty for a pipeline's first source.
     pub source: &'a str,
     /// Topic, or path.
@@ -30,8 +32,9 @@ pub struct DocumentOrigin<'a> {
 #[derive(Clone, Debug, Default)]
 pub struct IdRule {
     salt: String,
-    /// Topic, source and partition of the last id, and how ids of that partition begin: records come in runs.
-    last: (String, String, i32),
+    /// Of which of the batch's origins the last id was, and how ids of that one begin: records come in runs. Their topics are not
+    /// compared, since their text may lie beside what other threads write all the time.
+    last: Option<u32>,
     beginning: Vec<u8>,
 }
 
@@ -52,10 +55,14 @@ impl IdRule {
         Ok(IdRule { salt: salt.to_string(), ..IdRule::default() })
     }
 
+    /// The next document is of another batch.
+    pub fn start_batch(&mut self) {
+        self.last = None;
+    }
+
     /// Appends the id of a document.
-    pub fn write(&mut self, origin: DocumentOrigin<'_>, out: &mut Vec<u8>) {
-        let (topic, source, partition) = &self.last;
-        if self.beginning.is_empty() || (topic.as_str(), source.as_str(), *partition) != (origin.topic, origin.source, origin.partition) {
+    pub fn write(&mut self, origin: &DocumentOrigin<'_>, out: &mut Vec<u8>) {
+        if self.last != Some(origin.place) {
             self.begin(origin);
         }
         out.extend_from_slice(&self.beginning);
@@ -67,8 +74,8 @@ impl IdRule {
     }
 
     /// Notes how ids of a partition begin.
-    fn begin(&mut self, origin: DocumentOrigin<'_>) {
-        self.last = (origin.topic.to_string(), origin.source.to_string(), origin.partition);
+    fn begin(&mut self, origin: &DocumentOrigin<'_>) {
+        self.last = Some(origin.place);
         let out = &mut self.beginning;
         out.clear();
         out.extend_from_slice(b"1:");
@@ -116,7 +123,7 @@ mod tests {
             ("", "/", 0, 7, 0, "1:#d228cb69251a8caf78912b704e4a2e56:0:7"),
         ] {
             let mut out = Vec::new();
-            IdRule::new(salt).unwrap().write(DocumentOrigin { source: "", topic, partition, offset, ordinal }, &mut out);
+            IdRule::new(salt).unwrap().write(&DocumentOrigin { place: 0, source: "", topic, partition, offset, ordinal }, &mut out);
             assert_eq!(String::from_utf8(out).unwrap(), expected);
         }
         assert_eq!(fnv1a(b"a"), 0xd228_cb69_6f1a_8caf_7891_2b70_4e4a_8964);

@@ -80,6 +80,7 @@ pub struct FilterStep {
     /// Its type.
     pub kind: &'static str,
     filter: Box<dyn Filter>,
+    approaches: bool,
     /// The common options, if any are given.
     common: Option<Arc<Common>>,
     /// Events that came in since the counts were last taken.
@@ -94,7 +95,7 @@ impl FilterStep {
     /// A filter ready to run.
     pub fn new(id: Arc<str>, kind: &'static str, filter: Box<dyn Filter>, common: Common) -> FilterStep {
         let common = (!common.is_empty()).then(|| Arc::new(common));
-        FilterStep { id, kind, filter, common, events: 0, failures: 0, drops: 0 }
+        FilterStep { id, kind, approaches: filter.approaches(), filter, common, events: 0, failures: 0, drops: 0 }
     }
 
     fn fork(&self) -> FilterStep {
@@ -102,11 +103,24 @@ impl FilterStep {
             id: Arc::clone(&self.id),
             kind: self.kind,
             filter: self.filter.fork(),
+            approaches: self.approaches,
             common: self.common.clone(),
             events: 0,
             failures: 0,
             drops: 0,
         }
+    }
+
+    /// Tells the filter of those events of a group that a bit stands for.
+    fn approach(&mut self, group: &[Traveller], mut which: u64) {
+        const TOLD: usize = u64::BITS as usize;
+        let (mut events, mut count) = ([&group[0].event; TOLD], 0);
+        while which != 0 {
+            events[count] = &group[which.trailing_zeros() as usize].event;
+            count += 1;
+            which &= which - 1;
+        }
+        self.filter.approach(&events[..count]);
     }
 
     /// Applies the common options to an event for which the filter did its work.
@@ -293,6 +307,9 @@ impl Program {
                     waiting[*target] |= all ^ held;
                 }
                 Step::Leaf(filter) => {
+                    if filter.approaches && here.count_ones() > 1 {
+                        filter.approach(group, here);
+                    }
                     while here != 0 {
                         let bit = here & here.wrapping_neg();
                         here ^= bit;

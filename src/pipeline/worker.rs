@@ -18,6 +18,7 @@ use crate::delivery::{Outputs, Processor, RawBatch, Reason, Verdict};
 use crate::event::{Event, FieldRef, Timestamp, Value};
 use crate::filter::Context;
 use crate::filter::common::Common;
+use crate::memory::fetch_all;
 use crate::observe::metrics as names;
 
 /// How the bytes of a record become an event.
@@ -145,6 +146,7 @@ impl PipelineWorker {
         if std::mem::replace(&mut self.fresh, false) {
             self.context.now = Timestamp::now();
             self.program.between_batches();
+            self.encoders.iter_mut().for_each(Encoder::start_batch);
         }
     }
 
@@ -197,7 +199,7 @@ impl PipelineWorker {
         let mut origin = document_origin(intake, batch, index);
         let mut documents = 0;
         for event in original.into_iter().chain(&mut self.survivors.made) {
-            match write_event(&self.routes, &mut self.encoders, event, origin, out) {
+            match write_event(&self.routes, &mut self.encoders, event, &origin, out) {
                 Ok(written) => documents += written,
                 Err(reason) => return Verdict::DeadLetter(reason),
             }
@@ -209,7 +211,7 @@ impl PipelineWorker {
     /// Writes what came of a record that was done ahead.
     fn write_ahead(&mut self, found: usize, batch: &RawBatch, index: usize, out: &mut Outputs) -> Verdict {
         let origin = document_origin(&self.intakes[batch.source()], batch, index);
-        self.ahead.end(found, |event| match write_event(&self.routes, &mut self.encoders, event, origin, out) {
+        self.ahead.end(found, |event| match write_event(&self.routes, &mut self.encoders, event, &origin, out) {
             Ok(documents) => written(documents),
             Err(reason) => Verdict::DeadLetter(reason),
         })
@@ -276,8 +278,9 @@ impl Fields {
 
 fn document_origin<'a>(intake: &'a Intake, batch: &'a RawBatch, index: usize) -> DocumentOrigin<'a> {
     let place = batch.origin(index);
-    let offset = batch.records()[index].offset;
-    DocumentOrigin { source: &intake.distinction, topic: &place.topic, partition: place.partition, offset, ordinal: 0 }
+    let record = &batch.records()[index];
+    let (offset, number) = (record.offset, record.origin);
+    DocumentOrigin { place: number, source: &intake.distinction, topic: &place.topic, partition: place.partition, offset, ordinal: 0 }
 }
 
 /// What became of a record of which so many documents were written.
@@ -329,7 +332,7 @@ fn write_event(
     routes: &[Step<usize>],
     encoders: &mut [Encoder],
     event: &mut Event,
-    origin: DocumentOrigin<'_>,
+    origin: &DocumentOrigin<'_>,
     out: &mut Outputs,
 ) -> Result<u32, Reason> {
     let mut documents = 0;
@@ -337,7 +340,7 @@ fn write_event(
     reach(routes, event, |sink, event| {
         let buffer = out.sink(*sink);
         let start = buffer.begin();
-        match encoders[*sink].encode(event, origin, &mut buffer.body) {
+        match encoders[*sink].encode(event, origin, &mut buffer.near) {
             Ok(()) => {
                 buffer.end(start);
                 documents += 1;
@@ -369,7 +372,15 @@ impl Processor for PipelineWorker {
             return;
         }
         let (intake, now) = (&self.intakes[batch.source()], self.context.now);
+        let fetch = |records: std::ops::Range<usize>| records.for_each(|index| fetch_all(batch.value(index)));
+        if records.first() == Some(&0) {
+            fetch(0..records.len());
+        }
         self.ahead.read(records, |event, index| self.fields.read(intake, now, event, batch, index));
+        // Another core has written the next ones; they come while these are filtered.
+        if let Some(last) = records.last() {
+            fetch(last + 1..(last + 1 + records.len()).min(batch.len()));
+        }
         self.ahead.filter(&mut self.program, &mut self.context);
     }
 

@@ -111,6 +111,11 @@ impl Opened {
         self.tree.find(address)
     }
 
+    /// Where addresses are looked for.
+    pub fn tree(&self) -> &Tree {
+        &self.tree
+    }
+
     /// What records are in.
     pub fn data(&self) -> &[u8] {
         self.tree.data()

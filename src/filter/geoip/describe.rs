@@ -1,6 +1,6 @@
 //! What databases know of an address, as JSON.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use serde::Serialize;
@@ -71,6 +71,19 @@ impl Describer {
     pub fn records_of(&self, address: IpAddr, records: &mut Vec<Option<usize>>) {
         records.clear();
         records.extend(self.databases.iter().map(|database| database.opened.record_of(address)));
+    }
+
+    /// Asks for where the walks for an address begin.
+    pub fn fetch_starts(&self, address: Ipv4Addr) {
+        self.databases.iter().for_each(|database| database.opened.tree().fetch_start(address));
+    }
+
+    /// Asks for the nodes where they begin.
+    pub fn fetch_nodes(&self, address: Ipv4Addr) {
+        for database in &self.databases {
+            let tree = database.opened.tree();
+            tree.start_of(address).into_iter().for_each(|start| tree.fetch_node(start));
+        }
     }
 
     /// The fields of an address that has these records, as the text of a JSON object; `None` where nothing is known.

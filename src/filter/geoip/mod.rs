@@ -15,7 +15,7 @@ mod tree;
 #[cfg(test)]
 mod tests;
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use self::database::Database;
@@ -26,6 +26,7 @@ use super::{Compiled, Compiler, Context, ECS_OPTION, Filter, Flow, field_option}
 use crate::config::{Args, ComponentDef, Diagnostic, Fallback, Kind, option};
 use crate::event::{Event, FieldRef, Fragment, Value};
 use crate::grok::EcsCompatibility;
+use crate::memory::fetch;
 
 pub const DEF: ComponentDef = ComponentDef {
     name: "geoip",
@@ -55,6 +56,9 @@ expect = { "[source][geo][city_name]" = "London" }
 /// What a worker remembers of an address: its fields as JSON, or that nothing is known. Addresses with the same record
 /// share the text, so an address that is remembered costs some tens of bytes.
 type Known = Option<Arc<Fragment>>;
+
+/// Events whose addresses are looked for side by side.
+const TOGETHER: usize = 16;
 
 /// What is the same for all workers.
 struct Options {
@@ -170,7 +174,7 @@ impl Filter for GeoIp {
             context.fail(event, &self.options.tag_on_failure);
             return Flow::Passed;
         }
-        let short = key_of_text(text);
+        let short = key_of_text(text.as_bytes());
         if let Some(known) = short.and_then(|key| self.by_address.get(&key)) {
             return match known {
                 Some(fragment) if event.merge(Some(&self.options.target), fragment).is_ok() => Flow::Matched,
@@ -197,6 +201,41 @@ impl Filter for GeoIp {
         Box::new(GeoIp::new(Arc::clone(&self.options)))
     }
 
+    fn approaches(&self) -> bool {
+        true
+    }
+
+    /// A step for each event, and then the next one: the places of its address, the fragment that is remembered, its text; or where the
+    /// databases begin to look for it.
+    fn approach(&mut self, events: &[&Event]) {
+        for events in events.chunks(TOGETHER) {
+            let mut sought = [None; TOGETHER];
+            for (sought, event) in sought.iter_mut().zip(events) {
+                let text = event.value_at_once(&self.options.source).flatten().and_then(|value| event.text_bytes(value));
+                *sought = text.and_then(key_of_text).map(|key| (key, self.by_address.approach(&key)));
+            }
+            let (mut strangers, mut count) = ([Ipv4Addr::UNSPECIFIED; TOGETHER], 0);
+            let mut known = [None; TOGETHER];
+            for ((known, sought), event) in known.iter_mut().zip(&sought).zip(events) {
+                let Some((key, start)) = sought else { continue };
+                match self.by_address.peek(key, *start) {
+                    Some(fragment) => *known = fragment.as_deref(),
+                    None => {
+                        let value = event.value_at_once(&self.options.source).flatten();
+                        if let Some(Ok(address)) = value.and_then(|value| event.as_str(value)).map(str::parse) {
+                            self.describer.fetch_starts(address);
+                            strangers[count] = address;
+                            count += 1;
+                        }
+                    }
+                }
+            }
+            known.iter().flatten().for_each(|fragment| fetch(*fragment));
+            strangers[..count].iter().for_each(|address| self.describer.fetch_nodes(*address));
+            known.iter().flatten().for_each(|fragment| fragment.approach());
+        }
+    }
+
     fn between_batches(&mut self) {
         for database in &self.options.databases {
             database.refresh();
@@ -208,8 +247,7 @@ impl Filter for GeoIp {
 }
 
 /// The key of a text of 4 to 15 bytes, as all of IPv4 are: itself and its length.
-fn key_of_text(text: &str) -> Option<Key> {
-    let bytes = text.as_bytes();
+fn key_of_text(bytes: &[u8]) -> Option<Key> {
     let length = bytes.len();
     // Two pieces that overlap are copied faster than one of any length.
     let (low, high) = if let (Some(first), Some(last), true) = (bytes.first_chunk::<8>(), bytes.last_chunk::<8>(), length < 16) {

@@ -3,6 +3,8 @@
 //! A key can be in four places, which lie beside each other in the order of their last use, so asking costs one look into memory
 //! and no list is kept. The table is as large as what it holds asks for, up to its limit.
 
+use crate::memory::fetch;
+
 /// Places that a key can be in.
 const WAYS: usize = 4;
 /// Places of an empty table.
@@ -35,6 +37,22 @@ impl<V: Default> Recent<V> {
         places.first().map(|(_, value)| value)
     }
 
+    /// Where a key is looked for. What memory has there is fetched, but nothing waits for it.
+    #[inline]
+    pub fn approach(&self, key: &Key) -> usize {
+        let start = self.place_of(key);
+        for (held, _) in &self.places[start..start + WAYS] {
+            fetch(&held.2);
+        }
+        start
+    }
+
+    /// The value of a key that is looked for there.
+    #[inline]
+    pub fn peek(&self, key: &Key, start: usize) -> Option<&V> {
+        self.places.get(start..start + WAYS)?.iter().find(|(held, _)| held == key).map(|(_, value)| value)
+    }
+
     /// Remembers the value of a key that is not held.
     pub fn insert(&mut self, key: Key, value: V) {
         if self.held >= self.places.len() / 2 && self.places.len() < self.limit {
@@ -59,10 +77,15 @@ impl<V: Default> Recent<V> {
     }
 
     fn places_of(&mut self, key: &Key) -> &mut [(Key, V)] {
+        let start = self.place_of(key);
+        &mut self.places[start..start + WAYS]
+    }
+
+    #[inline]
+    fn place_of(&self, key: &Key) -> usize {
         let product = u128::from(key.0 ^ 0x9e37_79b9_7f4a_7c15) * u128::from(key.1 ^ u64::from(key.2) ^ 0xd6e8_feb8_6659_fd93);
         let hash = (product >> 64) as usize ^ product as usize;
-        let start = hash & (self.places.len() - WAYS);
-        &mut self.places[start..start + WAYS]
+        hash & (self.places.len() - WAYS)
     }
 }
 

@@ -5,11 +5,12 @@
 //! walk is a look into memory that nobody has asked for lately. So where the first bits of an IPv4 address lead is kept in a
 //! table, which is made depth by depth when the database is opened.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use maxminddb::{Metadata, Mmap};
 
 use super::mapped::Mapped;
+use crate::memory::fetch;
 
 /// Most bits of an IPv4 address whose way is kept: 4 MiB of numbers.
 const MOST_KEPT: u32 = 20;
@@ -80,11 +81,31 @@ impl Tree {
         (self.kept, self.kept_bits) = (kept.into(), bits);
     }
 
+    /// Where the walk for an IPv4 address begins.
+    pub fn start_of(&self, address: Ipv4Addr) -> Option<u32> {
+        self.kept.get(self.start_index(address)).copied()
+    }
+
+    /// Asks for what [`Tree::start_of`] will look at.
+    pub fn fetch_start(&self, address: Ipv4Addr) {
+        self.kept.get(self.start_index(address)).into_iter().for_each(fetch);
+    }
+
+    /// Asks for the node where a walk begins.
+    pub fn fetch_node(&self, start: u32) {
+        let at = start as usize * (usize::from(self.record_bits) / 4);
+        self.bytes.as_ref().get(at).into_iter().for_each(fetch);
+    }
+
+    fn start_index(&self, address: Ipv4Addr) -> usize {
+        (u64::from(address.to_bits()) >> (32 - self.kept_bits)) as usize
+    }
+
     fn walk_v4(&self, address: u32) -> u32 {
         let bits = self.kept_bits;
         // A database of IPv6 networks alone has no IPv4 addresses to walk to.
-        let Some(node) = self.kept.get((u64::from(address) >> (32 - bits)) as usize) else { return self.v4_start };
-        self.walk(*node, u128::from(address) << 96 << bits, 32 - bits)
+        let Some(node) = self.start_of(address.into()) else { return self.v4_start };
+        self.walk(node, u128::from(address) << 96 << bits, 32 - bits)
     }
 
     /// Follows the first `count` of `bits`, the highest first, as far as there are nodes.

@@ -6,7 +6,7 @@
 
 use std::sync::OnceLock;
 
-use aho_corasick::AhoCorasick;
+use aho_corasick::{AhoCorasick, AhoCorasickKind};
 use regex_filtered::mapper::{self, Mapper};
 use ua_parser::{Regexes, device, os, user_agent};
 
@@ -111,7 +111,10 @@ impl<P: Parser> Family<P, P::Extractor> {
         let mut builder = mapper::Builder::new(P::SHORTEST_TEXT);
         texts.into_iter().for_each(|texts| builder.push(texts.into()));
         let (mapper, texts) = builder.build();
-        let texts = AhoCorasick::builder().ascii_case_insensitive(true).build(texts).map_err(ua_parser::BuildError::PrefilterError)?;
+        // The kind that is made soonest: only agents that are new are searched.
+        let soonest = Some(AhoCorasickKind::NoncontiguousNFA);
+        let texts = AhoCorasick::builder().kind(soonest).ascii_case_insensitive(true).build(texts);
+        let texts = texts.map_err(ua_parser::BuildError::PrefilterError)?;
         let extractors = parsers.iter().map(|_| OnceLock::new()).collect();
         Ok(Family { texts, mapper, parsers, extractors })
     }

@@ -6,7 +6,7 @@
 
 use super::nfa::{Nfa, State, Test};
 use super::stay::Stay;
-use super::stretch::{self, Stretch};
+use super::stretch::{self, Ranges, Stretch};
 use crate::grok::analysis::{ByteSet, First};
 use crate::grok::syntax::{Assertion, Node};
 use std::collections::HashMap;
@@ -60,7 +60,7 @@ pub struct Dfa {
 /// A way to pass several bytes at once.
 #[derive(Debug, Clone)]
 enum Shortcut {
-    Stretch(Stretch),
+    Stretch(Stretch, Option<Box<Ranges>>),
     Stay(Stay),
 }
 
@@ -143,14 +143,19 @@ impl Dfa {
     /// Takes the shortcut of `state`, if the bytes ahead allow.
     #[inline(never)]
     fn pass(&self, state: usize, text: &[u8], at: usize) -> Option<(usize, usize)> {
-        let stretch = match &self.shortcuts[state - self.special] {
-            Shortcut::Stretch(stretch) => stretch,
+        let (stretch, ranges) = match &self.shortcuts[state - self.special] {
+            Shortcut::Stretch(stretch, ranges) => (stretch, ranges),
             Shortcut::Stay(stay) => {
-                let length = stay.run(&text[at..]);
+                let length = stay.run(text, at);
                 return (length > 0).then_some((state, length));
             }
         };
         let length = stretch.masks.len();
+        if let Some(ranges) = ranges
+            && let Some(ahead) = text.get(at..).and_then(|text| text.first_chunk())
+        {
+            return ranges.hold(ahead).then_some((stretch.end, length));
+        }
         let ahead = text.get(at..at + length)?;
         let mut on_path = 1;
         for (mask, &byte) in stretch.masks.iter().zip(ahead) {
@@ -419,10 +424,14 @@ impl<'n> Builder<'n> {
         };
         let ends = |state: usize| steps[state].iter().any(|step| step.accepts || step.declines);
         let mut stretches = stretch::find(steps.len(), &weights, &next, &ends, space);
+        let shortcut = |stretch: Stretch| {
+            let ranges = Ranges::new(&stretch, &self.classes).map(Box::new);
+            Shortcut::Stretch(stretch, ranges)
+        };
         let mut shortcuts: Vec<Option<Shortcut>> = (0..steps.len())
             .map(|state| {
                 let stay = Stay::new(|byte| next(state, usize::from(self.classes[usize::from(byte)])) == Some(state));
-                stay.map(Shortcut::Stay).or_else(|| stretches[state].take().map(Shortcut::Stretch))
+                stay.map(Shortcut::Stay).or_else(|| stretches[state].take().map(shortcut))
             })
             .collect();
         // States with a shortcut come last, so that one comparison tells them.
@@ -445,7 +454,7 @@ impl<'n> Builder<'n> {
         }
         let mut in_order: Vec<Shortcut> = order.iter().filter_map(|&state| shortcuts[state].take()).collect();
         for shortcut in &mut in_order {
-            if let Shortcut::Stretch(stretch) = shortcut {
+            if let Shortcut::Stretch(stretch, _) = shortcut {
                 stretch.end = usize::from(numbers[stretch.end]);
             }
         }

@@ -5,6 +5,9 @@
 
 use wide::{CmpEq, u8x32};
 
+/// So many bytes are looked at together.
+const WIDTH: usize = 32;
+
 /// More bytes than these that lead elsewhere make the search slower than stepping.
 const MAX_STOPS: usize = 3;
 
@@ -31,24 +34,34 @@ impl Stay {
         Some(Stay { stops })
     }
 
-    /// How many bytes at the beginning of `text` lead back to the state for sure.
+    /// How many bytes from a place on lead back to the state for sure.
     #[inline]
-    pub(super) fn run(&self, text: &[u8]) -> usize {
-        let [one, two, three] = self.stops;
-        let (one, two, three) = (u8x32::splat(one), u8x32::splat(two), u8x32::splat(three));
-        let mut at = 0;
-        while let Some(chunk) = text[at..].first_chunk::<32>() {
-            let chunk = u8x32::new(*chunk);
-            let hits = chunk | chunk.cmp_eq(one) | chunk.cmp_eq(two) | chunk.cmp_eq(three);
-            // The mask takes the top bit of each byte: those of hits, and those of bytes that are not ASCII.
-            let mask = hits.move_mask() as u32;
+    pub(super) fn run(&self, text: &[u8], from: usize) -> usize {
+        let mut at = from;
+        while let Some(chunk) = text.get(at..).and_then(|text| text.first_chunk()) {
+            let mask = self.stops_in(chunk);
             if mask != 0 {
-                return at + mask.trailing_zeros() as usize;
+                return at - from + mask.trailing_zeros() as usize;
             }
-            at += 32;
+            at += WIDTH;
+        }
+        let left = text.len().saturating_sub(at);
+        if let (Some(last), true) = (text.last_chunk(), left > 0) {
+            // The last bytes, with some before them that have been looked at.
+            let mask = self.stops_in(last) >> (WIDTH - left);
+            return at - from + if mask == 0 { left } else { mask.trailing_zeros() as usize };
         }
         let leaves = |byte: &u8| *byte >= 0x80 || self.stops.contains(byte);
-        at + text[at..].iter().take_while(|byte| !leaves(byte)).count()
+        at - from + text[text.len() - left..].iter().take_while(|byte| !leaves(byte)).count()
+    }
+
+    /// A bit for each byte at which the state may be left.
+    #[inline(always)]
+    fn stops_in(&self, chunk: &[u8; WIDTH]) -> u32 {
+        let chunk = u8x32::new(*chunk);
+        let hits = self.stops.iter().fold(chunk, |hits, stop| hits | chunk.cmp_eq(u8x32::splat(*stop)));
+        // The mask takes the top bit of each byte: those of hits, and those of bytes that are not ASCII.
+        hits.move_mask() as u32
     }
 }
 
@@ -59,10 +72,14 @@ mod tests {
 
     proptest! {
         #[test]
-        fn stops_at_the_first_byte_that_may_lead_elsewhere(text in proptest::collection::vec(any::<u8>(), 0..40)) {
+        fn stops_at_the_first_byte_that_may_lead_elsewhere(
+            text in proptest::collection::vec(prop_oneof![60 => Just(b'a'), 1 => any::<u8>(), 1 => Just(b'"')], 0..120),
+            from in any::<proptest::sample::Index>(),
+        ) {
             let stay = Stay::new(|byte| !matches!(byte, b'"' | b'\\')).unwrap();
-            let expected = text.iter().position(|byte| matches!(byte, b'"' | b'\\' | 0x80..)).unwrap_or(text.len());
-            prop_assert_eq!(stay.run(&text), expected);
+            let from = from.index(text.len() + 1);
+            let stop = text[from..].iter().position(|byte| matches!(byte, b'"' | b'\\' | 0x80..));
+            prop_assert_eq!(stay.run(&text, from), stop.unwrap_or(text.len() - from));
         }
     }
 

@@ -6,6 +6,8 @@
 //! lie on such a path through the automaton, its end is reached at once, for the sets can be
 //! tested independently. If not, the automaton goes on step by step, so nothing can be missed.
 
+use wide::{CmpEq, u8x32};
+
 /// Shorter stretches are not worth a test that may fail.
 const SHORTEST: usize = 6;
 /// Longer ones are cut.
@@ -21,6 +23,47 @@ pub(super) struct Stretch {
     pub(super) masks: Vec<u64>,
     /// The state at its end.
     pub(super) end: usize,
+}
+
+/// The bytes of a path where at each place they are neighbours, like the digits, or two such ranges, like `+` and `-`, so that all
+/// places are tested at once.
+#[derive(Debug, Clone)]
+pub(super) struct Ranges {
+    /// The first byte of a range at each place, and how many more follow it; all of them beyond the path's end.
+    one: (u8x32, u8x32),
+    other: (u8x32, u8x32),
+}
+
+impl Ranges {
+    /// The ranges of a path, if they are that; the classes are those of all bytes.
+    pub(super) fn new(stretch: &Stretch, classes: &[u8; 256]) -> Option<Ranges> {
+        let [mut one, mut other] = [([0; 32], [u8::MAX; 32]); 2];
+        for (place, &mask) in stretch.masks.iter().enumerate() {
+            let on_path = |byte: &u8| mask >> (classes[usize::from(*byte)] & 63) & 1 == 1;
+            let bytes: Vec<u8> = (0..=u8::MAX).filter(on_path).collect();
+            let mut runs = bytes.chunk_by(|byte, next| *byte + 1 == *next);
+            let (first, second) = (runs.next()?, runs.next());
+            if runs.next().is_some() {
+                return None;
+            }
+            for (run, (low, more)) in [(first, &mut one), (second.unwrap_or(first), &mut other)] {
+                (*low.get_mut(place)?, *more.get_mut(place)?) = (run[0], (run.len() - 1) as u8);
+            }
+        }
+        let both = |(low, more): ([u8; 32], [u8; 32])| (u8x32::new(low), u8x32::new(more));
+        Some(Ranges { one: both(one), other: both(other) })
+    }
+
+    /// Whether the bytes ahead stay on the path.
+    #[inline(always)]
+    pub(super) fn hold(&self, ahead: &[u8; 32]) -> bool {
+        let ahead = u8x32::new(*ahead);
+        let within = |(low, more): (u8x32, u8x32)| {
+            let beyond = ahead - low;
+            beyond.min(more).cmp_eq(beyond)
+        };
+        (within(self.one) | within(self.other)).move_mask() == -1
+    }
 }
 
 /// How often a byte is met in logs, roughly, where a pattern leaves the choice.
@@ -108,4 +151,35 @@ fn path(
         }
     }
     (stretch, passed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn ranges_hold_what_the_masks_hold(
+            kinds in proptest::collection::vec(proptest::sample::select(vec![0b1u64, 0b10, 0b11, 0b100, 0b1010, 0b1011, 0b101]), 1..24),
+            ahead in proptest::collection::vec(proptest::sample::select(b"0159+-,/a".to_vec()), 32),
+        ) {
+            // Classes: some digits, the other digits, plus, minus; all else is another one.
+            let mut classes = [4; 256];
+            for (class, bytes) in [&b"01234"[..], b"56789", b"+", b"-"].iter().enumerate() {
+                bytes.iter().for_each(|byte| classes[usize::from(*byte)] = class as u8);
+            }
+            let stretch = Stretch { masks: kinds, end: 0 };
+            let on_path = stretch.masks.iter().zip(&ahead).all(|(mask, byte)| mask >> classes[usize::from(*byte)] & 1 == 1);
+            let ranges = Ranges::new(&stretch, &classes).unwrap();
+            prop_assert_eq!(ranges.hold(ahead[..].first_chunk().unwrap()), on_path);
+        }
+    }
+
+    #[test]
+    fn three_ranges_are_too_many() {
+        let mut classes = [1; 256];
+        b"+-/".iter().for_each(|byte| classes[usize::from(*byte)] = 0);
+        assert!(Ranges::new(&Stretch { masks: vec![1], end: 0 }, &classes).is_none());
+    }
 }

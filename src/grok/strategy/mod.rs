@@ -62,13 +62,13 @@ impl StrategyKind {
     }
 }
 
-/// The matcher for a pattern.
-pub(crate) fn choose(parsed: &Parsed) -> Result<(Box<dyn Matcher>, Strategy), SyntaxError> {
+/// The matcher for a pattern, which makes its automata once it has searched so many texts.
+pub(crate) fn choose(parsed: &Parsed, automata_after: u32) -> Result<(Box<dyn Matcher>, Strategy), SyntaxError> {
     if let Some(literal) = literal::Literal::new(parsed) {
         let reason = "plain text".to_owned();
         return Ok((Box::new(literal), Strategy { kind: StrategyKind::Literal, reason, at: None }));
     }
-    let search = search::Search::new(parsed)?;
+    let search = search::Search::new(parsed, automata_after)?;
     let strategy = reason::explain(parsed, search.simple());
     Ok((Box::new(search), strategy))
 }

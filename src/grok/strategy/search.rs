@@ -11,6 +11,7 @@ use crate::grok::program::{EmitOptions, Program, Source, emit};
 use crate::grok::syntax::{Node, Parsed};
 use memchr::memmem::Finder;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 /// After so many places where it did not match, the whole line is asked whether it can.
 const PATIENCE: u32 = 12;
@@ -18,11 +19,14 @@ const PATIENCE: u32 = 12;
 /// The general matcher.
 #[derive(Debug)]
 pub(super) struct Search {
-    /// The program without automata: it says whether there is one at all.
+    /// The program without automata: it says whether there is one at all, and searches the first texts.
     simple: Program,
-    /// The program that runs, made when the first text comes: of the expressions of a pipeline many never see one, and automata take
-    /// longer to make than everything else of it.
+    /// The program with them. Of the expressions of a pipeline many never see a text, or few, and automata take longer to make than
+    /// everything else of it.
     program: OnceLock<Program>,
+    automata_after: u32,
+    /// How many texts the other has searched.
+    searches: AtomicU32,
     start: Start,
     /// Text without which there is no match, if it is only one.
     literal: Option<Finder<'static>>,
@@ -37,7 +41,7 @@ pub(super) struct Search {
 impl Search {
     /// # Errors
     /// The pattern can't be a program.
-    pub(super) fn new(parsed: &Parsed) -> Result<Search, SyntaxError> {
+    pub(super) fn new(parsed: &Parsed, automata_after: u32) -> Result<Search, SyntaxError> {
         let literal = match &required(&parsed.root)[..] {
             [only] if !only.is_empty() => Some(Finder::new(only).into_owned()),
             _ => None,
@@ -47,6 +51,8 @@ impl Search {
         Ok(Search {
             simple: emit(source, EmitOptions { without_automata: true, ..EmitOptions::default() })?,
             program: OnceLock::new(),
+            automata_after,
+            searches: AtomicU32::new(0),
             start: Start::of(&parsed.root, parsed.refers_to_groups),
             literal,
             root: parsed.root.clone(),
@@ -62,7 +68,15 @@ impl Search {
         &self.simple
     }
 
+    /// The program for a text, as long as there are no automata.
     #[cold]
+    fn program_so_far(&self) -> &Program {
+        if self.searches.fetch_add(1, Ordering::Relaxed) < self.automata_after {
+            return &self.simple;
+        }
+        self.program.get_or_init(|| self.make_program())
+    }
+
     fn make_program(&self) -> Program {
         let source = Source { root: &self.factored, groups: self.groups, refers_to_groups: self.refers_to_groups };
         // The automata's steps can be too many where the others are not.
@@ -90,7 +104,7 @@ impl Matcher for Search {
         let Some(place) = self.start.next(text, origin, origin) else {
             return Ok(false);
         };
-        let program = self.program.get_or_init(|| self.make_program());
+        let program = self.program.get().unwrap_or_else(|| self.program_so_far());
         let mut machine = Machine::new(program, text, origin, scratch, limit);
         let found = self.from(&mut machine, text, place, origin);
         machine.finish();
