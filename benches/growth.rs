@@ -68,8 +68,8 @@ fn cost(pipeline: &mut Pipeline, events: &[Vec<u8>]) -> f64 {
             event.decode_json(black_box(record)).unwrap();
             pipeline.program.run(&mut event, &mut context, &mut survivors);
             body.clear();
-            let origin = DocumentOrigin { source: "", topic: "nginx-logs", partition: 3, offset, ordinal: 0 };
-            pipeline.encoders[0].encode(&mut event, origin, &mut body).unwrap();
+            let origin = DocumentOrigin { place: 0, source: "", topic: "nginx-logs", partition: 3, offset, ordinal: 0 };
+            pipeline.encoders[0].encode(&mut event, &origin, &mut body).unwrap();
             black_box(&body);
         }
         best = best.min(start.elapsed().as_nanos() as f64 / events.len() as f64);

@@ -51,7 +51,7 @@ impl Processor for Pipeline {
         for sink in 0..out.len() {
             let buffer = out.sink(sink);
             let start = buffer.begin();
-            buffer.body.extend_from_slice(batch.value(index));
+            buffer.near.extend_from_slice(batch.value(index));
             buffer.end(start);
         }
         if is_refused(offset) { Verdict::DeadLetter(Reason::new("simulated", None, "")) } else { Verdict::Done }

@@ -40,8 +40,14 @@ impl Event {
             Some(word) if self.knows(word) => word,
             _ => self.push_str(&constant.json),
         };
-        let value = if constant.text { Value::Plain(json.slice(1, json.len() - 1)) } else { Value::Raw(json) };
-        self.set(&constant.field, value)
+        let value = || if constant.text { Value::Plain(json.slice(1, json.len() - 1)) } else { Value::Raw(json) };
+        match self.places.room(constant.field.number) {
+            Some(room) => {
+                *room = value();
+                Ok(())
+            }
+            None => self.set_any(&constant.field, value()),
+        }
     }
 }
 

@@ -168,7 +168,7 @@ impl Event {
             self.open(target.number);
         }
         let places = &mut self.places;
-        fragment.fields.iter().all(|field| places.add_new(field.number, field.value(by)))
+        fragment.fields.iter().all(|field| places.room(field.number).map(|room| *room = field.value(by)).is_some())
     }
 
     fn merge_list(&mut self, into: List, from: List) {

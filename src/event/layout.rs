@@ -31,16 +31,17 @@ pub(super) struct Layout {
     pub(super) numbers: Vec<u32>,
     /// From here on slots are of the metadata.
     pub(super) metadata: u32,
-    /// A hash table of the paths by parent and key; its length is a power of two.
+    /// A hash table of the paths by parent and key; its length is a power of two. It is small enough to stay near.
     children: Vec<Child>,
+    /// By number, what a path is found by.
+    keys: Vec<(u32, Key)>,
 }
 
-/// A path as it is found by its key.
+/// A path as it is looked for.
 #[derive(Clone, Copy, Debug)]
 struct Child {
-    parent: u32,
+    hash: u32,
     number: u32,
-    key: Key,
 }
 
 /// A key as it is looked for: its length, and its first bytes, with zeros where it has less.
@@ -82,10 +83,10 @@ impl Key {
     }
 }
 
-/// Where to begin to look for a path.
+/// A number that differs for nearly all paths; where one is looked for begins at its last bits.
 #[inline(always)]
-fn place(parent: u32, key: Key, length: usize) -> usize {
-    (key.hash() ^ parent.wrapping_mul(0x85EB_CA6B)) as usize & (length - 1)
+fn hash(parent: u32, key: Key) -> u32 {
+    key.hash() ^ parent.wrapping_mul(0x85EB_CA6B)
 }
 
 impl Layout {
@@ -114,18 +115,21 @@ impl Layout {
         };
         let known: Vec<Known> = [top(0), top(1)].into_iter().chain(steps.iter().map(path)).collect();
         let length = (known.len() * 4).next_power_of_two();
-        let none = Child { parent: NONE, number: NONE, key: Key { beginning: 0, length: 0 } };
-        let mut layout = Layout { known, numbers: Vec::new(), metadata: 0, children: vec![none; length] };
+        let none = Child { hash: 0, number: NONE };
+        let mut layout = Layout { known, numbers: Vec::new(), metadata: 0, children: vec![none; length], keys: Vec::new() };
+        layout.keys.resize(layout.known.len(), (NONE, Key { beginning: 0, length: 0 }));
         let mut inside = vec![Vec::new(); layout.known.len()];
         for (number, known) in layout.known.iter().enumerate().skip(vocabulary::FIRST) {
             inside[known.parent as usize].push(number);
             let name = known.name.as_bytes();
             let key = Key::of(name, Text::between(0, name.len()));
-            let mut at = place(known.parent, key, length);
+            let hash = hash(known.parent, key);
+            let mut at = hash as usize & (length - 1);
             while layout.children[at].number != NONE {
                 at = (at + 1) & (length - 1);
             }
-            layout.children[at] = Child { parent: known.parent, number: number as u32, key };
+            layout.children[at] = Child { hash, number: number as u32 };
+            layout.keys[number] = (known.parent, key);
         }
         // By name, so that what is printed does not depend on which pipelines the process has known.
         for inside in &mut inside {
@@ -149,19 +153,20 @@ impl Layout {
     /// The number of the path that goes one key beyond another; the key is a span of a text.
     #[inline(always)]
     pub(super) fn child(&self, parent: u32, text: &[u8], span: Text, key: Key) -> Option<u32> {
-        let length = self.children.len();
-        let mut at = place(parent, key, length);
+        let (length, hash) = (self.children.len(), hash(parent, key));
+        let mut at = hash as usize;
         loop {
-            let child = self.children.get(at).filter(|child| child.number != NONE)?;
-            if child.key == key && child.parent == parent && (key.length as usize <= SHORT || self.is_named(child, text, span)) {
+            let child = self.children.get(at & (length - 1)).filter(|child| child.number != NONE)?;
+            if child.hash == hash && self.keys.get(child.number as usize) == Some(&(parent, key)) && self.is_named(child.number, text, span) {
                 return Some(child.number);
             }
-            at = (at + 1) & (length - 1);
+            at += 1;
         }
     }
 
-    #[cold]
-    fn is_named(&self, child: &Child, text: &[u8], span: Text) -> bool {
-        self.known[child.number as usize].name.as_bytes() == &text[span.range()]
+    /// Whether a path that begins like a key goes on like it.
+    #[inline(always)]
+    fn is_named(&self, number: u32, text: &[u8], span: Text) -> bool {
+        span.len() <= SHORT || self.known[number as usize].name.as_bytes() == &text[span.range()]
     }
 }

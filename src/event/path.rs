@@ -5,7 +5,7 @@
 
 use super::field::Segment;
 use super::places::{Places, State};
-use super::{EMPTY_LIST, Event, FieldRef, List, NotAnObject, Value};
+use super::{EMPTY_LIST, Event, FieldRef, List, NotAnObject, Text, Value};
 
 /// Where a value goes that is set.
 pub(super) enum Spot {
@@ -162,7 +162,7 @@ impl Event {
         self.set_any(field, value)
     }
 
-    fn set_any(&mut self, field: &FieldRef, value: Value) -> Result<(), NotAnObject> {
+    pub(super) fn set_any(&mut self, field: &FieldRef, value: Value) -> Result<(), NotAnObject> {
         if field.path.is_empty() {
             return self.set_top(field, value);
         }
@@ -205,6 +205,22 @@ impl Event {
             return Ok(());
         }
         self.add_any_capture(field, value)
+    }
+
+    /// The same with text, of which is known whether it is free of what needs escaping.
+    ///
+    /// # Errors
+    /// As [`Event::add_capture`].
+    #[inline(always)]
+    pub fn add_captured_text(&mut self, field: &FieldRef, text: Text, plain: bool) -> Result<(), NotAnObject> {
+        let value = || if plain { Value::Plain(text) } else { Value::Str(text) };
+        match self.places.room(field.number) {
+            Some(room) => {
+                *room = value();
+                Ok(())
+            }
+            None => self.add_any_capture(field, value()),
+        }
     }
 
     fn add_any_capture(&mut self, field: &FieldRef, value: Value) -> Result<(), NotAnObject> {

@@ -174,22 +174,38 @@ impl Places {
         nearest.is_some_and(|place| place.at == self.now && place.state == State::Open)
     }
 
-    /// Adds a path, with the objects above it that are not there. `false`, without a change, where it is there, or something above it
-    /// is not open.
+    /// Room for the value of a path that is not there, and now is, with the objects above it. `None`, without a change, where it is there,
+    /// or something above it is not open.
+    ///
+    /// A value is best made in that room: one that is made elsewhere and copied is read back as a whole just after it was written in parts,
+    /// for which a core waits.
+    #[inline(always)]
+    pub(super) fn room(&mut self, number: u32) -> Option<&mut Value> {
+        let added = self.get(number).is_none() && (self.put_new(number, State::Held) || self.put_deep(number));
+        self.places.get_mut(number as usize).filter(|_| added).map(|place| &mut place.value)
+    }
+
+    /// Adds a path, with the objects above it that are not there. `false`, without a change, where [`Places::room`] has none for it.
     #[inline(always)]
     pub(super) fn add_new(&mut self, number: u32, value: Value) -> bool {
-        self.get(number).is_none() && (self.add(number, value) || self.add_deep(number, value))
+        let room = self.room(number);
+        let added = room.is_some();
+        room.into_iter().for_each(|room| *room = value);
+        added
     }
 
     /// Adds a path that is not there to its object, if that is open.
-    #[inline(always)]
     pub(super) fn add(&mut self, number: u32, value: Value) -> bool {
-        self.put_new(number, State::Held, value)
+        let added = self.put_new(number, State::Held);
+        if added {
+            self.places[number as usize].value = value;
+        }
+        added
     }
 
     /// The same with an object without members.
     pub(super) fn add_open(&mut self, number: u32) -> bool {
-        let added = self.put_new(number, State::Open, Value::Null);
+        let added = self.put_new(number, State::Open);
         if added {
             let (word, mask) = bit(self.places[number as usize].slot);
             self.open[word] |= mask;
@@ -197,9 +213,9 @@ impl Places {
         added
     }
 
-    /// Adds a path with the objects above it, from the innermost outwards up to one that is there. `false`, without a change, where that
-    /// is not open.
-    fn add_deep(&mut self, number: u32, value: Value) -> bool {
+    /// Notes what is added at a path, and the objects above it, from the innermost outwards up to one that is there. `false`, without a
+    /// change, where that is not open.
+    fn put_deep(&mut self, number: u32) -> bool {
         let Some(place) = self.places.get(number as usize) else { return false };
         let mut above = place.parent;
         let mut top = &self.places[above as usize];
@@ -213,28 +229,32 @@ impl Places {
         if top.based && !top.extended {
             self.extend(above);
         }
-        let mut inner = self.put(number, State::Held, value);
+        let mut inner = self.put(number, State::Held);
         while inner != above {
             let (word, mask) = bit(self.places[inner as usize].slot);
             self.open[word] |= mask;
-            inner = self.put(inner, State::Open, Value::Null);
+            inner = self.put(inner, State::Open);
         }
         true
     }
 
-    /// Notes what was added at a path whose object is, or will be, open. Answers with that object's path.
+    /// Notes that something is added at a path whose object is, or will be, open; its value is still to be written. Answers with that
+    /// object's path.
     #[inline(always)]
-    fn put(&mut self, number: u32, state: State, value: Value) -> u32 {
+    fn put(&mut self, number: u32, state: State) -> u32 {
         let now = self.now;
         let place = &mut self.places[number as usize];
-        (place.at, place.state, place.based, place.edited, place.extended, place.value) = (now, state, false, false, false, value);
+        (place.at, place.state, place.based, place.edited, place.extended) = (now, state, false, false, false);
+        if state == State::Open {
+            place.value = Value::Null;
+        }
         let (word, mask) = bit(place.slot);
         self.added[word] |= mask;
         place.parent
     }
 
     #[inline(always)]
-    fn put_new(&mut self, number: u32, state: State, value: Value) -> bool {
+    fn put_new(&mut self, number: u32, state: State) -> bool {
         let Some(place) = self.places.get(number as usize) else { return false };
         let parent = place.parent;
         let Some(above) = self.places.get(parent as usize) else { return false };
@@ -244,7 +264,7 @@ impl Places {
         if above.based && !above.extended {
             self.extend(parent);
         }
-        self.put(number, state, value);
+        self.put(number, state);
         true
     }
 

@@ -58,6 +58,14 @@ struct Destination {
     overwrite: bool,
 }
 
+impl Destination {
+    /// Whether what is captured is added to the field as it is.
+    #[inline(always)]
+    fn is_text(&self) -> bool {
+        !self.overwrite && matches!(self.ty, CaptureType::String)
+    }
+}
+
 struct Options {
     targets: Vec<Target>,
     break_on_match: bool,
@@ -321,13 +329,16 @@ fn put_captures(
     plain: bool,
 ) -> Outcome {
     for (index, destination) in destinations.iter().enumerate() {
-        let value = match found.get(index) {
-            Some(span) if !span.is_empty() => {
-                typed(event, text.slice(span.start, span.end), plain, destination.ty)
+        let value = match (found.get(index), &destination.field) {
+            (Some(span), Some(field)) if !span.is_empty() && destination.is_text() => {
+                // As below.
+                let _ = event.add_captured_text(field, text.slice(span.start, span.end), plain);
+                continue;
             }
+            (Some(span), _) if !span.is_empty() => typed(event, text.slice(span.start, span.end), plain, destination.ty),
             _ if !options.keep_empty_captures => continue,
-            Some(span) => Value::Str(text.slice(span.start, span.end)),
-            None => Value::Null,
+            (Some(span), _) => Value::Str(text.slice(span.start, span.end)),
+            (None, _) => Value::Null,
         };
         let Some(field) = &destination.field else { return Outcome::Unmatched };
         // A path through a plain value can't be set; Logstash drops such a capture too.

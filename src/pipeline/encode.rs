@@ -222,7 +222,7 @@ enum Target {
     /// An index, alias or data stream named by a template.
     Index(Template),
     /// A data stream named by its three parts.
-    DataStream { parts: [Part; 3], auto_routing: bool, sync_fields: bool },
+    DataStream { parts: Box<[Part; 3]>, auto_routing: bool, sync_fields: bool },
 }
 
 /// One part of a data stream's name, and the event's field for it.
@@ -289,7 +289,7 @@ impl BulkEncoder {
                 ];
                 match parts {
                     [Some(kind), Some(dataset), Some(namespace)] => Target::DataStream {
-                        parts: [kind, dataset, namespace],
+                        parts: Box::new([kind, dataset, namespace]),
                         auto_routing: args.flag("data_stream_auto_routing"),
                         sync_fields: args.flag("data_stream_sync_fields"),
                     },
@@ -344,7 +344,7 @@ impl BulkEncoder {
             Redirect::Index(name) => self.target = Target::Index(name.clone()),
             Redirect::DataStream(names) => {
                 let part = |at: usize| Part::new(names[at].clone(), STREAM_FIELDS[at]);
-                self.target = Target::DataStream { parts: [part(0), part(1), part(2)], auto_routing: false, sync_fields: true };
+                self.target = Target::DataStream { parts: Box::new([part(0), part(1), part(2)]), auto_routing: false, sync_fields: true };
                 self.action = "create";
             }
             Redirect::Action(action) => match &self.target {

@@ -52,9 +52,9 @@ impl Processor for PassThrough {
             let start = buffer.begin();
             let index = if value.ends_with(b"\"apart\":1}") { "apart" } else { "i" };
             let action = format!("{{\"create\":{{\"_index\":\"{index}\",\"_id\":\"{}-{}-{offset}\"}}}}\n", origin.topic, origin.partition);
-            buffer.body.extend_from_slice(action.as_bytes());
-            buffer.body.extend_from_slice(value);
-            buffer.body.push(b'\n');
+            buffer.near.extend_from_slice(action.as_bytes());
+            buffer.near.extend_from_slice(value);
+            buffer.near.push(b'\n');
             buffer.end(start);
         }
         match value {

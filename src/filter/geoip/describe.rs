@@ -8,6 +8,7 @@ use serde::Serialize;
 use super::database::Opened;
 use super::fields::{GeoField, ROWS, Row, defaults};
 use super::record::{Found, Places, Wanted};
+use crate::memory::fetch;
 
 /// Writes what is known of addresses; its buffers serve again.
 pub struct Describer {
@@ -83,6 +84,13 @@ impl Describer {
         for database in &self.databases {
             let tree = database.opened.tree();
             tree.start_of(address).into_iter().for_each(|start| tree.fetch_node(start));
+        }
+    }
+
+    /// Asks for these records.
+    pub fn fetch_records(&self, records: &[Option<usize>]) {
+        for (database, record) in self.databases.iter().zip(records) {
+            record.and_then(|at| database.opened.data().get(at)).into_iter().for_each(fetch);
         }
     }
 

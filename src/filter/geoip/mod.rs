@@ -233,6 +233,11 @@ impl Filter for GeoIp {
             known.iter().flatten().for_each(|fragment| fetch(*fragment));
             strangers[..count].iter().for_each(|address| self.describer.fetch_nodes(*address));
             known.iter().flatten().for_each(|fragment| fragment.approach());
+            for address in &strangers[..count] {
+                self.describer.records_of((*address).into(), &mut self.records);
+                self.describer.fetch_records(&self.records);
+                key_of_records(&self.records).into_iter().for_each(|key| _ = self.by_record.approach(&key));
+            }
         }
     }
 
