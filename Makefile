@@ -4,7 +4,7 @@ SHELL := /usr/bin/env bash
 .SHELLFLAGS := -euo pipefail -c
 CARGO ?= cargo
 
-.PHONY: help build demo test test-fast test-e2e check-deploy chaos lint fuzz-grok bench down clean
+.PHONY: help build demo test test-fast test-e2e check-deploy chaos lint fuzz-grok bench peers down clean
 
 help: ## List the targets
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -48,6 +48,9 @@ fuzz-grok: ## Compare grok with Oniguruma on random patterns and lines, for ever
 
 bench: ## Measure: see benches/README.md
 	@dev/bench
+
+peers: ## Measure beside others that do this work: see benches/README.md
+	@dev/peers
 
 down: ## Stop the servers that demo and tests have started
 	@dev/services down
