@@ -22,7 +22,8 @@
 //! * a branch is skipped if it cannot begin with the next byte, and a run of characters is not
 //!   given back if nothing that follows could use it ([`analysis`], [`program`]);
 //! * a part whose end is the only one possible is read by an automaton, and so needs no choices at
-//!   all ([`automaton`]);
+//!   all ([`automaton`]). Automata take long to make, so an expression has none before it has seen some
+//!   texts ([`CompileOptions::automata_after`]);
 //! * a line is turned down at once if it lacks a text that every match contains, or if an automaton
 //!   for a wider language turns it down ([`strategy`], [`set`]).
 //!
