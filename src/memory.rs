@@ -41,10 +41,13 @@ pub fn fetch<T>(wanted: &T) {
     let _ = wanted;
 }
 
-/// The same for all of some bytes.
+/// More is not asked for at once: it would only push out what is near.
+const MOST: usize = 4 << 10;
+
+/// The same for some bytes, or the first of them and the last where they are many.
 #[inline]
 pub fn fetch_all(wanted: &[u8]) {
-    for line in wanted.chunks(LINE) {
+    for line in wanted[..wanted.len().min(MOST)].chunks(LINE) {
         fetch(&line[0]);
     }
     wanted.last().into_iter().for_each(fetch);

@@ -113,6 +113,21 @@ mod tests {
     use super::*;
 
     #[test]
+    fn each_batch_has_origins_of_its_own() {
+        let mut rule = IdRule::default();
+        let mut id = |place, topic, offset, starts_batch: bool| {
+            if starts_batch {
+                rule.start_batch();
+            }
+            let mut out = Vec::new();
+            rule.write(&DocumentOrigin { place, source: "", topic, partition: 0, offset, ordinal: 0 }, &mut out);
+            String::from_utf8(out).unwrap()
+        };
+        let ids = [id(0, "a", 7, true), id(1, "b", 1, false), id(0, "a", 8, false), id(0, "b", 2, true), id(0, "b", 3, false)];
+        assert_eq!(ids, ["1:a:0:7", "1:b:0:1", "1:a:0:8", "1:b:0:2", "1:b:0:3"]);
+    }
+
+    #[test]
     fn ids_are_what_version_1_says() {
         for (salt, topic, partition, offset, ordinal, expected) in [
             ("", "nginx-logs", 3, 1_234, 0, "1:nginx-logs:3:1234"),
