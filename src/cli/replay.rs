@@ -296,7 +296,7 @@ fn with_request(
     }
     let (handle, health) = (metrics::install()?, Health::default());
     if let Some(address) = &how.http_address {
-        super::run::serve_at(address, &handle, &health)?;
+        super::run::serve_at(address, || Ok(handle.clone()), &health)?;
     }
     let shutdown = Shutdown::new();
     super::run::watch_signals(shutdown.clone())?;

@@ -114,8 +114,7 @@ pub fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
 fn serve(args: &RunArgs, pipeline: &Pipeline, health: &Health) -> anyhow::Result<()> {
     let collected = || metrics::install().context("metrics can't be collected");
     match args.http_address.as_deref() {
-        Some("off") => return Ok(()),
-        Some(address) => return serve_at(address, &collected()?, health),
+        Some(address) => return serve_at(address, collected, health),
         None if args.stdin => return Ok(()),
         None => {}
     }
@@ -135,14 +134,18 @@ fn serve(args: &RunArgs, pipeline: &Pipeline, health: &Health) -> anyhow::Result
     Ok(())
 }
 
-/// Serves metrics and health at an address of the command line, or nowhere when that is `off`.
-pub(super) fn serve_at(address: &str, handle: &PrometheusHandle, health: &Health) -> anyhow::Result<()> {
+/// Serves metrics and health at an address of the command line, or nowhere when that is `off`; then nothing is asked for the metrics.
+pub(super) fn serve_at(
+    address: &str,
+    metrics: impl FnOnce() -> anyhow::Result<PrometheusHandle>,
+    health: &Health,
+) -> anyhow::Result<()> {
     if address == "off" {
         return Ok(());
     }
     let wrong = || Misuse(format!("--http-address: `{address}` is not an address with a port, like 127.0.0.1:9600"));
     let address = address.parse::<SocketAddr>().map_err(|_| wrong())?;
-    http::serve(address, handle.clone(), health.clone()).with_context(|| format!("{address} can't be listened on"))?;
+    http::serve(address, metrics()?, health.clone()).with_context(|| format!("{address} can't be listened on"))?;
     Ok(())
 }
 

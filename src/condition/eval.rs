@@ -103,8 +103,8 @@ fn holds(expression: &Expression, event: &mut Event) -> bool {
         Expression::And(left, right) => holds_quickly(left, event) && holds_quickly(right, event),
         Expression::Or(left, right) => holds_quickly(left, event) || holds_quickly(right, event),
         Expression::Not(inner) => !holds_quickly(inner, event),
-        Expression::Xor(left, right) => holds(left, event) != holds(right, event),
-        Expression::Nand(left, right) => !(holds(left, event) && holds(right, event)),
+        Expression::Xor(left, right) => holds_quickly(left, event) != holds_quickly(right, event),
+        Expression::Nand(left, right) => !(holds_quickly(left, event) && holds_quickly(right, event)),
         Expression::Truth(operand) => truth(operand, event),
         Expression::Compare { left, comparison, right } => {
             let left = side(left, event);

@@ -4,7 +4,7 @@ use super::json::{DecodeError, Quoted, Scanner};
 use super::layout::Key;
 use super::places::{METADATA, Place, Places, ROOT, State};
 use super::scan::{Scan, Span};
-use super::vocabulary::METADATA_KEY;
+use super::vocabulary::{METADATA_KEY, UNNUMBERED};
 use super::{Event, List, MESSAGE, TAGS, TIMESTAMP, Text, Timestamp, Tools, Value};
 
 /// Objects with more members are filled into the tree, which finds repeated keys of many.
@@ -225,18 +225,15 @@ impl Event {
     }
 }
 
-/// Instead of the number of a member that has no place.
-const NO_PLACE: u32 = u32::MAX;
-
-/// Puts a member of an object of the record into its place, if it has one, and answers with its number. `None` where its key is
-/// escaped, repeated or one too many.
+/// Puts a member of an object of the record into its place, if it has one, and answers with its number, [`UNNUMBERED`] where it has
+/// none. `None` where its key is escaped, repeated or one too many.
 #[inline(always)]
 fn place_member(object: u32, bytes: &[u8], span: Span, places: &mut Places, keys: &mut Keys) -> Option<u32> {
     let mut scanner = Scanner::new(bytes, span.from as usize);
     let text = plain_key(&mut scanner, bytes)?;
     let key = Key::of(bytes, text);
     let Some(number) = places.layout.child(object, bytes, text, key) else {
-        return keys.note(bytes, text, key).then_some(NO_PLACE);
+        return keys.note(bytes, text, key).then_some(UNNUMBERED);
     };
     let from = scanner.at + 1;
     let value = checked_value(bytes, Text::between(from, span.to as usize));

@@ -176,8 +176,7 @@ fn short_part(before: &[u8], length: usize, text: &[u8], value: Value, room: &mu
         return None;
     }
     let (span, quoted) = match value {
-        Value::Plain(span) => (span, true),
-        Value::Str(span) => (span, true),
+        Value::Plain(span) | Value::Str(span) => (span, true),
         Value::Raw(span) | Value::Number(span) => (span, false),
         _ => return None,
     };

@@ -113,7 +113,7 @@ impl Event {
     pub(crate) fn value_at_once(&self, field: &FieldRef) -> Option<Option<Value>> {
         match self.places.get(field.number) {
             Some(place) => (place.state == State::Held).then_some(Some(place.value)),
-            None => self.places.lacks_at_once(field.number).then_some(None),
+            None => self.places.lacks(field.number).then_some(None),
         }
     }
 
@@ -128,20 +128,17 @@ impl Event {
                 Value::Escaped(_) => None,
                 _ => Some(true),
             },
-            None => self.places.lacks_at_once(field.number).then_some(false),
+            None => self.places.lacks(field.number).then_some(false),
         }
     }
 
     /// Whether a field is there and neither `null`, `false` nor empty text: what a bare field means in a condition.
     #[inline]
     pub fn is_true(&mut self, field: &FieldRef) -> bool {
-        let value = match self.places.get(field.number) {
-            Some(place) if place.state == State::Open => return true,
-            Some(place) => Some(place.value),
-            None if self.places.lacks(field.number) => return false,
-            None => self.peek(field),
-        };
-        match value {
+        if let Some(truth) = self.is_true_at_once(field) {
+            return truth;
+        }
+        match self.peek(field) {
             None | Some(Value::Null | Value::Bool(false)) => false,
             Some(Value::Str(text) | Value::Plain(text)) => !text.is_empty(),
             // Half a surrogate pair is text of which nothing is left.

@@ -165,15 +165,6 @@ impl Places {
         false
     }
 
-    /// The same with no more than two looks upwards; `false` where more are needed.
-    #[inline(always)]
-    pub(super) fn lacks_at_once(&self, number: u32) -> bool {
-        let above = |place: &Place| self.places.get(place.parent as usize);
-        let Some(first) = self.places.get(number as usize).and_then(above) else { return false };
-        let nearest = if first.at == self.now { Some(first) } else { above(first) };
-        nearest.is_some_and(|place| place.at == self.now && place.state == State::Open)
-    }
-
     /// Room for the value of a path that is not there, and now is, with the objects above it. `None`, without a change, where it is there,
     /// or something above it is not open.
     ///

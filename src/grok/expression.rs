@@ -22,8 +22,8 @@ pub struct CompileOptions {
     pub dot_matches_newline: bool,
     /// Whose reading of `%{…}` is followed.
     pub dialect: Dialect,
-    /// So many texts are searched without automata, which take as long to make as thousands of searches, before they are made. What
-    /// is found is the same.
+    /// So many texts are searched without automata, which take as long to make as thousands of searches, before they are made: or fewer,
+    /// where one of them would reach its limit without. What is found is the same.
     pub automata_after: u32,
 }
 

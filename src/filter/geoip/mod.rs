@@ -233,6 +233,7 @@ impl Filter for GeoIp {
             known.iter().flatten().for_each(|fragment| fetch(*fragment));
             strangers[..count].iter().for_each(|address| self.describer.fetch_nodes(*address));
             known.iter().flatten().for_each(|fragment| fragment.approach());
+            // These walks are made again when their turn comes; the second time costs little, and the first ones wait side by side.
             for address in &strangers[..count] {
                 self.describer.records_of((*address).into(), &mut self.records);
                 self.describer.fetch_records(&self.records);

@@ -209,7 +209,7 @@ fn regexes(text: &str) -> Result<Regexes<'static>, String> {
 /// The texts that each expression needs.
 fn prepared(regexes: &Regexes<'static>) -> Result<Prepared, ua_parser::ParseError> {
     fn texts<P: Parser>(parsers: &[P]) -> Result<Vec<Texts>, ua_parser::ParseError> {
-        parsers.iter().map(|parser| Texts::of(parser.pattern(), parser.ignores_case(), P::SHORTEST_TEXT)).collect()
+        parsers.iter().map(|parser| Texts::of(parser.pattern(), parser.ignores_case())).collect()
     }
     Ok(Prepared {
         browsers: texts(&regexes.user_agent_parsers)?,

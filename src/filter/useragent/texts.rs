@@ -25,30 +25,15 @@ pub(super) enum Texts {
 }
 
 impl Texts {
-    /// The texts of at least so many bytes that a regular expression needs.
+    /// The texts that a regular expression needs.
     ///
     /// # Errors
     /// The expression can't be read.
-    pub(super) fn of(pattern: &str, ignores_case: bool, shortest: usize) -> Result<Texts, ua_parser::ParseError> {
+    pub(super) fn of(pattern: &str, ignores_case: bool) -> Result<Texts, ua_parser::ParseError> {
         let mut syntax = regex_syntax::ParserBuilder::new();
         let tree = syntax.case_insensitive(ignores_case).build().parse(pattern);
         let tree = tree.map_err(|error| ua_parser::ParseError::SyntaxError(error.to_string()))?;
-        let model = Model::new(&tree).map_err(ua_parser::ParseError::ProcessingError)?;
-        Ok(Texts::from(model).long(shortest).unwrap_or(Texts::Nothing))
-    }
-
-    /// What is left without short texts, if anything.
-    fn long(self, shortest: usize) -> Option<Texts> {
-        match self {
-            Texts::Nothing | Texts::Impossible => None,
-            Texts::Text(text) => (text.len() >= shortest).then_some(Texts::Text(text)),
-            Texts::All(texts) => {
-                let left: Vec<Texts> = texts.into_iter().filter_map(|texts| texts.long(shortest)).collect();
-                (!left.is_empty()).then_some(Texts::All(left))
-            }
-            // One that is no text that long lets everything through.
-            Texts::Any(texts) => texts.into_iter().map(|texts| texts.long(shortest)).collect::<Option<_>>().map(Texts::Any),
-        }
+        Model::new(&tree).map(Texts::from).map_err(ua_parser::ParseError::ProcessingError)
     }
 }
 

@@ -131,3 +131,22 @@ fn wholly_in(set: &CharSet) -> ByteSet {
     }
     bytes
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn leading_bytes_are_those_of_all_characters() {
+        let odd = CharSet::ranges(&[('a', 'c'), ('\u{7f}', '\u{80}'), ('\u{7ff}', '\u{800}'), ('\u{d7ff}', '\u{e000}'), ('\u{ffff}', '\u{10000}')]);
+        let sets = ["Alphabetic", "Nd", "Han", "Uppercase"].map(|name| CharSet::property(name).expect("Unicode names it"));
+        for set in sets.iter().chain([&odd, &odd.clone().negated(), &CharSet::empty(), &CharSet::all(), &CharSet::single('é')]) {
+            let mut expected = ByteSet::EMPTY;
+            set.iter().flat_map(|(low, high)| low..=high).for_each(|c| expected.insert(lead(c)));
+            let found = leading_bytes(set);
+            // Bytes that no character begins with may be among them: no text has them there.
+            let leads = (0..=u8::MAX).filter(|byte| !(0x80..0xC2).contains(byte));
+            leads.for_each(|byte| assert_eq!(found.contains(byte), expected.contains(byte), "{byte:#x} of {set:?}"));
+        }
+    }
+}

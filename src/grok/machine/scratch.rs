@@ -20,7 +20,7 @@ pub struct Scratch {
     pub(super) tried: Vec<Tried>,
     pub(super) furthest: Furthest,
     /// Steps of earlier calls, where the limit is shared.
-    pub(super) spent: u64,
+    pub(crate) spent: u64,
 }
 
 impl Scratch {

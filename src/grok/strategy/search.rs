@@ -68,13 +68,19 @@ impl Search {
         &self.simple
     }
 
-    /// The program for a text, as long as there are no automata.
+    /// Searches as long as there are no automata. A text that takes the other program too long is one that they are made for: what they
+    /// read costs no steps.
     #[cold]
-    fn program_so_far(&self) -> &Program {
+    fn search_early(&self, text: &str, place: usize, origin: usize, scratch: &mut Scratch, limit: &Limit) -> Result<bool, Timeout> {
         if self.searches.fetch_add(1, Ordering::Relaxed) < self.automata_after {
-            return &self.simple;
+            let spent = scratch.spent;
+            match self.search_with(&self.simple, text, place, origin, scratch, limit) {
+                Err(Timeout) => scratch.spent = spent,
+                found => return found,
+            }
         }
-        self.program.get_or_init(|| self.make_program())
+        let program = self.program.get_or_init(|| self.make_program());
+        self.search_with(program, text, place, origin, scratch, limit)
     }
 
     fn make_program(&self) -> Program {
@@ -104,15 +110,30 @@ impl Matcher for Search {
         let Some(place) = self.start.next(text, origin, origin) else {
             return Ok(false);
         };
-        let program = self.program.get().unwrap_or_else(|| self.program_so_far());
+        match self.program.get() {
+            Some(program) => self.search_with(program, text, place, origin, scratch, limit),
+            None => self.search_early(text, place, origin, scratch, limit),
+        }
+    }
+}
+
+impl Search {
+    #[inline]
+    fn search_with(
+        &self,
+        program: &Program,
+        text: &str,
+        place: usize,
+        origin: usize,
+        scratch: &mut Scratch,
+        limit: &Limit,
+    ) -> Result<bool, Timeout> {
         let mut machine = Machine::new(program, text, origin, scratch, limit);
         let found = self.from(&mut machine, text, place, origin);
         machine.finish();
         found
     }
-}
 
-impl Search {
     /// Tries one place after the other.
     #[inline]
     fn from(&self, machine: &mut Machine<'_>, text: &str, mut place: usize, origin: usize) -> Result<bool, Timeout> {
@@ -133,5 +154,39 @@ impl Search {
                 return Ok(false);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::grok::{CompileOptions, Dictionary, EcsCompatibility, Grok};
+
+    #[test]
+    fn the_first_texts_are_stopped_no_sooner_than_later_ones() {
+        let dictionary = Dictionary::bundled(EcsCompatibility::V8);
+        let texts = ["2001:db8::7 - - [17/May/2015:10:05:03 +0000] \"GET /a HTTP/1.1\" 200 7", "no address", "1.2.3.4.5.6.7.8.9.10.11.12"];
+        let mut spared = 0;
+        for expression in ["%{COMMONAPACHELOG}", "^(?:%{IP:a}|%{HOSTNAME:b}) "] {
+            for steps in (1..400).step_by(40) {
+                let limit = Limit { steps, ..Limit::NONE };
+                let compile = |automata_after| {
+                    let options = CompileOptions { automata_after, ..CompileOptions::default() };
+                    Grok::compile(expression, &dictionary, &options).expect("it compiles")
+                };
+                for text in texts {
+                    let found = |grok: &Grok| {
+                        let mut scratch = Scratch::new();
+                        grok.find(text, &mut scratch, &limit).map(|found| found.map(|found| found.span()))
+                    };
+                    let later = found(&compile(0));
+                    if later.is_ok() {
+                        assert_eq!(found(&compile(u32::MAX)), later, "{expression} on {text} in {steps} steps");
+                        spared += 1;
+                    }
+                }
+            }
+        }
+        assert!(spared > 20, "{spared}");
     }
 }
