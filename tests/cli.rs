@@ -5,8 +5,9 @@
 #[path = "support/command.rs"]
 mod command;
 
-use std::io::Write as _;
-use std::process::Command;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use command::{logproc, text};
 
@@ -120,6 +121,37 @@ fn the_codec_is_json_where_it_is_asked_for() {
     let (_folder, path) = pipeline("");
     let output = logproc(&["--pipeline", &path, "--stdin", "--stdout", "--codec", "json"], "{\"@timestamp\":\"2026-01-01T00:00:00Z\",\"a\":[1,2.0]}\n");
     assert_eq!(text(&output.stdout), "{\"@timestamp\":\"2026-01-01T00:00:00.000Z\",\"a\":[1,2.0]}\n");
+}
+
+#[test]
+fn lines_that_keep_trickling_in_come_out_while_they_do() {
+    let (_folder, path) = pipeline("");
+    let mut child = Command::new(env!("CARGO_BIN_EXE_logproc"))
+        .args(["--pipeline", &path, "--stdin", "--stdout", "--http-address", "off"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut input = child.stdin.take().unwrap();
+    let mut output = BufReader::new(child.stdout.take().unwrap());
+    let first = std::thread::spawn(move || {
+        let mut line = String::new();
+        output.read_line(&mut line).map(|_| (line, output))
+    });
+    // Never a pause in which one could say that it was all, and never as much as a batch holds.
+    let written = (0..3_000).take_while(|_| {
+        writeln!(input, "line").unwrap();
+        std::thread::park_timeout(Duration::from_millis(1));
+        !first.is_finished()
+    });
+    let written = written.count();
+    assert!(written < 3_000, "nothing came of {written} lines");
+    drop(input);
+    let (line, output) = first.join().unwrap().unwrap();
+    assert!(line.contains("\"message\":\"line\""), "{line}");
+    assert_eq!(output.lines().count(), written, "each line but the first, and the one that was written last");
+    assert!(child.wait().unwrap().success());
 }
 
 #[test]

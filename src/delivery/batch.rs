@@ -7,6 +7,7 @@
 
 use std::collections::HashSet;
 use std::fmt;
+use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -92,6 +93,20 @@ pub struct RawRecord {
     pub offset: i64,
     /// Milliseconds since 1970, -1 if unknown.
     pub timestamp_ms: i64,
+}
+
+impl RawRecord {
+    /// A line whose bytes are in the batch's buffer already.
+    pub(crate) fn line(origin: u32, offset: i64, place: Range<usize>, shape: Shape) -> RawRecord {
+        let mut record = RawRecord { start: 0, len: 0, key_len: NO_KEY, headers_len: 0, origin, shape, offset, timestamp_ms: -1 };
+        record.place(place);
+        record
+    }
+
+    /// Says where in the buffer a line's bytes are.
+    pub(crate) fn place(&mut self, place: Range<usize>) {
+        (self.start, self.len) = (place.start as u32, place.len() as u32);
+    }
 }
 
 /// What is particular about a record.

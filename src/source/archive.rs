@@ -67,10 +67,10 @@ impl ArchiveSource {
         while !context.shutdown().is_requested() {
             let length = input.read(&mut block).map_err(failed)?;
             if length == 0 {
-                framer.finish(|line| self.push(&mut builder, &origin, line));
+                framer.finish(|line| self.push(&mut builder, &origin, &line, line.bytes(&[])));
                 break;
             }
-            framer.feed(&block[..length], |line| self.push(&mut builder, &origin, line));
+            framer.feed(&block[..length], |line| self.push(&mut builder, &origin, &line, line.bytes(&block)));
             if context.is_full(&builder) && !context.deliver(std::mem::replace(&mut builder, context.builder())) {
                 return Ok(());
             }
@@ -79,14 +79,14 @@ impl ArchiveSource {
         Ok(())
     }
 
-    fn push(&self, builder: &mut BatchBuilder, origin: &Origin, line: Line<'_>) {
+    fn push(&self, builder: &mut BatchBuilder, origin: &Origin, line: &Line<'_>, bytes: &[u8]) {
         let Lines::Records { reasons } = &self.lines else {
             let index = builder.origin(&origin.topic, 0, || origin.clone());
             let record =
-                NewRecord { origin: index, offset: line.offset, timestamp_ms: -1, key: None, value: line.bytes, shape: line.shape };
+                NewRecord { origin: index, offset: line.offset, timestamp_ms: -1, key: None, value: bytes, shape: line.shape };
             return builder.push(record, std::iter::empty());
         };
-        match kept(line.bytes, reasons) {
+        match kept(bytes, reasons) {
             Kept::Record(record) => {
                 let index = builder.origin(&record.topic, record.partition, || origin.of(&record.topic, record.partition));
                 let shape = if record.value.is_some() { Shape::Plain } else { Shape::Tombstone };

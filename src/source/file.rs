@@ -14,11 +14,11 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 use tracing::{info, warn};
 
-use super::lines::{Framer, Line};
+use super::lines::{Framer, read_some};
 use super::{Source, SourceContext, SourceError};
 use crate::config::{Args, ComponentDef, Diagnostic, Fallback, Kind, option};
 use crate::delivery::ledger::Ledger;
-use crate::delivery::{BatchBuilder, NewRecord, Origin};
+use crate::delivery::{BatchBuilder, Origin};
 
 /// The options of `file`.
 pub const DEF: ComponentDef = ComponentDef {
@@ -258,16 +258,15 @@ impl Reader {
 
     /// Reads what there is now.
     fn read_on(&mut self, followed: &mut Followed) -> Result<(), SourceError> {
-        let mut block = vec![0; BLOCK];
+        let batch_bytes = self.context.settings.batch_bytes;
         while !self.context.shutdown().is_requested() {
-            let length = match followed.file.read(&mut block) {
+            let origin = self.builder.origin(&followed.name, 0, || followed.origin.clone());
+            let read = followed.framer.take(&mut self.builder, origin, |data| read_some(&followed.file, data, batch_bytes));
+            match read {
                 Ok(0) => break,
-                Ok(length) => length,
+                Ok(length) => followed.position += length as u64,
                 Err(error) => return Err(SourceError::File { path: followed.name.clone(), error }),
-            };
-            followed.position += length as u64;
-            let (builder, name, origin) = (&mut self.builder, &followed.name, &followed.origin);
-            followed.framer.feed(&block[..length], |line| push(builder, name, origin, line));
+            }
             if self.context.is_full(&self.builder) && !self.flush() {
                 break;
             }
@@ -277,8 +276,8 @@ impl Reader {
 
     fn push_rest(&mut self, followed: &mut Followed) {
         if !self.context.shutdown().is_requested() {
-            let (builder, name, origin) = (&mut self.builder, &followed.name, &followed.origin);
-            followed.framer.finish(|line| push(builder, name, origin, line));
+            let origin = self.builder.origin(&followed.name, 0, || followed.origin.clone());
+            followed.framer.end(&mut self.builder, origin);
         }
     }
 
@@ -315,12 +314,6 @@ impl Reader {
         file.write_all(&text).and_then(|()| file.sync_data()).map_err(failed)?;
         std::fs::rename(&beside, path).map_err(failed)
     }
-}
-
-fn push(builder: &mut BatchBuilder, name: &str, origin: &Origin, line: Line<'_>) {
-    let index = builder.origin(name, 0, || origin.clone());
-    let record = NewRecord { origin: index, offset: line.offset, timestamp_ms: -1, key: None, value: line.bytes, shape: line.shape };
-    builder.push(record, std::iter::empty());
 }
 
 fn has_wildcard(text: &str) -> bool {

@@ -1,10 +1,24 @@
-//! From blocks of bytes to lines, for files and standard input: no allocation per line, no line without bound.
+//! From bytes to lines, for files, archives and standard input: no allocation per line, no line without bound.
+//!
+//! What is read goes where a batch has its records, and a line is a record there: of each read only the piece of a line at its end is
+//! moved, to wait for the rest.
+
+use std::io;
+use std::ops::Range;
 
 use memchr::memchr;
+use rustix::buffer::spare_capacity;
+use rustix::fd::AsFd;
 
-use crate::delivery::Shape;
+use crate::delivery::{BatchBuilder, NewRecord, RawRecord, Shape};
 
-/// Cuts blocks into lines. A line ends with `\n` or `\r\n`, which are not part of it.
+/// A read smaller than this is not worth its call.
+const SMALLEST_READ: usize = 64 << 10;
+
+/// A line that has begun with more bytes is put together elsewhere.
+const LONGEST_MOVED: usize = 64 << 10;
+
+/// Cuts bytes into lines. A line ends with `\n` or `\r\n`, which are not part of it.
 #[derive(Debug)]
 pub(super) struct Framer {
     /// The beginning of a line whose end has not come.
@@ -19,11 +33,30 @@ pub(super) struct Framer {
 }
 
 /// One line and where it began.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(super) struct Line<'a> {
     pub offset: i64,
-    pub bytes: &'a [u8],
+    pub text: Text<'a>,
     pub shape: Shape,
+}
+
+/// Where a line's bytes are.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Text<'a> {
+    /// In the block.
+    Within(Range<usize>),
+    /// They began before it.
+    Carried(&'a [u8]),
+}
+
+impl<'a> Line<'a> {
+    /// The line's bytes, of a block that it was found in.
+    pub(super) fn bytes(&self, block: &'a [u8]) -> &'a [u8] {
+        match &self.text {
+            Text::Within(place) => &block[place.clone()],
+            Text::Carried(bytes) => bytes,
+        }
+    }
 }
 
 impl Framer {
@@ -32,53 +65,112 @@ impl Framer {
         Framer { carry: Vec::new(), line_start: position, seen: 0, skipping: false, max }
     }
 
-    /// Takes the next block.
-    pub(super) fn feed(&mut self, mut block: &[u8], mut emit: impl FnMut(Line<'_>)) {
-        while let Some(newline) = memchr(b'\n', block) {
-            let (line, rest) = (&block[..newline], &block[newline + 1..]);
-            block = rest;
-            self.seen += line.len() as u64 + 1;
+    /// Takes the next block. Answers where its last line ends; what follows is kept here.
+    pub(super) fn feed(&mut self, block: &[u8], mut emit: impl FnMut(Line<'_>)) -> usize {
+        let mut start = 0;
+        while let Some(length) = memchr(b'\n', &block[start..]) {
+            let line = start..start + length;
+            start = line.end + 1;
+            self.seen += length as u64 + 1;
             if self.skipping {
                 self.skipping = false;
             } else if self.carry.is_empty() {
-                self.emit(line, &mut emit);
+                let (length, shape) = self.measure(&block[line.clone()]);
+                emit(Line { offset: self.line_start as i64, text: Text::Within(line.start..line.start + length), shape });
             } else {
-                let mut whole = std::mem::take(&mut self.carry);
-                whole.extend_from_slice(line);
-                self.emit(&whole, &mut emit);
-                whole.clear();
-                self.carry = whole;
+                self.carry.extend_from_slice(&block[line]);
+                self.emit_carried(&mut emit);
             }
             self.line_start += self.seen;
             self.seen = 0;
         }
-        self.seen += block.len() as u64;
+        let rest = &block[start..];
+        self.seen += rest.len() as u64;
         if !self.skipping {
-            self.carry.extend_from_slice(block);
+            self.carry.extend_from_slice(rest);
             if self.carry.len() > self.max + 1 {
-                let start = std::mem::take(&mut self.carry);
-                self.emit(&start, &mut emit);
+                self.emit_carried(&mut emit);
                 self.skipping = true;
             }
         }
+        start
     }
 
     /// The input has ended: what is left is a line without an end.
     pub(super) fn finish(&mut self, mut emit: impl FnMut(Line<'_>)) {
-        let rest = std::mem::take(&mut self.carry);
-        if !rest.is_empty() {
-            self.emit(&rest, &mut emit);
+        if !self.carry.is_empty() {
+            self.emit_carried(&mut emit);
         }
         self.line_start += self.seen;
         self.seen = 0;
         self.skipping = false;
     }
 
-    fn emit(&self, line: &[u8], emit: &mut impl FnMut(Line<'_>)) {
-        let line = line.strip_suffix(b"\r").unwrap_or(line);
-        let shape = if line.len() > self.max { Shape::Oversized } else { Shape::Plain };
-        emit(Line { offset: self.line_start as i64, bytes: &line[..line.len().min(self.max)], shape });
+    fn emit_carried(&mut self, emit: &mut impl FnMut(Line<'_>)) {
+        let (length, shape) = self.measure(&self.carry);
+        emit(Line { offset: self.line_start as i64, text: Text::Carried(&self.carry[..length]), shape });
+        self.carry.clear();
     }
+
+    /// How much of a line is given, and whether that is all of it.
+    fn measure(&self, line: &[u8]) -> (usize, Shape) {
+        let length = line.strip_suffix(b"\r").unwrap_or(line).len();
+        if length > self.max { (self.max, Shape::Oversized) } else { (length, Shape::Plain) }
+    }
+
+    /// Takes what `read` appends to the batch's bytes, and makes records of the lines. Answers what it answers: how many bytes those
+    /// were, 0 at the end of the input.
+    pub(super) fn take(
+        &mut self,
+        builder: &mut BatchBuilder,
+        origin: u32,
+        read: impl FnOnce(&mut Vec<u8>) -> io::Result<usize>,
+    ) -> io::Result<usize> {
+        let (data, records) = (&mut builder.data, &mut builder.records);
+        let start = data.len();
+        // A line that has begun goes on there, unless it is so long that moving it for each read would take more than reading.
+        if self.carry.len() <= LONGEST_MOVED {
+            self.seen -= self.carry.len() as u64;
+            data.append(&mut self.carry);
+        }
+        let read = read(data);
+        let mut carried: Vec<(usize, Vec<u8>)> = Vec::new();
+        let end = self.feed(&data[start..], |line| {
+            let place = match line.text {
+                Text::Within(place) => start + place.start..start + place.end,
+                Text::Carried(bytes) => {
+                    carried.push((records.len(), bytes.to_vec()));
+                    0..0
+                }
+            };
+            records.push(RawRecord::line(origin, line.offset, place, line.shape));
+        });
+        data.truncate(start + end);
+        // Records stand in the order of their offsets; their bytes need not.
+        for (record, bytes) in carried {
+            records[record].place(data.len()..data.len() + bytes.len());
+            data.extend_from_slice(&bytes);
+        }
+        read
+    }
+
+    /// The input has ended: what is left is a record too.
+    pub(super) fn end(&mut self, builder: &mut BatchBuilder, origin: u32) {
+        self.finish(|line| {
+            let Text::Carried(value) = line.text else { return };
+            let record = NewRecord { origin, offset: line.offset, timestamp_ms: -1, key: None, value, shape: line.shape };
+            builder.push(record, std::iter::empty());
+        });
+    }
+}
+
+/// Reads once, no more than finds room in a batch of `batch_bytes`, whose bytes end in `data`.
+pub(super) fn read_some(input: impl AsFd, data: &mut Vec<u8>, batch_bytes: usize) -> io::Result<usize> {
+    if data.capacity() - data.len() < SMALLEST_READ {
+        // So that later reads of the same batch find room as well.
+        data.reserve_exact(SMALLEST_READ + batch_bytes.saturating_sub(data.len()));
+    }
+    Ok(rustix::io::retry_on_intr(|| rustix::io::read(&input, spare_capacity(data)))?)
 }
 
 #[cfg(test)]
@@ -86,18 +178,40 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::delivery::Origin;
 
     fn lines(blocks: &[&[u8]], max: usize) -> Vec<(i64, String, bool)> {
         let mut framer = Framer::new(0, max);
         let mut lines = Vec::new();
-        let mut emit = |line: Line<'_>| {
-            lines.push((line.offset, String::from_utf8_lossy(line.bytes).into_owned(), line.shape == Shape::Oversized));
-        };
         for block in blocks {
-            framer.feed(block, &mut emit);
+            framer.feed(block, |line| lines.push(shown(&line, line.bytes(block))));
         }
-        framer.finish(&mut emit);
+        framer.finish(|line| lines.push(shown(&line, line.bytes(&[]))));
         lines
+    }
+
+    fn shown(line: &Line<'_>, bytes: &[u8]) -> (i64, String, bool) {
+        (line.offset, String::from_utf8_lossy(bytes).into_owned(), line.shape == Shape::Oversized)
+    }
+
+    /// The same as records of a batch.
+    fn records(blocks: &[&[u8]], max: usize) -> Vec<(i64, String, bool)> {
+        let mut framer = Framer::new(0, max);
+        let mut builder = BatchBuilder::default();
+        let origin = builder.origin("f", 0, || Origin::detached("f", 0));
+        for block in blocks {
+            let read = |data: &mut Vec<u8>| {
+                data.extend_from_slice(block);
+                Ok(block.len())
+            };
+            framer.take(&mut builder, origin, read).unwrap();
+        }
+        framer.end(&mut builder, origin);
+        let batch = builder.into_detached();
+        let shown = |(index, record): (usize, &RawRecord)| {
+            (record.offset, String::from_utf8_lossy(batch.value(index)).into_owned(), record.shape == Shape::Oversized)
+        };
+        batch.records().iter().enumerate().map(shown).collect()
     }
 
     #[test]
@@ -105,17 +219,33 @@ mod tests {
         let expected = [(0, "abcd".to_string(), true), (9, "x".to_string(), false)];
         assert_eq!(lines(&[b"abcdefgh\nx\n"], 4), expected);
         assert_eq!(lines(&[b"abc", b"def", b"gh\nx"], 4), expected);
+        // Both a line that began before the block and one that is too long to wait for its end.
+        let expected = [(0, "ab".to_string(), false), (3, "c".to_string(), false), (5, "defg".to_string(), true)];
+        assert_eq!(records(&[b"a", b"b\nc\ndefghi", b"j"], 4), expected);
+    }
+
+    #[test]
+    fn a_long_line_is_put_together_from_many_reads() {
+        let long = vec![b'x'; LONGEST_MOVED * 5 / 2];
+        let text = [&b"a\n"[..], &long, b"\nb\nc"].concat();
+        let shown = String::from_utf8(long).unwrap();
+        let expected = [(0, "a"), (2, &shown), (2 + shown.len() as i64 + 1, "b"), (2 + shown.len() as i64 + 3, "c")];
+        let expected: Vec<_> = expected.into_iter().map(|(offset, line)| (offset, line.to_string(), false)).collect();
+        for block in [LONGEST_MOVED / 3, LONGEST_MOVED + 10, text.len()] {
+            assert_eq!(records(&text.chunks(block).collect::<Vec<_>>(), usize::MAX - 1), expected, "{block}");
+        }
     }
 
     proptest! {
         /// Wherever the blocks end, the lines are those of the whole.
         #[test]
-        fn blocks_do_not_matter(text in "[ab\r\n]{0,60}", cut in 1..7usize) {
+        fn blocks_do_not_matter(text in "[ab\r\n]{0,60}", cut in 1..7usize, max in 1..9usize) {
             let blocks: Vec<&[u8]> = text.as_bytes().chunks(cut).collect();
             let got: Vec<String> = lines(&blocks, 1_000).into_iter().map(|line| line.1).collect();
             let mut expected: Vec<String> = text.split('\n').map(|line| line.strip_suffix('\r').unwrap_or(line).to_string()).collect();
             if text.is_empty() || text.ends_with('\n') { expected.pop(); }
             prop_assert_eq!(got, expected);
+            prop_assert_eq!(records(&blocks, max), lines(&blocks, max));
         }
     }
 }

@@ -1,14 +1,14 @@
 //! Standard input, one line an event.
 
-use std::io::Read;
-use std::time::Duration;
+use std::io::{self, Stdin};
+use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 
-use super::lines::{Framer, Line};
+use super::lines::{Framer, read_some};
 use super::{Source, SourceContext, SourceError};
 use crate::config::{Args, ComponentDef, Diagnostic, Fallback, Kind, option};
-use crate::delivery::{BatchBuilder, NewRecord};
 
 /// The options of `stdin`.
 pub const DEF: ComponentDef = ComponentDef {
@@ -21,7 +21,8 @@ pub const DEF: ComponentDef = ComponentDef {
     example: "[source]\ntype = \"stdin\"\n",
 };
 
-const BLOCK: usize = 256 << 10;
+/// How soon a shutdown is seen.
+const LONGEST_WAIT: Duration = Duration::from_millis(20);
 
 /// The standard-input source as configured.
 #[derive(Clone, Debug)]
@@ -42,74 +43,51 @@ impl StdinSource {
 impl Source for StdinSource {
     fn run(self: Box<Self>, mut context: SourceContext) -> Result<(), SourceError> {
         context.readiness().set(true);
-        let (blocks, used) = blocks(std::io::stdin());
-        let result = read(&context, &blocks, &used, self.max_event_bytes);
+        let failed = |error| SourceError::File { path: "standard input".to_string(), error };
+        let result = read(&context, self.max_event_bytes).map_err(failed);
         context.end_input();
         result
     }
 }
 
-/// Reads blocks on a thread of their own: a read can't be called off, and must not hold up a shutdown. Used blocks may be given back.
-fn blocks(mut input: impl Read + Send + 'static) -> (Receiver<std::io::Result<Vec<u8>>>, Sender<Vec<u8>>) {
-    let (sender, receiver) = crossbeam_channel::bounded(2);
-    let (used, again) = crossbeam_channel::bounded::<Vec<u8>>(4);
-    std::thread::spawn(move || {
-        loop {
-            let mut block = again.try_recv().unwrap_or_default();
-            block.resize(BLOCK, 0);
-            let result = match input.read(&mut block) {
-                Ok(0) => return,
-                Ok(length) => {
-                    block.truncate(length);
-                    Ok(block)
-                }
-                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
-                Err(error) => Err(error),
-            };
-            let failed = result.is_err();
-            if sender.send(result).is_err() || failed {
-                return;
-            }
-        }
-    });
-    (receiver, used)
+/// Waits until there is something to read, or the end of it. A read can't be called off, and must not hold up a batch or a shutdown.
+fn is_ready(input: &Stdin, patience: Duration) -> io::Result<bool> {
+    let patience = Timespec { tv_sec: 0, tv_nsec: patience.subsec_nanos().into() };
+    match poll(&mut [PollFd::new(input, PollFlags::IN)], Some(&patience)) {
+        Ok(ready) => Ok(ready > 0),
+        Err(Errno::INTR) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
 }
 
-fn read(
-    context: &SourceContext,
-    blocks: &Receiver<std::io::Result<Vec<u8>>>,
-    used: &Sender<Vec<u8>>,
-    max: usize,
-) -> Result<(), SourceError> {
-    let origin = context.hub.ledger().assign("stdin", 0);
+fn read(context: &SourceContext, max: usize) -> io::Result<()> {
+    let assigned = context.hub.ledger().assign("stdin", 0);
+    let input = io::stdin();
+    let (batch_bytes, batch_age) = (context.settings.batch_bytes, context.settings.batch_age);
     let mut framer = Framer::new(0, max);
     let mut builder = context.builder();
-    let push = |builder: &mut BatchBuilder, line: Line<'_>| {
-        let index = builder.origin("stdin", 0, || origin.clone());
-        let record =
-            NewRecord { origin: index, offset: line.offset, timestamp_ms: -1, key: None, value: line.bytes, shape: line.shape };
-        builder.push(record, std::iter::empty());
-    };
+    let mut began = Instant::now();
     while !context.shutdown().is_requested() {
-        match blocks.recv_timeout(Duration::from_millis(20)) {
-            Ok(Ok(block)) => {
-                framer.feed(&block, |line| push(&mut builder, line));
-                // Where there are enough, it is freed.
-                let _ = used.try_send(block);
-                if context.is_full(&builder) && !context.deliver(std::mem::replace(&mut builder, context.builder())) {
-                    return Ok(());
+        let left = if builder.is_empty() { LONGEST_WAIT } else { batch_age.saturating_sub(began.elapsed()) };
+        if is_ready(&input, left.min(LONGEST_WAIT))? {
+            if builder.is_empty() {
+                began = Instant::now();
+            }
+            let origin = builder.origin("stdin", 0, || assigned.clone());
+            match framer.take(&mut builder, origin, |data| read_some(&input, data, batch_bytes)) {
+                Ok(0) => {
+                    framer.end(&mut builder, origin);
+                    break;
                 }
+                Ok(_) => {}
+                // Whoever shares it may have told it not to wait.
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return Err(error),
             }
-            Ok(Err(error)) => return Err(SourceError::File { path: "standard input".to_string(), error }),
-            Err(RecvTimeoutError::Timeout) => {
-                if !builder.is_empty() && !context.deliver(std::mem::replace(&mut builder, context.builder())) {
-                    return Ok(());
-                }
-            }
-            Err(RecvTimeoutError::Disconnected) => {
-                framer.finish(|line| push(&mut builder, line));
-                break;
-            }
+        }
+        let is_due = context.is_full(&builder) || began.elapsed() >= batch_age;
+        if is_due && !context.deliver(std::mem::replace(&mut builder, context.builder())) {
+            return Ok(());
         }
     }
     context.deliver(builder);
