@@ -184,21 +184,29 @@ pub fn run(plan: Plan, shutdown: &Shutdown) -> Result<Summary, RunFailure> {
     let pace = settings.rate_limit.map(|per_second| Arc::new(Pace::new(per_second)));
     let mut workers = Vec::with_capacity(settings.workers);
     for number in 0..settings.workers.max(1) {
-        let worker = Worker {
-            hub: hub.clone(),
-            input: input.clone(),
-            number,
-            generation: processors.generation(),
-            processor: processors.make(number),
-            processors: processors.clone(),
-            outputs: Outputs::new(entries.len()),
-            sinks: entries.clone(),
-            dead_letters: rejected.clone(),
-            heartbeat: health.heartbeat("worker"),
-            pace: pace.clone(),
-            waiting_since: vec![None; entries.len()],
+        let (hub, input, processors, sinks) = (hub.clone(), input.clone(), processors.clone(), entries.clone());
+        let (dead_letters, health, pace) = (rejected.clone(), health.clone(), pace.clone());
+        let work = move || {
+            // Before the processor is made, so that one that takes its place meanwhile is seen.
+            let generation = processors.generation();
+            let worker = Worker {
+                hub,
+                input,
+                number,
+                generation,
+                // By the worker itself: it takes a while, and the others need not wait for it.
+                processor: processors.make(number),
+                processors,
+                outputs: Outputs::new(sinks.len()),
+                waiting_since: vec![None; sinks.len()],
+                sinks,
+                dead_letters,
+                heartbeat: health.heartbeat("worker"),
+                pace,
+            };
+            worker.run();
         };
-        workers.push(spawn(&format!("logproc-work-{number}"), shutdown, move || worker.run())?);
+        workers.push(spawn(&format!("logproc-work-{number}"), shutdown, work)?);
     }
     drop((input, entries, rejected));
 

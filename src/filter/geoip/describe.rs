@@ -67,10 +67,9 @@ impl Describer {
         Describer { databases: databases.collect(), ecs, order, places: Places::default(), text: Vec::new() }
     }
 
-    /// Where each database has its record of an address: what is known of addresses with the same records is the same, but for
+    /// Appends where each database has its record of an address: what is known of addresses with the same records is the same, but for
     /// fields of the address itself.
     pub fn records_of(&self, address: IpAddr, records: &mut Vec<Option<usize>>) {
-        records.clear();
         records.extend(self.databases.iter().map(|database| database.opened.record_of(address)));
     }
 
@@ -87,9 +86,9 @@ impl Describer {
         }
     }
 
-    /// Asks for these records.
+    /// Asks for the records of any number of addresses.
     pub fn fetch_records(&self, records: &[Option<usize>]) {
-        for (database, record) in self.databases.iter().zip(records) {
+        for (database, record) in self.databases.iter().cycle().zip(records) {
             record.and_then(|at| database.opened.data().get(at)).into_iter().for_each(fetch);
         }
     }

@@ -1,13 +1,14 @@
 //! `geoip`: where an address is, and whose it is.
 //!
-//! Addresses repeat, so each worker keeps a bounded cache (`recent`) from address to the finished JSON fragment of its fields; a
-//! hit costs a hash and a copy. Behind it is a second cache by the databases' records, which many addresses share, so
-//! that a new address need not mean reading and printing a record. Where it does, `tree` finds the record, `record` reads it in
-//! one pass, and `describe` prints it. A private or unknown address fails nothing: the event is tagged and goes on.
+//! Addresses repeat, so what was found is remembered as finished JSON, by all workers together (`known`); a hit costs a look and a
+//! copy. Many addresses share a record of the databases, so that a new address need not mean reading and printing one. Where it
+//! does, `tree` finds the record, `record` reads it in one pass, and `describe` prints it. A private or unknown address fails
+//! nothing: the event is tagged and goes on.
 
 mod database;
 mod describe;
 mod fields;
+mod known;
 mod mapped;
 mod recent;
 mod record;
@@ -15,18 +16,19 @@ mod tree;
 #[cfg(test)]
 mod tests;
 
-use std::net::{IpAddr, Ipv4Addr};
-use std::sync::Arc;
+use std::collections::VecDeque;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use self::database::Database;
 use self::describe::Describer;
 use self::fields::GeoField;
+use self::known::{Code, Known, Packed};
 use self::recent::{Key, Recent};
 use super::{Compiled, Compiler, Context, ECS_OPTION, Filter, Flow, field_option};
 use crate::config::{Args, ComponentDef, Diagnostic, Fallback, Kind, option};
 use crate::event::{Event, FieldRef, Fragment, Value};
 use crate::grok::EcsCompatibility;
-use crate::memory::fetch;
 
 pub const DEF: ComponentDef = ComponentDef {
     name: "geoip",
@@ -37,7 +39,7 @@ pub const DEF: ComponentDef = ComponentDef {
         option("database", Kind::Strings, Fallback::Required, "Database files, or folders of them (`*.mmdb`); several are asked in turn and what they know is put together. One text may name several, separated by commas. A file that is replaced (by renaming) is opened again."),
         option("default_database_type", Kind::Enum(&["City", "ASN"]), Fallback::Text("City"), "Accepted for Logstash's sake; the type is read from the database."),
         option("fields", Kind::Strings, Fallback::None, "The fields to add, by Logstash's names (`city_name`, `country_code2`, `location`, …); by default those Logstash gives for the type of database."),
-        option("cache_size", Kind::Integer(1, 100_000_000), Fallback::Integer(50_000), "Addresses that each worker remembers; rounded down to a power of two."),
+        option("cache_size", Kind::Integer(1, 100_000_000), Fallback::Integer(50_000), "IPv4 addresses that are remembered, rounded up to a power of two; of IPv6 each worker remembers up to as many."),
         option("tag_on_failure", Kind::Strings, Fallback::List(&["_geoip_lookup_failure"]), "Tags for an event whose address is unknown or none."),
         ECS_OPTION,
     ],
@@ -53,10 +55,6 @@ expect = { "[source][geo][city_name]" = "London" }
 "#,
 };
 
-/// What a worker remembers of an address: its fields as JSON, or that nothing is known. Addresses with the same record
-/// share the text, so an address that is remembered costs some tens of bytes.
-type Known = Option<Arc<Fragment>>;
-
 /// Events whose addresses are looked for side by side.
 const TOGETHER: usize = 16;
 
@@ -69,16 +67,22 @@ struct Options {
     tag_on_failure: Vec<String>,
     ecs: bool,
     cache_size: usize,
+    /// What workers that begin, or take up another database, share.
+    known: Mutex<Option<Arc<Known>>>,
 }
 
 struct GeoIp {
     options: Arc<Options>,
-    by_address: Recent<Known>,
-    /// Unused where the address itself is among the fields.
-    by_record: Recent<Known>,
+    known: Arc<Known>,
+    /// Codes of IPv6 addresses.
+    v6: Recent<Code>,
     describer: Describer,
-    /// Where the databases have their records of the address at hand.
+    /// Where the databases have their records of the addresses at hand.
     records: Vec<Option<usize>>,
+    /// IPv4 addresses whose events are next, in their order, and what is known of them.
+    coming: VecDeque<(Packed, Code)>,
+    /// How often what is known was forgotten.
+    turns: u64,
     generation: u64,
 }
 
@@ -133,15 +137,11 @@ pub fn compile(args: &Args, compiler: &mut Compiler) -> Compiled {
             }
             let cache_size = args.integer("cache_size").unwrap_or(1).max(1) as usize;
             let tag_on_failure = args.strings("tag_on_failure");
-            Ok(Box::new(GeoIp::new(Arc::new(Options { source, target, databases, fields, tag_on_failure, ecs, cache_size }))))
+            let known = Mutex::default();
+            Ok(Box::new(GeoIp::new(Arc::new(Options { source, target, databases, fields, tag_on_failure, ecs, cache_size, known }))))
         }
         _ => Err(problems),
     }
-}
-
-/// Records are fewer than addresses, and larger.
-fn records_of(cache_size: usize) -> usize {
-    (cache_size / 4).max(1)
 }
 
 fn parent_of_ip(source: &FieldRef) -> Option<FieldRef> {
@@ -174,25 +174,16 @@ impl Filter for GeoIp {
             context.fail(event, &self.options.tag_on_failure);
             return Flow::Passed;
         }
-        let short = key_of_text(text.as_bytes());
-        if let Some(known) = short.and_then(|key| self.by_address.get(&key)) {
-            return match known {
-                Some(fragment) if event.merge(Some(&self.options.target), fragment).is_ok() => Flow::Matched,
-                _ => self.failed(event, context),
-            };
-        }
-        let Ok(address) = text.parse::<IpAddr>() else { return self.failed(event, context) };
-        let key = short.unwrap_or_else(|| key_of_address(address));
-        let known = match self.by_address.get(&key) {
-            Some(known) => known.clone(),
-            None => {
-                let known = self.find(address);
-                self.by_address.insert(key, known.clone());
-                known
-            }
+        let packed = Packed::new(text.as_bytes());
+        let code = match packed.and_then(|packed| self.code_of_v4(packed)) {
+            Some(code) => code,
+            None => match text.parse() {
+                Ok(address) => self.code_of_v6(address),
+                Err(_) => return self.failed(event, context),
+            },
         };
-        match known {
-            Some(fragment) if event.merge(Some(&self.options.target), &fragment).is_ok() => Flow::Matched,
+        match self.known.fact(code) {
+            Some(fact) if event.merge(Some(&self.options.target), fact).is_ok() => Flow::Matched,
             _ => self.failed(event, context),
         }
     }
@@ -205,39 +196,36 @@ impl Filter for GeoIp {
         true
     }
 
-    /// A step for each event, and then the next one: the places of its address, the fragment that is remembered, its text; or where the
-    /// databases begin to look for it.
+    /// A step for each event, and then the next one: the place of its address, what it leads to, its text; or, of an address that is
+    /// new, where the databases begin to look for it, and what they find.
     fn approach(&mut self, events: &[&Event]) {
+        self.coming.clear();
         for events in events.chunks(TOGETHER) {
             let mut sought = [None; TOGETHER];
             for (sought, event) in sought.iter_mut().zip(events) {
                 let text = event.value_at_once(&self.options.source).flatten().and_then(|value| event.text_bytes(value));
-                *sought = text.and_then(key_of_text).map(|key| (key, self.by_address.approach(&key)));
+                let Some((packed, address)) = text.and_then(Packed::new).and_then(|packed| Some((packed, packed.address()?))) else { continue };
+                self.known.approach(address);
+                *sought = Some((packed, address, None));
             }
-            let (mut strangers, mut count) = ([Ipv4Addr::UNSPECIFIED; TOGETHER], 0);
-            let mut known = [None; TOGETHER];
-            for ((known, sought), event) in known.iter_mut().zip(&sought).zip(events) {
-                let Some((key, start)) = sought else { continue };
-                match self.by_address.peek(key, *start) {
-                    Some(fragment) => *known = fragment.as_deref(),
-                    None => {
-                        let value = event.value_at_once(&self.options.source).flatten();
-                        if let Some(Ok(address)) = value.and_then(|value| event.as_str(value)).map(str::parse) {
-                            self.describer.fetch_starts(address);
-                            strangers[count] = address;
-                            count += 1;
-                        }
-                    }
+            for (_, address, code) in sought.iter_mut().flatten() {
+                *code = self.known.get(*address);
+                match *code {
+                    Some(code) => self.known.approach_fact(code),
+                    None => self.describer.fetch_starts(Ipv4Addr::from_bits(*address)),
                 }
             }
-            known.iter().flatten().for_each(|fragment| fetch(*fragment));
-            strangers[..count].iter().for_each(|address| self.describer.fetch_nodes(*address));
-            known.iter().flatten().for_each(|fragment| fragment.approach());
-            // These walks are made again when their turn comes; the second time costs little, and the first ones wait side by side.
-            for address in &strangers[..count] {
-                self.describer.records_of((*address).into(), &mut self.records);
-                self.describer.fetch_records(&self.records);
-                key_of_records(&self.records).into_iter().for_each(|key| _ = self.by_record.approach(&key));
+            for (_, address, code) in sought.iter().flatten() {
+                match *code {
+                    Some(code) => self.known.fact(code).into_iter().for_each(Fragment::approach),
+                    None => self.describer.fetch_nodes(Ipv4Addr::from_bits(*address)),
+                }
+            }
+            let turns = self.turns;
+            self.find_strangers(&mut sought);
+            // Codes of what was forgotten on the way mean nothing any more.
+            if turns == self.turns {
+                self.coming.extend(sought.iter().flatten().filter_map(|(packed, _, code)| Some((*packed, (*code)?))));
             }
         }
     }
@@ -249,30 +237,14 @@ impl Filter for GeoIp {
         if self.generation != self.current_generation() {
             self.take_current();
         }
+        self.share();
     }
 }
 
-/// The key of a text of 4 to 15 bytes, as all of IPv4 are: itself and its length.
-fn key_of_text(bytes: &[u8]) -> Option<Key> {
-    let length = bytes.len();
-    // Two pieces that overlap are copied faster than one of any length.
-    let (low, high) = if let (Some(first), Some(last), true) = (bytes.first_chunk::<8>(), bytes.last_chunk::<8>(), length < 16) {
-        (u64::from_le_bytes(*first), u64::from_le_bytes(*last))
-    } else if let (Some(first), Some(last), true) = (bytes.first_chunk::<4>(), bytes.last_chunk::<4>(), length < 8) {
-        (u64::from(u32::from_le_bytes(*first)), u64::from(u32::from_le_bytes(*last)))
-    } else {
-        return None;
-    };
-    Some((low, high, length as u8))
-}
-
-/// The key of an address whose text is longer.
-fn key_of_address(address: IpAddr) -> Key {
-    let bits = match address {
-        IpAddr::V4(address) => u128::from(address.to_bits()),
-        IpAddr::V6(address) => address.to_bits(),
-    };
-    ((bits >> 64) as u64, bits as u64, if address.is_ipv4() { 16 } else { 17 })
+/// The key of an address of IPv6.
+fn key_of_address(address: Ipv6Addr) -> Key {
+    let bits = address.to_bits();
+    ((bits >> 64) as u64, bits as u64, 1)
 }
 
 /// The key of the records of all databases, if there are no more than four and these smaller than 4 GiB.
@@ -288,10 +260,12 @@ fn key_of_records(records: &[Option<usize>]) -> Option<Key> {
 impl GeoIp {
     fn new(options: Arc<Options>) -> GeoIp {
         let mut filter = GeoIp {
-            by_address: Recent::new(options.cache_size),
-            by_record: Recent::new(records_of(options.cache_size)),
+            known: Arc::new(Known::new(Vec::new(), 1)),
+            v6: Recent::new(options.cache_size),
             describer: Describer::new(&[], None, options.ecs),
             records: Vec::new(),
+            coming: VecDeque::new(),
+            turns: 0,
             generation: 0,
             options,
         };
@@ -303,13 +277,31 @@ impl GeoIp {
         self.options.databases.iter().map(Database::generation).sum()
     }
 
+    /// Turns to the databases as they are now.
     fn take_current(&mut self) {
         self.generation = self.current_generation();
-        let options = &self.options;
+        let options = Arc::clone(&self.options);
         let opened: Vec<_> = options.databases.iter().map(Database::current).collect();
         self.describer = Describer::new(&opened, options.fields.as_deref(), options.ecs);
-        self.by_address = Recent::new(options.cache_size);
-        self.by_record = Recent::new(records_of(options.cache_size));
+        let mut shared = options.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = shared.take().filter(|known| known.is_of(&opened)).unwrap_or_else(|| Arc::new(Known::new(opened, options.cache_size)));
+        *shared = Some(Arc::clone(&known));
+        self.turn_to(known);
+    }
+
+    fn turn_to(&mut self, known: Arc<Known>) {
+        self.known = known;
+        self.v6 = Recent::new(self.options.cache_size);
+        self.coming.clear();
+        self.turns += 1;
+    }
+
+    /// Takes up what the others have begun anew, if it is of the same databases.
+    fn share(&mut self) {
+        let shared = self.options.known.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some(shared) = shared.filter(|shared| !Arc::ptr_eq(shared, &self.known) && shared.is_of(self.known.opened())) {
+            self.turn_to(shared);
+        }
     }
 
     /// Tags the event and, as Logstash does, leaves an empty object where the fields would have gone.
@@ -323,20 +315,89 @@ impl GeoIp {
         Flow::Passed
     }
 
-    fn find(&mut self, address: IpAddr) -> Known {
-        self.describer.records_of(address, &mut self.records);
-        let shared = self.options.fields.as_ref().is_some_and(|fields| !fields.iter().any(|field| field.is_of_address()));
-        let Some(key) = key_of_records(&self.records).filter(|_| shared) else { return self.describe(address) };
-        if let Some(known) = self.by_record.get(&key) {
-            return known.clone();
+    /// The code of an IPv4 address, if the text is one.
+    #[inline]
+    fn code_of_v4(&mut self, text: Packed) -> Option<Code> {
+        if let Some((packed, code)) = self.coming.front().copied()
+            && packed == text
+        {
+            self.coming.pop_front();
+            return Some(code);
         }
-        let known = self.describe(address);
-        self.by_record.insert(key, known.clone());
-        known
+        let address = text.address()?;
+        Some(self.known.get(address).unwrap_or_else(|| {
+            let code = self.find(Ipv4Addr::from_bits(address).into());
+            self.known.put(address, code);
+            code
+        }))
     }
 
-    fn describe(&mut self, address: IpAddr) -> Known {
-        let json = self.describer.describe(address, &self.records)?;
-        Some(Arc::new(Fragment::new(json, Some(&self.options.target))))
+    fn code_of_v6(&mut self, address: Ipv6Addr) -> Code {
+        let key = key_of_address(address);
+        if let Some(code) = self.v6.get(&key) {
+            return *code;
+        }
+        let code = self.find(address.into());
+        self.v6.insert(key, code);
+        code
+    }
+
+    /// Finds what is known of addresses without a code: the records of all of them first, which memory is asked for meanwhile.
+    fn find_strangers(&mut self, sought: &mut [Option<(Packed, u32, Option<Code>)>]) {
+        let mut records = std::mem::take(&mut self.records);
+        records.clear();
+        for (_, address, _) in sought.iter().flatten().filter(|(_, _, code)| code.is_none()) {
+            self.describer.records_of(Ipv4Addr::from_bits(*address).into(), &mut records);
+        }
+        self.describer.fetch_records(&records);
+        let strangers = sought.iter_mut().flatten().filter(|(_, _, code)| code.is_none());
+        for ((_, address, code), records) in strangers.zip(records.chunks(self.options.databases.len())) {
+            let found = self.code_of(Ipv4Addr::from_bits(*address).into(), records);
+            self.known.put(*address, found);
+            *code = Some(found);
+        }
+        self.records = records;
+    }
+
+    /// The code of what the databases know of an address.
+    fn find(&mut self, address: IpAddr) -> Code {
+        let mut records = std::mem::take(&mut self.records);
+        records.clear();
+        self.describer.records_of(address, &mut records);
+        let code = self.code_of(address, &records);
+        self.records = records;
+        code
+    }
+
+    /// The same where it is known where their records of it are.
+    fn code_of(&mut self, address: IpAddr, records: &[Option<usize>]) -> Code {
+        let shared = self.options.fields.as_ref().is_some_and(|fields| !fields.iter().any(|field| field.is_of_address()));
+        let key = key_of_records(records).filter(|_| shared);
+        if let Some(code) = key.and_then(|key| self.known.by_records().get(&key).copied()) {
+            return code;
+        }
+        let code = match self.describer.describe(address, records) {
+            Some(json) => {
+                let fact = Fragment::new(json, Some(&self.options.target));
+                self.known.add(fact).unwrap_or_else(|fact| self.begin_anew(fact))
+            }
+            None => Code::NOTHING,
+        };
+        if let Some(key) = key {
+            self.known.by_records().insert(key, code);
+        }
+        code
+    }
+
+    /// Where there is no more room: takes up what others have begun anew, or forgets everything for all workers, and keeps this.
+    fn begin_anew(&mut self, fact: Fragment) -> Code {
+        self.share();
+        self.known.add(fact).unwrap_or_else(|fact| {
+            let known = Arc::new(Known::new(self.known.opened().to_vec(), self.options.cache_size));
+            let code = known.add(fact).unwrap_or(Code::NOTHING);
+            *self.options.known.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&known));
+            self.turn_to(known);
+            code
+        })
     }
 }

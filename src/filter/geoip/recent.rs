@@ -3,8 +3,6 @@
 //! A key can be in four places, which lie beside each other in the order of their last use, so asking costs one look into memory
 //! and no list is kept. The table is as large as what it holds asks for, up to its limit.
 
-use crate::memory::fetch;
-
 /// Places that a key can be in.
 const WAYS: usize = 4;
 /// Places of an empty table.
@@ -35,22 +33,6 @@ impl<V: Default> Recent<V> {
             places.swap(place, place + 1);
         }
         places.first().map(|(_, value)| value)
-    }
-
-    /// Where a key is looked for. What memory has there is fetched, but nothing waits for it.
-    #[inline]
-    pub fn approach(&self, key: &Key) -> usize {
-        let start = self.place_of(key);
-        for (held, _) in &self.places[start..start + WAYS] {
-            fetch(&held.2);
-        }
-        start
-    }
-
-    /// The value of a key that is looked for there.
-    #[inline]
-    pub fn peek(&self, key: &Key, start: usize) -> Option<&V> {
-        self.places.get(start..start + WAYS)?.iter().find(|(held, _)| held == key).map(|(_, value)| value)
     }
 
     /// Remembers the value of a key that is not held.

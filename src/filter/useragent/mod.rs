@@ -2,14 +2,14 @@
 //!
 //! The expressions are uap-core's (see `regexes.yaml` beside this file), matched by the `ua-parser` crate. Traffic
 //! repeats a few thousand strings for ever, so each worker keeps a bounded cache from string to the finished JSON
-//! fragment, and a hit costs a hash and a copy.
+//! fragment, and a hit costs a hash and a copy. What one worker has found, the others need not find again.
 
 mod agents;
 mod texts;
 
 use std::sync::{Arc, LazyLock, Mutex};
 
-use quick_cache::unsync::Cache;
+use quick_cache::{sync, unsync};
 
 use self::agents::Agents;
 use super::{Compiled, Compiler, Context, ECS_OPTION, Filter, Flow, field_option};
@@ -26,7 +26,7 @@ pub const DEF: ComponentDef = ComponentDef {
         option("target", Kind::Field, Fallback::None, "Where the fields go: `[user_agent]` by default with ECS, the top of the event without."),
         option("prefix", Kind::String, Fallback::Text(""), "Text before the names of the fields, without ECS."),
         option("regexes", Kind::Path, Fallback::None, "A `regexes.yaml` of uap-core in place of the one that is built in."),
-        option("lru_cache_size", Kind::Integer(0, 100_000_000), Fallback::Integer(10_000), "User agents that each worker remembers."),
+        option("lru_cache_size", Kind::Integer(0, 100_000_000), Fallback::Integer(10_000), "User agents that each worker remembers, and all of them together."),
         ECS_OPTION,
     ],
     example: r#"
@@ -45,7 +45,6 @@ expect = { "[user_agent][name]" = "curl" }
 const LONGEST_CACHED: usize = 1_024;
 
 /// What is known of an agent, as JSON objects ready to be merged.
-#[derive(Clone)]
 struct Description {
     fields: Fragment,
     /// The parts of the versions, for `[@metadata][filter][user_agent]`.
@@ -67,7 +66,9 @@ struct UserAgent {
     cache_size: usize,
     /// Where the parts of versions go, `[@metadata][filter][user_agent]` as with Logstash: only where a pipeline can see it.
     metadata: Option<FieldRef>,
-    cache: Cache<Box<str>, Description>,
+    cache: unsync::Cache<Box<str>, Arc<Description>>,
+    /// That of all workers, which is asked where the own one has nothing.
+    shared: Arc<sync::Cache<Box<str>, Arc<Description>>>,
 }
 
 pub fn compile(args: &Args, compiler: &mut Compiler) -> Compiled {
@@ -106,7 +107,8 @@ pub fn compile(args: &Args, compiler: &mut Compiler) -> Compiled {
                 ecs,
                 metadata: (ecs && compiler.metadata_visible).then(|| FieldRef::from_names(["@metadata", "filter", "user_agent"])),
                 cache_size,
-                cache: Cache::new(cache_size),
+                cache: unsync::Cache::new(cache_size),
+                shared: Arc::new(sync::Cache::new(cache_size)),
             }))
         }
         _ => Err(problems),
@@ -142,11 +144,14 @@ impl Filter for UserAgent {
         let agent = event.str(text);
         let merged = match self.cache.get(agent) {
             Some(description) => self.put(event, description),
+            None if agent.len() > LONGEST_CACHED => self.put(event, &self.describe(agent)),
             None => {
-                let description = self.describe(agent);
-                if agent.len() <= LONGEST_CACHED {
-                    self.cache.insert(agent.into(), description.clone());
-                }
+                let description = self.shared.get(agent).unwrap_or_else(|| {
+                    let description = Arc::new(self.describe(agent));
+                    self.shared.insert(agent.into(), Arc::clone(&description));
+                    description
+                });
+                self.cache.insert(agent.into(), Arc::clone(&description));
                 self.put(event, &description)
             }
         };
@@ -162,7 +167,8 @@ impl Filter for UserAgent {
             ecs: self.ecs,
             metadata: self.metadata.clone(),
             cache_size: self.cache_size,
-            cache: Cache::new(self.cache_size),
+            cache: unsync::Cache::new(self.cache_size),
+            shared: Arc::clone(&self.shared),
         })
     }
 }
