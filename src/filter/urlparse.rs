@@ -3,6 +3,8 @@
 //! What stands in an access log is whatever a client sent, so nothing is refused: a text is split at the characters that
 //! RFC 3986 (appendix B) splits at, and a part that is not there is absent.
 
+use memchr::{memchr, memchr2, memrchr2};
+
 use super::common::piece;
 use super::{Compiled, Compiler, Context, Filter, Flow, field_option};
 use crate::config::{Args, ComponentDef, Fallback, Kind, option};
@@ -89,8 +91,8 @@ struct Parts {
 fn split(url: &str) -> Parts {
     let mut parts = Parts::default();
     let mut at = 0;
-    // What stands before the first colon is a scheme or the URL has none.
-    let colon = memchr::memchr(b':', url.as_bytes()).filter(|colon| url[*colon..].starts_with("://"));
+    // What stands before the first colon is a scheme or the URL has none; what begins with a slash, as nearly all do, has none.
+    let colon = if url.starts_with('/') { None } else { memchr(b':', url.as_bytes()).filter(|colon| url[*colon..].starts_with("://")) };
     if let Some(end) = colon.filter(|end| is_scheme(&url[..*end])) {
         parts.scheme = Some((0, end));
         at = end + 3;
@@ -98,22 +100,17 @@ fn split(url: &str) -> Parts {
         authority(url, at, authority_end, &mut parts);
         at = authority_end;
     }
-    let fragment = memchr::memchr(b'#', &url.as_bytes()[at..]).map(|length| at + length);
-    let end = fragment.unwrap_or(url.len());
-    if let Some(fragment) = fragment {
-        parts.fragment = Some((fragment + 1, url.len()));
-    }
-    let query = memchr::memchr(b'?', &url.as_bytes()[at..end]).map(|length| at + length);
-    let path_end = query.unwrap_or(end);
-    if let Some(query) = query {
-        parts.query = Some((query + 1, end));
-    }
+    let bytes = url.as_bytes();
+    let path_end = memchr2(b'?', b'#', &bytes[at..]).map_or(url.len(), |length| at + length);
+    let query = bytes.get(path_end) == Some(&b'?');
+    let fragment = if query { memchr(b'#', &bytes[path_end..]).map(|length| path_end + length) } else { Some(path_end).filter(|end| *end < url.len()) };
+    parts.fragment = fragment.map(|fragment| (fragment + 1, url.len()));
+    parts.query = query.then(|| (path_end + 1, fragment.unwrap_or(url.len())));
     if path_end > at {
         parts.path = Some((at, path_end));
-        let name = url[at..path_end].rfind('/').map_or(at, |slash| at + slash + 1);
-        if let Some(dot) = url[name..path_end].rfind('.') {
-            parts.extension = Some((name + dot + 1, path_end));
-        }
+        // A dot before the last slash is in the name of a folder.
+        let last = memrchr2(b'/', b'.', &bytes[at..path_end]).map(|last| at + last);
+        parts.extension = last.filter(|last| bytes[*last] == b'.').map(|dot| (dot + 1, path_end));
     }
     parts
 }
@@ -195,6 +192,10 @@ mod tests {
             ("/a.b/c", "path=/a.b/c"),
             ("/x.?q", "path=/x. query=q"),
             ("?q", "query=q"),
+            ("/a#b?c", "path=/a fragment=b?c"),
+            ("/a?b#c?d", "path=/a query=b fragment=c?d"),
+            ("#", ""),
+            ("//x.y:8/z", "path=//x.y:8/z"),
             ("http://u:p@example.org:8080/i.php", "scheme=http username=u password=p domain=example.org path=/i.php extension=php port=8080"),
             ("https://[2001:db8::1]:443", "scheme=https domain=2001:db8::1 port=443"),
             ("example.org:443", "path=example.org:443 extension=org:443"),
