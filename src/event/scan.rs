@@ -8,7 +8,6 @@
 
 use wide::{CmpEq, u8x32};
 
-use super::encode::plain_run_of_32;
 use super::json::Scanner;
 
 /// What stands in 64 bytes.
@@ -66,8 +65,6 @@ struct State {
     /// Where the member of the outermost object that is read begins.
     member: u32,
     ended: bool,
-    /// The least byte so far, at each place of half a block.
-    least: u8x32,
     after_before: u64,
     after_open: u64,
     after_value: u64,
@@ -88,7 +85,6 @@ impl State {
             depth: 0,
             member: 1,
             ended: false,
-            least: u8x32::splat(u8::MAX),
             // What may begin at the first byte is what may follow a colon.
             after_before: 1,
             after_open: 0,
@@ -105,6 +101,16 @@ impl Scan {
     /// Finds the members of the object that the bytes `start..` are. Answers `false`, which says nothing about the text, where it is
     /// for another reader.
     pub(super) fn object(&mut self, bytes: &[u8], start: usize) -> bool {
+        #[cfg(target_arch = "x86_64")]
+        if avx512::is_there() {
+            return avx512::object(self, bytes, start);
+        }
+        self.object_by(bytes, start, masks)
+    }
+
+    /// The same; `masks` tells what stands in 64 bytes.
+    #[inline(always)]
+    fn object_by(&mut self, bytes: &[u8], start: usize, masks: impl Fn(&[u8; 64]) -> Masks) -> bool {
         self.members.clear();
         self.start = start;
         let text = &bytes[start..];
@@ -116,12 +122,13 @@ impl Scan {
         let mut base = 0;
         for chunk in chunks {
             let Some(chunk) = chunk.first_chunk() else { return false };
-            if state.within == u64::MAX && state.escape == 0 && is_inside(chunk) {
+            let masks = masks(chunk);
+            if state.within & !state.escape == u64::MAX && masks.ends_plain_text() == 0 {
                 self.marks[base / 64] = Marks::default();
                 base += 64;
                 continue;
             }
-            let block = classify(chunk, &mut state, text, base);
+            let block = classify(&masks, &mut state, text, base);
             if !self.follow(&block, &mut state, text, base, start) {
                 return false;
             }
@@ -131,15 +138,13 @@ impl Scan {
             // Commas stand for what is not there, and are taken out again.
             let mut chunk = [b','; 64];
             chunk[..rest.len()].copy_from_slice(rest);
-            let mut block = classify(&chunk, &mut state, text, base);
+            let mut block = classify(&masks(&chunk), &mut state, text, base);
             block.comma &= !(u64::MAX << rest.len());
             if !self.follow(&block, &mut state, text, base, start) {
                 return false;
             }
         }
-        // A control character can't stand anywhere.
-        let controls = state.least.min(u8x32::splat(0x1F)).cmp_eq(state.least).any();
-        !controls && state.strange == 0 && state.within == 0 && state.escape == 0 && state.ended
+        state.strange == 0 && state.within == 0 && state.escape == 0 && state.ended
     }
 
     /// Calls `each` with every member of an object that stands at `from..to` in the record, until it answers `false`. Answers `false`
@@ -286,28 +291,105 @@ fn is_any_scalar(text: &[u8], at: usize) -> bool {
     scanner.scalar().is_ok() && matches!(scanner.peek(), b',' | b'}' | b']')
 }
 
-#[inline(always)]
-fn mask(low: u8x32, high: u8x32) -> u64 {
-    u64::from(low.move_mask() as u32) | u64::from(high.move_mask() as u32) << 32
+/// Where bytes are in 64 of them, in strings too.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Masks {
+    quote: u64,
+    backslash: u64,
+    colon: u64,
+    comma: u64,
+    curly: u64,
+    /// Brackets of both kinds.
+    open: u64,
+    close: u64,
+    control: u64,
+}
+
+impl Masks {
+    /// What can't stand in a string as it is.
+    #[inline(always)]
+    fn ends_plain_text(&self) -> u64 {
+        self.quote | self.backslash | self.control
+    }
 }
 
 #[inline(always)]
-fn classify(chunk: &[u8; 64], state: &mut State, text: &[u8], base: usize) -> Block {
+fn masks(chunk: &[u8; 64]) -> Masks {
     let half = |from: usize| chunk[from..].first_chunk().map_or(u8x32::splat(0), |half: &[u8; 32]| u8x32::new(*half));
     let (low, high) = (half(0), half(32));
-    let equal = |byte: u8| {
-        let byte = u8x32::splat(byte);
-        mask(low.cmp_eq(byte), high.cmp_eq(byte))
+    let mask = |low: u8x32, high: u8x32| u64::from(low.move_mask() as u32) | u64::from(high.move_mask() as u32) << 32;
+    let equal = |(low, high): (u8x32, u8x32), byte: u8| mask(low.cmp_eq(u8x32::splat(byte)), high.cmp_eq(u8x32::splat(byte)));
+    let (all, folded) = ((low, high), (low | u8x32::splat(FOLD), high | u8x32::splat(FOLD)));
+    let control = |half: u8x32| half.min(u8x32::splat(0x1F)).cmp_eq(half);
+    Masks {
+        quote: equal(all, b'"'),
+        backslash: equal(all, b'\\'),
+        colon: equal(all, b':'),
+        comma: equal(all, b','),
+        curly: equal(all, b'{'),
+        open: equal(folded, b'{'),
+        close: equal(folded, b'}'),
+        control: mask(control(low), control(high)),
+    }
+}
+
+/// Sets the bit that tells curly brackets from square ones; no other byte becomes one of them.
+const FOLD: u8 = 0x20;
+
+/// The same where 64 bytes are compared at once.
+#[cfg(target_arch = "x86_64")]
+mod avx512 {
+    #![allow(unsafe_code)]
+
+    use std::arch::x86_64::{
+        __m512i, _mm512_cmpeq_epi8_mask, _mm512_cmplt_epu8_mask, _mm512_loadu_si512, _mm512_or_si512, _mm512_set1_epi8,
     };
-    let lower = u8x32::splat(0x20);
-    let folded = (low | lower, high | lower);
-    let bracket = |byte: u8| {
-        let byte = u8x32::splat(byte);
-        mask(folded.0.cmp_eq(byte), folded.1.cmp_eq(byte))
-    };
-    state.least = state.least.min(low.min(high));
-    let backslash = equal(b'\\');
-    let mut quotes = equal(b'"');
+
+    use super::{FOLD, Masks, Scan};
+
+    /// Whether this processor can do it.
+    #[inline]
+    pub(super) fn is_there() -> bool {
+        is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512bw")
+    }
+
+    /// What [`Scan::object`] does. Only to be called where it [is there](is_there).
+    pub(super) fn object(scan: &mut Scan, bytes: &[u8], start: usize) -> bool {
+        // SAFETY: the processor has what the function is compiled for, which the caller has looked up.
+        unsafe { object_by(scan, bytes, start) }
+    }
+
+    #[target_feature(enable = "avx512f,avx512bw")]
+    fn object_by(scan: &mut Scan, bytes: &[u8], start: usize) -> bool {
+        scan.object_by(bytes, start, |chunk| masks(chunk))
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw")]
+    fn masks(chunk: &[u8; 64]) -> Masks {
+        // SAFETY: there are 64 bytes to read, which need not be aligned.
+        let all = unsafe { _mm512_loadu_si512(chunk.as_ptr().cast()) };
+        let folded = _mm512_or_si512(all, _mm512_set1_epi8(FOLD as i8));
+        let equal = |bytes: __m512i, byte: u8| _mm512_cmpeq_epi8_mask(bytes, _mm512_set1_epi8(byte as i8));
+        Masks {
+            quote: equal(all, b'"'),
+            backslash: equal(all, b'\\'),
+            colon: equal(all, b':'),
+            comma: equal(all, b','),
+            curly: equal(all, b'{'),
+            open: equal(folded, b'{'),
+            close: equal(folded, b'}'),
+            control: _mm512_cmplt_epu8_mask(all, _mm512_set1_epi8(0x20)),
+        }
+    }
+}
+
+#[inline(always)]
+fn classify(masks: &Masks, state: &mut State, text: &[u8], base: usize) -> Block {
+    let Masks { quote, backslash, colon, comma, curly, open, close, control } = *masks;
+    let mut quotes = quote;
+    // A control character can't stand anywhere.
+    state.strange |= control;
     if backslash | state.escape != 0 {
         let escaped = escaped_by(backslash, &mut state.escape);
         // Of the bytes that are escaped most are quotes, and all of those may be.
@@ -323,17 +405,10 @@ fn classify(chunk: &[u8; 64], state: &mut State, text: &[u8], base: usize) -> Bl
     state.within = (inside as i64 >> 63) as u64;
     // White space between the parts counts as a number or word, and is found to be none.
     let outside = !(inside | quotes);
-    let (open, close) = (bracket(b'{') & outside, bracket(b'}') & outside);
-    let (colon, comma) = (equal(b':') & outside, equal(b',') & outside);
-    let curly = open & equal(b'{');
-    Block { quotes, inside, open, curly, close, colon, comma, scalar: outside & !(open | close | colon | comma) }
-}
-
-/// Whether 64 bytes that begin inside a string hold nothing but its text.
-#[inline(always)]
-fn is_inside(chunk: &[u8; 64]) -> bool {
-    let half = |from: usize| chunk[from..].first_chunk().map_or(0, plain_run_of_32);
-    half(0) + half(32) == 64
+    let (open, close) = (open & outside, close & outside);
+    let (colon, comma) = (colon & outside, comma & outside);
+    let scalar = outside & !(open | close | colon | comma);
+    Block { quotes, inside, open, curly: open & curly, close, colon, comma, scalar }
 }
 
 /// The bytes that a backslash stands before. Runs of backslashes are told apart by whether they begin at an even place: in those
