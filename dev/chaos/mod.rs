@@ -258,7 +258,7 @@ path = "{folder}/letters.ndjson"
         let binary = self.options.logproc.as_deref().unwrap_or(&beside);
         let log = std::fs::File::options().create(true).append(true).open(self.folder.join("log"))?;
         let mut command = Command::new(binary);
-        command.arg("--pipeline").arg(self.folder.join("pipeline.toml"));
+        command.arg("--pipeline").arg(self.folder.join("pipeline.toml")).args(["--workers", "2"]);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().context("logproc can't be started")
     }
 

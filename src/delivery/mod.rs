@@ -1,7 +1,7 @@
 //! Delivery: from a source to the acknowledgement of every sink, with nothing lost on the way.
 //!
 //! ```text
-//! source thread ──RawBatch──► workers (one a core) ──DocumentBatch──► sinks (tokio) ──outcomes──► ledger ──► commit
+//! source thread ──RawBatch──► workers ──DocumentBatch──► sinks (tokio) ──outcomes──► ledger ──► commit
 //! ```
 //! A batch, never an event, crosses a thread. The [`budget`] holds the source back, the [`ledger`] says what may be
 //! committed, [`run()`] puts the parts together and takes them down in order.

@@ -30,7 +30,7 @@ pub const PIPELINE_DEF: ComponentDef = ComponentDef {
 
 const PIPELINE_OPTIONS: &[OptionDef] = &[
     option("name", Kind::String, Fallback::None, "The pipeline's name in metrics, logs and dead letters; by default the file's name."),
-    option("workers", Kind::Integer(1, 1_024), Fallback::None, "Worker threads; by default one a core (or what the container's quota allows)."),
+    option("workers", Kind::Integer(1, 1_024), Fallback::None, "Worker threads; by default one for each core (or what the container's quota allows), less one where records come from Kafka: reading and sending take a third of the time."),
     option("memory_limit", Kind::Bytes, Fallback::Text("256MiB"), "Bytes that the process should stay under; a container's limit lowers it. What waits between source and sink is held to a part of it."),
     option("in_flight_limit", Kind::Bytes, Fallback::None, "Bytes of records and documents between source and acknowledgement; by default an eighth of `memory_limit`."),
     option("shutdown_timeout", Kind::Duration, Fallback::Text("30s"), "How long a drain may take when the process is asked to stop."),
@@ -262,6 +262,13 @@ pub(super) struct Loader<'a> {
     pub(super) text: &'a str,
 }
 
+/// The number of workers on so many cores. With one for each, those that read from Kafka and send to Elasticsearch would take their
+/// time from the workers by turns, which costs more than it brings on few cores and brings nothing on many.
+fn workers_for(sources: &[SourceSpec], cores: usize) -> usize {
+    let reads_kafka = sources.iter().any(|source| matches!(source, SourceSpec::Kafka(_)));
+    cores.saturating_sub(usize::from(reads_kafka)).max(1)
+}
+
 impl Loader<'_> {
     pub(super) fn keep<T>(&mut self, result: Result<T, Vec<Diagnostic>>) -> Option<T> {
         match result {
@@ -284,7 +291,6 @@ impl Loader<'_> {
         // A tenth is left to what the limit does not count: code, stacks, the allocator's own.
         let granted = cgroup::memory_limit().map_or(u64::MAX, |limit| limit / 10 * 9);
         let settings = Settings {
-            workers: args.integer("workers").map_or(Settings::default().workers, |workers| workers as usize),
             memory_limit: args.bytes("memory_limit").unwrap_or(256 << 20).min(granted) as usize,
             in_flight_limit: args.bytes("in_flight_limit").map(|bytes| bytes as usize),
             shutdown_timeout: args.duration("shutdown_timeout").unwrap_or_default(),
@@ -314,8 +320,8 @@ impl Loader<'_> {
         let sinks = self.sinks(spec);
         let dead_letter = self.dead_letter(spec);
         let (sources, intakes, threads) = sources?;
-        let workers = threads.filter(|_| !args.is_given("workers")).unwrap_or(settings.workers);
-        let settings = Settings { workers, ..settings };
+        let asked_for = args.integer("workers").map(|workers| workers as usize).or(threads);
+        let settings = Settings { workers: asked_for.unwrap_or_else(|| workers_for(&sources, settings.workers)), ..settings };
         let sinks = sinks?;
         let name = args.text("name").unwrap_or_else(|| path.file_stem().unwrap_or_default().to_string_lossy().into_owned());
         Some(Pipeline {
@@ -415,4 +421,19 @@ pub(super) fn default_component(kind: &str) -> ComponentSpec {
 /// FNV-1a of a text: enough to tell versions of a pipeline file, or replays, apart.
 pub(crate) fn digest(text: &str) -> u64 {
     text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_core_is_left_to_reading_and_sending_where_records_come_from_kafka() {
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("pipelines/nginx.toml");
+        let sources = |overrides: &Overrides| load(&file, overrides).unwrap().pipeline.unwrap().sources;
+        let (kafka, stdin) = (sources(&Overrides::default()), sources(&Overrides { stdin: true, ..Overrides::default() }));
+        for (cores, from_kafka) in [(1, 1), (2, 1), (3, 2), (8, 7)] {
+            assert_eq!((workers_for(&kafka, cores), workers_for(&stdin, cores)), (from_kafka, cores));
+        }
+    }
 }

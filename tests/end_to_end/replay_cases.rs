@@ -75,7 +75,8 @@ fn a_new_index_takes_the_alias() {
     let mut world = World::with_pipeline("case_alias", PIPELINE, 4);
     let (alias, old, new) = (format!("app-{}", world.namespace()), format!("app-1-{}", world.namespace()), format!("app-2-{}", world.namespace()));
     world.write_to(&alias);
-    assert_eq!(world.request("PUT", &old, &json!({"aliases": {&alias: {}}}).to_string()).0, 200);
+    let made = world.request("PUT", &old, &json!({"aliases": {&alias: {}}}).to_string());
+    assert_eq!(made.0, 200, "{}", made.1);
     produce(&world, EVENTS);
     let live = Run::start(&world);
     wait_until("the documents in the old index", || world.count(&alias) == EVENTS);

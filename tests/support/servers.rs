@@ -458,10 +458,17 @@ path = "${{DEAD_LETTER_PATH}}"
         producer.flush(Duration::from_secs(30)).unwrap();
     }
 
-    /// A request to Elasticsearch: status and JSON.
+    /// A request to Elasticsearch: status and JSON. While it has too much to do, which other tests may be the reason of, it is
+    /// asked again.
     pub fn request(&self, method: &str, path: &str, body: &str) -> (u16, Value) {
+        const TOO_MANY_REQUESTS: u16 = 429;
         let address = self.elasticsearch.trim_start_matches("http://");
-        let (status, body) = http(address, &format!("{method} /{path}"), body).unwrap_or_default();
+        let mut answer = None;
+        wait_until("Elasticsearch to have time", || {
+            answer = http(address, &format!("{method} /{path}"), body);
+            answer.as_ref().is_none_or(|(status, _)| *status != TOO_MANY_REQUESTS)
+        });
+        let (status, body) = answer.unwrap_or_default();
         (status, serde_json::from_str(&body).unwrap_or_default())
     }
 
@@ -576,7 +583,8 @@ impl Run {
 
     fn spawn(world: &World, command: &mut Command) -> Run {
         let http = free_address();
-        let child = Process::start(command.arg("--pipeline").arg(&world.pipeline).args(["--http-address", &http]));
+        // Two workers on a machine of any size: what they may do to each other belongs to what is tested.
+        let child = Process::start(command.arg("--pipeline").arg(&world.pipeline).args(["--workers", "2", "--http-address", &http]));
         Run { child, http }
     }
 

@@ -100,7 +100,7 @@ const OPTIONS: &[OptionDef] = &[
         "What of a record's origin goes to `[@metadata][kafka]`: topic, group, partition, offset, key, timestamp; with \
          `extended` the headers too.",
     ),
-    option("consumer_threads", Kind::Integer(1, 1_024), Fallback::None, "Number of workers; by default one a core."),
+    option("consumer_threads", Kind::Integer(1, 1_024), Fallback::None, "Number of workers, where `workers` of the pipeline does not say it."),
     option("codec", Kind::Any, Fallback::None, "How a value becomes events."),
     option("max_event_bytes", Kind::Bytes, Fallback::Text("10MiB"), "A larger value goes to the dead letters."),
     option("commit_interval", Kind::Duration, Fallback::Text("1s"), "How often offsets are committed."),
