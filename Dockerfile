@@ -4,7 +4,7 @@
 #
 # Both bases are arguments, for registries of your own and for builders without one. The runtime base must be of the same Debian
 # release as the build base, with libc, libgcc, OpenSSL 3 and the system's certificates.
-ARG BUILD_IMAGE=docker.io/library/rust:1.88-bookworm
+ARG BUILD_IMAGE=docker.io/library/rust:1.89-bookworm
 ARG RUNTIME_IMAGE=gcr.io/distroless/cc-debian12:nonroot
 
 # hadolint ignore=DL3006
