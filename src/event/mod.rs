@@ -29,6 +29,7 @@ mod fold;
 pub mod fragment;
 pub mod json;
 mod layout;
+mod masks;
 mod named;
 mod path;
 mod places;

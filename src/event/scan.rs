@@ -6,9 +6,10 @@
 //! match brackets, and to look at numbers and words, of which there are few. Whatever does not fit (white space, mistakes, control
 //! characters) is left to [`super::json::Scanner`], which also says what was wrong and where.
 
-use wide::{CmpEq, u8x32};
-
 use super::json::Scanner;
+use super::masks::Masks;
+#[cfg(target_arch = "x86_64")]
+use super::masks::avx512;
 
 /// What stands in 64 bytes.
 struct Block {
@@ -29,7 +30,7 @@ struct Block {
 const DEEPEST: u32 = 60;
 
 /// Where a member of an object stands, key and value.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Span {
     pub(super) from: u32,
     pub(super) to: u32,
@@ -46,7 +47,7 @@ pub(super) struct Scan {
     marks: Vec<Marks>,
 }
 
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 struct Marks {
     commas: u64,
     brackets: u64,
@@ -102,15 +103,15 @@ impl Scan {
     /// for another reader.
     pub(super) fn object(&mut self, bytes: &[u8], start: usize) -> bool {
         #[cfg(target_arch = "x86_64")]
-        if avx512::is_there() {
-            return avx512::object(self, bytes, start);
+        if let Some(taken) = avx512::object(self, bytes, start) {
+            return taken;
         }
-        self.object_by(bytes, start, masks)
+        self.object_by(bytes, start, Masks::of)
     }
 
     /// The same; `masks` tells what stands in 64 bytes.
     #[inline(always)]
-    fn object_by(&mut self, bytes: &[u8], start: usize, masks: impl Fn(&[u8; 64]) -> Masks) -> bool {
+    pub(super) fn object_by(&mut self, bytes: &[u8], start: usize, masks: impl Fn(&[u8; 64]) -> Masks) -> bool {
         self.members.clear();
         self.start = start;
         let text = &bytes[start..];
@@ -291,99 +292,6 @@ fn is_any_scalar(text: &[u8], at: usize) -> bool {
     scanner.scalar().is_ok() && matches!(scanner.peek(), b',' | b'}' | b']')
 }
 
-/// Where bytes are in 64 of them, in strings too.
-#[derive(Clone, Copy, Debug, PartialEq)]
-struct Masks {
-    quote: u64,
-    backslash: u64,
-    colon: u64,
-    comma: u64,
-    curly: u64,
-    /// Brackets of both kinds.
-    open: u64,
-    close: u64,
-    control: u64,
-}
-
-impl Masks {
-    /// What can't stand in a string as it is.
-    #[inline(always)]
-    fn ends_plain_text(&self) -> u64 {
-        self.quote | self.backslash | self.control
-    }
-}
-
-#[inline(always)]
-fn masks(chunk: &[u8; 64]) -> Masks {
-    let half = |from: usize| chunk[from..].first_chunk().map_or(u8x32::splat(0), |half: &[u8; 32]| u8x32::new(*half));
-    let (low, high) = (half(0), half(32));
-    let mask = |low: u8x32, high: u8x32| u64::from(low.move_mask() as u32) | u64::from(high.move_mask() as u32) << 32;
-    let equal = |(low, high): (u8x32, u8x32), byte: u8| mask(low.cmp_eq(u8x32::splat(byte)), high.cmp_eq(u8x32::splat(byte)));
-    let (all, folded) = ((low, high), (low | u8x32::splat(FOLD), high | u8x32::splat(FOLD)));
-    let control = |half: u8x32| half.min(u8x32::splat(0x1F)).cmp_eq(half);
-    Masks {
-        quote: equal(all, b'"'),
-        backslash: equal(all, b'\\'),
-        colon: equal(all, b':'),
-        comma: equal(all, b','),
-        curly: equal(all, b'{'),
-        open: equal(folded, b'{'),
-        close: equal(folded, b'}'),
-        control: mask(control(low), control(high)),
-    }
-}
-
-/// Sets the bit that tells curly brackets from square ones; no other byte becomes one of them.
-const FOLD: u8 = 0x20;
-
-/// The same where 64 bytes are compared at once.
-#[cfg(target_arch = "x86_64")]
-mod avx512 {
-    #![allow(unsafe_code)]
-
-    use std::arch::x86_64::{
-        __m512i, _mm512_cmpeq_epi8_mask, _mm512_cmplt_epu8_mask, _mm512_loadu_si512, _mm512_or_si512, _mm512_set1_epi8,
-    };
-
-    use super::{FOLD, Masks, Scan};
-
-    /// Whether this processor can do it.
-    #[inline]
-    pub(super) fn is_there() -> bool {
-        is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512bw")
-    }
-
-    /// What [`Scan::object`] does. Only to be called where it [is there](is_there).
-    pub(super) fn object(scan: &mut Scan, bytes: &[u8], start: usize) -> bool {
-        // SAFETY: the processor has what the function is compiled for, which the caller has looked up.
-        unsafe { object_by(scan, bytes, start) }
-    }
-
-    #[target_feature(enable = "avx512f,avx512bw")]
-    fn object_by(scan: &mut Scan, bytes: &[u8], start: usize) -> bool {
-        scan.object_by(bytes, start, |chunk| masks(chunk))
-    }
-
-    #[inline]
-    #[target_feature(enable = "avx512f,avx512bw")]
-    fn masks(chunk: &[u8; 64]) -> Masks {
-        // SAFETY: there are 64 bytes to read, which need not be aligned.
-        let all = unsafe { _mm512_loadu_si512(chunk.as_ptr().cast()) };
-        let folded = _mm512_or_si512(all, _mm512_set1_epi8(FOLD as i8));
-        let equal = |bytes: __m512i, byte: u8| _mm512_cmpeq_epi8_mask(bytes, _mm512_set1_epi8(byte as i8));
-        Masks {
-            quote: equal(all, b'"'),
-            backslash: equal(all, b'\\'),
-            colon: equal(all, b':'),
-            comma: equal(all, b','),
-            curly: equal(all, b'{'),
-            open: equal(folded, b'{'),
-            close: equal(folded, b'}'),
-            control: _mm512_cmplt_epu8_mask(all, _mm512_set1_epi8(0x20)),
-        }
-    }
-}
-
 #[inline(always)]
 fn classify(masks: &Masks, state: &mut State, text: &[u8], base: usize) -> Block {
     let Masks { quote, backslash, colon, comma, curly, open, close, control } = *masks;
@@ -448,6 +356,17 @@ mod tests {
 
     use super::*;
 
+    /// Whether it is taken, which must not depend on what the processor has.
+    fn takes(text: &[u8]) -> bool {
+        let (mut scan, mut other) = (Scan::default(), Scan::default());
+        let taken = scan.object(text, 0);
+        assert_eq!(other.object_by(text, 0, Masks::of), taken);
+        if taken {
+            assert_eq!((scan.members, scan.marks), (other.members, other.marks));
+        }
+        taken
+    }
+
     /// What the reader that goes from part to part says: whether it is an object.
     fn reads(text: &[u8]) -> bool {
         let mut scanner = Scanner::new(text, 0);
@@ -493,17 +412,17 @@ mod tests {
         #[test]
         fn it_takes_what_the_other_reader_takes(pieces in prop::collection::vec(piece(), 0..24), open in any::<bool>()) {
             let text = if open { format!("{{\"a\":{}", pieces.concat()) } else { pieces.concat() };
-            let taken = Scan::default().object(text.as_bytes(), 0);
+            let taken = takes(text.as_bytes());
             prop_assert_eq!(taken, reads(text.as_bytes()) && is_compact(text.as_bytes()), "{}", text);
         }
 
         #[test]
         fn one_wrong_byte_is_seen(text in json(4), at in any::<prop::sample::Index>(), byte in prop::sample::select(b"{}[]:,\"\\1tx \n".to_vec())) {
             let mut text = format!("{{\"first\":{text},\"last\":0}}").into_bytes();
-            prop_assert!(Scan::default().object(&text, 0), "{}", String::from_utf8_lossy(&text));
+            prop_assert!(takes(&text), "{}", String::from_utf8_lossy(&text));
             let at = at.index(text.len());
             text[at] = byte;
-            let taken = Scan::default().object(&text, 0);
+            let taken = takes(&text);
             prop_assert_eq!(taken, reads(&text) && is_compact(&text), "{}", String::from_utf8_lossy(&text));
         }
     }

@@ -127,15 +127,33 @@ impl Known {
     /// The code for what is known from now on; given back where there is no more room.
     pub fn add(&self, fact: Fragment) -> Result<Code, Fragment> {
         let next = self.count.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |count| {
-            ((count as usize) < self.chunks.len() * CHUNK).then_some(count + 1)
+            ((count as usize) < self.room()).then_some(count + 1)
         });
         let Ok(number) = next else { return Err(fact) };
         let chunk = self.chunks[number as usize / CHUNK].get_or_init(|| (0..CHUNK).map(|_| OnceLock::new()).collect());
         chunk[number as usize % CHUNK].set(fact).map(|()| Code(number + Code::FIRST))
     }
 
-    /// The codes of what is known by the databases' records.
-    pub fn by_records(&self) -> MutexGuard<'_, HashMap<Key, Code>> {
+    /// How much may be known.
+    fn room(&self) -> usize {
+        self.chunks.len() * CHUNK
+    }
+
+    /// The code of what these records of the databases say, if it is remembered.
+    pub fn by_records(&self, records: &Key) -> Option<Code> {
+        self.lock_records().get(records).copied()
+    }
+
+    /// Remembers the code of what these records say.
+    pub fn put_records(&self, records: Key, code: Code) {
+        let mut known = self.lock_records();
+        // Records that say nothing have no fact that would bound their number.
+        if known.len() < self.room() {
+            known.insert(records, code);
+        }
+    }
+
+    fn lock_records(&self) -> MutexGuard<'_, HashMap<Key, Code>> {
         self.by_records.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -255,6 +273,8 @@ mod tests {
         let known = Known::new(Vec::new(), 1);
         let added = (0..CHUNK + 3).filter(|_| known.add(fragment("{}")).is_ok()).count();
         assert_eq!(added, CHUNK);
+        (0..CHUNK as u64 + 3).for_each(|record| known.put_records((record, 0, 1), Code::NOTHING));
+        assert_eq!((0..CHUNK as u64 + 3).filter_map(|record| known.by_records(&(record, 0, 1))).count(), CHUNK);
     }
 
     #[test]

@@ -373,7 +373,7 @@ impl GeoIp {
     fn code_of(&mut self, address: IpAddr, records: &[Option<usize>]) -> Code {
         let shared = self.options.fields.as_ref().is_some_and(|fields| !fields.iter().any(|field| field.is_of_address()));
         let key = key_of_records(records).filter(|_| shared);
-        if let Some(code) = key.and_then(|key| self.known.by_records().get(&key).copied()) {
+        if let Some(code) = key.and_then(|key| self.known.by_records(&key)) {
             return code;
         }
         let code = match self.describer.describe(address, records) {
@@ -384,7 +384,7 @@ impl GeoIp {
             None => Code::NOTHING,
         };
         if let Some(key) = key {
-            self.known.by_records().insert(key, code);
+            self.known.put_records(key, code);
         }
         code
     }

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use maxminddb::{LookupResult, PathElement, Reader, WithinOptions};
 use serde_json::{Map, Value};
@@ -11,7 +11,9 @@ use super::database::Database;
 use super::describe::Describer;
 use super::fields::{GeoField, ROWS, defaults};
 use super::mapped::Mapped;
-use super::mapped;
+use super::{GeoIp, Options, mapped};
+use crate::event::{Event, FieldRef, Timestamp};
+use crate::filter::{Context, Filter};
 
 fn files() -> Vec<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -138,4 +140,57 @@ fn field(result: &LookupResult<'_, Mapped>, wanted: GeoField) -> Option<Value> {
         };
         value.filter(|value| value.as_str() != Some("") && !value.is_object() && !value.is_array())
     })
+}
+
+/// Workers that remember together, in so little room that everything is forgotten again and again, know what the databases know.
+#[test]
+fn what_is_remembered_is_what_the_databases_say() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("pipelines/geoip/GeoLite2-City-Test.mmdb");
+    let field = |name: &str| FieldRef::parse(name).unwrap().lasting();
+    let options = |fields| {
+        let (databases, known) = (vec![Database::open(&file).unwrap()], Mutex::default());
+        let (source, target) = (field("ip"), field("geo"));
+        Arc::new(Options { source, target, databases, fields, tag_on_failure: Vec::new(), ecs: false, cache_size: 1, known })
+    };
+    for fields in [None, Some(vec![GeoField::CityName, GeoField::CountryName])] {
+        let options = options(fields);
+        let mut workers = [GeoIp::new(Arc::clone(&options)), GeoIp::new(Arc::clone(&options))];
+        let mut describer = Describer::new(&[options.databases[0].current()], options.fields.as_deref(), false);
+        let first = Arc::clone(&workers[0].known);
+        for round in 0..3_000_u32 {
+            let (number, host) = (round.wrapping_mul(2_654_435_761) >> 8, (round * 7) % 256);
+            let addresses = [format!("67.43.156.{host}"), format!("175.16.199.{}", number % 256), format!("2001:218::{:x}", number % 2_000), "10.0.0.1".to_string()];
+            let events: Vec<Event> = addresses.iter().map(|address| event(&format!(r#"{{"ip":"{address}"}}"#))).collect();
+            let worker = &mut workers[round as usize % 2];
+            if round % 3 != 0 {
+                worker.approach(&events.iter().collect::<Vec<_>>());
+            }
+            for (mut event, text) in events.into_iter().zip(&addresses) {
+                worker.run(&mut event, &mut Context::new(Timestamp::now(), 1));
+                let address: IpAddr = text.parse().unwrap();
+                let mut records = Vec::new();
+                describer.records_of(address, &mut records);
+                let expected = describer.describe(address, &records).unwrap_or("{}");
+                assert_eq!(shown(&event), format!(r#"{{"ip":"{text}","geo":{expected}}}"#));
+            }
+            if round % 10 == 0 {
+                worker.between_batches();
+            }
+        }
+        assert_eq!(Arc::ptr_eq(&first, &workers[0].known), options.fields.is_some(), "forgotten where each address has a fact of its own");
+        workers.iter_mut().for_each(Filter::between_batches);
+        assert!(Arc::ptr_eq(&workers[0].known, &workers[1].known));
+    }
+}
+
+fn event(json: &str) -> Event {
+    let mut event = Event::versed();
+    event.decode_json(json.as_bytes()).unwrap();
+    event
+}
+
+fn shown(event: &Event) -> String {
+    let mut out = Vec::new();
+    event.write_json(&mut out);
+    String::from_utf8(out).unwrap()
 }
