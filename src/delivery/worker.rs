@@ -51,6 +51,13 @@ const TOGETHER: usize = 16;
 /// Records that are longer all in all do not: their events would take memory that nobody counts.
 const TOGETHER_BYTES: usize = 64 << 10;
 
+/// Room for the body of a batch: it closes with the document that reaches its size.
+fn body_room(limits: &Limits) -> usize {
+    const BEYOND: usize = 128 << 10;
+    const MOST: usize = 8 << 20;
+    limits.max_bytes.saturating_add(BEYOND).min(MOST)
+}
+
 /// A sink has gone: the run is being let go.
 #[derive(Debug)]
 pub(crate) struct Gone;
@@ -239,7 +246,11 @@ impl Worker {
 
     /// Hands a buffer to its sink. Waiting here for a slow sink is how it holds the pipeline back.
     fn send(&mut self, sink: usize) -> Result<(), Gone> {
-        let fresh = self.hub.body_buffers.get();
+        let mut fresh = self.hub.body_buffers.get();
+        if fresh.capacity() == 0 {
+            // Room for all of it at once: doubled until it fits, it would be copied as often and end with twice the room.
+            fresh.reserve_exact(body_room(&self.sinks[sink].limits));
+        }
         let batch = self.outputs.sink(sink).seal(fresh, Some(self.hub.clone()));
         self.waiting_since[sink] = None;
         self.heartbeat.idle();
