@@ -124,17 +124,18 @@ pub fn compile(args: &Args, _: &mut Compiler) -> Compiled {
 
 impl Filter for Date {
     fn run(&mut self, event: &mut Event, context: &mut Context) -> Flow {
-        let options = Arc::clone(&self.options);
-        let value = match event.get(&options.source) {
+        let value = match event.get(&self.options.source) {
             None | Some(Value::Null) => return Flow::Passed,
             Some(value) => value,
         };
-        if let (Some((text, time)), true) = (&self.last, options.fixed)
+        if let (Some((text, time)), true) = (&self.last, self.options.fixed)
             && event.as_str(value) == Some(text)
         {
             let time = *time;
             return self.put(event, context, Some(time));
         }
+        // Nearly every time is that of the event before; counting who uses the options, which all workers do, would cost more than the rest.
+        let options = Arc::clone(&self.options);
         let zone = match &options.zone {
             Zone::Fixed(zone) => Some(zone),
             Zone::Field(template) => self.zone_of(template, event),

@@ -68,11 +68,11 @@ impl Search {
         &self.simple
     }
 
-    /// Searches as long as there are no automata. A text that takes the other program too long is one that they are made for: what they
-    /// read costs no steps.
+    /// Searches as long as there are no automata. With the text whose turn it is they are made; others that come meanwhile need not wait for
+    /// them. A text that takes the other program too long is one that they are made for: what they read costs no steps.
     #[cold]
     fn search_early(&self, text: &str, place: usize, origin: usize, scratch: &mut Scratch, limit: &Limit) -> Result<bool, Timeout> {
-        if self.searches.fetch_add(1, Ordering::Relaxed) < self.automata_after {
+        if self.searches.fetch_add(1, Ordering::Relaxed) != self.automata_after {
             let spent = scratch.spent;
             match self.search_with(&self.simple, text, place, origin, scratch, limit) {
                 Err(Timeout) => scratch.spent = spent,
