@@ -31,17 +31,22 @@ impl Masks {
         let (low, high) = (half(0), half(32));
         let mask = |low: u8x32, high: u8x32| u64::from(low.move_mask() as u32) | u64::from(high.move_mask() as u32) << 32;
         let equal = |(low, high): (u8x32, u8x32), byte: u8| mask(low.cmp_eq(u8x32::splat(byte)), high.cmp_eq(u8x32::splat(byte)));
-        let (all, folded) = ((low, high), (low | u8x32::splat(FOLD), high | u8x32::splat(FOLD)));
         let control = |half: u8x32| half.min(u8x32::splat(0x1F)).cmp_eq(half);
+        Masks::by(equal, (low, high), (low | u8x32::splat(FOLD), high | u8x32::splat(FOLD)), mask(control(low), control(high)))
+    }
+
+    /// Those that `equal` finds in the bytes, and in the same with [`FOLD`].
+    #[inline(always)]
+    fn by<B: Copy>(equal: impl Fn(B, u8) -> u64, bytes: B, folded: B, control: u64) -> Masks {
         Masks {
-            quote: equal(all, b'"'),
-            backslash: equal(all, b'\\'),
-            colon: equal(all, b':'),
-            comma: equal(all, b','),
-            curly: equal(all, b'{'),
+            quote: equal(bytes, b'"'),
+            backslash: equal(bytes, b'\\'),
+            colon: equal(bytes, b':'),
+            comma: equal(bytes, b','),
+            curly: equal(bytes, b'{'),
             open: equal(folded, b'{'),
             close: equal(folded, b'}'),
-            control: mask(control(low), control(high)),
+            control,
         }
     }
 }
@@ -81,15 +86,6 @@ pub(super) mod avx512 {
         let all = unsafe { _mm512_loadu_si512(chunk.as_ptr().cast()) };
         let folded = _mm512_or_si512(all, _mm512_set1_epi8(FOLD as i8));
         let equal = |bytes: __m512i, byte: u8| _mm512_cmpeq_epi8_mask(bytes, _mm512_set1_epi8(byte as i8));
-        Masks {
-            quote: equal(all, b'"'),
-            backslash: equal(all, b'\\'),
-            colon: equal(all, b':'),
-            comma: equal(all, b','),
-            curly: equal(all, b'{'),
-            open: equal(folded, b'{'),
-            close: equal(folded, b'}'),
-            control: _mm512_cmplt_epu8_mask(all, _mm512_set1_epi8(0x20)),
-        }
+        Masks::by(equal, all, folded, _mm512_cmplt_epu8_mask(all, _mm512_set1_epi8(0x20)))
     }
 }
