@@ -142,7 +142,7 @@ fn lines_that_keep_trickling_in_come_out_while_they_do() {
     // Never a pause in which one could say that it was all, and never as much as a batch holds.
     let written = (0..3_000).take_while(|_| {
         writeln!(input, "line").unwrap();
-        std::thread::park_timeout(Duration::from_millis(1));
+        std::thread::park_timeout(Duration::from_millis(5));
         !first.is_finished()
     });
     let written = written.count();
