@@ -6,7 +6,8 @@ fn decoded(json: &str) -> Event {
     event
 }
 
-fn printed(event: &Event) -> String {
+/// The event as JSON.
+pub(crate) fn printed(event: &Event) -> String {
     let mut out = Vec::new();
     event.write_json(&mut out);
     String::from_utf8(out).unwrap()

@@ -33,7 +33,7 @@ pub(super) struct Framer {
 }
 
 /// One line and where it began.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Debug)]
 pub(super) struct Line<'a> {
     pub offset: i64,
     pub text: Text<'a>,
@@ -41,7 +41,7 @@ pub(super) struct Line<'a> {
 }
 
 /// Where a line's bytes are.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Debug)]
 pub(super) enum Text<'a> {
     /// In the block.
     Within(Range<usize>),

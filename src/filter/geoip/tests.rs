@@ -12,6 +12,7 @@ use super::describe::Describer;
 use super::fields::{GeoField, ROWS, defaults};
 use super::mapped::Mapped;
 use super::{GeoIp, Options, mapped};
+use crate::event::tests::printed;
 use crate::event::{Event, FieldRef, Timestamp};
 use crate::filter::{Context, Filter};
 
@@ -172,7 +173,7 @@ fn what_is_remembered_is_what_the_databases_say() {
                 let mut records = Vec::new();
                 describer.records_of(address, &mut records);
                 let expected = describer.describe(address, &records).unwrap_or("{}");
-                assert_eq!(shown(&event), format!(r#"{{"ip":"{text}","geo":{expected}}}"#));
+                assert_eq!(printed(&event), format!(r#"{{"ip":"{text}","geo":{expected}}}"#));
             }
             if round % 10 == 0 {
                 worker.between_batches();
@@ -188,10 +189,4 @@ fn event(json: &str) -> Event {
     let mut event = Event::versed();
     event.decode_json(json.as_bytes()).unwrap();
     event
-}
-
-fn shown(event: &Event) -> String {
-    let mut out = Vec::new();
-    event.write_json(&mut out);
-    String::from_utf8(out).unwrap()
 }
