@@ -17,7 +17,6 @@ use tracing::{info, warn};
 use super::lines::{Framer, read_some};
 use super::{Source, SourceContext, SourceError};
 use crate::config::{Args, ComponentDef, Diagnostic, Fallback, Kind, option};
-use crate::delivery::ledger::Ledger;
 use crate::delivery::{BatchBuilder, Origin};
 
 /// The options of `file`.
@@ -136,6 +135,8 @@ struct Followed {
     framer: Framer,
     origin: Origin,
     done_before: i64,
+    /// The path has another file now, which is opened once all that was read of this one has ended.
+    is_superseded: bool,
 }
 
 struct Reader {
@@ -169,7 +170,7 @@ impl Reader {
             }
             first = false;
             let mut files = std::mem::take(&mut self.files);
-            for followed in &mut files {
+            for followed in files.iter_mut().filter(|followed| !followed.is_superseded) {
                 self.read_on(followed)?;
             }
             self.files = files;
@@ -193,19 +194,25 @@ impl Reader {
         let name = path.display().to_string();
         let Ok(metadata) = std::fs::metadata(path) else { return Ok(()) };
         if let Some(at) = self.files.iter().position(|followed| followed.name == name) {
-            let same = self.files[at].inode == metadata.ino();
-            if same && metadata.len() >= self.files[at].position {
+            let followed = &self.files[at];
+            let same = followed.inode == metadata.ino();
+            if !followed.is_superseded && same && metadata.len() >= followed.position {
                 return Ok(());
             }
-            let mut old = self.files.swap_remove(at);
-            info!(path = name, truncated = same, "the file is another one now");
-            if !same {
-                self.read_on(&mut old)?;
-                self.push_rest(&mut old);
+            let mut followed = self.files.swap_remove(at);
+            if !followed.is_superseded {
+                info!(path = name, truncated = same, "the file is another one now");
+                followed.is_superseded = true;
+                if !same {
+                    self.read_on(&mut followed)?;
+                    self.push_rest(&mut followed);
+                }
+                self.flush();
             }
-            self.flush();
-            let opened = self.open(path, 0)?;
-            self.files.push(opened);
+            // The new file begins anew in the ledger, so what was read of the old one ends first; meanwhile other files go on.
+            let is_drained = self.context.hub.ledger().open(&name, 0) == 0;
+            let next = if is_drained { self.open(path, 0)? } else { followed };
+            self.files.push(next);
             return Ok(());
         }
         let known = saved.files.get(&name).filter(|position| position.inode == metadata.ino());
@@ -231,12 +238,9 @@ impl Reader {
         let mut file = File::open(path).map_err(failed)?;
         file.seek(SeekFrom::Start(position)).map_err(failed)?;
         let inode = file.metadata().map_err(failed)?.ino();
-        // A path that has another file now begins anew in the ledger; what was read of the old one ends first.
-        let drained = |ledger: &Ledger| ledger.open(&name, 0) == 0;
-        while !self.context.hub.wait_until(Duration::from_millis(200), drained) && !self.context.shutdown().is_requested() {}
         let origin = self.context.hub.ledger().assign(&name, 0);
         let framer = Framer::new(position, self.source.max_event_bytes);
-        Ok(Followed { name, file, inode, position, framer, origin, done_before: 0 })
+        Ok(Followed { name, file, inode, position, framer, origin, done_before: 0, is_superseded: false })
     }
 
     /// Moves past the line at the present position, which has ended in an earlier run.
@@ -305,6 +309,8 @@ impl Reader {
         });
         for followed in &self.files {
             let done_to = self.context.hub.ledger().done_to(&followed.name, 0).unwrap_or(followed.done_before);
+            // What was done of a file that is gone says nothing of the one that took its place.
+            let done_to = if followed.is_superseded { 0 } else { done_to };
             checkpoint.files.insert(followed.name.clone(), Position { inode: followed.inode, done_to });
         }
         let failed = |error| SourceError::File { path: path.display().to_string(), error };

@@ -45,18 +45,13 @@ fn a_followed_file_goes_on_where_it_was_done() {
         file_source(&input, &more)
     };
     let written = || std::fs::read_to_string(&output).unwrap_or_default().lines().skip(1).step_by(2).map(str::to_string).collect::<Vec<_>>();
-    let append = |text: &str| {
-        let mut old = std::fs::read_to_string(&input).unwrap_or_default();
-        old.push_str(text);
-        std::fs::write(&input, old).unwrap();
-    };
-    append("one\ntwo\n");
+    append(&input, "one\ntwo\n");
     let running = Running::start(plan(source(), vec![sink()], &folder.path().join("dead")));
     until("the first lines are there", || written() == ["one", "two"]);
-    append("three\n");
+    append(&input, "three\n");
     until("the third line is there", || written().len() == 3);
     running.stop();
-    append("four\n");
+    append(&input, "four\n");
     let running = Running::start(plan(source(), vec![sink()], &folder.path().join("dead")));
     until("the fourth line is there", || written().len() == 4);
     running.stop();
@@ -117,13 +112,39 @@ fn a_new_pipeline_takes_over_between_batches_while_the_target_is_away() {
     let began = std::time::Instant::now();
     processors.replace(&Processors::new("2", |_| Box::new(Refusing)));
     assert!(began.elapsed() < std::time::Duration::from_secs(1));
-    std::fs::write(&input, "{\"n\":1}\n{\"n\":2}\n").unwrap();
+    append(&input, "{\"n\":2}\n");
     until("the new pipeline has refused the second", || !dead_letters(&dead).is_empty());
     assert!(cluster.stored().is_empty(), "all this while the cluster was away");
     cluster.fail_always(None);
     until("what the old pipeline made has arrived", || cluster.stored().len() == 1);
     let letters = dead_letters(&dead);
     assert_eq!((letters.len(), &letters[0]["pipeline_version"]), (1, &"2".into()));
+    assert_eq!(running.stop().unfinished, 0);
+}
+
+#[test]
+fn a_truncated_file_begins_anew_when_the_old_lines_have_ended_and_others_go_on_meanwhile() {
+    let cluster = FakeCluster::start().unwrap();
+    cluster.fail_always(Some(Fault::Status(503, "unavailable")));
+    let folder = tempfile::tempdir().unwrap();
+    let (truncated, other, dead) = (folder.path().join("a.log"), folder.path().join("b.log"), folder.path().join("dead"));
+    let more = [("mode", text("tail")), ("start_position", text("beginning")), ("stat_interval", text("20ms")), ("sincedb_path", text("/dev/null"))];
+    append(&truncated, "{\"n\":1,\"text\":\"longer than what comes then\"}\n");
+    let plan = plan(file_source(&folder.path().join("*.log"), &more), vec![elasticsearch(&cluster.url(), &[])], &dead);
+    let processors = plan.processors.clone();
+    let running = Running::start(plan);
+    until("the cluster is asked in vain", || cluster.requests() > 1);
+    processors.replace(&Processors::new("2", |_| Box::new(Refusing)));
+    std::fs::write(&truncated, "{\"n\":2}\n").unwrap();
+    let refused = || dead_letters(&dead).iter().map(|letter| letter["value"].as_str().unwrap().to_string()).collect::<Vec<_>>();
+    for (count, value) in ["{\"n\":3}", "{\"n\":4}", "{\"n\":5}"].into_iter().enumerate() {
+        append(&other, &format!("{value}\n"));
+        until("the other file goes on", || refused().len() == count + 1);
+    }
+    assert_eq!(refused(), ["{\"n\":3}", "{\"n\":4}", "{\"n\":5}"], "the first has lines that have not ended");
+    cluster.fail_always(None);
+    until("the truncated file goes on", || refused().len() == 4);
+    assert_eq!((cluster.stored().len(), refused()[3].as_str()), (1, "{\"n\":2}"));
     assert_eq!(running.stop().unfinished, 0);
 }
 

@@ -1,5 +1,6 @@
 //! What the tests share: options from a few words, a pipeline that passes records through, waiting with a deadline.
 
+use std::io::Write as _;
 use std::path::Path;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -113,7 +114,7 @@ impl Drop for Running {
     }
 }
 
-/// Waits until `holds`; panics after a minute.
+/// Waits until `holds`; panics after three minutes.
 #[track_caller]
 pub fn until(what: &str, mut holds: impl FnMut() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(180);
@@ -126,6 +127,12 @@ pub fn until(what: &str, mut holds: impl FnMut() -> bool) {
 pub fn dead_letters(path: &Path) -> Vec<serde_json::Value> {
     let text = std::fs::read_to_string(path).unwrap_or_default();
     text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+/// Adds to a file's end, as those do who write logs: at no moment is there less of it than before.
+pub fn append(path: &Path, text: &str) {
+    let mut file = std::fs::OpenOptions::new().create(true).append(true).open(path).unwrap();
+    file.write_all(text.as_bytes()).unwrap();
 }
 
 /// Writes `count` numbered lines and returns the file's path.
