@@ -24,29 +24,27 @@ impl Emitter<'_> {
             let label = self.chain(&everything, branches, &mut chains);
             return self.write_chains(label, branches, chains);
         }
-        let viable = |index: usize| -> Vec<usize> {
-            let possible = |first: &First| match u8::try_from(index) {
-                Ok(byte) => first.bytes.contains(byte),
-                Err(_) => first.end,
-            };
-            everything.iter().copied().filter(|&branch| possible(&branches[branch].0)).collect()
-        };
         let mut chains = Chains::new();
         let mut table = [0u32; 257];
+        // Neighbouring bytes mostly leave the same branches possible.
+        let (mut viable, mut before) = (Vec::with_capacity(branches.len()), Vec::with_capacity(branches.len()));
+        let mut label = self.fail;
         for (index, entry) in table.iter_mut().enumerate() {
-            *entry = self.chain(&viable(index), branches, &mut chains);
+            let possible = |first: &First| u8::try_from(index).map_or(first.end, |byte| first.bytes.contains(byte));
+            viable.clear();
+            viable.extend(everything.iter().copied().filter(|&branch| possible(&branches[branch].0)));
+            if viable != before {
+                label = self.chain(&viable, branches, &mut chains);
+                std::mem::swap(&mut viable, &mut before);
+            }
+            *entry = label;
         }
         if table.iter().all(|&label| label == table[0]) {
             return self.write_chains(table[0], branches, chains);
         }
-        let index = match self.program.tables.iter().position(|known| *known == table) {
-            Some(index) => index,
-            None => {
-                self.program.tables.push(table);
-                self.program.tables.len() - 1
-            }
-        };
-        self.push(Inst::Dispatch(index as u32))?;
+        let index = self.program.tables.len() as u32;
+        self.program.tables.push(table);
+        self.push(Inst::Dispatch(index))?;
         let done = self.label();
         self.write_chains(done, branches, chains)?;
         self.bind(done);
