@@ -55,7 +55,7 @@ fn encode(bencher: Bencher<'_, '_>) {
     let (mut event, mut survivors, mut body) = (Event::versed(), Survivors::default(), Vec::new());
     event.decode_json(&record()).unwrap();
     pipeline.program.run(&mut event, &mut Context::new(Timestamp::now(), 1), &mut survivors);
-    let origin = DocumentOrigin { place: 0, source: "", topic: "nginx-logs", partition: 3, offset: 7, ordinal: 0 };
+    let origin = DocumentOrigin { place: 0, source: "", topic: "nginx-logs", partition: 3, offset: 7, value: b"", ordinal: 0 };
     bencher.bench_local(|| {
         body.clear();
         pipeline.encoders[0].encode(&mut event, &origin, black_box(&mut body)).unwrap();

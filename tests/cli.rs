@@ -10,6 +10,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use command::{logproc, text};
+use logproc::testkit::fake_cluster::FakeCluster;
 
 /// A pipeline file with this text, for as long as the folder lives.
 fn pipeline(text: &str) -> (tempfile::TempDir, String) {
@@ -229,6 +230,29 @@ fn dead_letters_are_grouped_by_reason_and_folded_by_origin() {
     assert!(shown.contains("value: \\u{1b}[31m1"), "a terminal obeys nothing that a record holds: {shown}");
     let one = text(&logproc(&["dlq", "show", "--file", &path, "--origin", "in:3:3"], "").stdout);
     assert!(one.starts_with("in:3:3\n"), "{one}");
+}
+
+/// What was read before is there already, and what stands at the same place of something else is not.
+#[test]
+fn lines_read_again_are_not_doubled_and_other_lines_are_not_taken_for_them() {
+    let cluster = FakeCluster::start().unwrap();
+    let (folder, path) = pipeline(&format!("[sink]\ntype = \"elasticsearch\"\nhosts = \"{}\"\nindex = \"i\"\n", cluster.url()));
+    let stored = |input: &str, options: &[&str]| {
+        let options = [&["--pipeline", &path, "--http-address", "off"], options].concat();
+        let output = logproc(&options, input);
+        assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+        cluster.stored().len()
+    };
+    for (input, expected) in [("a\nb\n", 2), ("a\nb\nc\n", 3), ("x\nb\n", 4)] {
+        assert_eq!(stored(input, &["--stdin"]), expected, "standard input: {input:?}");
+    }
+    let log = folder.path().join("a.log");
+    let from_file = format!("[source]\ntype = \"file\"\npath = \"{}\"\n{}", log.display(), std::fs::read_to_string(&path).unwrap());
+    std::fs::write(&path, from_file).unwrap();
+    for (input, expected) in [("a\nb\n", 6), ("a\nb\nc\n", 7), ("x\nb\n", 8)] {
+        std::fs::write(&log, input).unwrap();
+        assert_eq!(stored("", &[]), expected, "a file: {input:?}");
+    }
 }
 
 #[cfg(unix)]

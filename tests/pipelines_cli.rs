@@ -228,6 +228,25 @@ fn options_of_logstash_are_carried_or_refused_with_the_reason() {
 }
 
 #[test]
+fn sources_that_would_spoil_each_other_are_refused() {
+    let file = "[[source]]\ntype = \"file\"\npath = \"a.log\"\nmode = \"tail\"\n";
+    let stdin = "[[source]]\ntype = \"stdin\"\n";
+    for (sources, problem) in [
+        (format!("{file}{file}"), None),
+        (format!("{file}sincedb_path = \"/dev/null\"\n{file}sincedb_path = \"/dev/null\"\n"), None),
+        (format!("{file}sincedb_path = \"db\"\n{file}sincedb_path = \"db\"\n"), Some("a.toml:6:1: error: two sources can't have one `sincedb_path`")),
+        (format!("{stdin}{stdin}"), Some("a.toml:3:1: error: standard input can be read only once")),
+    ] {
+        let (_folder, path) = folder(&[("a.toml", &format!("{sources}[sink]\ntype = \"null\"\n"))]);
+        let output = logproc(&["check", &path("a.toml")], "");
+        match problem {
+            Some(problem) => assert!(text(&output.stderr).contains(problem), "{}", text(&output.stderr)),
+            None => assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr)),
+        }
+    }
+}
+
+#[test]
 fn what_convert_prints_is_a_pipeline() {
     let config = "# why\nfilter { if [message] =~ /a/ { mutate { add_tag => \"a\" } } else { drop {} } }\noutput { stdout {} }\n";
     let (_folder, path) = folder(&[("a.conf", config)]);

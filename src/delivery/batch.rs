@@ -18,9 +18,9 @@ use super::tally::Tally;
 /// Where records came from: a partition of a topic, a file, or standard input.
 #[derive(Clone, Debug)]
 pub struct Origin {
-    /// Topic, path, or `stdin`.
+    /// Topic or absolute path.
     pub topic: Arc<str>,
-    /// Partition; 0 for files and standard input.
+    /// Partition; for a path which of the files that have been there it is, from 0.
     pub partition: i32,
     lease: Lease,
 }

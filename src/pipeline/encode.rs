@@ -475,7 +475,7 @@ mod tests {
         let mut event = Event::new();
         event.decode_json(json.as_bytes()).unwrap();
         let mut out = Vec::new();
-        let origin = DocumentOrigin { place: 0, source: "", topic: "t", partition: 1, offset: 2, ordinal: 0 };
+        let origin = DocumentOrigin { place: 0, source: "", topic: "t", partition: 1, offset: 2, value: b"", ordinal: 0 };
         encoder(options).unwrap().encode(&mut event, &origin, &mut out)?;
         Ok(String::from_utf8(out).unwrap())
     }

@@ -3,11 +3,17 @@
 //! Version 1 of the function, for a record of a Kafka topic, reads `1:TOPIC:PARTITION:OFFSET`, then `:ORDINAL` for the
 //! second and later documents of one record. With a salt it is `1:TOPIC@SALT:PARTITION:OFFSET`, and so it is with what tells
 //! a second Kafka source of a pipeline from the first. A person who sees a
-//! document knows from its id which record to look at. Sources whose names are no legal topic names (paths of files) are
-//! put as `#` and 32 hexadecimal digits of their FNV-1a-128 hash. The function never changes: another one would get
-//! another first digit.
+//! document knows from its id which record to look at.
+//!
+//! Lines of files and of standard input have version 2, `2:#PATH:GENERATION:OFFSET:LINE`: 32 hexadecimal digits of the FNV-1a-128 hash of
+//! the path, which can't be a topic's name, and of the SHA-256 of the line. For a path, unlike a topic, says little: its file may be another
+//! one tomorrow, or is another one on each host, and a new line must not pass for an old one that stood at the same place.
+//!
+//! The functions never change: another one would get another first digit.
 
 use std::io::Write as _;
+
+use sha2::{Digest as _, Sha256};
 
 use crate::event::encode::write_integer;
 
@@ -20,10 +26,12 @@ pub struct DocumentOrigin<'a> {
     pub source: &'a str,
     /// Topic, or path.
     pub topic: &'a str,
-    /// Partition; 0 for files.
+    /// Partition; for a path which of its files this is.
     pub partition: i32,
     /// Offset of the record.
     pub offset: i64,
+    /// The record's value.
+    pub value: &'a [u8],
     /// Which of the record's documents this is, from 0.
     pub ordinal: u32,
 }
@@ -36,6 +44,7 @@ pub struct IdRule {
     /// compared, since their text may lie beside what other threads write all the time.
     last: Option<u32>,
     beginning: Vec<u8>,
+    of_lines: bool,
 }
 
 /// Why a salt is refused.
@@ -67,6 +76,13 @@ impl IdRule {
         }
         out.extend_from_slice(&self.beginning);
         write_integer(origin.offset, out);
+        if self.of_lines {
+            out.push(b':');
+            let hash = Sha256::digest(origin.value);
+            let beginning = hash.iter().take(16).fold(0, |number, byte| number << 8 | u128::from(*byte));
+            // Writing to a Vec can't fail.
+            let _ = write!(out, "{beginning:032x}");
+        }
         if origin.ordinal > 0 {
             out.push(b':');
             write_integer(i64::from(origin.ordinal), out);
@@ -76,14 +92,15 @@ impl IdRule {
     /// Notes how ids of a partition begin.
     fn begin(&mut self, origin: &DocumentOrigin<'_>) {
         self.last = Some(origin.place);
+        let is_topic = !origin.topic.is_empty() && origin.topic.len() <= 249 && origin.topic.bytes().all(is_topic_byte);
+        self.of_lines = !is_topic;
         let out = &mut self.beginning;
         out.clear();
-        out.extend_from_slice(b"1:");
-        if !origin.topic.is_empty() && origin.topic.len() <= 249 && origin.topic.bytes().all(is_topic_byte) {
+        if is_topic {
+            out.extend_from_slice(b"1:");
             out.extend_from_slice(origin.topic.as_bytes());
         } else {
-            // Writing to a Vec can't fail.
-            let _ = write!(out, "#{:032x}", fnv1a(origin.topic.as_bytes()));
+            let _ = write!(out, "2:#{:032x}", fnv1a(origin.topic.as_bytes()));
         }
         for distinction in [self.salt.as_str(), origin.source] {
             if !distinction.is_empty() {
@@ -120,11 +137,17 @@ mod tests {
                 rule.start_batch();
             }
             let mut out = Vec::new();
-            rule.write(&DocumentOrigin { place, source: "", topic, partition: 0, offset, ordinal: 0 }, &mut out);
+            rule.write(&DocumentOrigin { place, source: "", topic, partition: 0, offset, value: b"v", ordinal: 0 }, &mut out);
             String::from_utf8(out).unwrap()
         };
         let ids = [id(0, "a", 7, true), id(1, "b", 1, false), id(0, "a", 8, false), id(0, "b", 2, true), id(0, "b", 3, false)];
         assert_eq!(ids, ["1:a:0:7", "1:b:0:1", "1:a:0:8", "1:b:0:2", "1:b:0:3"]);
+    }
+
+    fn id(salt: &str, topic: &str, partition: i32, offset: i64, value: &[u8], ordinal: u32) -> String {
+        let mut out = Vec::new();
+        IdRule::new(salt).unwrap().write(&DocumentOrigin { place: 0, source: "", topic, partition, offset, value, ordinal }, &mut out);
+        String::from_utf8(out).unwrap()
     }
 
     #[test]
@@ -134,14 +157,19 @@ mod tests {
             ("", "nginx-logs", 3, 1_234, 2, "1:nginx-logs:3:1234:2"),
             ("blue", "nginx-logs", 0, 0, 0, "1:nginx-logs@blue:0:0"),
             ("", "a", 0, 9_223_372_036_854_775_807, 0, "1:a:0:9223372036854775807"),
-            // Not a name of a topic: its hash, fixed for ever.
-            ("", "/", 0, 7, 0, "1:#d228cb69251a8caf78912b704e4a2e56:0:7"),
         ] {
-            let mut out = Vec::new();
-            IdRule::new(salt).unwrap().write(&DocumentOrigin { place: 0, source: "", topic, partition, offset, ordinal }, &mut out);
-            assert_eq!(String::from_utf8(out).unwrap(), expected);
+            assert_eq!(id(salt, topic, partition, offset, b"whatever", ordinal), expected);
         }
-        assert_eq!(fnv1a(b"a"), 0xd228_cb69_6f1a_8caf_7891_2b70_4e4a_8964);
         assert!(IdRule::new("a:b").is_err());
+    }
+
+    /// The hashes are fixed for ever: FNV-1a's and SHA-256's own vectors.
+    #[test]
+    fn ids_of_lines_are_what_version_2_says() {
+        let (path, line) = ("d228cb69251a8caf78912b704e4a2e56", "ba7816bf8f01cfea414140de5dae2223");
+        assert_eq!(id("", "/", 0, 7, b"abc", 0), format!("2:#{path}:0:7:{line}"));
+        assert_eq!(id("blue", "/", 1, 7, b"abc", 2), format!("2:#{path}@blue:1:7:{line}:2"));
+        assert_ne!(id("", "/", 0, 7, b"abc", 0), id("", "/", 0, 7, b"abd", 0));
+        assert_eq!(fnv1a(b"a"), 0xd228_cb69_6f1a_8caf_7891_2b70_4e4a_8964);
     }
 }

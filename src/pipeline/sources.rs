@@ -26,7 +26,14 @@ impl Loader<'_> {
                     SourceSpec::Stdin(_) if earlier > 0 => {
                         self.diagnostics.push(Diagnostic::error(component.span, "standard input can be read only once"));
                     }
-                    SourceSpec::File(file) => file.set_apart(earlier),
+                    SourceSpec::File(file) => {
+                        file.set_apart(earlier);
+                        let remembers = |known: &SourceSpec| matches!(known, SourceSpec::File(known) if known.checkpoint() == file.checkpoint());
+                        if file.checkpoint().is_some() && sources.iter().any(remembers) {
+                            let problem = "two sources can't have one `sincedb_path`: each would write over what the other remembers";
+                            self.diagnostics.push(Diagnostic::error(component.span, problem));
+                        }
+                    }
                     _ => {}
                 }
                 // A thread of Logstash's input is a worker here; several inputs add up.

@@ -279,8 +279,15 @@ impl Fields {
 fn document_origin<'a>(intake: &'a Intake, batch: &'a RawBatch, index: usize) -> DocumentOrigin<'a> {
     let place = batch.origin(index);
     let record = &batch.records()[index];
-    let (offset, number) = (record.offset, record.origin);
-    DocumentOrigin { place: number, source: &intake.distinction, topic: &place.topic, partition: place.partition, offset, ordinal: 0 }
+    DocumentOrigin {
+        place: record.origin,
+        source: &intake.distinction,
+        topic: &place.topic,
+        partition: place.partition,
+        offset: record.offset,
+        value: batch.value(index),
+        ordinal: 0,
+    }
 }
 
 /// What became of a record of which so many documents were written.

@@ -57,7 +57,8 @@ impl Source for ArchiveSource {
 
 impl ArchiveSource {
     fn read(&self, path: &Path, context: &SourceContext) -> Result<(), SourceError> {
-        let name = path.display().to_string();
+        let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
+        let name = absolute.display().to_string();
         let failed = |error| SourceError::File { path: name.clone(), error };
         let mut input = open(path).map_err(failed)?;
         let origin = context.hub.ledger().assign(&name, 0);

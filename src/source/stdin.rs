@@ -21,6 +21,9 @@ pub const DEF: ComponentDef = ComponentDef {
     example: "[source]\ntype = \"stdin\"\n",
 };
 
+/// What stands where a record of Kafka has its topic: a path, as for other files.
+const NAME: &str = "/dev/stdin";
+
 /// How soon a shutdown is seen.
 const LONGEST_WAIT: Duration = Duration::from_millis(20);
 
@@ -61,7 +64,7 @@ fn is_ready(input: &Stdin, patience: Duration) -> io::Result<bool> {
 }
 
 fn read(context: &SourceContext, max: usize) -> io::Result<()> {
-    let assigned = context.hub.ledger().assign("stdin", 0);
+    let assigned = context.hub.ledger().assign(NAME, 0);
     let input = io::stdin();
     let (batch_bytes, batch_age) = (context.settings.batch_bytes, context.settings.batch_age);
     let mut framer = Framer::new(0, max);
@@ -73,7 +76,7 @@ fn read(context: &SourceContext, max: usize) -> io::Result<()> {
             if builder.is_empty() {
                 began = Instant::now();
             }
-            let origin = builder.origin("stdin", 0, || assigned.clone());
+            let origin = builder.origin(NAME, 0, || assigned.clone());
             match framer.take(&mut builder, origin, |data| read_some(&input, data, batch_bytes)) {
                 Ok(0) => {
                     framer.end(&mut builder, origin);

@@ -86,7 +86,7 @@ path = "{}"
     let documents: HashMap<u64, String> = cluster
         .stored()
         .into_iter()
-        .map(|(id, stored)| (id.rsplit(':').next().unwrap().parse().unwrap(), stored.source))
+        .map(|(id, stored)| (id.split(':').nth(3).unwrap().parse().unwrap(), stored.source))
         .collect();
     let letters: HashMap<u64, serde_json::Value> =
         dead_letters(&dead).into_iter().map(|letter| (letter["offset"].as_u64().unwrap(), letter)).collect();

@@ -1,5 +1,7 @@
 //! Files as sources and sinks.
 
+use std::collections::BTreeSet;
+
 use super::support::*;
 use logproc::config::Data;
 use logproc::delivery::{Outputs, Processor, Processors, RawBatch, Reason, Verdict};
@@ -39,11 +41,7 @@ fn a_followed_file_goes_on_where_it_was_done() {
     let folder = tempfile::tempdir().unwrap();
     let (input, output) = (folder.path().join("in"), folder.path().join("out"));
     let sink = || SinkSpec::from_args("file", &args(&logproc::sink::lines::FILE_DEF, &[("path", text(output.to_string_lossy()))])).unwrap();
-    let source = || {
-        let checkpoint = folder.path().join("sincedb").to_string_lossy().into_owned();
-        let more = [("mode", text("tail")), ("start_position", text("beginning")), ("sincedb_path", text(checkpoint)), ("stat_interval", text("20ms"))];
-        file_source(&input, &more)
-    };
+    let source = || followed(&input, &folder.path().join("sincedb").to_string_lossy());
     let written = || std::fs::read_to_string(&output).unwrap_or_default().lines().skip(1).step_by(2).map(str::to_string).collect::<Vec<_>>();
     append(&input, "one\ntwo\n");
     let running = Running::start(plan(source(), vec![sink()], &folder.path().join("dead")));
@@ -103,9 +101,8 @@ fn a_new_pipeline_takes_over_between_batches_while_the_target_is_away() {
     cluster.fail_always(Some(Fault::Status(503, "unavailable")));
     let folder = tempfile::tempdir().unwrap();
     let (input, dead) = (folder.path().join("in"), folder.path().join("dead"));
-    let more = [("mode", text("tail")), ("start_position", text("beginning")), ("stat_interval", text("20ms")), ("sincedb_path", text(folder.path().join("db").to_string_lossy()))];
     std::fs::write(&input, "{\"n\":1}\n").unwrap();
-    let plan = plan(file_source(&input, &more), vec![elasticsearch(&cluster.url(), &[])], &dead);
+    let plan = plan(followed(&input, "/dev/null"), vec![elasticsearch(&cluster.url(), &[])], &dead);
     let processors = plan.processors.clone();
     let running = Running::start(plan);
     until("the cluster is asked in vain", || cluster.requests() > 1);
@@ -123,29 +120,63 @@ fn a_new_pipeline_takes_over_between_batches_while_the_target_is_away() {
 }
 
 #[test]
-fn a_truncated_file_begins_anew_when_the_old_lines_have_ended_and_others_go_on_meanwhile() {
+fn a_truncated_file_goes_on_as_another_one_whatever_has_not_ended_of_the_old_lines() {
     let cluster = FakeCluster::start().unwrap();
     cluster.fail_always(Some(Fault::Status(503, "unavailable")));
     let folder = tempfile::tempdir().unwrap();
-    let (truncated, other, dead) = (folder.path().join("a.log"), folder.path().join("b.log"), folder.path().join("dead"));
-    let more = [("mode", text("tail")), ("start_position", text("beginning")), ("stat_interval", text("20ms")), ("sincedb_path", text("/dev/null"))];
-    append(&truncated, "{\"n\":1,\"text\":\"longer than what comes then\"}\n");
-    let plan = plan(file_source(&folder.path().join("*.log"), &more), vec![elasticsearch(&cluster.url(), &[])], &dead);
+    let (input, dead) = (folder.path().join("a.log"), folder.path().join("dead"));
+    append(&input, "{\"n\":1,\"text\":\"longer than what comes then\"}\n");
+    let plan = plan(followed(&input, "/dev/null"), vec![elasticsearch(&cluster.url(), &[])], &dead);
     let processors = plan.processors.clone();
     let running = Running::start(plan);
     until("the cluster is asked in vain", || cluster.requests() > 1);
     processors.replace(&Processors::new("2", |_| Box::new(Refusing)));
-    std::fs::write(&truncated, "{\"n\":2}\n").unwrap();
-    let refused = || dead_letters(&dead).iter().map(|letter| letter["value"].as_str().unwrap().to_string()).collect::<Vec<_>>();
-    for (count, value) in ["{\"n\":3}", "{\"n\":4}", "{\"n\":5}"].into_iter().enumerate() {
-        append(&other, &format!("{value}\n"));
-        until("the other file goes on", || refused().len() == count + 1);
-    }
-    assert_eq!(refused(), ["{\"n\":3}", "{\"n\":4}", "{\"n\":5}"], "the first has lines that have not ended");
+    std::fs::write(&input, "{\"n\":2}\n").unwrap();
+    until("its new line is read", || !dead_letters(&dead).is_empty());
+    let [letter] = &dead_letters(&dead)[..] else { panic!("one dead letter") };
+    assert_eq!((&letter["value"], &letter["partition"], &letter["offset"]), (&"{\"n\":2}".into(), &1.into(), &0.into()));
     cluster.fail_always(None);
-    until("the truncated file goes on", || refused().len() == 4);
-    assert_eq!((cluster.stored().len(), refused()[3].as_str()), (1, "{\"n\":2}"));
+    until("the old line has arrived", || cluster.stored().len() == 1);
     assert_eq!(running.stop().unfinished, 0);
+}
+
+/// Who writes to a log learns of its rotation later than we do, and what it writes until then is in the old file.
+#[test]
+fn a_rotated_file_is_read_to_its_end_and_its_new_name_makes_it_no_new_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let (log, rotated, output) = (folder.path().join("a.log"), folder.path().join("a.log.1"), folder.path().join("out"));
+    let sincedb = folder.path().join("sincedb").to_string_lossy().into_owned();
+    let run = |pattern: &str| {
+        let sink = SinkSpec::from_args("file", &args(&logproc::sink::lines::FILE_DEF, &[("path", text(output.to_string_lossy()))])).unwrap();
+        Running::start(plan(followed(&folder.path().join(pattern), &sincedb), vec![sink], &folder.path().join("dead")))
+    };
+    let written = || std::fs::read_to_string(&output).unwrap_or_default().lines().skip(1).step_by(2).map(str::to_string).collect::<BTreeSet<_>>();
+    let until_written = |lines: &str| until(lines, || written() == lines.split(' ').map(str::to_string).collect());
+
+    append(&log, "1\n");
+    let running = run("a.log*");
+    until_written("1");
+    std::fs::rename(&log, &rotated).unwrap();
+    append(&log, "2\n");
+    until_written("1 2");
+    append(&rotated, "3\n");
+    append(&log, "4\n");
+    until_written("1 2 3 4");
+    running.stop();
+
+    // While nobody looks: the old file gets a line more, and the new one is rotated out of the pattern's sight.
+    append(&rotated, "5\n");
+    append(&log, "6\n");
+    std::fs::rename(&log, folder.path().join("old-a")).unwrap();
+    append(&log, "7\n");
+    let running = run("a.log*");
+    until_written("1 2 3 4 5 6 7");
+    append(&log, "8\n");
+    until_written("1 2 3 4 5 6 7 8");
+    running.stop();
+    let lines = std::fs::read_to_string(&output).unwrap();
+    let ids: BTreeSet<&str> = lines.lines().step_by(2).collect();
+    assert_eq!((lines.lines().count(), ids.len()), (16, 8), "nothing twice, and no two with one id: {lines}");
 }
 
 /// Refuses every record.

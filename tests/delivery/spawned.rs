@@ -60,14 +60,14 @@ path = "{}"
     (summary, dead_letters(&dead))
 }
 
-/// The end of each id after the offset, with the document.
+/// The end of each id after the offset and the hash of the line, with the document.
 fn by_ordinal(cluster: &FakeCluster, offset: usize) -> BTreeMap<String, serde_json::Value> {
     let mut found = BTreeMap::new();
     for (id, stored) in cluster.stored() {
         let parts: Vec<&str> = id.split(':').collect();
         if parts[3] == offset.to_string() {
             let source = serde_json::from_str(&stored.source).unwrap();
-            found.insert(parts[4..].join(":"), source);
+            found.insert(parts[5..].join(":"), source);
         }
     }
     found

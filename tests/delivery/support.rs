@@ -36,6 +36,12 @@ pub fn file_source(path: &Path, more: &[(&str, Data)]) -> SourceSpec {
     SourceSpec::from_args("file", &args(&source::file::DEF, &entries)).unwrap()
 }
 
+/// A source that follows files from their beginnings, with a checkpoint.
+pub fn followed(path: &Path, sincedb: &str) -> SourceSpec {
+    let more = [("mode", "tail"), ("start_position", "beginning"), ("stat_interval", "20ms"), ("sincedb_path", sincedb)];
+    file_source(path, &more.map(|(name, value)| (name, text(value))))
+}
+
 /// Makes a create action of each record, with an id from its origin. The values `drop` and `refuse` get what they say.
 pub struct PassThrough;
 

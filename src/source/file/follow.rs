@@ -1,0 +1,264 @@
+//! Files followed as they grow, are rotated and are truncated.
+//!
+//! A file is known by its identity, not by its path. When another file comes to be at a path, the old one is read on until nothing has come
+//! for a while: who writes to it learns of the rotation later than we do. Under its new name it is still the same file. A file that
+//! has become shorter was truncated, and what it holds now is the next generation.
+
+use std::collections::{BTreeSet, HashSet};
+use std::io::{Read as _, Seek as _, SeekFrom};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use tracing::{info, warn};
+
+use super::checkpoint::{self, Identity, Position};
+use super::{FileSource, Open, Reader, expand};
+use crate::source::SourceError;
+use crate::source::lines::Framer;
+
+/// For how long nothing must have come of a file that is no longer at its path for it to be closed: Filebeat's `close_inactive`.
+const CLOSE_INACTIVE: Duration = Duration::from_secs(300);
+/// How often the checkpoint is written.
+const SAVE_INTERVAL: Duration = Duration::from_secs(1);
+/// How much of a line is read at once to pass over it.
+const BLOCK: usize = 256 << 10;
+
+/// Follows files until the order to stop, and then until all that was read has ended.
+///
+/// # Errors
+/// A file can't be read, or the checkpoint neither read nor written.
+pub(super) fn follow(source: FileSource, reader: Reader) -> Result<(), SourceError> {
+    let saved = source.checkpoint.as_deref().map(checkpoint::load).transpose()?.unwrap_or_default();
+    let mut follower = Follower { source, reader, files: Vec::new(), saved, written: Vec::new(), has_begun: false };
+    let result = follower.run();
+    follower.reader.end();
+    let context = &follower.reader.context;
+    while !context.is_drained() {
+        context.hub.wait_until(Duration::from_millis(50), |ledger| ledger.open_in_all() == 0);
+        std::thread::park_timeout(Duration::from_millis(5));
+    }
+    follower.save()?;
+    result
+}
+
+/// One file.
+struct Followed {
+    open: Open,
+    /// `None` once it has been truncated: then it is another one.
+    identity: Option<Identity>,
+    /// How far it was done in an earlier run.
+    done_before: i64,
+    /// Since when it is no longer at its path, or something last came of it there.
+    away_since: Option<Instant>,
+    /// Nothing more is expected of it.
+    is_closed: bool,
+}
+
+struct Follower {
+    source: FileSource,
+    reader: Reader,
+    files: Vec<Followed>,
+    /// What the checkpoint says of files that have not been found since the start.
+    saved: Vec<Position>,
+    /// What was last written to the checkpoint.
+    written: Vec<Position>,
+    /// A file has been begun with that the checkpoint does not hold yet.
+    has_begun: bool,
+}
+
+impl Follower {
+    fn run(&mut self) -> Result<(), SourceError> {
+        let mut saved_at = Instant::now();
+        self.look(true)?;
+        while !self.reader.context.shutdown().is_requested() {
+            for followed in self.files.iter_mut().filter(|followed| !followed.is_closed) {
+                let before = followed.open.position;
+                self.reader.read_on(&mut followed.open)?;
+                if followed.open.position > before && followed.away_since.is_some() {
+                    followed.away_since = Some(Instant::now());
+                }
+            }
+            self.close_inactive();
+            if !self.reader.flush() {
+                break;
+            }
+            if saved_at.elapsed() >= SAVE_INTERVAL {
+                self.save()?;
+                saved_at = Instant::now();
+            }
+            self.pause();
+            self.look(false)?;
+        }
+        Ok(())
+    }
+
+    fn pause(&self) {
+        let until = Instant::now() + self.source.interval;
+        while Instant::now() < until && !self.reader.context.shutdown().is_requested() {
+            std::thread::park_timeout(Duration::from_millis(50).min(self.source.interval));
+        }
+    }
+
+    /// Finds out what files there are.
+    fn look(&mut self, first: bool) -> Result<(), SourceError> {
+        self.has_begun = false;
+        let paths = self.source.paths();
+        let mut there = HashSet::new();
+        for path in &paths {
+            if let Ok(metadata) = std::fs::metadata(path) {
+                let identity = Identity::of(&metadata);
+                there.insert(identity);
+                self.look_at(path, identity, metadata.len(), first)?;
+            }
+        }
+        if first {
+            self.find_rotated()?;
+        }
+        for followed in &mut self.files {
+            let now = std::fs::metadata(&followed.open.name).ok().map(|metadata| Identity::of(&metadata));
+            if now.is_some() && now == followed.identity {
+                followed.away_since = None;
+            } else {
+                followed.away_since.get_or_insert_with(Instant::now);
+            }
+        }
+        let ledger = self.reader.context.hub.ledger();
+        let is_there = |followed: &Followed| followed.identity.is_some_and(|identity| there.contains(&identity));
+        self.files.retain(|followed| {
+            !followed.is_closed || is_there(followed) || ledger.open(&followed.open.name, followed.open.generation) > 0
+        });
+        drop(ledger);
+        // What is read of a new generation gets ids by its number, so a restart must find that in the checkpoint.
+        if self.has_begun { self.save() } else { Ok(()) }
+    }
+
+    fn look_at(&mut self, path: &Path, identity: Identity, length: u64, first: bool) -> Result<(), SourceError> {
+        if let Some(followed) = self.files.iter_mut().find(|followed| followed.identity == Some(identity)) {
+            if length >= followed.open.position {
+                followed.is_closed &= length == followed.open.position;
+                return Ok(());
+            }
+            self.reader.push_rest(&mut followed.open);
+            (followed.identity, followed.is_closed) = (None, true);
+            let name = followed.open.name.clone();
+            return self.begin_truncated(path, &name, identity);
+        }
+        if let Some(at) = self.saved.iter().position(|position| position.identity == identity) {
+            return self.resume(path, at, length);
+        }
+        let name = path.display().to_string();
+        let is_known = self.generations(&name).next().is_some();
+        if is_known {
+            info!(path = name, "there is another file now");
+        }
+        let from_end = first && self.source.from_end && !is_known;
+        self.begin(path, &name, identity, if from_end { length } else { 0 })
+    }
+
+    /// Goes on with files that have been rotated since the checkpoint was written, to names that no pattern stands for.
+    fn find_rotated(&mut self) -> Result<(), SourceError> {
+        let (missing, others) = std::mem::take(&mut self.saved).into_iter().partition(|position| self.source.covers(&position.path));
+        self.saved = missing;
+        let paths = self.saved.iter().map(|position| PathBuf::from(&position.path));
+        let folders = paths.flat_map(|path| [path.canonicalize().ok(), Some(path)]).flatten();
+        let folders: BTreeSet<PathBuf> = folders.filter_map(|path| path.parent().map(Path::to_path_buf)).collect();
+        for path in folders.iter().flat_map(|folder| expand(&folder.join("*").to_string_lossy())) {
+            let Ok(metadata) = std::fs::metadata(&path) else { continue };
+            let identity = Identity::of(&metadata);
+            if let Some(at) = self.saved.iter().position(|position| position.identity == identity) {
+                self.resume(&path, at, metadata.len())?;
+            }
+        }
+        for gone in std::mem::replace(&mut self.saved, others) {
+            warn!(path = gone.path, done_to = gone.done_to, "a file is gone since the last run; what had not been read of it is lost");
+        }
+        Ok(())
+    }
+
+    /// The generations of a path that are known.
+    fn generations(&self, name: &str) -> impl Iterator<Item = i32> {
+        let followed = self.files.iter().map(|followed| (&followed.open.name, followed.open.generation));
+        let saved = self.saved.iter().map(|position| (&position.path, position.generation));
+        followed.chain(saved).filter(move |(known, _)| *known == name).map(|(_, generation)| generation)
+    }
+
+    /// Begins with a file that is new.
+    fn begin(&mut self, path: &Path, name: &str, identity: Identity, position: u64) -> Result<(), SourceError> {
+        let generation = self.generations(name).max().map_or(0, |last| last + 1);
+        let open = self.reader.open(path, name, generation, position)?;
+        self.push(open, identity, 0);
+        Ok(())
+    }
+
+    /// Begins anew with a file that is shorter than it was.
+    fn begin_truncated(&mut self, path: &Path, name: &str, identity: Identity) -> Result<(), SourceError> {
+        info!(path = name, "the file was truncated");
+        self.begin(path, name, identity, 0)
+    }
+
+    /// Goes on with a file of an earlier run, which is now at `path`.
+    fn resume(&mut self, path: &Path, saved: usize, length: u64) -> Result<(), SourceError> {
+        let Position { path: name, generation, identity, done_to } = self.saved[saved].clone();
+        let done = u64::try_from(done_to).unwrap_or(0);
+        if done > length {
+            self.begin_truncated(path, &name, identity)?;
+            self.saved.swap_remove(saved);
+            return Ok(());
+        }
+        self.saved.swap_remove(saved);
+        let mut open = self.reader.open(path, &name, generation, done.saturating_sub(1))?;
+        if done > 0 {
+            self.pass_over_line(&mut open)?;
+        }
+        self.push(open, identity, done_to);
+        Ok(())
+    }
+
+    fn push(&mut self, open: Open, identity: Identity, done_before: i64) {
+        self.files.push(Followed { open, identity: Some(identity), done_before, away_since: None, is_closed: false });
+        self.has_begun = true;
+    }
+
+    /// Moves past the line at the present position, which has ended in an earlier run.
+    fn pass_over_line(&self, open: &mut Open) -> Result<(), SourceError> {
+        let failed = |error| SourceError::File { path: open.name.clone(), error };
+        let mut block = vec![0; BLOCK];
+        loop {
+            let length = open.file.read(&mut block).map_err(failed)?;
+            let newline = memchr::memchr(b'\n', &block[..length]);
+            open.position += newline.map_or(length, |newline| newline + 1) as u64;
+            if newline.is_some() || length == 0 {
+                break;
+            }
+        }
+        open.file.seek(SeekFrom::Start(open.position)).map_err(failed)?;
+        open.framer = Framer::new(open.position, self.source.max_event_bytes);
+        Ok(())
+    }
+
+    /// Closes files that are away and of which nothing has come for long.
+    fn close_inactive(&mut self) {
+        let is_over = |followed: &Followed| followed.away_since.is_some_and(|since| since.elapsed() >= CLOSE_INACTIVE);
+        for followed in self.files.iter_mut().filter(|followed| !followed.is_closed && is_over(followed)) {
+            self.reader.push_rest(&mut followed.open);
+            followed.is_closed = true;
+        }
+    }
+
+    fn save(&mut self) -> Result<(), SourceError> {
+        let Some(path) = &self.source.checkpoint else { return Ok(()) };
+        let ledger = self.reader.context.hub.ledger();
+        let followed = self.files.iter().filter_map(|followed| {
+            let open = &followed.open;
+            let done_to = ledger.done_to(&open.name, open.generation).unwrap_or(followed.done_before);
+            Some(Position { path: open.name.clone(), generation: open.generation, identity: followed.identity?, done_to })
+        });
+        let positions: Vec<Position> = self.saved.iter().cloned().chain(followed).collect();
+        drop(ledger);
+        if positions != self.written {
+            checkpoint::save(path, &positions)?;
+            self.written = positions;
+        }
+        Ok(())
+    }
+}

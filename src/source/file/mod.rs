@@ -1,0 +1,242 @@
+//! Files, one line an event: read once from beginning to end, or followed as they grow.
+//!
+//! To what stands behind a source a file is a topic whose name is its absolute path, with offsets in bytes. Other files that come to
+//! be at that path, as logs are rotated or truncated, are further partitions of it: generations.
+
+mod checkpoint;
+mod follow;
+
+use std::fs::File;
+use std::io::{Seek as _, SeekFrom};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::lines::{Framer, read_some};
+use super::{Source, SourceContext, SourceError};
+use crate::config::{Args, ComponentDef, Diagnostic, Fallback, Kind, option};
+use crate::delivery::{BatchBuilder, Origin};
+
+/// The options of `file`.
+pub const DEF: ComponentDef = ComponentDef {
+    name: "file",
+    summary: "Reads lines of files, once or as they grow.",
+    options: &[
+        option("path", Kind::Strings, Fallback::Required, "Paths; `*` and `?` in the last part stand for names."),
+        option("mode", Kind::Enum(&["read", "tail"]), Fallback::Text("read"), "`read` ends at the end, `tail` follows."),
+        option(
+            "start_position",
+            Kind::Enum(&["beginning", "end"]),
+            Fallback::Text("end"),
+            "Where to begin with `tail` in a file that was there at the start and whose path is not in the checkpoint.",
+        ),
+        option("sincedb_path", Kind::Path, Fallback::Text(CHECKPOINT), "The checkpoint file of `tail`: how far each file is done. With `/dev/null` nothing is remembered. The default of a pipeline's second file source is `logproc-sincedb-2.json`, and so on."),
+        option("stat_interval", Kind::Duration, Fallback::Text("1s"), "How often `tail` looks for new lines and files."),
+        option("codec", Kind::Any, Fallback::None, "How a line becomes events."),
+        option("max_event_bytes", Kind::Bytes, Fallback::Text("10MiB"), "A longer line is cut and goes to the dead letters."),
+    ],
+    example: "[source]\ntype = \"file\"\npath = \"/var/log/nginx/access.log\"\n",
+};
+
+/// The checkpoint file where none is named.
+const CHECKPOINT: &str = "logproc-sincedb.json";
+
+/// The file source as configured.
+#[derive(Clone, Debug)]
+pub struct FileSource {
+    patterns: Vec<String>,
+    tail: bool,
+    from_end: bool,
+    /// None where nothing is remembered.
+    checkpoint: Option<PathBuf>,
+    interval: Duration,
+    max_event_bytes: usize,
+}
+
+impl FileSource {
+    /// Builds the source from its options, without opening anything.
+    ///
+    /// # Errors
+    /// A `*` elsewhere than in the last part of a path.
+    pub fn from_args(args: &Args) -> Result<Self, Vec<Diagnostic>> {
+        let patterns = args.strings("path");
+        let wild_folder = |pattern: &&String| Path::new(pattern).parent().is_some_and(|folder| has_wildcard(&folder.to_string_lossy()));
+        if let Some(pattern) = patterns.iter().find(wild_folder) {
+            let message = format!("`{pattern}`: only the last part of a path may hold `*` or `?`");
+            return Err(vec![Diagnostic::error(args.span_of("path"), message)]);
+        }
+        Ok(FileSource {
+            patterns,
+            tail: args.required_text("mode") == "tail",
+            from_end: args.required_text("start_position") == "end",
+            checkpoint: args.text("sincedb_path").filter(|path| path != "/dev/null").map(PathBuf::from),
+            interval: args.duration("stat_interval").unwrap_or(Duration::from_secs(1)),
+            max_event_bytes: args.bytes("max_event_bytes").unwrap_or(10 << 20) as usize,
+        })
+    }
+
+    /// Keeps the checkpoint of a pipeline's second and later file sources apart from the first one's, where it has no
+    /// name of its own.
+    pub(crate) fn set_apart(&mut self, earlier: usize) {
+        if earlier > 0 && self.checkpoint.as_deref() == Some(Path::new(CHECKPOINT)) {
+            self.checkpoint = Some(PathBuf::from(format!("logproc-sincedb-{}.json", earlier + 1)));
+        }
+    }
+
+    /// The checkpoint file, if anything is remembered.
+    pub(crate) fn checkpoint(&self) -> Option<&Path> {
+        self.checkpoint.as_deref().filter(|_| self.tail)
+    }
+
+    /// Whether a pattern stands for this absolute path.
+    fn covers(&self, path: &str) -> bool {
+        let (folder, name) = path.rsplit_once('/').unwrap_or(("", path));
+        self.patterns.iter().filter_map(|pattern| std::path::absolute(pattern).ok()).any(|pattern| {
+            let pattern = pattern.to_string_lossy();
+            pattern.rsplit_once('/').is_some_and(|(of, pattern)| of == folder && matches(pattern.as_bytes(), name.as_bytes()))
+        })
+    }
+
+    /// The files that there are now, by their absolute paths.
+    fn paths(&self) -> Vec<PathBuf> {
+        let found = self.patterns.iter().flat_map(|pattern| expand(pattern));
+        let mut paths: Vec<PathBuf> = found.map(|path| std::path::absolute(&path).unwrap_or(path)).collect();
+        paths.sort();
+        paths.dedup();
+        paths
+    }
+}
+
+impl Source for FileSource {
+    fn run(self: Box<Self>, context: SourceContext) -> Result<(), SourceError> {
+        context.readiness().set(true);
+        let reader = Reader { builder: context.builder(), context, max_event_bytes: self.max_event_bytes };
+        if self.tail { follow::follow(*self, reader) } else { read_once(&self, reader) }
+    }
+}
+
+fn read_once(source: &FileSource, mut reader: Reader) -> Result<(), SourceError> {
+    let paths = source.paths();
+    let mut read = || {
+        if paths.is_empty() {
+            return Err(SourceError::Nothing(format!("no file matches {}", source.patterns.join(", "))));
+        }
+        paths.iter().try_for_each(|path| {
+            let mut open = reader.open(path, &path.display().to_string(), 0, 0)?;
+            reader.read_on(&mut open)?;
+            reader.push_rest(&mut open);
+            Ok(())
+        })
+    };
+    let result = read();
+    reader.end();
+    result
+}
+
+/// A file that is being read.
+struct Open {
+    /// The path that its lines belong to.
+    name: String,
+    /// Which of the files of that path it is.
+    generation: i32,
+    file: File,
+    /// How far it has been read.
+    position: u64,
+    framer: Framer,
+    origin: Origin,
+}
+
+/// Puts what files hold into batches.
+struct Reader {
+    context: SourceContext,
+    builder: BatchBuilder,
+    max_event_bytes: usize,
+}
+
+impl Reader {
+    fn open(&mut self, path: &Path, name: &str, generation: i32, position: u64) -> Result<Open, SourceError> {
+        let failed = |error| SourceError::File { path: path.display().to_string(), error };
+        let mut file = File::open(path).map_err(failed)?;
+        file.seek(SeekFrom::Start(position)).map_err(failed)?;
+        let origin = self.context.hub.ledger().assign(name, generation);
+        let framer = Framer::new(position, self.max_event_bytes);
+        Ok(Open { name: name.to_string(), generation, file, position, framer, origin })
+    }
+
+    /// Reads what there is now.
+    fn read_on(&mut self, open: &mut Open) -> Result<(), SourceError> {
+        let batch_bytes = self.context.settings.batch_bytes;
+        while !self.context.shutdown().is_requested() {
+            let origin = self.builder.origin(&open.name, open.generation, || open.origin.clone());
+            let read = open.framer.take(&mut self.builder, origin, |data| read_some(&open.file, data, batch_bytes));
+            match read {
+                Ok(0) => break,
+                Ok(length) => open.position += length as u64,
+                Err(error) => return Err(SourceError::File { path: open.name.clone(), error }),
+            }
+            if self.context.is_full(&self.builder) && !self.flush() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Nothing will come any more: what has been read of a line without an end is a line.
+    fn push_rest(&mut self, open: &mut Open) {
+        if !self.context.shutdown().is_requested() {
+            let origin = self.builder.origin(&open.name, open.generation, || open.origin.clone());
+            open.framer.end(&mut self.builder, origin);
+        }
+    }
+
+    /// Delivers what has been read; answers whether the run goes on.
+    fn flush(&mut self) -> bool {
+        let fresh = self.context.builder();
+        self.context.deliver(std::mem::replace(&mut self.builder, fresh))
+    }
+
+    /// Delivers the rest; nothing more will come.
+    fn end(&mut self) {
+        self.flush();
+        self.context.end_input();
+    }
+}
+
+fn has_wildcard(text: &str) -> bool {
+    text.contains(['*', '?'])
+}
+
+/// The files that a pattern stands for; a path without wildcards stands for itself.
+pub(crate) fn expand(pattern: &str) -> Vec<PathBuf> {
+    if !has_wildcard(pattern) {
+        return vec![PathBuf::from(pattern)];
+    }
+    let path = Path::new(pattern);
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let Ok(entries) = std::fs::read_dir(folder) else { return Vec::new() };
+    let files = entries.flatten().filter(|entry| entry.path().is_file());
+    files.filter(|entry| matches(name.as_bytes(), entry.file_name().to_string_lossy().as_bytes())).map(|entry| entry.path()).collect()
+}
+
+/// Whether `name` fits a pattern of `*` (any text) and `?` (any one byte).
+fn matches(pattern: &[u8], name: &[u8]) -> bool {
+    match (pattern.split_first(), name.split_first()) {
+        (None, None) => true,
+        (Some((b'*', rest)), _) => (0..=name.len()).any(|skipped| matches(rest, &name[skipped..])),
+        (Some((b'?', rest)), Some((_, tail))) => matches(rest, tail),
+        (Some((wanted, rest)), Some((got, tail))) => wanted == got && matches(rest, tail),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patterns_match_whole_names() {
+        for (pattern, name, expected) in [("*.log", "a.log", true), ("*.log", "a.log.1", false), ("a?c", "abc", true), ("*", "", true)] {
+            assert_eq!(matches(pattern.as_bytes(), name.as_bytes()), expected, "{pattern} {name}");
+        }
+    }
+}
