@@ -13,7 +13,7 @@ fn a_file_is_read_once_and_every_record_ends() {
     let folder = tempfile::tempdir().unwrap();
     let (input, output, dead) = (folder.path().join("in"), folder.path().join("out"), folder.path().join("dead"));
     std::fs::write(&input, "a\r\ndrop\nrefuse\nlast").unwrap();
-    let sink = SinkSpec::from_args("file", &args(&logproc::sink::lines::FILE_DEF, &[("path", text(output.to_string_lossy()))])).unwrap();
+    let sink = file_sink(&output);
     let summary = Running::start(plan(file_source(&input, &[]), vec![sink], &dead)).wait();
     assert_eq!((summary.records, summary.documents, summary.dropped, summary.dead_lettered, summary.unfinished), (4, 2, 1, 1, 0));
     let written = std::fs::read_to_string(&output).unwrap();
@@ -40,7 +40,7 @@ fn a_line_without_bound_is_cut_and_kept_aside() {
 fn a_followed_file_goes_on_where_it_was_done() {
     let folder = tempfile::tempdir().unwrap();
     let (input, output) = (folder.path().join("in"), folder.path().join("out"));
-    let sink = || SinkSpec::from_args("file", &args(&logproc::sink::lines::FILE_DEF, &[("path", text(output.to_string_lossy()))])).unwrap();
+    let sink = || file_sink(&output);
     let source = || followed(&input, &folder.path().join("sincedb").to_string_lossy());
     let written = || std::fs::read_to_string(&output).unwrap_or_default().lines().skip(1).step_by(2).map(str::to_string).collect::<Vec<_>>();
     append(&input, "one\ntwo\n");
@@ -59,12 +59,7 @@ fn a_followed_file_goes_on_where_it_was_done() {
 #[test]
 fn a_record_ends_when_every_sink_has_its_document() {
     let folder = tempfile::tempdir().unwrap();
-    let sinks: Vec<SinkSpec> = ["a", "b"]
-        .map(|name| {
-            let path = folder.path().join(name).to_string_lossy().into_owned();
-            SinkSpec::from_args("file", &args(&logproc::sink::lines::FILE_DEF, &[("path", text(path))])).unwrap()
-        })
-        .into();
+    let sinks = ["a", "b"].map(|name| file_sink(&folder.path().join(name))).into();
     let summary = Running::start(plan(file_source(&lines(folder.path(), 500), &[]), sinks, &folder.path().join("dead"))).wait();
     assert_eq!((summary.records, summary.documents, summary.unfinished), (500, 1_000, 0));
     let read = |name: &str| std::fs::read_to_string(folder.path().join(name)).unwrap().lines().count();
@@ -74,8 +69,7 @@ fn a_record_ends_when_every_sink_has_its_document() {
 #[test]
 fn a_sink_that_can_not_go_on_stops_the_run() {
     let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("no/such/folder/out").to_string_lossy().into_owned();
-    let sink = SinkSpec::from_args("file", &args(&logproc::sink::lines::FILE_DEF, &[("path", text(path))])).unwrap();
+    let sink = file_sink(&folder.path().join("no/such/folder/out"));
     let plan = plan(file_source(&lines(folder.path(), 10), &[]), vec![sink], &folder.path().join("dead"));
     let failure = logproc::delivery::run(plan, &logproc::delivery::Shutdown::new()).unwrap_err();
     assert!(failure.to_string().starts_with("sink `file`"), "{failure}");
@@ -88,7 +82,7 @@ fn a_record_that_sets_off_a_defect_is_kept_aside_and_the_run_goes_on() {
     let folder = tempfile::tempdir().unwrap();
     let (input, output, dead) = (folder.path().join("in"), folder.path().join("out"), folder.path().join("dead"));
     std::fs::write(&input, "{\"n\":1}\n{\"n\":2,\"panic\":1}\n{\"n\":3}\n").unwrap();
-    let sink = SinkSpec::from_args("file", &args(&logproc::sink::lines::FILE_DEF, &[("path", text(output.to_string_lossy()))])).unwrap();
+    let sink = file_sink(&output);
     let summary = Running::start(plan(file_source(&input, &[]), vec![sink], &dead)).wait();
     assert_eq!((summary.documents, summary.dead_lettered, summary.unfinished), (2, 1, 0));
     let [letter] = &dead_letters(&dead)[..] else { panic!("one dead letter") };
@@ -140,6 +134,26 @@ fn a_truncated_file_goes_on_as_another_one_whatever_has_not_ended_of_the_old_lin
     assert_eq!(running.stop().unfinished, 0);
 }
 
+#[test]
+fn what_was_passed_over_at_the_start_is_passed_over_after_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let (input, output, sincedb) = (folder.path().join("in"), folder.path().join("out"), folder.path().join("sincedb"));
+    append(&input, "old\n");
+    for run in 1..=2 {
+        let more = [("mode", "tail"), ("stat_interval", "20ms"), ("sincedb_path", sincedb.to_str().unwrap())];
+        let source = file_source(&input, &more.map(|(name, value)| (name, text(value))));
+        let sink = file_sink(&output);
+        let running = Running::start(plan(source, vec![sink], &folder.path().join("dead")));
+        until("the checkpoint is there", || sincedb.exists());
+        if run == 2 {
+            append(&input, "new\n");
+            until("the new line is read", || std::fs::read_to_string(&output).unwrap_or_default().contains("new"));
+        }
+        running.stop();
+    }
+    assert!(!std::fs::read_to_string(&output).unwrap().contains("old"));
+}
+
 /// Who writes to a log learns of its rotation later than we do, and what it writes until then is in the old file.
 #[test]
 fn a_rotated_file_is_read_to_its_end_and_its_new_name_makes_it_no_new_one() {
@@ -147,7 +161,7 @@ fn a_rotated_file_is_read_to_its_end_and_its_new_name_makes_it_no_new_one() {
     let (log, rotated, output) = (folder.path().join("a.log"), folder.path().join("a.log.1"), folder.path().join("out"));
     let sincedb = folder.path().join("sincedb").to_string_lossy().into_owned();
     let run = |pattern: &str| {
-        let sink = SinkSpec::from_args("file", &args(&logproc::sink::lines::FILE_DEF, &[("path", text(output.to_string_lossy()))])).unwrap();
+        let sink = file_sink(&output);
         Running::start(plan(followed(&folder.path().join(pattern), &sincedb), vec![sink], &folder.path().join("dead")))
     };
     let written = || std::fs::read_to_string(&output).unwrap_or_default().lines().skip(1).step_by(2).map(str::to_string).collect::<BTreeSet<_>>();

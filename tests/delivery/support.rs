@@ -42,6 +42,11 @@ pub fn followed(path: &Path, sincedb: &str) -> SourceSpec {
     file_source(path, &more.map(|(name, value)| (name, text(value))))
 }
 
+/// A sink that writes to a file.
+pub fn file_sink(path: &Path) -> SinkSpec {
+    SinkSpec::from_args("file", &args(&sink::lines::FILE_DEF, &[("path", text(path.to_string_lossy()))])).unwrap()
+}
+
 /// Makes a create action of each record, with an id from its origin. The values `drop` and `refuse` get what they say.
 pub struct PassThrough;
 

@@ -5,7 +5,8 @@
 //! has become shorter was truncated, and what it holds now is the next generation.
 
 use std::collections::{BTreeSet, HashSet};
-use std::io::{Read as _, Seek as _, SeekFrom};
+use std::fs::File;
+use std::io::{ErrorKind, Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -29,7 +30,8 @@ const BLOCK: usize = 256 << 10;
 /// A file can't be read, or the checkpoint neither read nor written.
 pub(super) fn follow(source: FileSource, reader: Reader) -> Result<(), SourceError> {
     let saved = source.checkpoint.as_deref().map(checkpoint::load).transpose()?.unwrap_or_default();
-    let mut follower = Follower { source, reader, files: Vec::new(), saved, written: Vec::new(), has_begun: false };
+    let mut follower =
+        Follower { source, reader, files: Vec::new(), saved, written: Vec::new(), has_begun: false, unreadable: HashSet::new() };
     let result = follower.run();
     follower.reader.end();
     let context = &follower.reader.context;
@@ -64,6 +66,8 @@ struct Follower {
     written: Vec<Position>,
     /// A file has been begun with that the checkpoint does not hold yet.
     has_begun: bool,
+    /// Files that could not be read when they were last tried.
+    unreadable: HashSet<PathBuf>,
 }
 
 impl Follower {
@@ -133,7 +137,8 @@ impl Follower {
     }
 
     fn look_at(&mut self, path: &Path, identity: Identity, length: u64, first: bool) -> Result<(), SourceError> {
-        if let Some(followed) = self.files.iter_mut().find(|followed| followed.identity == Some(identity)) {
+        if let Some(at) = self.files.iter().position(|followed| followed.identity == Some(identity)) {
+            let followed = &mut self.files[at];
             if length >= followed.open.position {
                 followed.is_closed &= length == followed.open.position;
                 return Ok(());
@@ -141,10 +146,13 @@ impl Follower {
             self.reader.push_rest(&mut followed.open);
             (followed.identity, followed.is_closed) = (None, true);
             let name = followed.open.name.clone();
-            return self.begin_truncated(path, &name, identity);
+            let file = followed.open.file.try_clone().map_err(|error| SourceError::File { path: name.clone(), error })?;
+            info!(path = name, "the file was truncated");
+            return self.begin(file, &name, identity, 0);
         }
+        let Some(file) = self.open(path, identity, first)? else { return Ok(()) };
         if let Some(at) = self.saved.iter().position(|position| position.identity == identity) {
-            return self.resume(path, at, length);
+            return self.resume(file, at, length);
         }
         let name = path.display().to_string();
         let is_known = self.generations(&name).next().is_some();
@@ -152,7 +160,27 @@ impl Follower {
             info!(path = name, "there is another file now");
         }
         let from_end = first && self.source.from_end && !is_known;
-        self.begin(path, &name, identity, if from_end { length } else { 0 })
+        self.begin(file, &name, identity, if from_end { length } else { 0 })
+    }
+
+    /// Opens a file that is new, if it is still the one at this path. One that can't be read is an error at the start; later others
+    /// go on without it, and it is tried again.
+    fn open(&mut self, path: &Path, identity: Identity, first: bool) -> Result<Option<File>, SourceError> {
+        let opened = File::open(path).and_then(|file| Ok((Identity::of(&file.metadata()?), file)));
+        match opened {
+            Ok((found, file)) => {
+                self.unreadable.remove(path);
+                Ok((found == identity).then_some(file))
+            }
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) if first => Err(SourceError::File { path: path.display().to_string(), error }),
+            Err(error) => {
+                if self.unreadable.insert(path.to_path_buf()) {
+                    warn!(path = %path.display(), %error, "a file can't be read; it is tried again");
+                }
+                Ok(None)
+            }
+        }
     }
 
     /// Goes on with files that have been rotated since the checkpoint was written, to names that no pattern stands for.
@@ -165,8 +193,10 @@ impl Follower {
         for path in folders.iter().flat_map(|folder| expand(&folder.join("*").to_string_lossy())) {
             let Ok(metadata) = std::fs::metadata(&path) else { continue };
             let identity = Identity::of(&metadata);
-            if let Some(at) = self.saved.iter().position(|position| position.identity == identity) {
-                self.resume(&path, at, metadata.len())?;
+            if let Some(at) = self.saved.iter().position(|position| position.identity == identity)
+                && let Some(file) = self.open(&path, identity, true)?
+            {
+                self.resume(file, at, metadata.len())?;
             }
         }
         for gone in std::mem::replace(&mut self.saved, others) {
@@ -182,31 +212,27 @@ impl Follower {
         followed.chain(saved).filter(move |(known, _)| *known == name).map(|(_, generation)| generation)
     }
 
-    /// Begins with a file that is new.
-    fn begin(&mut self, path: &Path, name: &str, identity: Identity, position: u64) -> Result<(), SourceError> {
+    /// Begins with a file that is new, or has become shorter than it was.
+    fn begin(&mut self, file: File, name: &str, identity: Identity, position: u64) -> Result<(), SourceError> {
         let generation = self.generations(name).max().map_or(0, |last| last + 1);
-        let open = self.reader.open(path, name, generation, position)?;
-        self.push(open, identity, 0);
+        let open = self.reader.open(file, name, generation, position)?;
+        // What is passed over at the start has ended, as far as a restart is concerned.
+        self.push(open, identity, i64::try_from(position).unwrap_or(i64::MAX));
         Ok(())
     }
 
-    /// Begins anew with a file that is shorter than it was.
-    fn begin_truncated(&mut self, path: &Path, name: &str, identity: Identity) -> Result<(), SourceError> {
-        info!(path = name, "the file was truncated");
-        self.begin(path, name, identity, 0)
-    }
-
-    /// Goes on with a file of an earlier run, which is now at `path`.
-    fn resume(&mut self, path: &Path, saved: usize, length: u64) -> Result<(), SourceError> {
+    /// Goes on with a file of an earlier run.
+    fn resume(&mut self, file: File, saved: usize, length: u64) -> Result<(), SourceError> {
         let Position { path: name, generation, identity, done_to } = self.saved[saved].clone();
         let done = u64::try_from(done_to).unwrap_or(0);
         if done > length {
-            self.begin_truncated(path, &name, identity)?;
+            info!(path = name, "the file was truncated");
+            self.begin(file, &name, identity, 0)?;
             self.saved.swap_remove(saved);
             return Ok(());
         }
         self.saved.swap_remove(saved);
-        let mut open = self.reader.open(path, &name, generation, done.saturating_sub(1))?;
+        let mut open = self.reader.open(file, &name, generation, done.saturating_sub(1))?;
         if done > 0 {
             self.pass_over_line(&mut open)?;
         }

@@ -121,7 +121,9 @@ fn read_once(source: &FileSource, mut reader: Reader) -> Result<(), SourceError>
             return Err(SourceError::Nothing(format!("no file matches {}", source.patterns.join(", "))));
         }
         paths.iter().try_for_each(|path| {
-            let mut open = reader.open(path, &path.display().to_string(), 0, 0)?;
+            let name = path.display().to_string();
+            let file = File::open(path).map_err(|error| SourceError::File { path: name.clone(), error })?;
+            let mut open = reader.open(file, &name, 0, 0)?;
             reader.read_on(&mut open)?;
             reader.push_rest(&mut open);
             Ok(())
@@ -153,10 +155,9 @@ struct Reader {
 }
 
 impl Reader {
-    fn open(&mut self, path: &Path, name: &str, generation: i32, position: u64) -> Result<Open, SourceError> {
-        let failed = |error| SourceError::File { path: path.display().to_string(), error };
-        let mut file = File::open(path).map_err(failed)?;
-        file.seek(SeekFrom::Start(position)).map_err(failed)?;
+    /// Begins to read a file from `position` on, as one of those of a path.
+    fn open(&mut self, mut file: File, name: &str, generation: i32, position: u64) -> Result<Open, SourceError> {
+        file.seek(SeekFrom::Start(position)).map_err(|error| SourceError::File { path: name.to_string(), error })?;
         let origin = self.context.hub.ledger().assign(name, generation);
         let framer = Framer::new(position, self.max_event_bytes);
         Ok(Open { name: name.to_string(), generation, file, position, framer, origin })
