@@ -113,11 +113,21 @@ impl ArchiveSource {
 }
 
 fn open(path: &Path) -> std::io::Result<Box<dyn Read>> {
-    let file = File::open(path)?;
+    Ok(match unpack(path)? {
+        Some(unpacked) => unpacked,
+        None => Box::new(File::open(path)?),
+    })
+}
+
+/// What a file unpacks to; `None` if it isn't packed, by its name.
+///
+/// # Errors
+/// It can't be opened.
+pub(super) fn unpack(path: &Path) -> std::io::Result<Option<Box<dyn Read>>> {
     Ok(match path.extension().and_then(|extension| extension.to_str()) {
-        Some("gz") => Box::new(flate2::read::MultiGzDecoder::new(file)),
-        Some("zst" | "zstd") => Box::new(zstd::Decoder::new(file)?),
-        _ => Box::new(file),
+        Some("gz" | "gzip") => Some(Box::new(flate2::read::MultiGzDecoder::new(File::open(path)?))),
+        Some("zst" | "zstd") => Some(Box::new(zstd::Decoder::new(File::open(path)?)?)),
+        _ => None,
     })
 }
 

@@ -1,6 +1,7 @@
 //! Files as sources and sinks.
 
 use std::collections::BTreeSet;
+use std::io::Write as _;
 
 use super::support::*;
 use logproc::config::Data;
@@ -21,6 +22,31 @@ fn a_file_is_read_once_and_every_record_ends() {
     assert_eq!(sources, ["a", "last"]);
     let [letter] = &dead_letters(&dead)[..] else { panic!("one dead letter") };
     assert_eq!((&letter["value"], &letter["reason"], &letter["offset"]), (&"refuse".into(), &"decode".into(), &8.into()));
+}
+
+#[test]
+fn packed_files_are_unpacked_when_they_are_read_and_left_out_when_files_are_followed() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let mut gzip = flate2::write::GzEncoder::new(std::fs::File::create(path("a.log.2.gz")).unwrap(), flate2::Compression::fast());
+    gzip.write_all(b"packed\n").unwrap();
+    gzip.finish().unwrap();
+    std::fs::write(path("a.log.1"), "rotated\n").unwrap();
+    std::fs::write(path("a.log"), "new\n").unwrap();
+    std::fs::write(path("a.log.swp"), "none\n").unwrap();
+    let exclude = ("exclude", text("*.swp"));
+    let written = |name: &str| {
+        let lines = std::fs::read_to_string(path(name)).unwrap_or_default();
+        lines.lines().skip(1).step_by(2).map(str::to_string).collect::<BTreeSet<_>>()
+    };
+    let source = file_source(&path("a.log*"), std::slice::from_ref(&exclude));
+    Running::start(plan(source, vec![file_sink(&path("read"))], &path("dead"))).wait();
+    assert_eq!(written("read"), ["new", "packed", "rotated"].map(str::to_string).into());
+    let more = [exclude, ("mode", text("tail")), ("start_position", text("beginning")), ("sincedb_path", text("/dev/null")), ("stat_interval", text("20ms"))];
+    let running = Running::start(plan(file_source(&path("a.log*"), &more), vec![file_sink(&path("followed"))], &path("dead")));
+    until("both are read", || written("followed").len() == 2);
+    running.stop();
+    assert_eq!(written("followed"), ["new", "rotated"].map(str::to_string).into());
 }
 
 #[test]

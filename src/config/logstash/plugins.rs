@@ -79,10 +79,9 @@ const FILE_INPUT: &[(&str, Rule)] = &[
     ("file_chunk_size", Idle(TUNING)),
     ("file_sort_by", Idle("files are read in the order of their names")),
     ("file_sort_direction", Idle("files are read in the order of their names")),
-    ("check_archive_validity", Idle("archives are not read")),
+    ("check_archive_validity", Idle("a packed file that is broken ends the run")),
     ("exit_after_read", Idle("`read` ends at the end of the files")),
     ("file_completed_action", Refused("files are left as they are")),
-    ("exclude", Refused("name the files that are to be read")),
     ("ignore_older", Refused("every file that the path stands for is read")),
 ];
 

@@ -7,10 +7,11 @@ mod checkpoint;
 mod follow;
 
 use std::fs::File;
-use std::io::{Seek as _, SeekFrom};
+use std::io::{Read, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::archive::unpack;
 use super::lines::{Framer, read_some};
 use super::{Source, SourceContext, SourceError};
 use crate::config::{Args, ComponentDef, Diagnostic, Fallback, Kind, option};
@@ -22,7 +23,19 @@ pub const DEF: ComponentDef = ComponentDef {
     summary: "Reads lines of files, once or as they grow.",
     options: &[
         option("path", Kind::Strings, Fallback::Required, "Paths; `*` and `?` in the last part stand for names."),
-        option("mode", Kind::Enum(&["read", "tail"]), Fallback::Text("read"), "`read` ends at the end, `tail` follows."),
+        option(
+            "exclude",
+            Kind::Strings,
+            Fallback::None,
+            "Names of files to leave out, without their folders; `*` and `?` stand for anything and for one character.",
+        ),
+        option(
+            "mode",
+            Kind::Enum(&["read", "tail"]),
+            Fallback::Text("read"),
+            "`read` ends at the end and unpacks files whose names end in `.gz` or `.zst`; `tail` follows, and leaves packed files out, so that a \
+             path may cover the names that logs are rotated to.",
+        ),
         option(
             "start_position",
             Kind::Enum(&["beginning", "end"]),
@@ -40,10 +53,17 @@ pub const DEF: ComponentDef = ComponentDef {
 /// The checkpoint file where none is named.
 const CHECKPOINT: &str = "logproc-sincedb.json";
 
+/// How names of packed files end. What is in them was in a file that was followed.
+const PACKED: [&str; 9] = ["gz", "gzip", "bz2", "lz4", "tgz", "xz", "zip", "zst", "zstd"];
+
+/// How much of a packed file is unpacked at once.
+const BLOCK: usize = 256 << 10;
+
 /// The file source as configured.
 #[derive(Clone, Debug)]
 pub struct FileSource {
     patterns: Vec<String>,
+    exclude: Vec<String>,
     tail: bool,
     from_end: bool,
     /// None where nothing is remembered.
@@ -66,6 +86,7 @@ impl FileSource {
         }
         Ok(FileSource {
             patterns,
+            exclude: args.strings("exclude"),
             tail: args.required_text("mode") == "tail",
             from_end: args.required_text("start_position") == "end",
             checkpoint: args.text("sincedb_path").filter(|path| path != "/dev/null").map(PathBuf::from),
@@ -89,6 +110,9 @@ impl FileSource {
 
     /// Whether a pattern stands for this absolute path.
     fn covers(&self, path: &str) -> bool {
+        if self.leaves_out(Path::new(path)) {
+            return false;
+        }
         let (folder, name) = path.rsplit_once('/').unwrap_or(("", path));
         self.patterns.iter().filter_map(|pattern| std::path::absolute(pattern).ok()).any(|pattern| {
             let pattern = pattern.to_string_lossy();
@@ -96,9 +120,16 @@ impl FileSource {
         })
     }
 
+    fn leaves_out(&self, path: &Path) -> bool {
+        let name = path.file_name().map(|name| name.to_string_lossy()).unwrap_or_default();
+        let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
+        let is_packed = self.tail && PACKED.contains(&extension);
+        is_packed || self.exclude.iter().any(|pattern| matches(pattern.as_bytes(), name.as_bytes()))
+    }
+
     /// The files that there are now, by their absolute paths.
     fn paths(&self) -> Vec<PathBuf> {
-        let found = self.patterns.iter().flat_map(|pattern| expand(pattern));
+        let found = self.patterns.iter().flat_map(|pattern| expand(pattern)).filter(|path| !self.leaves_out(path));
         let mut paths: Vec<PathBuf> = found.map(|path| std::path::absolute(&path).unwrap_or(path)).collect();
         paths.sort();
         paths.dedup();
@@ -124,6 +155,7 @@ fn read_once(source: &FileSource, mut reader: Reader) -> Result<(), SourceError>
             let name = path.display().to_string();
             let file = File::open(path).map_err(|error| SourceError::File { path: name.clone(), error })?;
             let mut open = reader.open(file, &name, 0, 0)?;
+            open.unpacked = unpack(path).map_err(|error| SourceError::File { path: name.clone(), error })?;
             reader.read_on(&mut open)?;
             reader.push_rest(&mut open);
             Ok(())
@@ -145,6 +177,8 @@ struct Open {
     position: u64,
     framer: Framer,
     origin: Origin,
+    /// What it is unpacked to.
+    unpacked: Option<Box<dyn Read>>,
 }
 
 /// Puts what files hold into batches.
@@ -160,7 +194,7 @@ impl Reader {
         file.seek(SeekFrom::Start(position)).map_err(|error| SourceError::File { path: name.to_string(), error })?;
         let origin = self.context.hub.ledger().assign(name, generation);
         let framer = Framer::new(position, self.max_event_bytes);
-        Ok(Open { name: name.to_string(), generation, file, position, framer, origin })
+        Ok(Open { name: name.to_string(), generation, file, position, framer, origin, unpacked: None })
     }
 
     /// Reads what there is now.
@@ -168,7 +202,10 @@ impl Reader {
         let batch_bytes = self.context.settings.batch_bytes;
         while !self.context.shutdown().is_requested() {
             let origin = self.builder.origin(&open.name, open.generation, || open.origin.clone());
-            let read = open.framer.take(&mut self.builder, origin, |data| read_some(&open.file, data, batch_bytes));
+            let read = open.framer.take(&mut self.builder, origin, |data| match &mut open.unpacked {
+                None => read_some(&open.file, data, batch_bytes),
+                Some(unpacked) => unpacked.take(BLOCK as u64).read_to_end(data),
+            });
             match read {
                 Ok(0) => break,
                 Ok(length) => open.position += length as u64,
