@@ -219,6 +219,78 @@ fn a_rotated_file_is_read_to_its_end_and_its_new_name_makes_it_no_new_one() {
     assert_eq!((lines.lines().count(), ids.len()), (16, 8), "nothing twice, and no two with one id: {lines}");
 }
 
+#[test]
+fn two_processes_do_not_follow_with_one_checkpoint() {
+    let folder = tempfile::tempdir().unwrap();
+    let (input, sincedb) = (folder.path().join("in"), folder.path().join("sincedb").to_string_lossy().into_owned());
+    let start = |output: &str| {
+        Running::start(plan(followed(&input, &sincedb), vec![file_sink(&folder.path().join(output))], &folder.path().join("dead")))
+    };
+    let written = |output: &str| std::fs::read_to_string(folder.path().join(output)).unwrap_or_default().lines().count() / 2;
+    append(&input, "1\n");
+    let first = start("first");
+    until("the first follows", || written("first") == 1);
+    let second = start("second");
+    append(&input, "2\n");
+    until("the first goes on", || written("first") == 2);
+    first.stop();
+    append(&input, "3\n");
+    until("the second takes over", || written("second") == 1);
+    second.stop();
+}
+
+/// Lines are written, the log is rotated, and the process ends, in order or not, at any moment.
+#[test]
+fn every_line_of_a_log_is_one_document_whatever_happens_between() {
+    for seed in 1..=3u64 {
+        let cluster = FakeCluster::start().unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let path = |number: usize| folder.path().join(if number == 0 { "a.log".to_string() } else { format!("a.log.{number}") });
+        let sincedb = folder.path().join("sincedb").to_string_lossy().into_owned();
+        let start = || {
+            let source = followed(&folder.path().join("a.log*"), &sincedb);
+            Running::start(plan(source, vec![elasticsearch(&cluster.url(), &[])], &folder.path().join("dead")))
+        };
+        let (mut random, mut lines, mut rotations) = (seed, 0, 0);
+        let mut running = start();
+        for _ in 0..60 {
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            match random >> 60 {
+                // Who writes may still have the file that was rotated last.
+                0..=2 if rotations > 0 => append(&path(1), &format!("{{\"n\":{lines}}}\n")),
+                0..=9 => append(&path(0), &format!("{{\"n\":{lines}}}\n")),
+                10..=11 => {
+                    until("a part is there", || cluster.stored().len() + 5 > lines);
+                    continue;
+                }
+                12..=13 => {
+                    (0..=rotations).rev().filter(|number| path(*number).exists()).for_each(|number| {
+                        std::fs::rename(path(number), path(number + 1)).unwrap();
+                    });
+                    rotations += 1;
+                    continue;
+                }
+                14 => {
+                    running.stop();
+                    running = start();
+                    continue;
+                }
+                _ => {
+                    running.crash();
+                    running = start();
+                    continue;
+                }
+            }
+            lines += 1;
+        }
+        until("every line is there", || cluster.stored().len() >= lines);
+        running.stop();
+        let documents: Vec<String> = cluster.stored().into_values().map(|stored| stored.source).collect();
+        let distinct: BTreeSet<&String> = documents.iter().collect();
+        assert_eq!((documents.len(), distinct.len()), (lines, lines), "seed {seed}");
+    }
+}
+
 /// Refuses every record.
 struct Refusing;
 

@@ -119,6 +119,14 @@ impl Running {
     }
 }
 
+impl Running {
+    /// Ends at once, whatever is under way.
+    pub fn crash(mut self) {
+        self.shutdown.force();
+        let _ = self.thread.take().unwrap().join();
+    }
+}
+
 impl Drop for Running {
     fn drop(&mut self) {
         self.shutdown.force();

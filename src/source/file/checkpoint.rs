@@ -3,13 +3,14 @@
 //! It is written only behind the acknowledgements. What it holds of a file is one past the start of the last line that has ended, so a
 //! restart goes to that line and passes over it.
 
-use std::fs::{File, Metadata};
+use std::fs::{File, Metadata, TryLockError};
 use std::io::{ErrorKind, Write as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::time::UNIX_EPOCH;
 
 use serde::{Deserialize, Serialize};
+use tracing::warn;
 
 use crate::source::SourceError;
 
@@ -40,6 +41,24 @@ pub(super) struct Position {
     pub identity: Identity,
     /// One past the start of the last line that has ended; 0 if none has.
     pub done_to: i64,
+}
+
+/// Makes a checkpoint this process' own, for as long as the file that is returned is open; `None` while it is another's. What two
+/// wrote to one would be true of neither.
+///
+/// # Errors
+/// The file beside it that is locked can't be made.
+pub(super) fn claim(path: &Path) -> Result<Option<File>, SourceError> {
+    let beside = path.with_extension("lock");
+    let file = File::create(&beside).map_err(|error| SourceError::File { path: beside.display().to_string(), error })?;
+    match file.try_lock() {
+        Err(TryLockError::WouldBlock) => Ok(None),
+        Ok(()) => Ok(Some(file)),
+        Err(TryLockError::Error(error)) => {
+            warn!(path = %beside.display(), %error, "a lock can't be had here: no two processes may follow with this checkpoint");
+            Ok(Some(file))
+        }
+    }
 }
 
 /// Reads a checkpoint; an empty one where there is no file.

@@ -28,7 +28,15 @@ const BLOCK: usize = 256 << 10;
 ///
 /// # Errors
 /// A file can't be read, or the checkpoint neither read nor written.
-pub(super) fn follow(source: FileSource, reader: Reader) -> Result<(), SourceError> {
+pub(super) fn follow(source: FileSource, mut reader: Reader) -> Result<(), SourceError> {
+    let _claim = match source.checkpoint.as_deref() {
+        Some(path) => claim(path, &reader)?,
+        None => None,
+    };
+    if reader.context.shutdown().is_requested() {
+        reader.end();
+        return Ok(());
+    }
     let saved = source.checkpoint.as_deref().map(checkpoint::load).transpose()?.unwrap_or_default();
     let mut follower =
         Follower { source, reader, files: Vec::new(), saved, written: Vec::new(), has_begun: false, unreadable: HashSet::new() };
@@ -41,6 +49,23 @@ pub(super) fn follow(source: FileSource, reader: Reader) -> Result<(), SourceErr
     }
     follower.save()?;
     result
+}
+
+/// Waits until no other process has the checkpoint, or for the order to stop.
+fn claim(path: &Path, reader: &Reader) -> Result<Option<File>, SourceError> {
+    let mut is_told = false;
+    while !reader.context.shutdown().is_requested() {
+        let claimed = checkpoint::claim(path)?;
+        if claimed.is_some() {
+            return Ok(claimed);
+        }
+        if !is_told {
+            warn!(path = %path.display(), "another process follows files with this checkpoint; waiting for its end");
+            is_told = true;
+        }
+        std::thread::park_timeout(Duration::from_millis(50));
+    }
+    Ok(None)
 }
 
 /// One file.

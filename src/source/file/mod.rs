@@ -42,7 +42,7 @@ pub const DEF: ComponentDef = ComponentDef {
             Fallback::Text("end"),
             "Where to begin with `tail` in a file that was there at the start and whose path is not in the checkpoint.",
         ),
-        option("sincedb_path", Kind::Path, Fallback::Text(CHECKPOINT), "The checkpoint file of `tail`: how far each file is done. With `/dev/null` nothing is remembered. The default of a pipeline's second file source is `logproc-sincedb-2.json`, and so on."),
+        option("sincedb_path", Kind::Path, Fallback::Text(CHECKPOINT), "The checkpoint file of `tail`: how far each file is done, for one process at a time. With `/dev/null` nothing is remembered. The default of a pipeline's second file source is `logproc-sincedb-2.json`, and so on."),
         option("stat_interval", Kind::Duration, Fallback::Text("1s"), "How often `tail` looks for new lines and files."),
         option("codec", Kind::Any, Fallback::None, "How a line becomes events."),
         option("max_event_bytes", Kind::Bytes, Fallback::Text("10MiB"), "A longer line is cut and goes to the dead letters."),
