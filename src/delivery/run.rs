@@ -18,14 +18,14 @@ use super::hub::{Hub, Summary};
 use super::pace::Pace;
 use super::processors::Processors;
 use super::shutdown::{Phase, Shutdown};
-use super::worker::{SinkEntry, Worker};
+use super::worker::{SinkEntry, Way, Worker};
 use crate::dead_letter::DeadLetterSpec;
 use crate::observe::health::Health;
 use crate::sink::{SinkContext, SinkError, SinkSpec};
 use crate::source::{SourceContext, SourceError, SourceSpec};
 
-/// Batches that may wait for a worker.
-const WAITING_BATCHES: usize = 64;
+/// Batches that may wait for each worker: what is read long before its turn has left the caches by then.
+const WAITING_BATCHES: usize = 3;
 
 /// Everything a run needs.
 pub struct Plan {
@@ -157,17 +157,23 @@ pub fn run(plan: Plan, shutdown: &Shutdown) -> Result<Summary, RunFailure> {
 
     let mut entries = Vec::with_capacity(sinks.len());
     let mut sink_tasks: Vec<(String, tokio::task::JoinHandle<_>)> = Vec::with_capacity(sinks.len());
+    let mut names: Vec<String> = Vec::with_capacity(sinks.len());
     for (id, spec) in sinks {
-        let (sender, input) = mpsc::channel(1);
-        let sink = spec.build();
-        entries.push(SinkEntry { sender, limits: sink.limits() });
-        let taken = |name: &str| sink_tasks.iter().any(|(known, _)| known == name);
-        let mut name = id.unwrap_or_else(|| sink.name().to_string());
+        let taken = |name: &str| names.iter().any(|known| known == name);
+        let mut name = id.unwrap_or_else(|| spec.kind().to_string());
         if taken(&name) {
             let numbered = (2..).map(|number| format!("{name}-{number}")).find(|name| !taken(name));
             name = numbered.unwrap_or(name);
         }
+        names.push(name.clone());
         let context = SinkContext::new(&name, hub.clone(), rejected.clone(), &health);
+        let Some(sink) = spec.build() else {
+            context.set_ready(true);
+            entries.push(SinkEntry { way: Way::Nowhere(context), limits: crate::sink::null::LIMITS });
+            continue;
+        };
+        let (sender, input) = mpsc::channel(1);
+        entries.push(SinkEntry { way: Way::Task(sender), limits: sink.limits() });
         let (stop, task_name) = (shutdown.clone(), name.clone());
         let task = runtime.spawn(async move {
             let result = until_forced(stop.clone(), sink.run(input, context)).await;
@@ -180,7 +186,7 @@ pub fn run(plan: Plan, shutdown: &Shutdown) -> Result<Summary, RunFailure> {
         sink_tasks.push((name, task));
     }
 
-    let (batches, input) = crossbeam_channel::bounded(WAITING_BATCHES);
+    let (batches, input) = crossbeam_channel::bounded(WAITING_BATCHES * settings.workers.max(1));
     let pace = settings.rate_limit.map(|per_second| Arc::new(Pace::new(per_second)));
     let mut workers = Vec::with_capacity(settings.workers);
     for number in 0..settings.workers.max(1) {

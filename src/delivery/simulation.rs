@@ -21,7 +21,7 @@ use super::hub::Hub;
 use super::processor::{Processor, Reason, Verdict};
 use super::processors::Processors;
 use super::shutdown::Shutdown;
-use super::worker::{SinkEntry, Worker};
+use super::worker::{SinkEntry, Way, Worker};
 use crate::observe::health::Health;
 
 const PARTITIONS: usize = 3;
@@ -107,7 +107,7 @@ impl Node {
             processors: Processors::new("1", |_| Box::new(Pipeline)),
             processor: Box::new(Pipeline),
             outputs: Outputs::new(SINKS),
-            sinks: senders.into_iter().map(|sender| SinkEntry { sender, limits }).collect(),
+            sinks: senders.into_iter().map(|sender| SinkEntry { way: Way::Task(sender), limits }).collect(),
             dead_letters,
             heartbeat: Health::default().heartbeat("worker"),
             pace: None,

@@ -16,12 +16,22 @@ use super::processor::{Processor, Reason, Verdict};
 use super::processors::Processors;
 use super::tally::count;
 use crate::observe::health::Heartbeat;
+use crate::sink::SinkContext;
 
 /// The way into a sink.
 #[derive(Clone, Debug)]
 pub(crate) struct SinkEntry {
-    pub sender: mpsc::Sender<DocumentBatch>,
+    pub way: Way,
     pub limits: Limits,
+}
+
+/// Who takes a sink's batches.
+#[derive(Clone, Debug)]
+pub(crate) enum Way {
+    /// A task.
+    Task(mpsc::Sender<DocumentBatch>),
+    /// Nobody: they are done at once.
+    Nowhere(SinkContext),
 }
 
 /// One worker's state.
@@ -253,9 +263,17 @@ impl Worker {
         }
         let batch = self.outputs.sink(sink).seal(fresh, Some(self.hub.clone()));
         self.waiting_since[sink] = None;
-        self.heartbeat.idle();
-        let sent = self.sinks[sink].sender.blocking_send(batch).map_err(|_| Gone);
-        self.heartbeat.busy();
-        sent
+        match &self.sinks[sink].way {
+            Way::Nowhere(context) => {
+                context.finish(batch);
+                Ok(())
+            }
+            Way::Task(sender) => {
+                self.heartbeat.idle();
+                let sent = sender.blocking_send(batch).map_err(|_| Gone);
+                self.heartbeat.busy();
+                sent
+            }
+        }
     }
 }

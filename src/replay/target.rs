@@ -13,7 +13,6 @@ use crate::pipeline::encode::{Encoder, Redirect, is_legal_index};
 use crate::pipeline::load::Pipeline;
 use crate::pipeline::program::Step;
 use crate::sink::elasticsearch::Existing;
-use crate::sink::null::NullSink;
 use crate::sink::{self, SinkSpec};
 use crate::source::kafka::KafkaSource;
 
@@ -59,7 +58,7 @@ pub fn keep_only(pipeline: &mut Pipeline, condition: &str) -> anyhow::Result<()>
 fn leave_out(pipeline: &mut Pipeline, keep: impl Fn(usize) -> bool) {
     for (index, (_, spec)) in pipeline.sinks.iter_mut().enumerate() {
         if !keep(index) {
-            *spec = SinkSpec::Null(NullSink);
+            *spec = SinkSpec::Null;
         }
     }
     // A leaf that is left out becomes a jump to the step after it, so places stay what they are.
@@ -170,7 +169,7 @@ pub fn set_mode(pipeline: &mut Pipeline, mode: Option<Mode>) {
 /// Nothing is written: every document is made, with its action and id, and thrown away.
 pub fn write_nothing(pipeline: &mut Pipeline) {
     for (_, spec) in &mut pipeline.sinks {
-        *spec = SinkSpec::Null(NullSink);
+        *spec = SinkSpec::Null;
     }
 }
 
@@ -181,7 +180,7 @@ pub fn describe(pipeline: &Pipeline, mode: Option<Mode>, places: &str) -> Vec<St
     for (index, name) in sink_names(pipeline).into_iter().enumerate() {
         let encoder = &pipeline.encoders[index];
         let line = match (&pipeline.sinks[index].1, encoder.action()) {
-            (SinkSpec::Null(_), _) => continue,
+            (SinkSpec::Null, _) => continue,
             (SinkSpec::Elasticsearch(_), Some((action, own_ids))) => {
                 let ids = if own_ids { "the pipeline's document_id" } else { places };
                 let existing = match (action, encoder.writes_data_streams(), mode) {

@@ -117,10 +117,6 @@ fn config(properties: &BTreeMap<String, String>) -> ClientConfig {
 }
 
 impl Sink for KafkaSink {
-    fn name(&self) -> &str {
-        "kafka"
-    }
-
     fn limits(&self) -> Limits {
         Limits { max_bytes: 1 << 20, max_items: 8_192, linger: Duration::from_millis(100) }
     }

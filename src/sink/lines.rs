@@ -87,10 +87,6 @@ impl LinesSink {
 }
 
 impl Sink for LinesSink {
-    fn name(&self) -> &str {
-        self.kind()
-    }
-
     fn limits(&self) -> Limits {
         Limits { max_bytes: 512 << 10, max_items: 16_384, linger: self.linger }
     }

@@ -43,7 +43,7 @@ pub enum SinkSpec {
     /// A file or standard output, one JSON document a line.
     Lines(lines::LinesSink),
     /// Nowhere.
-    Null(null::NullSink),
+    Null,
 }
 
 impl SinkSpec {
@@ -59,7 +59,7 @@ impl SinkSpec {
             "kafka" => kafka::KafkaSink::from_args(args).map(|sink| SinkSpec::Kafka(Box::new(sink))),
             "file" => lines::LinesSink::file(args).map(SinkSpec::Lines),
             "stdout" => Ok(SinkSpec::Lines(lines::LinesSink::stdout())),
-            "null" => Ok(SinkSpec::Null(null::NullSink)),
+            "null" => Ok(SinkSpec::Null),
             other => Err(vec![Diagnostic::error(args.span, format!("unknown sink `{other}`"))]),
         }
     }
@@ -70,16 +70,17 @@ impl SinkSpec {
             SinkSpec::Elasticsearch(_) => "elasticsearch",
             SinkSpec::Kafka(_) => "kafka",
             SinkSpec::Lines(sink) => sink.kind(),
-            SinkSpec::Null(_) => "null",
+            SinkSpec::Null => "null",
         }
     }
 
-    pub(crate) fn build(self) -> Box<dyn Sink> {
+    /// The sink; `None` for one that only discards.
+    pub(crate) fn build(self) -> Option<Box<dyn Sink>> {
         match self {
-            SinkSpec::Elasticsearch(sink) => sink,
-            SinkSpec::Kafka(sink) => sink,
-            SinkSpec::Lines(sink) => Box::new(sink),
-            SinkSpec::Null(sink) => Box::new(sink),
+            SinkSpec::Elasticsearch(sink) => Some(sink),
+            SinkSpec::Kafka(sink) => Some(sink),
+            SinkSpec::Lines(sink) => Some(Box::new(sink)),
+            SinkSpec::Null => None,
         }
     }
 }
@@ -89,9 +90,6 @@ pub type SinkFuture = Pin<Box<dyn Future<Output = Result<(), SinkError>> + Send>
 
 /// A sink that can be run.
 pub trait Sink: Send {
-    /// Its name, a label in metrics.
-    fn name(&self) -> &str;
-
     /// When a batch for it is full.
     fn limits(&self) -> Limits;
 

@@ -1,12 +1,9 @@
-//! The sink that counts and discards: for measuring and for trying a pipeline out.
+//! The sink that counts and discards: for measuring and for trying a pipeline out. It is no task: workers end its documents themselves.
 
 use std::time::Duration;
 
-use tokio::sync::mpsc;
-
-use super::{Sink, SinkContext, SinkFuture};
 use crate::config::ComponentDef;
-use crate::delivery::{DocumentBatch, Limits};
+use crate::delivery::Limits;
 
 /// The options of `null`.
 pub const DEF: ComponentDef = ComponentDef {
@@ -16,26 +13,5 @@ pub const DEF: ComponentDef = ComponentDef {
     example: "[[sink]]\ntype = \"null\"\n",
 };
 
-/// The sink that counts and discards.
-#[derive(Clone, Copy, Debug)]
-pub struct NullSink;
-
-impl Sink for NullSink {
-    fn name(&self) -> &str {
-        "null"
-    }
-
-    fn limits(&self) -> Limits {
-        Limits { max_bytes: 1 << 20, max_items: 16_384, linger: Duration::from_millis(50) }
-    }
-
-    fn run(self: Box<Self>, mut input: mpsc::Receiver<DocumentBatch>, context: SinkContext) -> SinkFuture {
-        Box::pin(async move {
-            context.set_ready(true);
-            while let Some(batch) = input.recv().await {
-                context.finish(batch);
-            }
-            Ok(())
-        })
-    }
-}
+/// When a batch is discarded.
+pub(crate) const LIMITS: Limits = Limits { max_bytes: 1 << 20, max_items: 16_384, linger: Duration::from_millis(50) };

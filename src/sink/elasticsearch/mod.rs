@@ -100,10 +100,6 @@ impl ElasticsearchSink {
 }
 
 impl Sink for ElasticsearchSink {
-    fn name(&self) -> &str {
-        "elasticsearch"
-    }
-
     fn limits(&self) -> Limits {
         self.limits
     }
