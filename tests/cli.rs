@@ -126,9 +126,15 @@ fn the_codec_is_json_where_it_is_asked_for() {
 
 #[test]
 fn lines_that_keep_trickling_in_come_out_while_they_do() {
+    // One worker is the thread that reads.
+    trickle("1");
+    trickle("2");
+}
+
+fn trickle(workers: &str) {
     let (_folder, path) = pipeline("");
     let mut child = Command::new(env!("CARGO_BIN_EXE_logproc"))
-        .args(["--pipeline", &path, "--stdin", "--stdout", "--http-address", "off"])
+        .args(["--pipeline", &path, "--stdin", "--stdout", "--http-address", "off", "--workers", workers])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
@@ -147,11 +153,14 @@ fn lines_that_keep_trickling_in_come_out_while_they_do() {
         !first.is_finished()
     });
     let written = written.count();
-    assert!(written < 3_000, "nothing came of {written} lines");
-    drop(input);
-    let (line, output) = first.join().unwrap().unwrap();
+    assert!(written < 3_000, "nothing came of {written} lines with {workers} workers");
+    let (line, mut output) = first.join().unwrap().unwrap();
     assert!(line.contains("\"message\":\"line\""), "{line}");
-    assert_eq!(output.lines().count(), written, "each line but the first, and the one that was written last");
+    // Nor does the last one wait for the end of the input.
+    let rest = (0..written).filter(|_| output.read_line(&mut String::new()).unwrap() > 0);
+    assert_eq!(rest.count(), written, "each line but the first, and the one that was written last");
+    drop(input);
+    assert_eq!(output.lines().count(), 0);
     assert!(child.wait().unwrap().success());
 }
 

@@ -32,3 +32,4 @@ pub use run::{Plan, RunError, RunFailure, Settings, run};
 pub use shutdown::{Phase, Shutdown};
 pub(crate) use tally::count;
 pub use tally::{Counts, Tally};
+pub(crate) use worker::Worker;

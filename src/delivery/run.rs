@@ -186,21 +186,23 @@ pub fn run(plan: Plan, shutdown: &Shutdown) -> Result<Summary, RunFailure> {
         sink_tasks.push((name, task));
     }
 
-    let (batches, input) = crossbeam_channel::bounded(WAITING_BATCHES * settings.workers.max(1));
+    // Where lines are read once, the thread that reads them is a worker too: what it has just read is in its core's caches.
+    let reader_works = matches!(&sources[..], [source] if source.reads_once());
+    let threads = settings.workers.max(1) - usize::from(reader_works);
+    let (batches, input) = crossbeam_channel::bounded(WAITING_BATCHES * threads);
     let pace = settings.rate_limit.map(|per_second| Arc::new(Pace::new(per_second)));
-    let mut workers = Vec::with_capacity(settings.workers);
-    for number in 0..settings.workers.max(1) {
+    // A worker is made by its own thread: it takes a while, and the others need not wait for it.
+    let worker = |number: usize| {
         let (hub, input, processors, sinks) = (hub.clone(), input.clone(), processors.clone(), entries.clone());
         let (dead_letters, health, pace) = (rejected.clone(), health.clone(), pace.clone());
-        let work = move || {
+        move || {
             // Before the processor is made, so that one that takes its place meanwhile is seen.
             let generation = processors.generation();
-            let worker = Worker {
+            Worker {
                 hub,
                 input,
                 number,
                 generation,
-                // By the worker itself: it takes a while, and the others need not wait for it.
                 processor: processors.make(number),
                 processors,
                 outputs: Outputs::new(sinks.len()),
@@ -209,11 +211,15 @@ pub fn run(plan: Plan, shutdown: &Shutdown) -> Result<Summary, RunFailure> {
                 dead_letters,
                 heartbeat: health.heartbeat("worker"),
                 pace,
-            };
-            worker.run();
-        };
-        workers.push(spawn(&format!("logproc-work-{number}"), shutdown, work)?);
+            }
+        }
+    };
+    let mut workers = Vec::with_capacity(threads);
+    for number in 0..threads {
+        let make = worker(number);
+        workers.push(spawn(&format!("logproc-work-{number}"), shutdown, move || make().run())?);
     }
+    let mut own_worker = reader_works.then(|| worker(threads));
     drop((input, entries, rejected));
 
     let drained = Arc::new(AtomicBool::new(false));
@@ -221,9 +227,10 @@ pub fn run(plan: Plan, shutdown: &Shutdown) -> Result<Summary, RunFailure> {
     let share = Settings { memory_limit: settings.memory_limit / sources.len().max(1), ..settings.clone() };
     let mut readers = Vec::with_capacity(sources.len());
     for (source, hub) in sources.into_iter().zip(hubs) {
-        let context = SourceContext::new(hub, batches.clone(), drained.clone(), share.clone(), health.clone());
-        let stop = shutdown.clone();
+        let mut context = SourceContext::new(hub, batches.clone(), drained.clone(), share.clone(), health.clone());
+        let (stop, own_worker) = (shutdown.clone(), own_worker.take());
         readers.push(spawn("logproc-source", shutdown, move || {
+            context.work_with(own_worker.map(|make| make()));
             let result = source.build().run(context);
             if let Err(problem) = &result {
                 error!(error = %problem, "a source can't go on");

@@ -89,11 +89,11 @@ impl Worker {
         match received {
             Ok(raw) => {
                 self.process(&raw)?;
-                self.flush(|worker, sink| worker.is_due(sink))?;
+                self.flush_due()?;
                 Ok(true)
             }
             Err(RecvTimeoutError::Timeout) => {
-                self.flush(|worker, sink| worker.is_due(sink))?;
+                self.flush_due()?;
                 Ok(true)
             }
             Err(RecvTimeoutError::Disconnected) => {
@@ -101,6 +101,24 @@ impl Worker {
                 Ok(false)
             }
         }
+    }
+
+    /// Works on a batch that no channel has brought.
+    pub(crate) fn work_on(&mut self, raw: &Arc<RawBatch>) -> Result<(), Gone> {
+        self.heartbeat.busy();
+        let worked = self.process(raw);
+        worked.and(self.hand_on_due())
+    }
+
+    /// Hands on what has waited long enough, while there is nothing to work on.
+    pub(crate) fn hand_on_due(&mut self) -> Result<(), Gone> {
+        let handed = self.flush_due();
+        self.heartbeat.idle();
+        handed
+    }
+
+    fn flush_due(&mut self) -> Result<(), Gone> {
+        self.flush(|worker, sink| worker.is_due(sink))
     }
 
     fn next_deadline(&self) -> Option<Instant> {

@@ -30,7 +30,7 @@ pub const PIPELINE_DEF: ComponentDef = ComponentDef {
 
 const PIPELINE_OPTIONS: &[OptionDef] = &[
     option("name", Kind::String, Fallback::None, "The pipeline's name in metrics, logs and dead letters; by default the file's name."),
-    option("workers", Kind::Integer(1, 1_024), Fallback::None, "Worker threads; by default one for each core (or what the container's quota allows), less one where records come from Kafka: reading and sending take a third of the time."),
+    option("workers", Kind::Integer(1, 1_024), Fallback::None, "Worker threads; by default one for each core (or what the container's quota allows), less one where records come from Kafka: reading and sending take a third of the time. Where lines are read once, the thread that reads them is one of the workers."),
     option("memory_limit", Kind::Bytes, Fallback::Text("256MiB"), "Bytes that the process should stay under; a container's limit lowers it. What waits between source and sink is held to a part of it."),
     option("in_flight_limit", Kind::Bytes, Fallback::None, "Bytes of records and documents between source and acknowledgement; by default an eighth of `memory_limit`."),
     option("shutdown_timeout", Kind::Duration, Fallback::Text("30s"), "How long a drain may take when the process is asked to stop."),

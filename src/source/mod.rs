@@ -1,6 +1,7 @@
 //! Sources: where records come from. Each runs on a thread of its own, hands over batches, and takes "done up to here"
-//! from the ledger.
+//! from the ledger. Where lines are read once, that thread is a worker too: it works on what the others have no room for.
 
+use std::cell::RefCell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -8,7 +9,7 @@ use std::time::Duration;
 use crossbeam_channel::{SendTimeoutError, Sender};
 
 use crate::config::{Args, ComponentDef, Diagnostic, Fallback, Kind, OptionDef, option};
-use crate::delivery::{BatchBuilder, Hub, RawBatch, Settings, Shutdown};
+use crate::delivery::{BatchBuilder, Hub, RawBatch, Settings, Shutdown, Worker};
 use crate::observe::health::{Health, Heartbeat, Readiness};
 
 pub mod archive;
@@ -44,6 +45,15 @@ impl SourceSpec {
             "file" => file::FileSource::from_args(args).map(SourceSpec::File),
             "stdin" => stdin::StdinSource::from_args(args).map(SourceSpec::Stdin),
             other => Err(vec![Diagnostic::error(args.span, format!("unknown source `{other}`"))]),
+        }
+    }
+
+    /// Whether it reads lines to their end and does nothing else.
+    pub(crate) fn reads_once(&self) -> bool {
+        match self {
+            SourceSpec::Kafka(_) => false,
+            SourceSpec::File(source) => !source.follows(),
+            SourceSpec::Archive(_) | SourceSpec::Stdin(_) => true,
         }
     }
 
@@ -116,6 +126,8 @@ pub struct SourceContext {
     pub(crate) health: Health,
     output: Option<Sender<Arc<RawBatch>>>,
     drained: Arc<AtomicBool>,
+    /// The worker that this thread is beside.
+    own_worker: Option<RefCell<Worker>>,
 }
 
 impl SourceContext {
@@ -126,7 +138,12 @@ impl SourceContext {
         settings: Settings,
         health: Health,
     ) -> Self {
-        SourceContext { hub, settings, health, output: Some(output), drained }
+        SourceContext { hub, settings, health, output: Some(output), drained, own_worker: None }
+    }
+
+    /// Lets this thread work on what the others have no room for.
+    pub(crate) fn work_with(&mut self, worker: Option<Worker>) {
+        self.own_worker = worker.map(RefCell::new);
     }
 
     /// The order to stop.
@@ -175,6 +192,17 @@ impl SourceContext {
     /// No more batches will come.
     pub fn end_input(&mut self) {
         self.output = None;
+        if let Some(worker) = self.own_worker.take() {
+            worker.into_inner().run();
+        }
+    }
+
+    /// Hands on what has waited long enough; for sources that may have nothing to deliver for a while.
+    pub(crate) fn hand_on_due(&self) {
+        if let Some(worker) = &self.own_worker {
+            // If the sink is gone, the next delivery shows it.
+            let _ = worker.borrow_mut().hand_on_due();
+        }
     }
 
     /// Whether everything that was submitted has left the run.
@@ -187,12 +215,22 @@ impl SourceContext {
         if builder.is_empty() {
             return true;
         }
-        while !self.hub.budget.wait(Duration::from_millis(500)) {
+        let patience = if self.own_worker.is_some() { Duration::from_millis(20) } else { Duration::from_millis(500) };
+        while !self.hub.budget.wait(patience) {
             if self.shutdown().is_forced() {
                 return false;
             }
+            // What takes the room may wait in this thread's own hands.
+            self.hand_on_due();
         }
         let mut batch = self.admit(builder);
+        if let Some(worker) = &self.own_worker {
+            return match self.submit(batch, Duration::ZERO) {
+                Submit::Taken => true,
+                Submit::Over => false,
+                Submit::Later(batch) => worker.borrow_mut().work_on(&batch).is_ok(),
+            };
+        }
         loop {
             match self.submit(batch, Duration::from_millis(500)) {
                 Submit::Taken => return true,

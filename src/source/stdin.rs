@@ -88,6 +88,7 @@ fn read(context: &SourceContext, max: usize) -> io::Result<()> {
                 Err(error) => return Err(error),
             }
         }
+        context.hand_on_due();
         let is_due = !builder.is_empty() && (context.is_full(&builder) || began.elapsed() >= batch_age);
         if is_due && !context.deliver(std::mem::replace(&mut builder, context.builder())) {
             return Ok(());

@@ -5,7 +5,7 @@ use std::io::Write as _;
 
 use super::support::*;
 use logproc::config::Data;
-use logproc::delivery::{Outputs, Processor, Processors, RawBatch, Reason, Verdict};
+use logproc::delivery::{Outputs, Processor, Processors, RawBatch, Reason, Settings, Verdict};
 use logproc::sink::SinkSpec;
 use logproc::testkit::fake_cluster::{Fault, FakeCluster};
 
@@ -47,6 +47,19 @@ fn packed_files_are_unpacked_when_they_are_read_and_left_out_when_files_are_foll
     until("both are read", || written("followed").len() == 2);
     running.stop();
     assert_eq!(written("followed"), ["new", "rotated"].map(str::to_string).into());
+}
+
+/// A single worker is the thread that reads: what it waits for may be what it holds itself.
+#[test]
+fn one_worker_reads_on_when_all_that_may_be_in_flight_is_in_its_own_hands() {
+    let cluster = FakeCluster::start().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let source = file_source(&lines(folder.path(), 50_000), &[]);
+    let mut plan = plan(source, vec![elasticsearch(&cluster.url(), &[])], &folder.path().join("dead"));
+    plan.settings = Settings { workers: 1, in_flight_limit: Some(1), batch_bytes: 4 << 10, ..Settings::default() };
+    let summary = Running::start(plan).wait();
+    assert_eq!((summary.records, summary.documents, summary.unfinished), (50_000, 50_000, 0));
+    assert_eq!(cluster.stored().len(), 50_000);
 }
 
 #[test]

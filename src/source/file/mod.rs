@@ -103,6 +103,11 @@ impl FileSource {
         }
     }
 
+    /// Whether it goes on at the end of its files.
+    pub(crate) fn follows(&self) -> bool {
+        self.tail
+    }
+
     /// The checkpoint file, if anything is remembered.
     pub(crate) fn checkpoint(&self) -> Option<&Path> {
         self.checkpoint.as_deref().filter(|_| self.tail)
