@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, bail};
 use elasticsearch::http::transport::Transport;
 use elasticsearch::indices::{IndicesCreateParts, IndicesPutSettingsParts, IndicesRefreshParts};
-use elasticsearch::{Elasticsearch, SearchParts};
+use elasticsearch::{Elasticsearch, OpenPointInTimeParts, SearchParts};
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::message::{Headers as _, Message as _};
@@ -216,15 +216,18 @@ impl Cluster {
         self.runtime.block_on(async {
             let client = self.client()?;
             client.indices().refresh(IndicesRefreshParts::Index(&[index])).send().await?;
+            // Pages of one view of the index: without it, documents get other numbers when segments are merged between two pages.
+            let opened = client.open_point_in_time(OpenPointInTimeParts::Index(&[index])).keep_alive("5m").send().await?;
+            let view = opened.json::<Value>().await?["id"].clone();
             let mut found = HashMap::new();
             let mut after = Value::Null;
             loop {
-                // Several records may hold one sequence number where a producer has sent twice: `_doc` tells them apart.
-                let mut body = json!({ "size": 10_000, "sort": ["seq", "_doc"], "_source": ["seq", "sum"] });
+                let mut body =
+                    json!({ "size": 10_000, "pit": { "id": view }, "sort": ["_shard_doc"], "_source": ["seq", "sum"] });
                 if !after.is_null() {
                     body["search_after"] = after;
                 }
-                let answer: Value = client.search(SearchParts::Index(&[index])).body(body).send().await?.json().await?;
+                let answer: Value = client.search(SearchParts::None).body(body).send().await?.json().await?;
                 let hits = answer["hits"]["hits"].as_array().cloned().with_context(|| format!("no hits: {answer}"))?;
                 let Some(last) = hits.last() else { return Ok(found) };
                 after = last["sort"].clone();
