@@ -113,20 +113,21 @@ impl ArchiveSource {
 }
 
 fn open(path: &Path) -> std::io::Result<Box<dyn Read>> {
-    Ok(match unpack(path)? {
+    let file = File::open(path)?;
+    Ok(match unpack(path, &file)? {
         Some(unpacked) => unpacked,
-        None => Box::new(File::open(path)?),
+        None => Box::new(file),
     })
 }
 
 /// What a file unpacks to; `None` if it isn't packed, by its name.
 ///
 /// # Errors
-/// It can't be opened.
-pub(super) fn unpack(path: &Path) -> std::io::Result<Option<Box<dyn Read>>> {
+/// The system gives no second handle of it.
+pub(super) fn unpack(path: &Path, file: &File) -> std::io::Result<Option<Box<dyn Read>>> {
     Ok(match path.extension().and_then(|extension| extension.to_str()) {
-        Some("gz" | "gzip") => Some(Box::new(flate2::read::MultiGzDecoder::new(File::open(path)?))),
-        Some("zst" | "zstd") => Some(Box::new(zstd::Decoder::new(File::open(path)?)?)),
+        Some("gz" | "gzip") => Some(Box::new(flate2::read::MultiGzDecoder::new(file.try_clone()?))),
+        Some("zst" | "zstd") => Some(Box::new(zstd::Decoder::new(file.try_clone()?)?)),
         _ => None,
     })
 }

@@ -108,6 +108,9 @@ pub enum SourceError {
     Nothing(String),
 }
 
+/// How long a source that has nothing else to do waits for room before it looks around.
+const PATIENCE: Duration = Duration::from_millis(20);
+
 /// What became of a batch that a source submitted.
 #[derive(Debug)]
 pub enum Submit {
@@ -189,7 +192,7 @@ impl SourceContext {
         }
     }
 
-    /// No more batches will come.
+    /// No more batches will come. Where this thread is a worker too, it works until there is nothing left to work on.
     pub fn end_input(&mut self) {
         self.output = None;
         if let Some(worker) = self.own_worker.take() {
@@ -215,28 +218,28 @@ impl SourceContext {
         if builder.is_empty() {
             return true;
         }
-        let patience = if self.own_worker.is_some() { Duration::from_millis(20) } else { Duration::from_millis(500) };
-        while !self.hub.budget.wait(patience) {
+        loop {
+            // What takes the room may wait in this thread's own hands.
+            self.hand_on_due();
+            if self.hub.budget.wait(PATIENCE) {
+                break;
+            }
             if self.shutdown().is_forced() {
                 return false;
             }
-            // What takes the room may wait in this thread's own hands.
-            self.hand_on_due();
         }
         let mut batch = self.admit(builder);
-        if let Some(worker) = &self.own_worker {
-            return match self.submit(batch, Duration::ZERO) {
-                Submit::Taken => true,
-                Submit::Over => false,
-                Submit::Later(batch) => worker.borrow_mut().work_on(&batch).is_ok(),
-            };
-        }
+        // Who works too has something better to do than to wait for the others.
+        let patience = if self.own_worker.is_some() { Duration::ZERO } else { PATIENCE };
         loop {
-            match self.submit(batch, Duration::from_millis(500)) {
+            match self.submit(batch, patience) {
                 Submit::Taken => return true,
                 Submit::Over => return false,
-                Submit::Later(_) if self.shutdown().is_forced() => return false,
-                Submit::Later(again) => batch = again,
+                Submit::Later(again) => match &self.own_worker {
+                    Some(worker) => return worker.borrow_mut().work_on(&again).is_ok(),
+                    None if self.shutdown().is_forced() => return false,
+                    None => batch = again,
+                },
             }
         }
     }

@@ -47,6 +47,11 @@ pub fn file_sink(path: &Path) -> SinkSpec {
     SinkSpec::from_args("file", &args(&sink::lines::FILE_DEF, &[("path", text(path.to_string_lossy()))])).unwrap()
 }
 
+/// The documents that such a sink has written, without their actions.
+pub fn written(path: &Path) -> Vec<String> {
+    std::fs::read_to_string(path).unwrap_or_default().lines().skip(1).step_by(2).map(str::to_string).collect()
+}
+
 /// Makes a create action of each record, with an id from its origin. The values `drop` and `refuse` get what they say.
 pub struct PassThrough;
 

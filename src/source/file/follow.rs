@@ -4,7 +4,7 @@
 //! for a while: who writes to it learns of the rotation later than we do. Under its new name it is still the same file. A file that
 //! has become shorter was truncated, and what it holds now is the next generation.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fs::File;
 use std::io::{ErrorKind, Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
@@ -131,26 +131,28 @@ impl Follower {
     /// Finds out what files there are.
     fn look(&mut self, first: bool) -> Result<(), SourceError> {
         self.has_begun = false;
-        let paths = self.source.paths();
-        let mut there = HashSet::new();
-        for path in &paths {
-            if let Ok(metadata) = std::fs::metadata(path) {
+        let mut there = HashMap::new();
+        for path in self.source.paths() {
+            if let Ok(metadata) = std::fs::metadata(&path) {
                 let identity = Identity::of(&metadata);
-                there.insert(identity);
-                self.look_at(path, identity, metadata.len(), first)?;
+                self.look_at(&path, identity, metadata.len(), first)?;
+                there.insert(path, identity);
             }
         }
         if first {
             self.find_rotated()?;
         }
         for followed in &mut self.files {
-            let now = std::fs::metadata(&followed.open.name).ok().map(|metadata| Identity::of(&metadata));
+            let path = Path::new(&followed.open.name);
+            // A name from the checkpoint may be one that no pattern stands for any more.
+            let now = there.get(path).copied().or_else(|| std::fs::metadata(path).ok().map(|metadata| Identity::of(&metadata)));
             if now.is_some() && now == followed.identity {
                 followed.away_since = None;
             } else {
                 followed.away_since.get_or_insert_with(Instant::now);
             }
         }
+        let there: HashSet<Identity> = there.into_values().collect();
         let ledger = self.reader.context.hub.ledger();
         let is_there = |followed: &Followed| followed.identity.is_some_and(|identity| there.contains(&identity));
         self.files.retain(|followed| {
@@ -210,7 +212,7 @@ impl Follower {
 
     /// Goes on with files that have been rotated since the checkpoint was written, to names that no pattern stands for.
     fn find_rotated(&mut self) -> Result<(), SourceError> {
-        let (missing, others) = std::mem::take(&mut self.saved).into_iter().partition(|position| self.source.covers(&position.path));
+        let (missing, others) = std::mem::take(&mut self.saved).into_iter().partition(|position| self.source.covers(Path::new(&position.path)));
         self.saved = missing;
         let paths = self.saved.iter().map(|position| PathBuf::from(&position.path));
         let folders = paths.flat_map(|path| [path.canonicalize().ok(), Some(path)]).flatten();
@@ -253,15 +255,14 @@ impl Follower {
         if done > length {
             info!(path = name, "the file was truncated");
             self.begin(file, &name, identity, 0)?;
-            self.saved.swap_remove(saved);
-            return Ok(());
+        } else {
+            let mut open = self.reader.open(file, &name, generation, done.saturating_sub(1))?;
+            if done > 0 {
+                self.pass_over_line(&mut open)?;
+            }
+            self.push(open, identity, done_to);
         }
         self.saved.swap_remove(saved);
-        let mut open = self.reader.open(file, &name, generation, done.saturating_sub(1))?;
-        if done > 0 {
-            self.pass_over_line(&mut open)?;
-        }
-        self.push(open, identity, done_to);
         Ok(())
     }
 

@@ -6,6 +6,7 @@
 mod checkpoint;
 mod follow;
 
+use std::borrow::Cow;
 use std::fs::File;
 use std::io::{Read, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
@@ -114,22 +115,16 @@ impl FileSource {
     }
 
     /// Whether a pattern stands for this absolute path.
-    fn covers(&self, path: &str) -> bool {
-        if self.leaves_out(Path::new(path)) {
-            return false;
-        }
-        let (folder, name) = path.rsplit_once('/').unwrap_or(("", path));
-        self.patterns.iter().filter_map(|pattern| std::path::absolute(pattern).ok()).any(|pattern| {
-            let pattern = pattern.to_string_lossy();
-            pattern.rsplit_once('/').is_some_and(|(of, pattern)| of == folder && matches(pattern.as_bytes(), name.as_bytes()))
-        })
+    fn covers(&self, path: &Path) -> bool {
+        let mut patterns = self.patterns.iter().filter_map(|pattern| std::path::absolute(pattern).ok());
+        let is_it = |pattern: PathBuf| pattern.parent() == path.parent() && matches(name_of(&pattern).as_bytes(), name_of(path).as_bytes());
+        !self.leaves_out(path) && patterns.any(is_it)
     }
 
     fn leaves_out(&self, path: &Path) -> bool {
-        let name = path.file_name().map(|name| name.to_string_lossy()).unwrap_or_default();
         let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
         let is_packed = self.tail && PACKED.contains(&extension);
-        is_packed || self.exclude.iter().any(|pattern| matches(pattern.as_bytes(), name.as_bytes()))
+        is_packed || self.exclude.iter().any(|pattern| matches(pattern.as_bytes(), name_of(path).as_bytes()))
     }
 
     /// The files that there are now, by their absolute paths.
@@ -158,9 +153,9 @@ fn read_once(source: &FileSource, mut reader: Reader) -> Result<(), SourceError>
         }
         paths.iter().try_for_each(|path| {
             let name = path.display().to_string();
-            let file = File::open(path).map_err(|error| SourceError::File { path: name.clone(), error })?;
-            let mut open = reader.open(file, &name, 0, 0)?;
-            open.unpacked = unpack(path).map_err(|error| SourceError::File { path: name.clone(), error })?;
+            let opened = File::open(path).and_then(|file| Ok((unpack(path, &file)?, file)));
+            let (unpacked, file) = opened.map_err(|error| SourceError::File { path: name.clone(), error })?;
+            let mut open = Open { unpacked, ..reader.open(file, &name, 0, 0)? };
             reader.read_on(&mut open)?;
             reader.push_rest(&mut open);
             Ok(())
@@ -255,10 +250,14 @@ pub(crate) fn expand(pattern: &str) -> Vec<PathBuf> {
     }
     let path = Path::new(pattern);
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     let Ok(entries) = std::fs::read_dir(folder) else { return Vec::new() };
-    let files = entries.flatten().filter(|entry| entry.path().is_file());
-    files.filter(|entry| matches(name.as_bytes(), entry.file_name().to_string_lossy().as_bytes())).map(|entry| entry.path()).collect()
+    let files = entries.flatten().map(|entry| entry.path()).filter(|found| found.is_file());
+    files.filter(|found| matches(name_of(path).as_bytes(), name_of(found).as_bytes())).collect()
+}
+
+/// The last part of a path or pattern.
+fn name_of(path: &Path) -> Cow<'_, str> {
+    path.file_name().map(|name| name.to_string_lossy()).unwrap_or_default()
 }
 
 /// Whether `name` fits a pattern of `*` (any text) and `?` (any one byte).
