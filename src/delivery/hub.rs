@@ -9,7 +9,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use super::batch::{BatchBuilder, RawBatch};
+use tracing::error;
+
+use super::batch::{BatchBuilder, Origin, RawBatch, Span};
 use super::budget::{Budget, Buffers};
 use super::ledger::{Ledger, Ticket};
 use super::shutdown::Shutdown;
@@ -123,11 +125,11 @@ impl Hub {
         let now_ms = self.now_ms();
         let tickets = {
             let mut ledger = self.ledger();
-            let ends = builder.ends().into_iter().zip(&builder.origins).enumerate();
-            // Where records carry another origin than their own place, only the place is read any further.
-            let own = ends.filter(|_| builder.covered.is_empty()).filter_map(|(index, (end, origin))| Some((origin, end?, Some(index))));
-            let covered = builder.covered.iter().map(|(place, end)| (place, *end, None));
-            own.chain(covered).map(|(origin, end, of)| (ledger.deliver(origin, end, now_ms), of)).collect()
+            let spans = builder.spans().into_iter().zip(&builder.origins).enumerate();
+            // Where records carry another origin than the partition they were read from, only that partition is read any further.
+            let own = spans.filter(|_| builder.covered.is_empty()).filter_map(|(index, (span, origin))| Some((origin, span?, Some(index))));
+            let covered = builder.covered.iter().map(|(place, span)| (place, *span, None));
+            own.chain(covered).map(|(origin, span, of)| (self.deliver(&mut ledger, origin, span, now_ms), of)).collect()
         };
         let reserved = builder.bytes() * (1 + HEADROOM) + builder.len() * RECORD_OVERHEAD;
         self.budget.take(reserved);
@@ -135,6 +137,19 @@ impl Hub {
         metrics::counter!(names::RECORDS_IN, "pipeline" => self.pipeline.clone()).increment(builder.len() as u64);
         metrics::counter!(names::RECORD_BYTES_IN, "pipeline" => self.pipeline.clone()).increment(builder.bytes() as u64);
         Arc::new(builder.finish(tickets, reserved, Some(self.clone())))
+    }
+
+    /// Enters a span into the ledger. A gap that the source has not explained stops commits of the partition for good.
+    fn deliver(&self, ledger: &mut Ledger, origin: &Origin, span: Span, now_ms: u64) -> Ticket {
+        ledger.deliver(origin, span, now_ms).unwrap_or_else(|gap| {
+            error!(
+                topic = &*origin.topic, partition = origin.partition, expected = gap.expected, found = gap.found,
+                "records were handed over with a gap that nobody has explained; no further offset of this partition is committed, and what \
+                 follows is read again after a restart"
+            );
+            metrics::counter!(names::OFFSET_GAPS, "reason" => "unexplained").increment(1);
+            Ticket::WORTHLESS
+        })
     }
 
     /// Every record of a batch has ended.

@@ -22,7 +22,7 @@ mod simulation;
 mod tally;
 mod worker;
 
-pub use batch::{BatchBuilder, NewRecord, Origin, RawBatch, RawRecord, Shape};
+pub use batch::{BatchBuilder, NewRecord, Origin, RawBatch, RawRecord, Shape, Span};
 pub use document::{DocumentBatch, DocumentBuffer, Fate, Limits, Outputs, Rejected};
 pub use hub::{Hub, Summary};
 pub(crate) use pace::Pace;

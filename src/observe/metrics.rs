@@ -54,6 +54,8 @@ names! {
     PARTITIONS = "logproc_assigned_partitions";
     /// Offsets that were no longer valid: records were deleted before they were read, or a topic was created anew.
     OFFSET_RESETS = "logproc_offset_resets_total";
+    /// Gaps between the offsets of records, by reason.
+    OFFSET_GAPS = "logproc_offset_gaps_total";
     /// Reloads of the pipeline file, by outcome.
     RELOADS = "logproc_reloads_total";
     /// Clients of Kafka made anew because their certificates, keys or secrets have changed, by client and outcome.
@@ -107,6 +109,7 @@ pub fn install() -> Result<PrometheusHandle, BuildError> {
 fn describe() {
     describe_counter!(RELOADS, Unit::Count, "Reloads of the pipeline file, by outcome.");
     describe_counter!(OFFSET_RESETS, Unit::Count, "Offsets that were no longer valid: records were deleted unread, or a topic was created anew.");
+    describe_counter!(OFFSET_GAPS, Unit::Count, "Gaps between the offsets of records, by reason; only `skipped` and `unexplained` are faults.");
     describe_counter!(FILTER_EVENTS, Unit::Count, "Events that came into a filter.");
     describe_counter!(FILTER_FAILURES, Unit::Count, "Events on which a filter failed; they go on, tagged.");
     describe_counter!(FILTER_DROPS, Unit::Count, "Events that a filter dropped on purpose.");

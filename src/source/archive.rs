@@ -89,7 +89,7 @@ impl ArchiveSource {
         };
         match kept(bytes, reasons) {
             Kept::Record(record) => {
-                let index = builder.origin(&record.topic, record.partition, || origin.of(&record.topic, record.partition));
+                let index = builder.origin_of(origin.of(&record.topic, record.partition, record.topic_id.as_deref()));
                 let shape = if record.value.is_some() { Shape::Plain } else { Shape::Tombstone };
                 let new = NewRecord {
                     origin: index,
@@ -136,6 +136,7 @@ pub(super) fn unpack(path: &Path, file: &File) -> std::io::Result<Option<Box<dyn
 #[derive(Debug, PartialEq)]
 struct Record {
     topic: String,
+    topic_id: Option<String>,
     partition: i32,
     offset: i64,
     timestamp_ms: i64,
@@ -175,6 +176,7 @@ fn kept(line: &[u8], reasons: &[String]) -> Kept {
     match (topic, partition, number("offset"), bytes("key"), bytes("value")) {
         (Some(topic), Some(partition), Some(offset), Some(key), Some(value)) => Kept::Record(Record {
             topic: topic.to_string(),
+            topic_id: fields.get("topic_id").and_then(Value::as_str).map(str::to_string),
             partition,
             offset,
             timestamp_ms: number("record_timestamp_ms").unwrap_or(-1),
@@ -193,7 +195,7 @@ mod tests {
     fn a_kept_line_is_the_record_that_it_was() {
         let line = br#"{"reason":"decode","topic":"t","partition":2,"offset":9,"record_timestamp_ms":5,"key":null,"value":"/3s=","value_encoding":"base64"}"#;
         let record =
-            Record { topic: "t".into(), partition: 2, offset: 9, timestamp_ms: 5, key: None, value: Some(b"\xff{".to_vec()) };
+            Record { topic: "t".into(), topic_id: None, partition: 2, offset: 9, timestamp_ms: 5, key: None, value: Some(b"\xff{".to_vec()) };
         assert_eq!(kept(line, &["decode".to_string()]), Kept::Record(record));
         assert_eq!(kept(line, &["rejected".to_string()]), Kept::Other);
         for broken in [&b"x"[..], b"[]", br#"{"topic":"t","partition":1}"#, br#"{"topic":"t","partition":1,"offset":1,"value":"!","value_encoding":"base64"}"#] {

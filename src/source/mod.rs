@@ -103,6 +103,12 @@ pub enum SourceError {
     /// A topic was deleted and created anew.
     #[error("kafka: the topic `{0}` was deleted and created anew, and `auto_offset_reset` is `none`")]
     Recreated(String),
+    /// Brokers have no ids for topics, and documents are to be told apart by them.
+    #[error(
+        "kafka: the brokers give topic `{0}` no id, so its documents can't be told from those of another topic that had the same name; set \
+         `topic_identity = \"name\"` on the source"
+    )]
+    NoTopicId(String),
     /// There is nothing to read.
     #[error("{0}")]
     Nothing(String),

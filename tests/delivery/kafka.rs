@@ -71,6 +71,8 @@ impl Brokers {
             ("session_timeout_ms", Data::Integer(6_000)),
             ("heartbeat_interval_ms", Data::Integer(500)),
             ("rebalance_timeout", text("5s")),
+            // The mock brokers tell no ids of topics.
+            ("topic_identity", text("name")),
         ];
         let span = Span::default();
         let often = Data::Table(vec![(Key { span, name: "statistics.interval.ms".into() }, Node { span, data: Data::Integer(20) })]);
@@ -480,7 +482,7 @@ fn clusters_with_a_topic_of_the_same_name_are_told_apart() {
     let folder = tempfile::tempdir().unwrap();
     let input = |brokers: &Brokers, name: &str| {
         format!(
-            r#"kafka {{ bootstrap_servers => "{}" topics => "in" group_id => "logproc" codec => json id => "{name}" type => "{name}"
+            r#"kafka {{ bootstrap_servers => "{}" topics => "in" group_id => "logproc" codec => json id => "{name}" type => "{name}" topic_identity => "name"
                partition_assignment_strategy => "range" session_timeout_ms => 6000 commit_interval => "50ms" }}"#,
             brokers.mock.bootstrap_servers()
         )

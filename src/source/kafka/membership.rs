@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
@@ -15,7 +16,7 @@ use tracing::{info, warn};
 
 use super::consume::{self, Ended};
 use super::group::Group;
-use super::recreated::{Identities, Watch};
+use super::beginnings::{Beginnings, TopicFacts};
 use super::{Extract, KafkaSource, Topics, client_config, sizes};
 use crate::delivery::Hub;
 use crate::observe::health::Readiness;
@@ -54,7 +55,7 @@ pub(super) fn run(source: &KafkaSource, mut context: SourceContext) -> Result<()
             let make = |properties: &BTreeMap<String, String>| open(source, properties, &hub, &readiness);
             if source.extract.is_none() { login.renew(&properties, make) } else { None }
         };
-        let read = std::thread::scope(|scope| consume::read(source, &consumer, context, Watch::new(scope, &consumer), waiting, &mut renew));
+        let read = std::thread::scope(|scope| consume::read(source, &consumer, context, Beginnings::new(scope, &consumer), waiting, &mut renew));
         (context, waiting) = (read.context, read.waiting);
         match read.ended {
             // Leaving the group (the client goes here) runs the callback for revocation once more, which commits what is left.
@@ -101,11 +102,16 @@ fn open(source: &KafkaSource, properties: &BTreeMap<String, String>, hub: &Arc<H
     let group = Group {
         rebalance_timeout: source.rebalance_timeout,
         commits: source.extract.as_ref().is_none_or(|extract| extract.parts.is_empty()),
-        identities: Identities::new(properties.get("auto.offset.reset").map(String::as_str)),
+        topics: TopicFacts::new(properties.get("auto.offset.reset").map(String::as_str), source.topic_identity),
         is_extract: source.extract.is_some(),
         ..Group::new(hub.clone(), readiness.clone())
     };
-    client_config(properties).create_with_context(group)
+    let mut config = client_config(properties);
+    // Tells of a topic's new id before the first record of the new topic is fetched: see `TopicFacts`. At this level librdkafka logs a line for
+    // each topic and partition when it looks metadata up.
+    let debug = properties.get("debug").map_or_else(|| "metadata".to_string(), |debug| format!("{debug},metadata"));
+    config.set("debug", debug).set_log_level(RDKafkaLogLevel::Debug);
+    config.create_with_context(group)
 }
 
 fn subscribe(consumer: &BaseConsumer<Group>, source: &KafkaSource) -> Result<(), SourceError> {

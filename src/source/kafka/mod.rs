@@ -10,16 +10,18 @@ use super::{Source, SourceContext, SourceError};
 use crate::config::{Args, ComponentDef, Diagnostic, Fallback, Kind, OptionDef, option};
 use crate::login::Login;
 
+mod beginnings;
 mod consume;
 mod extract;
 mod group;
 mod membership;
+mod positions;
 mod records;
-mod recreated;
 mod sizes;
 mod topic_id;
 
 pub use extract::{Extract, ExtractCounts, Letters, Mark, Part, marks};
+pub use topic_id::TopicIdentity;
 
 /// The options of `kafka`.
 pub const DEF: ComponentDef = ComponentDef {
@@ -111,6 +113,13 @@ const OPTIONS: &[OptionDef] = &[
         "How long a partition that is taken away may take to finish what was read of it. What has not ended by then is \
          read again by the next owner.",
     ),
+    option(
+        "topic_identity",
+        Kind::Enum(&["topic_id", "name"]),
+        Fallback::Text("topic_id"),
+        "The part of document ids that stands for the topic: Kafka's id of the topic, so that documents of a topic that was deleted and created \
+         again are others, or its name, for brokers that have no ids of topics and where ids must agree between mirrored clusters.",
+    ),
     option("enable_auto_commit", Kind::Boolean, Fallback::None, "Accepted and not used: an offset is never committed ahead of delivery."),
     option("auto_commit_interval_ms", Kind::Integer(1, i64::MAX), Fallback::None, "The same as `commit_interval`, in milliseconds."),
     option("poll_timeout_ms", Kind::Integer(0, i64::MAX), Fallback::None, "Accepted and not used."),
@@ -150,6 +159,7 @@ pub struct KafkaSource {
     max_event_bytes: usize,
     commit_interval: Duration,
     rebalance_timeout: Duration,
+    topic_identity: TopicIdentity,
 }
 
 impl fmt::Debug for KafkaSource {
@@ -208,6 +218,10 @@ impl KafkaSource {
             max_event_bytes: args.bytes("max_event_bytes").unwrap_or(10 << 20) as usize,
             commit_interval: commit_interval.or_else(|| args.duration("commit_interval")).unwrap_or(Duration::from_secs(1)),
             rebalance_timeout: args.duration("rebalance_timeout").unwrap_or(Duration::from_secs(10)),
+            topic_identity: match args.required_text("topic_identity").as_str() {
+                "name" => TopicIdentity::Name,
+                _ => TopicIdentity::TopicId,
+            },
         })
     }
 

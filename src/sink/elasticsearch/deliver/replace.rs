@@ -21,7 +21,7 @@ use super::{Attempt, Delivery};
 use crate::delivery::{DocumentBatch, Fate};
 
 /// Ids looked up with one search.
-const LOOKED_UP_TOGETHER: usize = 1_000;
+pub(super) const LOOKED_UP_TOGETHER: usize = 1_000;
 
 /// What becomes of documents whose ids are there already.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -60,8 +60,8 @@ struct HitList {
 
 /// Why documents could not be looked up or replaced now.
 #[derive(Debug)]
-struct Problem {
-    text: String,
+pub(super) struct Problem {
+    pub text: String,
     /// The cluster has too much to do.
     is_busy: bool,
 }
@@ -73,7 +73,7 @@ impl From<String> for Problem {
 }
 
 /// The options of a document's action.
-type Action = Map<String, Value>;
+pub(super) type Action = Map<String, Value>;
 
 impl Delivery {
     /// Replaces documents that are there already; what could not be is to be sent again.
@@ -193,7 +193,7 @@ impl Delivery {
         Ok(found)
     }
 
-    async fn ask(&self, path: &str, query: &[(&str, &str)], payload: Payload) -> Result<Bytes, Problem> {
+    pub(super) async fn ask(&self, path: &str, query: &[(&str, &str)], payload: Payload) -> Result<Bytes, Problem> {
         let answer = self.client.request(Method::POST, path, query, payload).await.map_err(|error| error.to_string())?;
         match answer.status {
             200..=299 => Ok(answer.body),
@@ -206,7 +206,7 @@ impl Delivery {
 }
 
 /// The action of a document and its source line.
-fn parts(document: &[u8]) -> Option<(Action, &[u8])> {
+pub(super) fn parts(document: &[u8]) -> Option<(Action, &[u8])> {
     let end = memchr::memchr(b'\n', document)?;
     let (line, source) = document.split_at(end + 1);
     match serde_json::from_slice(line).ok()? {
@@ -218,6 +218,6 @@ fn parts(document: &[u8]) -> Option<(Action, &[u8])> {
     }
 }
 
-fn text<'a>(action: &'a Action, name: &str) -> Option<&'a str> {
+pub(super) fn text<'a>(action: &'a Action, name: &str) -> Option<&'a str> {
     action.get(name).and_then(Value::as_str)
 }
