@@ -15,7 +15,7 @@ use tracing::{debug, error, info, warn};
 
 use super::extract::Mark;
 use super::beginnings::TopicFacts;
-use super::topic_id::{TopicIdentity, note};
+use super::topic_id::{TopicIdentity, as_kafka_prints_it, note};
 use crate::delivery::Hub;
 use crate::delivery::ledger::Commit;
 use crate::observe::health::Readiness;
@@ -150,7 +150,7 @@ impl ClientContext for Group {
             RDKafkaLogLevel::Warning | RDKafkaLogLevel::Notice => warn!(facility, "librdkafka: {message}"),
             RDKafkaLogLevel::Info | RDKafkaLogLevel::Debug => {
                 if let Some((topic, id)) = renewed_topic(message) {
-                    self.topics.note_renewal(topic, id);
+                    self.topics.note_renewal(topic, &as_kafka_prints_it(id));
                 }
                 debug!(facility, "librdkafka: {message}");
             }

@@ -42,7 +42,12 @@ pub enum TopicIdentity {
 
 /// Returns the topic's own id of `CLUSTER/ID`.
 pub(super) fn id_of(topic: &str) -> &str {
-    topic.rsplit_once('/').map_or(topic, |(_, id)| id)
+    topic.split_once('/').map_or(topic, |(_, id)| id)
+}
+
+/// Returns an id of a topic as Kafka's tools print it, from librdkafka's form of it, which is another kind of base64.
+pub(super) fn as_kafka_prints_it(id: &str) -> String {
+    id.replace('+', "-").replace('/', "_")
 }
 
 /// Returns whether two topics, as `CLUSTER/ID`, are different ones of one cluster.
@@ -127,7 +132,7 @@ unsafe fn read(event: *mut bindings::rd_kafka_event_t) -> Result<HashMap<String,
             let is_none = id.is_null()
                 || (bindings::rd_kafka_Uuid_most_significant_bits(id) == 0 && bindings::rd_kafka_Uuid_least_significant_bits(id) == 0);
             let id = if is_none { ptr::null() } else { bindings::rd_kafka_Uuid_base64str(id) };
-            ids.insert(text(name), (!id.is_null()).then(|| text(id)));
+            ids.insert(text(name), (!id.is_null()).then(|| as_kafka_prints_it(&text(id))));
         }
         Ok(ids)
     }
@@ -146,6 +151,12 @@ mod tests {
         for text in ["", "x", r#"{"logproc_replay":1,"start":1,"end":2,"purpose":""}"#] {
             assert_eq!(noted(text), None, "{text}");
         }
+    }
+
+    #[test]
+    fn the_id_of_a_topic_is_what_kafka_prints() {
+        assert_eq!(as_kafka_prints_it("uGeS7/hETGy5+dCzycdSWg"), "uGeS7_hETGy5-dCzycdSWg");
+        assert_eq!((id_of("cluster/uGeS7_hE"), id_of("/uGeS7_hE"), id_of("uGeS7_hE")), ("uGeS7_hE", "uGeS7_hE", "uGeS7_hE"));
     }
 
     #[test]
