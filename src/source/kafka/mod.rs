@@ -17,6 +17,8 @@ mod group;
 mod membership;
 mod positions;
 mod records;
+#[cfg(test)]
+mod simulation;
 mod sizes;
 mod topic_id;
 
