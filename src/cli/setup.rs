@@ -81,6 +81,10 @@ async fn install_into(client: &Client, folders: &[PathBuf]) -> anyhow::Result<Ve
                     let reason = String::from_utf8_lossy(&answer.body);
                     bail!("{kind} `{name}`: the cluster answers {}: {reason}", answer.status);
                 }
+                let response: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
+                if response["acknowledged"] != true {
+                    bail!("{kind} `{name}`: not acknowledged: {}", String::from_utf8_lossy(&answer.body));
+                }
                 info!(kind, name, "installed");
                 installed.push(format!("{kind}/{name}"));
             }

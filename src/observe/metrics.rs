@@ -62,6 +62,8 @@ names! {
     CLIENT_RENEWALS = "logproc_kafka_client_renewals_total";
     /// Commits, by outcome.
     COMMITS = "logproc_commits_total";
+    /// Writes of a file source's checkpoint that failed and were tried again.
+    CHECKPOINT_RETRIES = "logproc_checkpoint_retries_total";
     /// Records kept aside as dead letters, by reason and target.
     DEAD_LETTERS = "logproc_dead_letters_total";
     /// Writes of dead letters that failed and were tried again.
@@ -134,6 +136,7 @@ fn describe() {
     describe_counter!(CLIENT_RENEWALS, Unit::Count, "Kafka clients made anew because certificates, keys or secrets changed, by client and outcome.");
     describe_counter!(COMMITS, Unit::Count, "Commits, by outcome.");
     describe_counter!(DEAD_LETTERS, Unit::Count, "Records kept aside as dead letters, by reason and target.");
+    describe_counter!(CHECKPOINT_RETRIES, Unit::Count, "Writes of a file source's checkpoint that failed and were tried again.");
     describe_counter!(DEAD_LETTER_RETRIES, Unit::Count, "Writes of dead letters that failed and were tried again.");
     describe_gauge!(SOURCE_PAUSED, Unit::Count, "1 while the source holds back because the in-flight limit is reached.");
     describe_gauge!(REPLAY_OFFSETS, Unit::Count, "Offsets that a replay's job is to read, of all its partitions.");

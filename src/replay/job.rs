@@ -119,20 +119,13 @@ impl Job {
     /// The client can't be built.
     pub fn new(source: &KafkaSource, id: &str, topic: &str) -> anyhow::Result<Job> {
         let group = format!("logproc-replay-{id}");
-        let mut admin = ClientConfig::new();
-        for (name, value) in source.client_config(&group).config_map() {
-            let is_connection = ["bootstrap.", "security.", "sasl.", "ssl.", "client.id", "socket."].iter().any(|part| name.starts_with(part));
-            if is_connection {
-                admin.set(name, value);
-            }
-        }
         Ok(Job {
             id: id.to_string(),
             topic: topic.to_string(),
             client: source.look_up_client(&group)?,
             cancellation: source.look_up_client(&format!("{group}-cancel"))?,
             group,
-            admin,
+            admin: source.connection().into_iter().collect(),
         })
     }
 

@@ -82,6 +82,8 @@ impl Letters {
 pub struct ExtractCounts {
     /// Records that are no dead letters, or not wanted ones.
     pub passed_over: AtomicU64,
+    /// Lines of files that hold no record.
+    pub unreadable: AtomicU64,
     /// Offsets that the brokers had deleted before they could be read.
     pub deleted: AtomicU64,
 }

@@ -8,7 +8,7 @@ use rdkafka::ClientConfig;
 
 use super::{Source, SourceContext, SourceError};
 use crate::config::{Args, ComponentDef, Diagnostic, Fallback, Kind, OptionDef, option};
-use crate::login::Login;
+use crate::login::{Login, client_properties};
 
 mod beginnings;
 mod consume;
@@ -268,17 +268,21 @@ impl KafkaSource {
 
     /// The properties of such a client.
     pub fn client_config(&self, group: &str) -> ClientConfig {
-        let mut config = client_config(&self.properties);
-        for name in ["group.instance.id", "group.protocol", "statistics.interval.ms"] {
-            config.remove(name);
-        }
+        let mut config = client_config(&client_properties::for_looking_up(&self.properties));
         config.set("group.id", group);
         config
     }
 
-    /// The same source with further properties of its client, for a topic of another cluster.
-    pub fn with_properties(mut self, properties: &BTreeMap<String, String>) -> Self {
-        self.properties.extend(properties.clone());
+    /// The properties that any client of this source's cluster needs.
+    pub fn connection(&self) -> BTreeMap<String, String> {
+        client_properties::of_connection(&self.properties)
+    }
+
+    /// The same source on the cluster of a producer with these properties, which may be another.
+    pub fn with_properties(mut self, producer: &BTreeMap<String, String>) -> Self {
+        self.properties.retain(|name, _| client_properties::is_for_consumers(name) || name == "statistics.interval.ms");
+        self.properties.extend(client_properties::for_reading(producer));
+        self.login = Login::of(&self.properties);
         self
     }
 
@@ -305,11 +309,9 @@ impl Source for KafkaSource {
 }
 
 fn client_config(properties: &BTreeMap<String, String>) -> ClientConfig {
-    let mut config = ClientConfig::new();
-    for (name, value) in properties {
-        config.set(name, value);
-    }
-    config
+    let mut properties = properties.clone();
+    client_properties::fit_sizes(&mut properties);
+    properties.into_iter().collect()
 }
 
 /// Options that are a property of librdkafka under another name.
@@ -454,6 +456,44 @@ mod tests {
         assert_eq!(property("auto.offset.reset"), Some("earliest"));
         assert_eq!(source.decorate(), Decorate::Extended);
         assert!(!format!("{source:?}").contains("s3"), "secrets are not shown");
+    }
+
+    #[test]
+    fn clients_that_look_things_up_can_be_made_of_whatever_a_member_was_given() {
+        let properties = |entries: &[(&str, &str)]| {
+            let entry = |(name, value): &(&str, &str)| (Key { span: Span::default(), name: (*name).into() }, Node { span: Span::default(), data: text(value) });
+            ("properties", Data::Table(entries.iter().map(entry).collect()))
+        };
+        for given in [
+            vec![("group_protocol", text("consumer")), ("max_poll_interval_ms", Data::Integer(10_000))],
+            vec![("fetch_max_bytes", Data::Integer(2_000_000)), properties(&[("message.max.bytes", "90000000")])],
+            vec![properties(&[("receive.message.max.bytes", "2000000")])],
+        ] {
+            let source = KafkaSource::from_args(&args(&given)).unwrap();
+            source.look_up_client("other").unwrap();
+            let letters = BTreeMap::from([("message.max.bytes", "90000000"), ("acks", "all")].map(|(name, value)| (name.to_string(), value.to_string())));
+            let letters = source.with_properties(&letters);
+            client_config(&letters.properties).create::<rdkafka::consumer::BaseConsumer>().unwrap();
+            letters.look_up_client("other").unwrap();
+        }
+    }
+
+    #[test]
+    fn dead_letters_of_another_cluster_are_read_with_its_credentials_alone() {
+        let source = KafkaSource::from_args(&args(&[
+            ("security_protocol", text("SASL_PLAINTEXT")),
+            ("sasl_mechanism", text("PLAIN")),
+            ("sasl_username", text("app")),
+            ("sasl_password", text("s3")),
+            ("fetch_min_bytes", Data::Integer(7)),
+        ]))
+        .unwrap();
+        let letters = source.with_properties(&BTreeMap::from([("bootstrap.servers".to_string(), "other:9092".to_string())]));
+        assert_eq!(letters.property("bootstrap.servers"), Some("other:9092"));
+        assert_eq!((letters.property("security.protocol"), letters.property("sasl.password")), (None, None));
+        assert_eq!((letters.property("fetch.min.bytes"), letters.property("enable.auto.commit")), (Some("7"), Some("false")));
+        let in_use = letters.login().follow("test").up_to_date(&letters.properties);
+        assert_eq!(in_use, letters.properties, "the source's password is not put back");
     }
 
     #[test]

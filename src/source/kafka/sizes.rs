@@ -11,6 +11,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use tracing::{debug, warn};
 
 use super::{Topics, client_config};
+use crate::login::client_properties;
 
 const LOOK_UP_TIMEOUT: Duration = Duration::from_secs(5);
 /// What to reckon with when the brokers don't answer.
@@ -63,11 +64,7 @@ impl Limits {
 }
 
 fn count_partitions(properties: &BTreeMap<String, String>, topics: &Topics) -> rdkafka::error::KafkaResult<usize> {
-    let mut config = client_config(properties);
-    for name in ["group.id", "group.instance.id", "group.protocol", "statistics.interval.ms"] {
-        config.remove(name);
-    }
-    let client: BaseConsumer = config.create()?;
+    let client: BaseConsumer = client_config(&client_properties::for_looking_up(properties)).create()?;
     match topics {
         Topics::Named(names) => {
             let mut count = 0;
@@ -99,5 +96,23 @@ mod tests {
         }
         assert_eq!(Limits::new(16 << 20, 4).partition_fetch, LARGEST_PARTITION_FETCH);
         assert_eq!(Limits::new(4 << 20, 16).partition_fetch, 32 << 10);
+    }
+
+    #[test]
+    fn partitions_are_counted_whatever_the_member_of_a_group_was_given() {
+        let cluster = rdkafka::mocking::MockCluster::new(1).unwrap();
+        cluster.create_topic("t", 3, 1).unwrap();
+        let given = [
+            ("group.protocol", "consumer"),
+            ("max.poll.interval.ms", "10000"),
+            ("group.id", "g"),
+            ("message.max.bytes", "90000000"),
+            ("fetch.max.bytes", "1000000"),
+        ];
+        let mut properties: BTreeMap<String, String> = given.map(|(name, value)| (name.to_string(), value.to_string())).into();
+        properties.insert("bootstrap.servers".to_string(), cluster.bootstrap_servers());
+        for topics in [Topics::Named(vec!["t".to_string()]), Topics::Pattern("t+".to_string())] {
+            assert_eq!(count_partitions(&properties, &topics), Ok(3));
+        }
     }
 }
