@@ -94,7 +94,10 @@ impl Sink for LinesSink {
     fn run(self: Box<Self>, input: mpsc::Receiver<DocumentBatch>, context: SinkContext) -> SinkFuture {
         Box::pin(async move {
             match self.target {
-                Target::Stdout => write(std::io::stdout(), input, &context, "standard output", |_| Ok(())).await,
+                Target::Stdout => match write(std::io::stdout(), input, &context, "standard output", |_| Ok(())).await {
+                    Err(SinkError::Write { error, .. }) if error.kind() == io::ErrorKind::BrokenPipe => Err(SinkError::OutputClosed),
+                    result => result,
+                },
                 Target::File { path, overwrite, fsync } => {
                     let name = path.display().to_string();
                     let mut options = OpenOptions::new();

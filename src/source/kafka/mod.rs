@@ -10,6 +10,7 @@ use super::{Source, SourceContext, SourceError};
 use crate::config::{Args, ComponentDef, Diagnostic, Fallback, Kind, OptionDef, option};
 use crate::login::Login;
 
+mod bounded;
 mod consume;
 mod extract;
 mod group;
@@ -19,6 +20,7 @@ mod recreated;
 mod sizes;
 mod topic_id;
 
+pub(crate) use bounded::commit_within;
 pub use extract::{Extract, ExtractCounts, Letters, Mark, Part, marks};
 
 /// The options of `kafka`.
