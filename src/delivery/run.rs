@@ -282,18 +282,19 @@ pub fn run(plan: Plan, shutdown: &Shutdown) -> Result<Summary, RunFailure> {
     runtime.shutdown_timeout(RUNTIME_ENDS);
 
     let summary = hub.summary();
-    if summary.unfinished > 0 {
-        warn!(records = summary.unfinished, "stopped before these records had ended; they will be read again");
-    }
-    if summary.uncommitted > 0 {
-        warn!(partitions = summary.uncommitted, "the last offsets could not be committed; records after the last commit will be read again");
-    }
     let source_failure = source_results.into_iter().find_map(|result| match result {
         Joined::Panicked => Some(RunError::Panic("a source")),
         Joined::Ended(result) => result.err().map(RunError::from),
         Joined::LeftBehind => None,
     });
     let failure = source_failure.or(worker_panicked.then_some(RunError::Panic("a worker"))).or(failure);
+    let is_output_closed = matches!(failure, Some(RunError::Sink { error: SinkError::OutputClosed, .. }));
+    if summary.unfinished > 0 && !is_output_closed {
+        warn!(records = summary.unfinished, "stopped before these records had ended; they will be read again");
+    }
+    if summary.uncommitted > 0 {
+        warn!(partitions = summary.uncommitted, "the last offsets could not be committed; records after the last commit will be read again");
+    }
     failure.map_or(Ok(summary), |error| Err(RunFailure { error, summary: Box::new(summary) }))
 }
 

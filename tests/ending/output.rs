@@ -24,7 +24,7 @@ fn full_pipe() -> (PipeReader, PipeWriter) {
     (reader, writer)
 }
 
-/// Delivers lines while standard error is `stderr` and everything is logged, until lines of the log were dropped, then stops.
+/// Delivers lines while standard error is `stderr` and more is written to it than waits in a queue, until lines were dropped; then stops.
 #[track_caller]
 fn delivers_and_ends(stderr: Stdio) {
     let folder = Folder::with_pipeline(
@@ -35,11 +35,14 @@ fn delivers_and_ends(stderr: Stdio) {
     std::fs::write(folder.path("in"), "first\n").unwrap();
     let http = free_address();
     let mut command = folder.command(&["--http-address", &http]);
-    let mut running = Running::start(command.env("RUST_LOG", "trace").stderr(stderr));
+    let mut running = Running::start(command.stderr(stderr));
     // What was handed over is the process's alone.
     drop(command);
     until("the first line", || folder.read("out").contains("first"));
-    until("lines of the log to be dropped", || metric(&http, DROPPED).unwrap() > 0.0);
+    // More mistakes than the queue has room for, each of which is shown.
+    std::fs::write(folder.path("pipeline.toml"), "[[filter]]\ntype = \"there is no such filter\"\n".repeat(8_000)).unwrap();
+    running.signal("HUP");
+    until("lines of the log to be dropped", || metric(&http, DROPPED).is_some_and(|lines| lines > 0.0));
     let mut input = File::options().append(true).open(folder.path("in")).unwrap();
     writeln!(input, "second").unwrap();
     until("the second line", || folder.read("out").contains("second"));
