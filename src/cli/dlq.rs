@@ -8,8 +8,9 @@ use std::process::ExitCode;
 use clap::Subcommand;
 use serde_json::json;
 
-use super::INVALID;
+use super::ending::Ending;
 use super::replay::{LettersArgs, begin};
+use super::{FORCED, INVALID};
 use crate::dead_letter::DeadLetterSpec;
 use crate::dead_letter::read::{Folded, Letter, Unreadable, read};
 use crate::pipeline::load::Overrides;
@@ -82,8 +83,14 @@ pub struct ShowArgs {
 /// The dead letters can't be read, or a replay can't go on.
 pub fn run(command: &DlqCommand, as_json: bool) -> anyhow::Result<ExitCode> {
     match command {
-        DlqCommand::List(args) => list(args),
-        DlqCommand::Show(args) => show(args),
+        DlqCommand::List(args) => {
+            let _ending = Ending::listen(FORCED)?;
+            list(args)
+        }
+        DlqCommand::Show(args) => {
+            let _ending = Ending::listen(FORCED)?;
+            show(args)
+        }
         DlqCommand::Replay(args) => begin(&args.options, Some(args.reason.clone()), as_json),
     }
 }

@@ -12,7 +12,8 @@ use anyhow::{Context as _, bail};
 use serde_json::Value;
 use tracing::{info, warn};
 
-use super::INVALID;
+use super::ending::Ending;
+use super::{FORCED, INVALID};
 use crate::pipeline::load::{Overrides, Pipeline};
 use crate::sink::SinkSpec;
 use crate::sink::elasticsearch::{Answer, Client, Method, Payload};
@@ -30,6 +31,7 @@ pub struct SetupArgs {
 /// # Errors
 /// The cluster refuses something or can't be reached.
 pub fn run(args: &SetupArgs) -> anyhow::Result<ExitCode> {
+    let _ending = Ending::listen(FORCED)?;
     let Some(pipeline) = super::load(&args.pipeline, &Overrides::default()) else { return Ok(ExitCode::from(INVALID)) };
     for name in install(&pipeline)? {
         writeln!(std::io::stdout(), "installed {name}")?;

@@ -35,6 +35,8 @@ pub struct Summary {
     pub dead_lettered: u64,
     /// Records that had not ended when the run was forced to stop; they will be read again.
     pub unfinished: u64,
+    /// Partitions whose last offsets could not be committed while the run was stopping; their records will be read again.
+    pub uncommitted: u64,
     /// How often a partition's offset was no longer valid, so that reading began elsewhere: records were deleted before
     /// they were read, or a topic was created anew.
     pub offset_resets: u64,
@@ -48,6 +50,7 @@ pub(crate) struct Totals {
     pub dropped: AtomicU64,
     pub dead_lettered: AtomicU64,
     pub ended: AtomicU64,
+    pub uncommitted: AtomicU64,
     pub offset_resets: AtomicU64,
 }
 
@@ -190,6 +193,11 @@ impl Hub {
         metrics::counter!(names::OFFSET_RESETS, "pipeline" => self.pipeline.clone()).increment(1);
     }
 
+    /// Counts partitions whose last commit failed while the run was stopping.
+    pub(crate) fn count_uncommitted(&self, partitions: usize) {
+        self.totals.uncommitted.fetch_add(partitions as u64, Ordering::Relaxed);
+    }
+
     pub(crate) fn summary(&self) -> Summary {
         let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let totals = &self.totals;
@@ -199,6 +207,7 @@ impl Hub {
             dropped: get(&totals.dropped),
             dead_lettered: get(&totals.dead_lettered),
             unfinished: get(&totals.records).saturating_sub(get(&totals.ended)),
+            uncommitted: get(&totals.uncommitted),
             offset_resets: get(&totals.offset_resets),
         }
     }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tracing::{error, info, warn};
 
 use super::document::Outputs;
@@ -26,6 +26,13 @@ use crate::source::{SourceContext, SourceError, SourceSpec};
 
 /// Batches that may wait for each worker: what is read long before its turn has left the caches by then.
 const WAITING_BATCHES: usize = 3;
+
+/// After everything was let go, tasks and workers that still hang are left behind from this time on,
+const TASKS_END: Duration = Duration::from_millis(250);
+/// and readers, which commit and leave their group meanwhile, from this time on.
+const READERS_END: Duration = Duration::from_millis(650);
+/// How long the runtime's own threads may take to end.
+const RUNTIME_ENDS: Duration = Duration::from_millis(100);
 
 /// Everything a run needs.
 pub struct Plan {
@@ -178,7 +185,10 @@ pub fn run(plan: Plan, shutdown: &Shutdown) -> Result<Summary, RunFailure> {
         let task = runtime.spawn(async move {
             let result = until_forced(stop.clone(), sink.run(input, context)).await;
             if let Some(Err(problem)) = &result {
-                error!(sink = task_name, error = %problem, "a sink can't go on");
+                match problem {
+                    SinkError::OutputClosed => info!(sink = task_name, "standard output was closed by its reader; stopping"),
+                    _ => error!(sink = task_name, error = %problem, "a sink can't go on"),
+                }
                 stop.drain();
             }
             result
@@ -248,35 +258,43 @@ pub fn run(plan: Plan, shutdown: &Shutdown) -> Result<Summary, RunFailure> {
 
     let mut worker_panicked = false;
     for worker in workers {
-        worker_panicked |= join(worker).is_none();
+        worker_panicked |= matches!(runtime.block_on(join(worker, shutdown, TASKS_END)), Joined::Panicked);
     }
     let mut failure = None;
     for (name, task) in sink_tasks {
-        match runtime.block_on(task) {
-            Ok(Some(Ok(())) | None) => {}
-            Ok(Some(Err(error))) => failure = Some(RunError::Sink { name, error }),
-            Err(_) => failure = Some(RunError::Panic("a sink")),
+        match runtime.block_on(unless_it_hangs(task, shutdown, TASKS_END)) {
+            Some(Ok(Some(Ok(())) | None)) => {}
+            Some(Ok(Some(Err(error)))) => failure = Some(RunError::Sink { name, error }),
+            Some(Err(_)) => failure = Some(RunError::Panic("a sink")),
+            None => warn!(sink = name, "a sink does not end; it is left behind"),
         }
     }
-    if runtime.block_on(dead_letters).is_err() {
-        failure = Some(RunError::Panic("the dead-letter writer"));
+    match runtime.block_on(unless_it_hangs(dead_letters, shutdown, TASKS_END)) {
+        Some(Ok(_)) => {}
+        Some(Err(_)) => failure = Some(RunError::Panic("the dead-letter writer")),
+        None => warn!("the dead-letter writer does not end; it is left behind"),
     }
     drained.store(true, Ordering::Release);
-    let source_results: Vec<_> = readers.into_iter().map(join).collect();
+    let source_results: Vec<_> = readers.into_iter().map(|reader| runtime.block_on(join(reader, shutdown, READERS_END))).collect();
     ended.force();
     watch.abort();
     gauges.abort();
-    runtime.shutdown_timeout(Duration::from_millis(200));
+    runtime.shutdown_timeout(RUNTIME_ENDS);
 
     let summary = hub.summary();
-    if summary.unfinished > 0 {
-        warn!(records = summary.unfinished, "stopped before these records had ended; they will be read again");
-    }
     let source_failure = source_results.into_iter().find_map(|result| match result {
-        None => Some(RunError::Panic("a source")),
-        Some(result) => result.err().map(RunError::from),
+        Joined::Panicked => Some(RunError::Panic("a source")),
+        Joined::Ended(result) => result.err().map(RunError::from),
+        Joined::LeftBehind => None,
     });
     let failure = source_failure.or(worker_panicked.then_some(RunError::Panic("a worker"))).or(failure);
+    let is_output_closed = matches!(failure, Some(RunError::Sink { error: SinkError::OutputClosed, .. }));
+    if summary.unfinished > 0 && !is_output_closed {
+        warn!(records = summary.unfinished, "stopped before these records had ended; they will be read again");
+    }
+    if summary.uncommitted > 0 {
+        warn!(partitions = summary.uncommitted, "the last offsets could not be committed; records after the last commit will be read again");
+    }
     failure.map_or(Ok(summary), |error| Err(RunFailure { error, summary: Box::new(summary) }))
 }
 
@@ -303,7 +321,25 @@ async fn until_forced<T>(shutdown: Shutdown, work: impl Future<Output = T>) -> O
     }
 }
 
-type Thread<T> = std::thread::JoinHandle<Option<T>>;
+/// Waits for the end of a task or thread; returns `None` when it has not ended `limit` after everything was let go, as one that is
+/// stuck in a blocking call.
+async fn unless_it_hangs<T>(end: impl Future<Output = T>, shutdown: &Shutdown, limit: Duration) -> Option<T> {
+    tokio::select! {
+        result = end => Some(result),
+        () = shutdown.forced_for(limit) => None,
+    }
+}
+
+/// A thread of the run, which sends what it returns, or `None` after a panic.
+type Thread<T> = oneshot::Receiver<Option<T>>;
+
+/// The end of a thread.
+enum Joined<T> {
+    Ended(T),
+    Panicked,
+    /// The thread is stuck; it ends with the process.
+    LeftBehind,
+}
 
 /// Starts a thread whose panic stops the run instead of passing unseen.
 fn spawn<T: Send + 'static>(
@@ -312,16 +348,27 @@ fn spawn<T: Send + 'static>(
     body: impl FnOnce() -> T + Send + 'static,
 ) -> Result<Thread<T>, std::io::Error> {
     let shutdown = shutdown.clone();
+    let (ended, end) = oneshot::channel();
     std::thread::Builder::new().name(name.to_string()).spawn(move || {
         let result = catch_unwind(AssertUnwindSafe(body)).ok();
         if result.is_none() {
             error!("a thread panicked; stopping");
             shutdown.drain();
         }
-        result
-    })
+        // The receiver is gone when this thread was left behind.
+        let _ = ended.send(result);
+    })?;
+    Ok(end)
 }
 
-fn join<T>(thread: Thread<T>) -> Option<T> {
-    thread.join().ok().flatten()
+/// Waits for a thread's end, at most until `limit` after everything was let go.
+async fn join<T>(thread: Thread<T>, shutdown: &Shutdown, limit: Duration) -> Joined<T> {
+    match unless_it_hangs(thread, shutdown, limit).await {
+        Some(Ok(Some(result))) => Joined::Ended(result),
+        Some(Ok(None) | Err(_)) => Joined::Panicked,
+        None => {
+            warn!("a thread does not end; it is left behind");
+            Joined::LeftBehind
+        }
+    }
 }

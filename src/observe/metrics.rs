@@ -74,6 +74,8 @@ names! {
     FILTER_FAILURES = "logproc_filter_failures_total";
     /// Events that a filter dropped on purpose.
     FILTER_DROPS = "logproc_filter_drops_total";
+    /// Log lines that were dropped because standard error did not take them.
+    LOG_LINES_DROPPED = "logproc_log_lines_dropped_total";
     /// 1 while the source holds back because the in-flight limit is reached.
     SOURCE_PAUSED = "logproc_source_paused";
     /// Offsets that a replay's job is to read, of all its partitions.
@@ -138,6 +140,7 @@ fn describe() {
     describe_counter!(DEAD_LETTERS, Unit::Count, "Records kept aside as dead letters, by reason and target.");
     describe_counter!(CHECKPOINT_RETRIES, Unit::Count, "Writes of a file source's checkpoint that failed and were tried again.");
     describe_counter!(DEAD_LETTER_RETRIES, Unit::Count, "Writes of dead letters that failed and were tried again.");
+    describe_counter!(LOG_LINES_DROPPED, Unit::Count, "Log lines that were dropped because standard error did not take them.");
     describe_gauge!(SOURCE_PAUSED, Unit::Count, "1 while the source holds back because the in-flight limit is reached.");
     describe_gauge!(REPLAY_OFFSETS, Unit::Count, "Offsets that a replay's job is to read, of all its partitions.");
     describe_gauge!(REPLAY_OFFSETS_DONE, Unit::Count, "Of these, how many it has come to the end of.");
@@ -164,6 +167,7 @@ pub(crate) async fn report_gauges(hubs: Vec<Arc<Hub>>) {
         let age = oldest.map_or(0, |since| hub.now_ms().saturating_sub(since));
         metrics::gauge!(OLDEST_OPEN, "pipeline" => label()).set(age as f64 / 1e3);
         metrics::gauge!(PARTITIONS, "pipeline" => label()).set(assigned as f64);
+        metrics::counter!(LOG_LINES_DROPPED).absolute(super::logs::dropped_lines());
         tokio::time::sleep(Duration::from_secs(1)).await;
     }
 }

@@ -101,7 +101,10 @@ impl Sink for LinesSink {
                         target.write_all(lines)?;
                         target.flush()
                     };
-                    write(append, input, &context, "standard output").await
+                    match write(append, input, &context, "standard output").await {
+                        Err(SinkError::Write { error, .. }) if error.kind() == io::ErrorKind::BrokenPipe => Err(SinkError::OutputClosed),
+                        result => result,
+                    }
                 }
                 Target::File { path, overwrite, fsync } => {
                     let name = path.display().to_string();

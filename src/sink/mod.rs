@@ -109,6 +109,9 @@ pub enum SinkError {
         /// What the system says.
         error: std::io::Error,
     },
+    /// The reader of standard output has closed it.
+    #[error("standard output was closed by its reader")]
+    OutputClosed,
     /// The client could not be built.
     #[error("{0}")]
     Client(String),

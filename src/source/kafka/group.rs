@@ -13,6 +13,7 @@ use rdkafka::statistics::Statistics;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use tracing::{debug, error, info, warn};
 
+use super::bounded::commit_within;
 use super::extract::Mark;
 use super::beginnings::TopicFacts;
 use super::topic_id::{TopicIdentity, as_kafka_prints_it, note};
@@ -23,6 +24,9 @@ use crate::observe::metrics as names;
 
 /// How long the brokers may take to say what they hold; polling waits meanwhile.
 const LOOK_UP_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// How long a commit may take that is waited for; while the run stops, it may take what is left of the time to drain.
+const COMMIT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Called by librdkafka, on the source's thread unless it is about logs.
 pub(super) struct Group {
@@ -231,13 +235,22 @@ pub(super) fn commit(consumer: &BaseConsumer<Group>, hub: &Hub, commits: Vec<Com
         }
     }
     let is_answered = matches!(mode, CommitMode::Sync);
-    match consumer.commit(&offsets, mode) {
+    let result = match mode {
+        CommitMode::Sync => commit_within(consumer, &offsets, COMMIT_TIMEOUT, &hub.shutdown),
+        CommitMode::Async => consumer.commit(&offsets, mode),
+    };
+    match result {
         Ok(()) if is_answered => {
             note_confirmed(hub, &offsets);
             metrics::counter!(names::COMMITS, "outcome" => "ok").increment(1);
         }
         Ok(()) => {}
-        Err(error) => commit_failed(hub, &error.to_string()),
+        Err(error) => {
+            if is_answered && hub.shutdown.is_requested() {
+                hub.count_uncommitted(commits.len());
+            }
+            commit_failed(hub, &error.to_string());
+        }
     }
 }
 

@@ -14,6 +14,7 @@ use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use tracing::{info, warn};
 
+use super::bounded::leave;
 use super::consume::{self, Ended};
 use super::group::Group;
 use super::beginnings::{Beginnings, TopicFacts};
@@ -25,6 +26,8 @@ use crate::source::{SourceContext, SourceError};
 
 /// The pause before a name in the group is asked for again that another member has.
 const PAUSE: Duration = Duration::from_secs(1);
+/// How long leaving the group may take when the run is over; brokers that don't return an answer put the member out later.
+const LEAVE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Losing its name for good is what becomes of a member that loses it twice within this time: there are two of that name.
 const FENCED_AGAIN: Duration = Duration::from_secs(60);
 
@@ -58,10 +61,13 @@ pub(super) fn run(source: &KafkaSource, mut context: SourceContext) -> Result<()
         let read = std::thread::scope(|scope| consume::read(source, &consumer, context, Beginnings::new(scope, &consumer), waiting, &mut renew));
         (context, waiting) = (read.context, read.waiting);
         match read.ended {
-            // Leaving the group (the client goes here) runs the callback for revocation once more, which commits what is left.
-            Ended::Over(result) => return result,
+            // Leaving the group runs the callback for revocation once more, which commits what is left.
+            Ended::Over(result) => {
+                leave(consumer, &hub.shutdown, Some(LEAVE_TIMEOUT));
+                return result;
+            }
             Ended::NameIsLost(error) => {
-                drop(consumer);
+                leave(consumer, &hub.shutdown, None);
                 // Brokers have put this member out: the callback does not run, and nothing can be committed.
                 let lost = hub.ledger().revoke_all();
                 if is_fatal(&error, RDKafkaErrorCode::FencedInstanceId) {
@@ -79,7 +85,7 @@ pub(super) fn run(source: &KafkaSource, mut context: SourceContext) -> Result<()
             }
             Ended::Renewed(newer) => {
                 // The callback again: what was read may still end, within the limit.
-                drop(consumer);
+                leave(consumer, &hub.shutdown, None);
                 consumer = newer;
             }
         }

@@ -11,6 +11,7 @@ use crate::config::{Args, ComponentDef, Diagnostic, Fallback, Kind, OptionDef, o
 use crate::login::{Login, client_properties};
 
 mod beginnings;
+mod bounded;
 mod consume;
 mod extract;
 mod group;
@@ -22,6 +23,7 @@ mod simulation;
 mod sizes;
 mod topic_id;
 
+pub(crate) use bounded::commit_within;
 pub use extract::{Extract, ExtractCounts, Letters, Mark, Part, marks};
 pub use topic_id::TopicIdentity;
 
