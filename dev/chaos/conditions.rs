@@ -8,8 +8,8 @@ use super::faults::Fault;
 const LEAST_MEMORY_LIMIT: &str = "48MiB";
 /// The smallest `in_flight_limit` that has an effect: the size of one batch of records.
 const LEAST_IN_FLIGHT_LIMIT: &str = "512KiB";
-/// Separates the numbers that conditions are drawn from from those that the faults are drawn from.
-const CONDITIONS_STREAM: u64 = 0x005E_ED0F_C0AD_1710;
+/// Makes conditions and faults follow from different numbers. Chosen so that seed 6, which `make test` uses, draws every condition.
+const CONDITIONS_STREAM: u64 = 0x10C0_A0D1_710A_0305;
 /// Records per second where each bulk request holds a handful of documents, and otherwise.
 const RATE_OF_SMALL_REQUESTS: u64 = 200;
 const RATE: u64 = 500;
@@ -95,7 +95,7 @@ impl Conditions {
             Assignment::Range,
             Assignment::Consumer,
         ]);
-        let padding = numbers.one_of(&[0, 2_000, 8_000]);
+        let padding = numbers.one_of(&[200, 2_000, 8_000]);
         let transactional = numbers.one_of(&[0, 2, 3, 4]);
         let aborted = numbers.one_of(&[0, 20, 40, 40, 70]);
         let dying = numbers.below(3) > 0;
@@ -165,5 +165,45 @@ impl Numbers {
     /// Returns one of the values.
     pub fn one_of<T: Copy>(&mut self, values: &[T]) -> T {
         values[self.below(values.len())]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Flags {
+        #[command(flatten)]
+        fixed: FixedConditions,
+    }
+
+    fn draw(seed: u64, flags: &str) -> Conditions {
+        Conditions::draw(seed, &Flags::parse_from(["chaos"].into_iter().chain(flags.split_whitespace())).fixed)
+    }
+
+    #[test]
+    fn the_seed_of_the_test_run_draws_every_condition() {
+        let Conditions { memory_limit, in_flight_limit, bulk_max_items, transactional, aborted, dying, compaction, busy, .. } = draw(6, "");
+        assert_eq!((memory_limit.as_str(), in_flight_limit.as_str(), bulk_max_items), (LEAST_MEMORY_LIMIT, LEAST_IN_FLIGHT_LIMIT, 1));
+        assert!(transactional > 1 && aborted > 0 && dying && compaction && busy);
+    }
+
+    #[test]
+    fn a_flag_fixes_its_condition_and_changes_no_other() {
+        let mut fixed = draw(6, "--aborted 99");
+        assert_eq!(fixed.aborted, 99);
+        fixed.aborted = draw(6, "").aborted;
+        assert_eq!(fixed.to_string(), draw(6, "").to_string());
+    }
+
+    #[test]
+    fn printed_conditions_are_flags_that_draw_the_same_with_any_seed() {
+        for seed in 0..50 {
+            let printed = draw(seed, "--faults kill-process,silent-kafka").to_string();
+            assert_eq!(draw(seed + 1, &printed).to_string(), printed);
+        }
     }
 }

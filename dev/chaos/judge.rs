@@ -186,3 +186,30 @@ fn unseen(records: &BTreeMap<Origin, u64>, outcomes: &Outcomes, has_compacted: b
     let count = outcomes.iter().filter(missing).count();
     (count > 0).then(|| format!("{count} records that were committed are not on the topic"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(partition: i32, offset: i64) -> Origin {
+        Origin { topic: 0, partition, offset }
+    }
+
+    #[test]
+    fn records_lost_in_a_row_are_one_line_whatever_offsets_lie_between_them() {
+        let records: BTreeMap<Origin, u64> = [at(0, 1), at(0, 4), at(0, 5), at(0, 9), at(1, 0), at(1, 1)].map(|origin| (origin, 0)).into();
+        let delivered = [at(0, 1), at(0, 9), at(1, 1)];
+        assert_eq!(
+            lost(&records, |origin| delivered.contains(origin)),
+            ["LOST: 2 records of topic 0, partition 0, offsets 4 to 5", "LOST: 1 records of topic 0, partition 1, offsets 0 to 0"]
+        );
+    }
+
+    #[test]
+    fn committed_records_that_no_consumer_sees_are_a_problem_unless_they_may_have_been_compacted() {
+        let number = (0..).find(|number| is_compacted(*number)).unwrap();
+        let outcomes = Outcomes::from([(number, Outcome::Committed), (number + 1, Outcome::Aborted), (number + 2, Outcome::Unknown)]);
+        assert!(unseen(&BTreeMap::new(), &outcomes, false).is_some());
+        assert!(unseen(&BTreeMap::new(), &outcomes, true).is_none());
+    }
+}

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, bail};
 use rdkafka::ClientConfig;
 use rdkafka::error::KafkaError;
-use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
+use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer as _, ThreadedProducer};
 
 use super::conditions::{Conditions, Numbers};
 use super::records::{Outcome, Outcomes, STRIDE, is_compacted, is_tombstone, value};
@@ -30,6 +30,9 @@ const PATIENCE: Duration = Duration::from_secs(600);
 /// The number of the producer that writes the last record of each partition.
 const LAST_WRITER: u64 = STRIDE - 1;
 const DYING_WRITER: u64 = STRIDE - 2;
+
+/// A producer that a thread of its own polls: aborting a transaction waits for reports that somebody must take.
+type Client = ThreadedProducer<DefaultProducerContext>;
 
 /// The topics and the conditions that producers share.
 #[derive(Clone)]
@@ -116,7 +119,7 @@ impl Writer {
 
     /// Sends the next record, to this partition of the first topic unless it belongs on the compacted one; waits for room in the
     /// producer's queue.
-    fn send(&mut self, producer: &BaseProducer, partition: Option<usize>) -> anyhow::Result<u64> {
+    fn send(&mut self, producer: &Client, partition: Option<usize>) -> anyhow::Result<u64> {
         let number = self.next;
         let compacted = self.traffic.topics.get(1).filter(|_| is_compacted(number));
         let topic = compacted.unwrap_or(&self.traffic.topics[0]);
@@ -135,7 +138,7 @@ impl Writer {
                 return Err(error.into());
             }
             record = refused;
-            producer.poll(Duration::from_millis(10));
+            std::thread::sleep(Duration::from_millis(10));
         }
         self.next += STRIDE;
         self.written.fetch_add(1, Ordering::Relaxed);
@@ -153,7 +156,7 @@ impl Writer {
                 self.outcomes.insert(number, Outcome::Committed);
                 sent += 1;
             }
-            producer.poll(Duration::from_millis(10));
+            std::thread::sleep(Duration::from_millis(10));
         }
         producer.flush(PATIENCE).context("failed to write all plain records")
     }
@@ -177,7 +180,7 @@ impl Writer {
         producer.flush(PATIENCE).context("failed to write the last records")
     }
 
-    fn plain_producer(&self) -> anyhow::Result<BaseProducer> {
+    fn plain_producer(&self) -> anyhow::Result<Client> {
         Ok(self.config().set("message.timeout.ms", "600000").create()?)
     }
 
@@ -192,12 +195,12 @@ impl Writer {
     }
 
     /// Returns a transactional producer that has fenced its predecessors and ended their transactions.
-    fn transactional_producer(&self, name: &str, timeout_ms: &str) -> anyhow::Result<BaseProducer> {
+    fn transactional_producer(&self, name: &str, timeout_ms: &str) -> anyhow::Result<Client> {
         let mut config = self.config();
         config.set("transactional.id", format!("{}-{}-{name}", self.traffic.topics[0], self.index)).set("transaction.timeout.ms", timeout_ms);
         let began = Instant::now();
         loop {
-            let producer: BaseProducer = config.create()?;
+            let producer: Client = config.create()?;
             match producer.init_transactions(STEP) {
                 Ok(()) => return Ok(producer),
                 Err(error) if began.elapsed() > PATIENCE => return Err(error.into()),
@@ -230,7 +233,7 @@ impl Writer {
         Ok(())
     }
 
-    fn transaction(&mut self, producer: &BaseProducer, size: usize, commit: bool) -> (Vec<u64>, Outcome) {
+    fn transaction(&mut self, producer: &Client, size: usize, commit: bool) -> (Vec<u64>, Outcome) {
         let mut numbers = Vec::with_capacity(size);
         if producer.begin_transaction().is_err() {
             return (numbers, Outcome::Unknown);
@@ -241,7 +244,7 @@ impl Writer {
     }
 
     /// Sends records of a transaction to one or two partitions and collects their numbers.
-    fn send_some(&mut self, producer: &BaseProducer, size: usize, numbers: &mut Vec<u64>) -> anyhow::Result<()> {
+    fn send_some(&mut self, producer: &Client, size: usize, numbers: &mut Vec<u64>) -> anyhow::Result<()> {
         let partitions = [self.partition(), self.partition()];
         let apart = Duration::from_millis(self.numbers.one_of(&[0, 0, 1, 5]));
         for _ in 0..size {
@@ -249,7 +252,7 @@ impl Writer {
             // The record may have gone out also where sending it failed.
             numbers.push(self.next);
             self.send(producer, Some(partition))?;
-            producer.poll(apart);
+            std::thread::sleep(apart);
         }
         Ok(())
     }
@@ -281,14 +284,14 @@ impl Writer {
             }
         }
         for name in names {
-            self.transactional_producer(name, "5000")?;
+            drop(self.transactional_producer(name, "5000")?);
         }
         Ok(())
     }
 }
 
 /// Commits or aborts the transaction, repeats what may be repeated, and aborts what can't be committed.
-fn end(producer: &BaseProducer, mut commit: bool) -> Outcome {
+fn end(producer: &Client, mut commit: bool) -> Outcome {
     let began = Instant::now();
     loop {
         let ended = if commit { producer.commit_transaction(STEP) } else { producer.abort_transaction(STEP) };
