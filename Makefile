@@ -33,11 +33,11 @@ test-e2e: ## Tests on a real Kafka and a real Elasticsearch, which are started
 check-deploy: ## What can be checked of Terraform, chart, manifests, compose files and image without a cluster
 	@deploy/check/run
 
-chaos: ## Kill, freeze, cut and restart everything, for ever; SEED and SECONDS_OF_CHAOS choose
+chaos: ## Kill, freeze, cut and restart everything, for ever; SEED, SECONDS_OF_CHAOS and CHAOS (flags) choose
 	@dev/bootstrap
 	$(CARGO) build --features testkit
 	eval "$$(dev/services up kafka elasticsearch)"; \
-	$${CARGO_TARGET_DIR:-target}/debug/logproc-dev chaos --seconds $${SECONDS_OF_CHAOS:-0} $${SEED:+--seed $$SEED}
+	$${CARGO_TARGET_DIR:-target}/debug/logproc-dev chaos --seconds $${SECONDS_OF_CHAOS:-0} $${SEED:+--seed $$SEED} $${CHAOS:-}
 
 lint: ## Warnings of the compiler and of clippy are errors; licences, sources and doubles of crates are checked
 	$(CARGO) clippy --all-targets --features testkit -- -D warnings

@@ -54,13 +54,8 @@ pub enum Command {
 
 pub fn run(command: &Command) -> anyhow::Result<()> {
     match command {
-        Command::Create { target, partitions } => admin(target, |client, options| async move {
-            let topic = NewTopic::new(&target.topic, *partitions, TopicReplication::Fixed(1));
-            client.create_topics([&topic], &options).await
-        }),
-        Command::Delete { target } => {
-            admin(target, |client, options| async move { client.delete_topics(&[target.topic.as_str()], &options).await })
-        }
+        Command::Create { target, partitions } => create(&target.kafka, &target.topic, *partitions, &[]),
+        Command::Delete { target } => delete(&target.kafka, &[&target.topic]),
         Command::Lag { target, group } => {
             let (lag, _) = lag(&target.kafka, &target.topic, group)?;
             println!("{lag}");
@@ -72,6 +67,20 @@ pub fn run(command: &Command) -> anyhow::Result<()> {
             Ok(())
         }
     }
+}
+
+/// Creates a topic with these settings.
+pub fn create(kafka: &str, topic: &str, partitions: i32, settings: &[(&str, &str)]) -> anyhow::Result<()> {
+    let mut topic = NewTopic::new(topic, partitions, TopicReplication::Fixed(1));
+    for (name, value) in settings {
+        topic = topic.set(name, value);
+    }
+    admin(kafka, |client, options| async move { client.create_topics([&topic], &options).await })
+}
+
+/// Deletes topics.
+pub fn delete(kafka: &str, topics: &[&str]) -> anyhow::Result<()> {
+    admin(kafka, |client, options| async move { client.delete_topics(topics, &options).await })
 }
 
 /// How many records of a topic a group has not committed, and how many there are.
@@ -125,12 +134,12 @@ fn watermarks(consumer: &BaseConsumer, target: &Target) -> anyhow::Result<Vec<(i
 }
 
 /// Runs one request of the admin client.
-fn admin<'a, W, F>(target: &Target, work: W) -> anyhow::Result<()>
+fn admin<'a, W, F>(kafka: &str, work: W) -> anyhow::Result<()>
 where
     W: FnOnce(AdminClient<DefaultClientContext>, AdminOptions) -> F,
     F: Future<Output = rdkafka::error::KafkaResult<Vec<Result<String, (String, rdkafka::types::RDKafkaErrorCode)>>>> + 'a,
 {
-    let client: AdminClient<DefaultClientContext> = ClientConfig::new().set("bootstrap.servers", &target.kafka).create()?;
+    let client: AdminClient<DefaultClientContext> = ClientConfig::new().set("bootstrap.servers", kafka).create()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let options = AdminOptions::new().operation_timeout(Some(TIMEOUT));
     for result in runtime.block_on(work(client, options))? {

@@ -1,113 +1,46 @@
-//! Producer and judge: what goes in has a sequence number and a checksum, and in the end every record of the topic is
-//! looked for by its origin.
+//! The judge: compares what a `read_committed` consumer of its own reads with the documents and the dead letters.
 
-use std::collections::{HashMap, HashSet};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
-use elasticsearch::http::transport::Transport;
-use elasticsearch::indices::{IndicesCreateParts, IndicesPutSettingsParts, IndicesRefreshParts};
-use elasticsearch::{Elasticsearch, OpenPointInTimeParts, SearchParts};
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
-use rdkafka::message::{Headers as _, Message as _};
-use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
+use rdkafka::error::KafkaError;
+use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
-use serde_json::{Value, json};
-use sha2::{Digest as _, Sha256};
+use serde_json::Value;
 
-/// Every so many records are no JSON, and every so many contradict the index's mapping: both must become dead letters.
-const BROKEN_EVERY: u64 = 97;
-const CONFLICT_EVERY: u64 = 101;
+use super::cluster::Cluster;
+use super::records::{Outcome, Outcomes, is_compacted, is_dead, number_of};
+
 const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// A record's origin.
-pub type Origin = (i32, i64);
-
-fn checksum(sequence: u64) -> String {
-    Sha256::digest(sequence.to_le_bytes()).iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+/// The place of a record: the index of its topic, its partition and its offset.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Origin {
+    topic: usize,
+    partition: i32,
+    offset: i64,
 }
 
-fn value(sequence: u64) -> String {
-    let sum = checksum(sequence);
-    if sequence % BROKEN_EVERY == 1 {
-        format!("{{\"seq\":{sequence},\"sum\":\"{sum}\",")
-    } else if sequence % CONFLICT_EVERY == 1 {
-        format!("{{\"seq\":{sequence},\"sum\":\"{sum}\",\"strict\":\"no number\"}}")
-    } else {
-        format!("{{\"seq\":{sequence},\"sum\":\"{sum}\",\"strict\":{sequence}}}")
+impl Origin {
+    /// Returns the origin that a document names.
+    pub fn parse(topics: &[String], topic: &Value, partition: &Value, offset: &Value) -> Option<Origin> {
+        let topic = topics.iter().position(|name| topic == name.as_str())?;
+        Some(Origin { topic, partition: i32::try_from(partition.as_i64()?).ok()?, offset: offset.as_i64()? })
     }
 }
 
-/// Writes numbered records until `stop`; answers how many. Brokers that are away are waited for.
-pub fn produce(kafka: &str, topic: &str, rate: u64, stop: &AtomicBool, written: &AtomicU64) -> anyhow::Result<u64> {
-    let producer: BaseProducer = ClientConfig::new()
-        .set("bootstrap.servers", kafka)
-        .set("enable.idempotence", "true")
-        .set("message.timeout.ms", "600000")
-        .set("compression.type", "lz4")
-        .create()?;
-    let began = Instant::now();
-    let mut sequence = 0;
-    while !stop.load(Ordering::SeqCst) {
-        let due = (began.elapsed().as_secs_f64() * rate as f64) as u64;
-        while sequence < due {
-            let (key, value) = (format!("k{}", sequence % 1_000), value(sequence));
-            match producer.send(BaseRecord::to(topic).key(&key).payload(&value)) {
-                Ok(()) => sequence += 1,
-                Err(_) => break,
-            }
-        }
-        producer.poll(Duration::from_millis(10));
-        written.store(sequence, Ordering::SeqCst);
-    }
-    producer.flush(Duration::from_secs(600)).context("the producer could not write all")?;
-    Ok(sequence)
-}
-
-/// Everything that is on a topic: origin and what `read` makes of a record.
-fn everything<T>(kafka: &str, topic: &str, read: impl Fn(&rdkafka::message::BorrowedMessage<'_>) -> T) -> anyhow::Result<Vec<T>> {
-    let consumer: BaseConsumer = ClientConfig::new()
-        .set("bootstrap.servers", kafka)
-        .set("group.id", "logproc-chaos-judge")
-        .set("enable.auto.commit", "false")
-        .create()?;
-    let metadata = consumer.fetch_metadata(Some(topic), TIMEOUT)?;
-    let partitions = metadata.topics().first().context("the brokers know no such topic")?.partitions();
-    let mut assignment = TopicPartitionList::new();
-    let mut open = HashMap::new();
-    for partition in partitions {
-        let (low, high) = consumer.fetch_watermarks(topic, partition.id(), TIMEOUT)?;
-        assignment.add_partition_offset(topic, partition.id(), Offset::Offset(low))?;
-        if high > low {
-            open.insert(partition.id(), high);
-        }
-    }
-    consumer.assign(&assignment)?;
-    let mut found = Vec::new();
-    let mut last = Instant::now();
-    while !open.is_empty() {
-        let Some(message) = consumer.poll(Duration::from_millis(200)) else {
-            if last.elapsed() > TIMEOUT {
-                bail!("the rest of {topic} can't be read: {open:?}");
-            }
-            continue;
-        };
-        let message = message?;
-        last = Instant::now();
-        if open.get(&message.partition()).is_some_and(|end| message.offset() + 1 >= *end) {
-            open.remove(&message.partition());
-        }
-        found.push(read(&message));
-    }
-    Ok(found)
-}
-
-/// What the judge found.
+/// The result of a comparison.
 #[derive(Debug, Default)]
 pub struct Verdict {
+    /// Records that a `read_committed` consumer sees.
     pub records: usize,
+    /// Records of aborted transactions.
+    pub aborted: usize,
+    /// Documents and dead letters of records that compaction has removed since.
+    pub compacted: usize,
     pub documents: usize,
     pub dead_letters: usize,
     /// Dead letters that were written again after a crash.
@@ -115,135 +48,168 @@ pub struct Verdict {
     pub problems: Vec<String>,
 }
 
-/// Looks every record of the topic up, by origin, in Elasticsearch and in the dead letters.
-pub fn judge(kafka: &str, cluster: &Cluster, topic: &str, letters: &str, produced: u64) -> anyhow::Result<Verdict> {
-    let records = everything(kafka, topic, |message| {
-        let text = String::from_utf8_lossy(message.payload().unwrap_or_default()).into_owned();
-        ((message.partition(), message.offset()), sequence_of(&text))
-    })?;
-    let dead = everything(kafka, letters, |message| {
-        let headers = message.headers();
+/// Reads all that is on a topic now and calls `each` for every record.
+fn read_topic(kafka: &str, topic: &str, mut each: impl FnMut(&BorrowedMessage<'_>)) -> anyhow::Result<()> {
+    let consumer: BaseConsumer = ClientConfig::new()
+        .set("bootstrap.servers", kafka)
+        .set("group.id", "logproc-chaos-judge")
+        .set("enable.auto.commit", "false")
+        .set("isolation.level", "read_committed")
+        .set("enable.partition.eof", "true")
+        .create()?;
+    let metadata = consumer.fetch_metadata(Some(topic), TIMEOUT)?;
+    let partitions = metadata.topics().first().context("the topic does not exist")?.partitions();
+    let mut assignment = TopicPartitionList::new();
+    let mut open = HashSet::new();
+    for partition in partitions {
+        assignment.add_partition_offset(topic, partition.id(), Offset::Beginning)?;
+        open.insert(partition.id());
+    }
+    consumer.assign(&assignment)?;
+    let mut last = Instant::now();
+    while !open.is_empty() {
+        match consumer.poll(Duration::from_millis(200)) {
+            Some(Ok(message)) => each(&message),
+            Some(Err(KafkaError::PartitionEOF(partition))) => {
+                open.remove(&partition);
+            }
+            Some(Err(error)) => return Err(error.into()),
+            None if last.elapsed() > TIMEOUT => bail!("failed to read partitions {open:?} of {topic} to their end"),
+            None => continue,
+        }
+        last = Instant::now();
+    }
+    Ok(())
+}
+
+/// Compares every record of the topics with the documents of the index and the dead letters. The second of the topics, if there
+/// is one, is compacted.
+pub fn judge(kafka: &str, cluster: &Cluster, topics: &[String], letters: &str, outcomes: &Outcomes) -> anyhow::Result<Verdict> {
+    let mut records: BTreeMap<Origin, u64> = BTreeMap::new();
+    let mut problems = Vec::new();
+    for (topic, name) in topics.iter().enumerate() {
+        read_topic(kafka, name, |message| {
+            let Some(value) = message.payload() else { return };
+            let origin = Origin { topic, partition: message.partition(), offset: message.offset() };
+            match number_of(value) {
+                Some(number) => drop(records.insert(origin, number)),
+                None => problems.push(format!("{origin:?} was written by nobody")),
+            }
+        })?;
+    }
+    // Of each origin, the number that its dead letter carries.
+    let mut dead: HashMap<Origin, Option<u64>> = HashMap::new();
+    let mut letters_read = 0;
+    read_topic(kafka, letters, |message| {
+        letters_read += 1;
         let header = |name: &str| {
-            let found = headers.and_then(|headers| headers.iter().find(|header| header.key == name));
-            found.and_then(|header| header.value).and_then(|value| std::str::from_utf8(value).ok()).unwrap_or_default().to_string()
+            let found = message.headers()?.iter().find(|header| header.key == name)?;
+            std::str::from_utf8(found.value?).ok()
         };
-        (header("logproc.partition").parse().unwrap_or(-1), header("logproc.offset").parse().unwrap_or(-1))
+        let origin = || {
+            let topic = topics.iter().position(|topic| Some(topic.as_str()) == header("logproc.topic"))?;
+            let (partition, offset) = (header("logproc.partition")?.parse().ok()?, header("logproc.offset")?.parse().ok()?);
+            Some(Origin { topic, partition, offset })
+        };
+        match origin() {
+            Some(origin) => drop(dead.insert(origin, message.payload().and_then(number_of))),
+            None => problems.push(format!("the dead letter at offset {} names no origin", message.offset())),
+        }
     })?;
-    let documents = cluster.documents(topic)?;
-    let dead_origins: HashSet<Origin> = dead.iter().copied().collect();
+    let documents = cluster.documents(&topics[0], topics)?;
     let mut verdict = Verdict {
         records: records.len(),
+        aborted: outcomes.values().filter(|outcome| **outcome == Outcome::Aborted).count(),
         documents: documents.len(),
-        dead_letters: dead_origins.len(),
-        repeated_letters: dead.len() - dead_origins.len(),
-        problems: Vec::new(),
+        dead_letters: dead.len(),
+        repeated_letters: letters_read - dead.len(),
+        ..Verdict::default()
     };
-    let mut problem = |text: String| verdict.problems.push(text);
-    let sequences: HashSet<u64> = records.iter().map(|(_, sequence)| *sequence).collect();
-    if sequences.len() as u64 != produced {
-        problem(format!("the topic holds {} of {produced} sequence numbers", sequences.len()));
-    }
-    let origins: HashSet<Origin> = records.iter().map(|(origin, _)| *origin).collect();
-    for (origin, sequence) in &records {
-        let must_be_dead = sequence % BROKEN_EVERY == 1 || sequence % CONFLICT_EVERY == 1;
-        match (documents.get(origin), dead_origins.contains(origin)) {
-            (Some(found), false) if !must_be_dead && found == sequence => {}
+    problems.extend(lost(&records, |origin| documents.contains_key(origin) || dead.contains_key(origin)));
+    for (origin, number) in &records {
+        if outcomes.get(number) == Some(&Outcome::Aborted) {
+            problems.push(format!("{origin:?} (number {number}) was aborted and is read nevertheless"));
+        }
+        let must_be_dead = is_dead(*number);
+        match (documents.get(origin), dead.contains_key(origin)) {
+            (Some(found), false) if !must_be_dead && found == number => {}
             (None, true) if must_be_dead => {}
-            (None, false) => problem(format!("{origin:?} (number {sequence}) is lost")),
-            (Some(_), true) => problem(format!("{origin:?} (number {sequence}) is both a document and a dead letter")),
-            (Some(found), false) => problem(format!("{origin:?} holds number {found}, should be {sequence}, dead: {must_be_dead}")),
-            (None, true) => problem(format!("{origin:?} (number {sequence}) is a dead letter without need")),
+            (None, false) => {}
+            (Some(_), true) => problems.push(format!("{origin:?} (number {number}) is both a document and a dead letter")),
+            (Some(found), false) => problems.push(format!("{origin:?} holds number {found}, should be {number}, dead: {must_be_dead}")),
+            (None, true) => problems.push(format!("{origin:?} (number {number}) is a dead letter without need")),
         }
     }
-    for origin in documents.keys().chain(&dead_origins).filter(|origin| !origins.contains(*origin)) {
-        problem(format!("{origin:?} was never on the topic"));
+    let delivered = documents.iter().map(|(origin, number)| (origin, Some(*number))).chain(dead.iter().map(|(origin, number)| (origin, *number)));
+    for (origin, number) in delivered.filter(|(origin, _)| !records.contains_key(*origin)) {
+        // Only compaction may have removed a record after it was delivered.
+        match number.and_then(|number| outcomes.get(&number)) {
+            Some(Outcome::Committed | Outcome::Unknown) if origin.topic == 1 => verdict.compacted += 1,
+            outcome => problems.push(format!("{origin:?} (number {number:?}, {outcome:?}) was delivered, and no consumer sees it")),
+        }
     }
+    problems.extend(unseen(&records, outcomes, topics.len() > 1));
+    verdict.problems = problems;
     Ok(verdict)
 }
 
-fn sequence_of(text: &str) -> u64 {
-    let digits = text.trim_start_matches("{\"seq\":");
-    digits.split(',').next().and_then(|digits| digits.parse().ok()).unwrap_or(u64::MAX)
-}
-
-/// The cluster, asked directly, past the proxy.
-pub struct Cluster {
-    url: String,
-    runtime: tokio::runtime::Runtime,
-}
-
-impl Cluster {
-    pub fn new(url: &str) -> anyhow::Result<Cluster> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        Ok(Cluster { url: url.to_string(), runtime })
-    }
-
-    /// A client without connections, for the cluster may have been killed since the last one.
-    fn client(&self) -> anyhow::Result<Elasticsearch> {
-        Ok(Elasticsearch::new(Transport::single_node(&self.url)?))
-    }
-
-    /// Makes the index, with a field that takes only numbers.
-    pub fn create_index(&self, index: &str) -> anyhow::Result<()> {
-        let body = json!({
-            "settings": { "number_of_shards": 2, "number_of_replicas": 0 },
-            "mappings": { "properties": {
-                "seq": { "type": "long" }, "sum": { "type": "keyword" }, "strict": { "type": "long" },
-            } },
-        });
-        let answer = self.runtime.block_on(self.client()?.indices().create(IndicesCreateParts::Index(index)).body(body).send())?;
-        if !answer.status_code().is_success() {
-            bail!("the index can't be made: {}", answer.status_code());
-        }
-        Ok(())
-    }
-
-    /// Blocks writes to an index, or lets them through again.
-    pub fn block(&self, index: &str, block: bool) -> anyhow::Result<()> {
-        let body = json!({ "index.blocks.write": block });
-        let client = self.client()?;
-        let (indices, only) = (client.indices(), [index]);
-        let request = indices.put_settings(IndicesPutSettingsParts::Index(&only)).body(body);
-        let status = self.runtime.block_on(request.send())?.status_code();
-        if !status.is_success() {
-            bail!("the index's block can't be changed: {status}");
-        }
-        Ok(())
-    }
-
-    /// The sequence number of every document, by origin. Fails on a document that is not whole, or there twice.
-    fn documents(&self, index: &str) -> anyhow::Result<HashMap<Origin, u64>> {
-        self.runtime.block_on(async {
-            let client = self.client()?;
-            client.indices().refresh(IndicesRefreshParts::Index(&[index])).send().await?;
-            // Pages of one view of the index: without it, documents get other numbers when segments are merged between two pages.
-            let opened = client.open_point_in_time(OpenPointInTimeParts::Index(&[index])).keep_alive("5m").send().await?;
-            let view = opened.json::<Value>().await?["id"].clone();
-            let mut found = HashMap::new();
-            let mut after = Value::Null;
-            loop {
-                let mut body =
-                    json!({ "size": 10_000, "pit": { "id": view }, "sort": ["_shard_doc"], "_source": ["seq", "sum"] });
-                if !after.is_null() {
-                    body["search_after"] = after;
-                }
-                let answer: Value = client.search(SearchParts::None).body(body).send().await?.json().await?;
-                let hits = answer["hits"]["hits"].as_array().cloned().with_context(|| format!("no hits: {answer}"))?;
-                let Some(last) = hits.last() else { return Ok(found) };
-                after = last["sort"].clone();
-                for hit in &hits {
-                    let id = hit["_id"].as_str().unwrap_or_default();
-                    let mut parts = id.rsplit(':').map(str::parse::<i64>);
-                    let (Some(Ok(offset)), Some(Ok(partition))) = (parts.next(), parts.next()) else { bail!("a strange id: {id}") };
-                    let sequence = hit["_source"]["seq"].as_u64().unwrap_or(u64::MAX);
-                    if hit["_source"]["sum"] != checksum(sequence) {
-                        bail!("the document {id} is not what was sent: {hit}");
-                    }
-                    if found.insert((partition as i32, offset), sequence).is_some() {
-                        bail!("the document {id} is there twice");
-                    }
-                }
+/// Returns a line for every run of records of a partition that were not delivered.
+fn lost(records: &BTreeMap<Origin, u64>, is_delivered: impl Fn(&Origin) -> bool) -> Vec<String> {
+    let mut runs: Vec<(Origin, Origin, usize)> = Vec::new();
+    let mut before: Option<&Origin> = None;
+    for origin in records.keys() {
+        let is_lost = !is_delivered(origin);
+        match runs.last_mut() {
+            Some((_, last, count))
+                if is_lost && Some(&*last) == before && (last.topic, last.partition) == (origin.topic, origin.partition) =>
+            {
+                (*last, *count) = (*origin, *count + 1);
             }
-        })
+            _ if is_lost => runs.push((*origin, *origin, 1)),
+            _ => {}
+        }
+        before = Some(origin);
+    }
+    let line = |(first, last, count): (Origin, Origin, usize)| {
+        format!("LOST: {count} records of topic {}, partition {}, offsets {} to {}", first.topic, first.partition, first.offset, last.offset)
+    };
+    runs.into_iter().map(line).collect()
+}
+
+/// Returns a line if records that a producer has committed are not on the topics. Where one is compacted, any of them may have
+/// been removed.
+fn unseen(records: &BTreeMap<Origin, u64>, outcomes: &Outcomes, has_compacted: bool) -> Option<String> {
+    let seen: HashSet<u64> = records.values().copied().collect();
+    let missing = |(number, outcome): &(&u64, &Outcome)| {
+        **outcome == Outcome::Committed && !seen.contains(*number) && !(has_compacted && is_compacted(**number))
+    };
+    let count = outcomes.iter().filter(missing).count();
+    (count > 0).then(|| format!("{count} records that were committed are not on the topic"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(partition: i32, offset: i64) -> Origin {
+        Origin { topic: 0, partition, offset }
+    }
+
+    #[test]
+    fn records_lost_in_a_row_are_one_line_whatever_offsets_lie_between_them() {
+        let records: BTreeMap<Origin, u64> = [at(0, 1), at(0, 4), at(0, 5), at(0, 9), at(1, 0), at(1, 1)].map(|origin| (origin, 0)).into();
+        let delivered = [at(0, 1), at(0, 9), at(1, 1)];
+        assert_eq!(
+            lost(&records, |origin| delivered.contains(origin)),
+            ["LOST: 2 records of topic 0, partition 0, offsets 4 to 5", "LOST: 1 records of topic 0, partition 1, offsets 0 to 0"]
+        );
+    }
+
+    #[test]
+    fn committed_records_that_no_consumer_sees_are_a_problem_unless_they_may_have_been_compacted() {
+        let number = (0..).find(|number| is_compacted(*number)).unwrap();
+        let outcomes = Outcomes::from([(number, Outcome::Committed), (number + 1, Outcome::Aborted), (number + 2, Outcome::Unknown)]);
+        assert!(unseen(&BTreeMap::new(), &outcomes, false).is_some());
+        assert!(unseen(&BTreeMap::new(), &outcomes, true).is_none());
     }
 }
