@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use clap::{Args, ValueEnum};
 use metrics_exporter_prometheus::PrometheusHandle;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use super::reload::{Hangup, Reloader};
 use super::{Ecs, FORCED, INVALID};
@@ -83,6 +83,13 @@ pub fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
     let Some(mut pipeline) = super::load(path, &overrides) else { return Ok(ExitCode::from(INVALID)) };
     if let Some(workers) = args.workers {
         pipeline.settings.workers = workers.max(1);
+    }
+    if let Some((shortage, is_error)) = pipeline.memory.shortage() {
+        if is_error {
+            error!("{}:1:1: {shortage}, or set `memory_check = \"warn\"`", path.display());
+            return Ok(ExitCode::from(INVALID));
+        }
+        warn!("{shortage}");
     }
     let health = Health::default();
     serve(args, &pipeline, &health)?;

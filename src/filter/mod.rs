@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::config::{Args, ComponentDef, Diagnostic, Fallback, Kind, OptionDef, Span, option};
+use crate::delivery::bounds::Footprint;
 use crate::event::{Event, FieldRef, Template, Timestamp};
 use crate::grok::EcsCompatibility;
 
@@ -112,6 +113,11 @@ pub trait Filter: Send + Sync {
     /// waits for so comes at the same time as what the others do.
     fn approach(&mut self, _events: &[&Event]) {}
 
+    /// Returns the memory that the filter takes at most, caches included, where it is more than a few KiB.
+    fn footprint(&self) -> Footprint {
+        Footprint::default()
+    }
+
     /// Called between batches: the place to notice that a database or dictionary file has changed.
     fn between_batches(&mut self) {}
 }
@@ -124,6 +130,8 @@ pub struct Compiler {
     pub folder: PathBuf,
     /// Whether the pipeline can see what a filter leaves in `[@metadata]` on its own account.
     pub metadata_visible: bool,
+    /// Caches are smaller where this is less than the default.
+    pub memory_limit: usize,
     /// Warnings found on the way.
     pub warnings: Vec<Diagnostic>,
 }
@@ -137,6 +145,14 @@ impl Compiler {
             Some("v8") => EcsCompatibility::V8,
             _ => self.ecs_compatibility,
         }
+    }
+
+    /// The number of entries of a cache: what the user has set, or `default` where `memory_limit` is at least 256 MiB, and in proportion
+    /// below it.
+    pub fn cache_size(&self, args: &Args, name: &str) -> usize {
+        const ROOMY: usize = 256 << 20;
+        let size = args.integer(name).and_then(|size| usize::try_from(size).ok()).unwrap_or(0).max(1);
+        if args.is_given(name) { size } else { (size / 256 * (self.memory_limit.min(ROOMY) >> 20)).max(1) }
     }
 
     /// A path as the pipeline file means it.

@@ -27,6 +27,7 @@ use self::known::{Code, Known, Packed};
 use self::recent::{Key, Recent};
 use super::{Compiled, Compiler, Context, ECS_OPTION, Filter, Flow, field_option};
 use crate::config::{Args, ComponentDef, Diagnostic, Fallback, Kind, option};
+use crate::delivery::bounds::Footprint;
 use crate::event::{Event, FieldRef, Fragment, Value};
 use crate::grok::EcsCompatibility;
 
@@ -39,7 +40,7 @@ pub const DEF: ComponentDef = ComponentDef {
         option("database", Kind::Strings, Fallback::Required, "Database files, or folders of them (`*.mmdb`); several are asked in turn and what they know is put together. One text may name several, separated by commas. A file that is replaced (by renaming) is opened again."),
         option("default_database_type", Kind::Enum(&["City", "ASN"]), Fallback::Text("City"), "Accepted for Logstash's sake; the type is read from the database."),
         option("fields", Kind::Strings, Fallback::None, "The fields to add, by Logstash's names (`city_name`, `country_code2`, `location`, …); by default those Logstash gives for the type of database."),
-        option("cache_size", Kind::Integer(1, 100_000_000), Fallback::Integer(50_000), "IPv4 addresses that are remembered, rounded up to a power of two; of IPv6 each worker remembers up to as many."),
+        option("cache_size", Kind::Integer(1, 100_000_000), Fallback::Integer(50_000), "IPv4 addresses that are remembered, rounded up to a power of two; of IPv6 each worker remembers up to as many. By default fewer where `memory_limit` is below 256 MiB."),
         option("tag_on_failure", Kind::Strings, Fallback::List(&["_geoip_lookup_failure"]), "Tags for an event whose address is unknown or none."),
         ECS_OPTION,
     ],
@@ -135,7 +136,7 @@ pub fn compile(args: &Args, compiler: &mut Compiler) -> Compiled {
                 // With places of their own, fields are set without a search.
                 target.child(name).lasting();
             }
-            let cache_size = args.integer("cache_size").unwrap_or(1).max(1) as usize;
+            let cache_size = compiler.cache_size(args, "cache_size");
             let tag_on_failure = args.strings("tag_on_failure");
             let known = Mutex::default();
             Ok(Box::new(GeoIp::new(Arc::new(Options { source, target, databases, fields, tag_on_failure, ecs, cache_size, known }))))
@@ -163,7 +164,17 @@ fn files_of(path: &std::path::Path) -> Vec<std::path::PathBuf> {
     files
 }
 
+/// Bytes for an address that is remembered with what is known of it.
+const REMEMBERED: usize = 384;
+/// Bytes for an IPv6 address that a worker remembers.
+const REMEMBERED_V6: usize = 32;
+
 impl Filter for GeoIp {
+    fn footprint(&self) -> Footprint {
+        let size = self.options.cache_size.next_power_of_two();
+        Footprint { shared: size * REMEMBERED, each_worker: size * REMEMBERED_V6 }
+    }
+
     fn run(&mut self, event: &mut Event, context: &mut Context) -> Flow {
         let value = match event.get(&self.options.source) {
             Some(Value::Array(list)) => event.loaded_values(list).first().copied(),
