@@ -1,11 +1,11 @@
 //! How the process asks the system for memory, and what a core asks its caches for.
 
-/// Smaller pieces come from the heap. This and the next hold from [`ROOMY`] on, and in proportion below it.
+use crate::delivery::bounds::scaled;
+
+/// Smaller pieces come from the heap. This and the next hold for a `memory_limit` of 256 MiB or more.
 const LARGEST_FROM_HEAP: usize = 4 << 20;
 /// The part of each heap that may lie idle before any of it is given back.
 const IDLE_HEAP: usize = 8 << 20;
-/// With a `memory_limit` of this size the allocator may keep as much as serves speed.
-const ROOMY: usize = 256 << 20;
 
 /// Tells glibc's allocator to keep what will be asked for again.
 ///
@@ -15,7 +15,7 @@ const ROOMY: usize = 256 << 20;
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 #[allow(unsafe_code)]
 pub fn keep_freed_pages(memory_limit: usize) {
-    let share = |bytes: usize| (bytes / (ROOMY >> 10) * (memory_limit.min(ROOMY) >> 10)) as libc::c_int;
+    let share = |bytes: usize| scaled(bytes, memory_limit) as libc::c_int;
     // SAFETY: it sets two numbers of the allocator, under its lock, and may be called at any time.
     unsafe {
         libc::mallopt(libc::M_MMAP_THRESHOLD, share(LARGEST_FROM_HEAP));

@@ -12,6 +12,8 @@ use crate::source::SourceSpec;
 const MIB: usize = 1 << 20;
 const KIB: usize = 1 << 10;
 
+/// A `memory_limit`, the default, from which on caches have their full size and the allocator may keep as much as serves speed.
+pub(crate) const ROOMY: usize = 256 * MIB;
 /// Anonymous memory of a process that runs an empty pipeline: 4 MiB measured, and what TLS and the HTTP server take later.
 const PROCESS: usize = 6 * MIB;
 /// A client of librdkafka: its threads and what it knows of the cluster.
@@ -38,6 +40,22 @@ pub struct Footprint {
     pub shared: usize,
     /// Bytes that each worker needs for itself.
     pub each_worker: usize,
+    /// Bytes of shared caches whose size follows `memory_limit`, at [`ROOMY`].
+    pub shared_caches: usize,
+    /// Bytes of each worker's caches whose size follows `memory_limit`, at [`ROOMY`].
+    pub worker_caches: usize,
+}
+
+impl Footprint {
+    fn at(&self, limit: usize, workers: usize) -> usize {
+        let caches = self.shared_caches + self.worker_caches * workers;
+        self.shared + self.each_worker * workers + scaled(caches, limit)
+    }
+}
+
+/// Scales a size that is meant for [`ROOMY`] down to a smaller limit.
+pub(crate) fn scaled(size: usize, limit: usize) -> usize {
+    (size as f64 * limit.min(ROOMY) as f64 / ROOMY as f64) as usize
 }
 
 impl std::iter::Sum for Footprint {
@@ -45,6 +63,8 @@ impl std::iter::Sum for Footprint {
         parts.fold(Footprint::default(), |sum, part| Footprint {
             shared: sum.shared + part.shared,
             each_worker: sum.each_worker + part.each_worker,
+            shared_caches: sum.shared_caches + part.shared_caches,
+            worker_caches: sum.worker_caches + part.worker_caches,
         })
     }
 }
@@ -93,7 +113,7 @@ impl Demand {
 
     /// Returns the least `memory_limit` that holds, in whole MiB.
     pub fn least(&self) -> usize {
-        let mut limit = (self.fixed() + LEAST_SHARED).next_multiple_of(MIB);
+        let mut limit = (self.fixed(0) + LEAST_SHARED).next_multiple_of(MIB);
         while Bounds::new(limit, self).total() > limit {
             limit += MIB;
         }
@@ -103,12 +123,13 @@ impl Demand {
     /// Describes what the least limit consists of.
     pub fn describe(&self) -> String {
         let mib = |bytes: usize| bytes.div_ceil(MIB);
-        let rest = self.least() - self.fixed();
+        let least = self.least();
+        let rest = least - self.fixed(least);
         format!(
             "{} MiB for the program, its clients and {} worker(s), {} MiB for filters and their caches, {} MiB for records of up to {} KiB on their way, {} MiB for what waits",
             mib(self.program()),
             self.workers,
-            mib(self.filters()),
+            mib(self.filters.at(least, self.workers)),
             mib(self.records()),
             self.largest_record / KIB,
             mib(rest),
@@ -117,10 +138,6 @@ impl Demand {
 
     fn program(&self) -> usize {
         PROCESS + CLIENT * self.clients + WORKER * self.workers
-    }
-
-    fn filters(&self) -> usize {
-        self.filters.shared + self.filters.each_worker * self.workers
     }
 
     /// One copy of the largest record wherever one may pass the bound of its stage.
@@ -134,8 +151,8 @@ impl Demand {
         (batch + fetched + worked_on + produced) * self.largest_record + 2 * PRODUCED_TOGETHER * self.producers
     }
 
-    fn fixed(&self) -> usize {
-        self.program() + self.filters() + self.records()
+    fn fixed(&self, limit: usize) -> usize {
+        self.program() + self.filters.at(limit, self.workers) + self.records()
     }
 }
 
@@ -170,7 +187,7 @@ pub struct Bounds {
 impl Bounds {
     /// Divides `limit`. One below [`Demand::least`] is passed.
     pub fn new(limit: usize, demand: &Demand) -> Bounds {
-        let fixed = demand.fixed();
+        let fixed = demand.fixed(limit);
         let shared = limit.saturating_sub(fixed).max(LEAST_SHARED);
         let buffers = demand.workers * demand.sinks;
         let batch = demand.batch_bytes.min(shared / 128);
@@ -185,7 +202,7 @@ impl Bounds {
             beyond: (1 + HEADROOM) * batch * demand.sources,
             bulk,
             bulks: (bulk.min(demand.bulk_bytes) + BEYOND_BULK) * buffers,
-            responses: in_flight / 2,
+            responses: in_flight,
             pools: 2 * in_flight / POOL_PART,
             queue,
             unpacked,
@@ -198,5 +215,68 @@ impl Bounds {
     /// Returns the sum of all parts.
     pub fn total(&self) -> usize {
         self.fixed + self.in_flight + self.beyond + self.bulks + self.responses + self.pools + self.fetched + self.allocator
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn demand() -> Demand {
+        Demand {
+            workers: 1,
+            sources: 1,
+            kafka_sources: 1,
+            sinks: 1,
+            clients: 2,
+            producers: 1,
+            largest_record: DEFAULT_RECORD,
+            filters: Footprint { shared: 9 * MIB, each_worker: MIB, shared_caches: 30 * MIB, worker_caches: 4 * MIB },
+            in_flight: None,
+            batch_bytes: 512 * KIB,
+            bulk_bytes: 2 * MIB,
+        }
+    }
+
+    fn demands() -> Vec<Demand> {
+        let plain = Demand { filters: Footprint::default(), ..demand() };
+        vec![
+            Demand { workers: 16, ..demand() },
+            Demand { sinks: 5, sources: 3, kafka_sources: 3, clients: 5, producers: 2, ..demand() },
+            Demand { largest_record: 20 * MIB, ..plain.clone() },
+            Demand { in_flight: Some(300 * MIB), ..demand() },
+            Demand { in_flight: Some(64 * KIB), ..demand() },
+            Demand { bulk_bytes: 50 * MIB, workers: 4, ..demand() },
+            Demand { kafka_sources: 0, clients: 0, producers: 0, ..plain.clone() },
+            plain,
+            demand(),
+        ]
+    }
+
+    #[test]
+    fn all_parts_together_stay_below_every_limit_from_the_least_on() {
+        for demand in demands() {
+            let least = demand.least();
+            let below = least - MIB;
+            assert!(Bounds::new(below, &demand).total() > below, "{} MiB would do: {demand:?}", below / MIB);
+            for limit in (least..least + 600 * MIB).step_by(MIB) {
+                let bounds = Bounds::new(limit, &demand);
+                assert!(bounds.total() <= limit, "{} MiB: {bounds:?} of {demand:?}", limit / MIB);
+            }
+        }
+    }
+
+    #[test]
+    fn a_container_of_96_mib_is_enough_for_nginx_and_one_worker() {
+        let least = demand().least();
+        assert!(least <= 96 * MIB / 10 * 9, "{} MiB", least / MIB);
+        assert!(demand().describe().contains("1 worker"), "{}", demand().describe());
+    }
+
+    #[test]
+    fn the_default_limit_leaves_the_default_sizes() {
+        let bounds = Bounds::new(ROOMY, &demand());
+        assert_eq!(bounds.batch, 512 * KIB);
+        assert!(bounds.bulk >= 2 * MIB && bounds.in_flight >= 24 * MIB, "{bounds:?}");
     }
 }

@@ -152,7 +152,8 @@ pub fn run(plan: Plan, shutdown: &Shutdown) -> Result<Summary, RunFailure> {
     let hubs: Vec<Arc<Hub>> = (0..sources.len()).map(hub_of).collect();
     let gauges = runtime.spawn(crate::observe::metrics::report_gauges(hubs.clone()));
 
-    let (rejected, letters) = mpsc::channel(16);
+    // Those that wait hold texts of their own.
+    let (rejected, letters) = mpsc::channel(1);
     let dead_letters =
         runtime.spawn(until_forced(shutdown.clone(), crate::dead_letter::run(dead_letter, letters, hub.clone())));
 

@@ -242,7 +242,7 @@ const EXPRESSION: usize = 384 << 10;
 impl Filter for Grok {
     fn footprint(&self) -> Footprint {
         let expressions: usize = self.options.targets.iter().map(|target| target.captures.len()).sum();
-        Footprint { shared: expressions * EXPRESSION, each_worker: 0 }
+        Footprint { shared: expressions * EXPRESSION, ..Footprint::default() }
     }
 
     fn run(&mut self, event: &mut Event, context: &mut Context) -> Flow {

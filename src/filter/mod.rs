@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::config::{Args, ComponentDef, Diagnostic, Fallback, Kind, OptionDef, Span, option};
-use crate::delivery::bounds::Footprint;
+use crate::delivery::bounds::{Footprint, scaled};
 use crate::event::{Event, FieldRef, Template, Timestamp};
 use crate::grok::EcsCompatibility;
 
@@ -147,17 +147,38 @@ impl Compiler {
         }
     }
 
-    /// The number of entries of a cache: what the user has set, or `default` where `memory_limit` is at least 256 MiB, and in proportion
-    /// below it.
-    pub fn cache_size(&self, args: &Args, name: &str) -> usize {
-        const ROOMY: usize = 256 << 20;
-        let size = args.integer(name).and_then(|size| usize::try_from(size).ok()).unwrap_or(0).max(1);
-        if args.is_given(name) { size } else { (size / 256 * (self.memory_limit.min(ROOMY) >> 20)).max(1) }
+    /// Returns the size of a cache: what the user has set or, with the default of the option, one that follows `memory_limit`.
+    pub fn cache_size(&self, args: &Args, name: &str) -> CacheSize {
+        let most = args.integer(name).and_then(|size| usize::try_from(size).ok()).unwrap_or(0).max(1);
+        let is_scaled = !args.is_given(name);
+        CacheSize { entries: if is_scaled { scaled(most, self.memory_limit).max(1) } else { most }, most, is_scaled }
     }
 
     /// A path as the pipeline file means it.
     pub fn path(&self, text: &str) -> PathBuf {
         self.folder.join(text)
+    }
+}
+
+/// The size of a cache.
+#[derive(Clone, Copy, Debug)]
+pub struct CacheSize {
+    /// The number of entries.
+    pub entries: usize,
+    /// The number of entries where memory is not scarce.
+    most: usize,
+    /// Whether the size follows `memory_limit`.
+    is_scaled: bool,
+}
+
+impl CacheSize {
+    /// Returns the memory of caches with this many bytes for each entry.
+    fn footprint(self, shared: usize, each_worker: usize) -> Footprint {
+        let (shared, each_worker) = (self.most * shared, self.most * each_worker);
+        match self.is_scaled {
+            true => Footprint { shared_caches: shared, worker_caches: each_worker, ..Footprint::default() },
+            false => Footprint { shared, each_worker, ..Footprint::default() },
+        }
     }
 }
 

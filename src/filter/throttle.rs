@@ -112,7 +112,7 @@ const COUNTER: usize = 256;
 
 impl Filter for Throttle {
     fn footprint(&self) -> Footprint {
-        Footprint { shared: self.most_counters * COUNTER, each_worker: 0 }
+        Footprint { shared: self.most_counters * COUNTER, ..Footprint::default() }
     }
 
     fn run(&mut self, event: &mut Event, context: &mut Context) -> Flow {

@@ -25,7 +25,7 @@ use self::describe::Describer;
 use self::fields::GeoField;
 use self::known::{Code, Known, Packed};
 use self::recent::{Key, Recent};
-use super::{Compiled, Compiler, Context, ECS_OPTION, Filter, Flow, field_option};
+use super::{CacheSize, Compiled, Compiler, Context, ECS_OPTION, Filter, Flow, field_option};
 use crate::config::{Args, ComponentDef, Diagnostic, Fallback, Kind, option};
 use crate::delivery::bounds::Footprint;
 use crate::event::{Event, FieldRef, Fragment, Value};
@@ -67,7 +67,7 @@ struct Options {
     fields: Option<Vec<GeoField>>,
     tag_on_failure: Vec<String>,
     ecs: bool,
-    cache_size: usize,
+    cache_size: CacheSize,
     /// What workers that begin, or take up another database, share.
     known: Mutex<Option<Arc<Known>>>,
 }
@@ -164,15 +164,15 @@ fn files_of(path: &std::path::Path) -> Vec<std::path::PathBuf> {
     files
 }
 
-/// Bytes for an address that is remembered with what is known of it.
-const REMEMBERED: usize = 384;
+/// Bytes for an address that is remembered: its word, and its share of what is known, which many have in common.
+const REMEMBERED: usize = 192;
 /// Bytes for an IPv6 address that a worker remembers.
 const REMEMBERED_V6: usize = 32;
 
 impl Filter for GeoIp {
     fn footprint(&self) -> Footprint {
-        let size = self.options.cache_size.next_power_of_two();
-        Footprint { shared: size * REMEMBERED, each_worker: size * REMEMBERED_V6 }
+        // The table has up to twice as many places, which are filled for the most part.
+        self.options.cache_size.footprint(2 * REMEMBERED, REMEMBERED_V6)
     }
 
     fn run(&mut self, event: &mut Event, context: &mut Context) -> Flow {
@@ -272,7 +272,7 @@ impl GeoIp {
     fn new(options: Arc<Options>) -> GeoIp {
         let mut filter = GeoIp {
             known: Arc::new(Known::new(Vec::new(), 1)),
-            v6: Recent::new(options.cache_size),
+            v6: Recent::new(options.cache_size.entries),
             describer: Describer::new(&[], None, options.ecs),
             records: Vec::new(),
             coming: VecDeque::new(),
@@ -295,14 +295,14 @@ impl GeoIp {
         let opened: Vec<_> = options.databases.iter().map(Database::current).collect();
         self.describer = Describer::new(&opened, options.fields.as_deref(), options.ecs);
         let mut shared = options.known.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = shared.take().filter(|known| known.is_of(&opened)).unwrap_or_else(|| Arc::new(Known::new(opened, options.cache_size)));
+        let known = shared.take().filter(|known| known.is_of(&opened)).unwrap_or_else(|| Arc::new(Known::new(opened, options.cache_size.entries)));
         *shared = Some(Arc::clone(&known));
         self.turn_to(known);
     }
 
     fn turn_to(&mut self, known: Arc<Known>) {
         self.known = known;
-        self.v6 = Recent::new(self.options.cache_size);
+        self.v6 = Recent::new(self.options.cache_size.entries);
         self.coming.clear();
         self.turns += 1;
     }
@@ -404,7 +404,7 @@ impl GeoIp {
     fn begin_anew(&mut self, fact: Fragment) -> Code {
         self.share();
         self.known.add(fact).unwrap_or_else(|fact| {
-            let known = Arc::new(Known::new(self.known.opened().to_vec(), self.options.cache_size));
+            let known = Arc::new(Known::new(self.known.opened().to_vec(), self.options.cache_size.entries));
             let code = known.add(fact).unwrap_or(Code::NOTHING);
             *self.options.known.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&known));
             self.turn_to(known);

@@ -146,7 +146,7 @@ impl Filter for Translate {
     fn footprint(&self) -> Footprint {
         // A file that has changed is read while the old entries are in use.
         let copies = if matches!(self.options.origin, Origin::File(_)) { 2 } else { 1 };
-        Footprint { shared: copies * self.dictionary.memory(), each_worker: 0 }
+        Footprint { shared: copies * self.dictionary.memory(), ..Footprint::default() }
     }
 
     fn run(&mut self, event: &mut Event, context: &mut Context) -> Flow {

@@ -12,7 +12,7 @@ use std::sync::{Arc, LazyLock, Mutex};
 use quick_cache::{sync, unsync};
 
 use self::agents::Agents;
-use super::{Compiled, Compiler, Context, ECS_OPTION, Filter, Flow, field_option};
+use super::{CacheSize, Compiled, Compiler, Context, ECS_OPTION, Filter, Flow, field_option};
 use crate::config::{Args, ComponentDef, Diagnostic, Fallback, Kind, option};
 use crate::delivery::bounds::Footprint;
 use crate::event::encode::write_string;
@@ -64,7 +64,7 @@ struct UserAgent {
     target: Option<FieldRef>,
     prefix: String,
     ecs: bool,
-    cache_size: usize,
+    cache_size: CacheSize,
     /// Where the parts of versions go, `[@metadata][filter][user_agent]` as with Logstash: only where a pipeline can see it.
     metadata: Option<FieldRef>,
     cache: unsync::Cache<Box<str>, Arc<Description>>,
@@ -108,8 +108,8 @@ pub fn compile(args: &Args, compiler: &mut Compiler) -> Compiled {
                 ecs,
                 metadata: (ecs && compiler.metadata_visible).then(|| FieldRef::from_names(["@metadata", "filter", "user_agent"])),
                 cache_size,
-                cache: unsync::Cache::new(cache_size),
-                shared: Arc::new(sync::Cache::new(cache_size)),
+                cache: unsync::Cache::new(cache_size.entries),
+                shared: Arc::new(sync::Cache::new(cache_size.entries)),
             }))
         }
         _ => Err(problems),
@@ -141,7 +141,8 @@ const REMEMBERED_ALONE: usize = 288;
 
 impl Filter for UserAgent {
     fn footprint(&self) -> Footprint {
-        Footprint { shared: EXPRESSIONS + self.cache_size * REMEMBERED, each_worker: self.cache_size * REMEMBERED_ALONE }
+        let caches = self.cache_size.footprint(REMEMBERED, REMEMBERED_ALONE);
+        Footprint { shared: EXPRESSIONS + caches.shared, ..caches }
     }
 
     fn run(&mut self, event: &mut Event, _: &mut Context) -> Flow {
@@ -179,7 +180,7 @@ impl Filter for UserAgent {
             ecs: self.ecs,
             metadata: self.metadata.clone(),
             cache_size: self.cache_size,
-            cache: unsync::Cache::new(self.cache_size),
+            cache: unsync::Cache::new(self.cache_size.entries),
             shared: Arc::clone(&self.shared),
         })
     }
