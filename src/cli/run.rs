@@ -79,11 +79,9 @@ pub fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
             CodecName::Json => Codec::Json,
         }),
         ecs_compatibility: args.ecs_compatibility.map(Into::into),
+        workers: args.workers.map(|workers| workers.max(1)),
     };
-    let Some(mut pipeline) = super::load(path, &overrides) else { return Ok(ExitCode::from(INVALID)) };
-    if let Some(workers) = args.workers {
-        pipeline.settings.workers = workers.max(1);
-    }
+    let Some(pipeline) = super::load(path, &overrides) else { return Ok(ExitCode::from(INVALID)) };
     if let Some((shortage, is_error)) = pipeline.memory.shortage() {
         if is_error {
             error!("{}:1:1: {shortage}, or set `memory_check = \"warn\"`", path.display());

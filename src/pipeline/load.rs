@@ -53,6 +53,8 @@ pub struct Overrides {
     pub codec: Option<Codec>,
     /// Field names and patterns, whatever the file says.
     pub ecs_compatibility: Option<EcsCompatibility>,
+    /// The number of workers, whatever the file says.
+    pub workers: Option<usize>,
 }
 
 /// A loaded pipeline file.
@@ -368,7 +370,7 @@ impl Loader<'_> {
         let sinks = self.sinks(spec);
         let dead_letter = self.dead_letter(spec);
         let (sources, intakes, threads) = sources?;
-        let asked_for = args.integer("workers").map(|workers| workers as usize).or(threads);
+        let asked_for = self.overrides.workers.or(args.integer("workers").map(|workers| workers as usize)).or(threads);
         let settings = Settings { workers: asked_for.unwrap_or_else(|| workers_for(&sources, settings.workers)), ..settings };
         let (sinks, program, dead_letter) = (sinks?, program?, dead_letter?);
         let mut settings = Settings { filters: program.footprint(), ..settings };
