@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use clap::{Args, ValueEnum};
 use metrics_exporter_prometheus::PrometheusHandle;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use super::ending::Ending;
 use super::reload::{Hangup, Reloader};
@@ -81,10 +81,15 @@ pub fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
             CodecName::Json => Codec::Json,
         }),
         ecs_compatibility: args.ecs_compatibility.map(Into::into),
+        workers: args.workers.map(|workers| workers.max(1)),
     };
-    let Some(mut pipeline) = super::load(path, &overrides) else { return Ok(ExitCode::from(INVALID)) };
-    if let Some(workers) = args.workers {
-        pipeline.settings.workers = workers.max(1);
+    let Some(pipeline) = super::load(path, &overrides) else { return Ok(ExitCode::from(INVALID)) };
+    if let Some((shortage, is_error)) = pipeline.memory.shortage() {
+        if is_error {
+            error!("{}:1:1: {shortage}, or set `memory_check = \"warn\"`", path.display());
+            return Ok(ExitCode::from(INVALID));
+        }
+        warn!("{shortage}");
     }
     let health = Health::default();
     serve(args, &pipeline, &health)?;

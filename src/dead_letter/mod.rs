@@ -15,6 +15,7 @@ use tokio::sync::mpsc;
 use tracing::{error, warn};
 
 use crate::config::{Args, ComponentDef, Diagnostic, Fallback, Kind, option};
+use crate::delivery::bounds::PRODUCED_TOGETHER;
 use crate::delivery::{Hub, Rejected, count};
 use crate::login::Login;
 use crate::observe::metrics as names;
@@ -148,6 +149,15 @@ impl Writer {
         // Several documents of one record may be refused; the record is kept once.
         let (mut open, repeated): (Vec<_>, Vec<_>) = rejected.into_iter().partition(|rejected| rejected.raw.mark_dead(rejected.record));
         repeated.into_iter().for_each(Rejected::settle);
+        // What is written is copied, so only so much at once.
+        while !open.is_empty() {
+            let rest = open.split_off(first_group(&open));
+            self.write_group(open, hub).await;
+            open = rest;
+        }
+    }
+
+    async fn write_group(&mut self, mut open: Vec<Rejected>, hub: &Hub) {
         let mut pause = FIRST_PAUSE;
         loop {
             match self.try_write(&mut open, hub).await {
@@ -220,6 +230,16 @@ impl Writer {
             }
         }
     }
+}
+
+/// Returns how many dead letters, at least one, are written together.
+fn first_group(rejected: &[Rejected]) -> usize {
+    let mut bytes = 0;
+    let fit = rejected.iter().take_while(|rejected| {
+        bytes += rejected.raw.value(rejected.record as usize).len();
+        bytes <= PRODUCED_TOGETHER
+    });
+    fit.count().max(1)
 }
 
 fn done(rejected: Rejected, hub: &Hub, target: &'static str) {

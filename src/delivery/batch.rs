@@ -151,6 +151,9 @@ pub struct RawBatch {
     tallies: Option<Mutex<Vec<Tally>>>,
     oldest_timestamp_ms: i64,
     pending: AtomicUsize,
+    /// Bytes that the batch itself takes.
+    held: usize,
+    /// Bytes that the budget counts for it.
     reserved: AtomicUsize,
     dead: Mutex<HashSet<u32>>,
     hub: Option<Arc<Hub>>,
@@ -278,9 +281,9 @@ impl RawBatch {
 
     /// Gives back the room that was set aside for this batch's documents: they exist now and count for themselves.
     pub(crate) fn release_headroom(&self) {
-        let reserved = self.reserved.swap(self.data.len(), Ordering::Relaxed);
+        let reserved = self.reserved.swap(self.held, Ordering::Relaxed);
         if let Some(hub) = &self.hub {
-            hub.budget.give_back(reserved.saturating_sub(self.data.len()));
+            hub.budget.give_back(reserved.saturating_sub(self.held));
         }
     }
 }
@@ -406,6 +409,7 @@ impl BatchBuilder {
 
     /// Appends a record with headers. Records of one origin must come in the order of their offsets.
     pub fn push<'h>(&mut self, record: NewRecord<'_>, headers: impl Iterator<Item = (&'h str, Option<&'h [u8]>)>) {
+        self.make_room(record.key.map_or(0, <[u8]>::len) + record.value.len());
         let headers_start = self.data.len();
         for (name, value) in headers {
             put_field(&mut self.data, Some(name.as_bytes()));
@@ -428,6 +432,27 @@ impl BatchBuilder {
             offset: record.offset,
             timestamp_ms: record.timestamp_ms,
         });
+    }
+
+    /// Reserves room for a record. Large buffers grow in steps rather than by doubling, so that little of them stays empty.
+    fn make_room(&mut self, bytes: usize) {
+        const STEP: usize = 256 << 10;
+        if self.data.capacity() - self.data.len() < bytes {
+            self.data.reserve_exact(bytes.max(self.data.len().min(STEP)));
+        }
+    }
+
+    /// Moves the records to a buffer of their size where most of their own is empty, and returns that one.
+    pub(crate) fn fit(&mut self) -> Option<Vec<u8>> {
+        (self.data.len() < self.data.capacity() / 2).then(|| {
+            let exact = self.data.as_slice().to_vec();
+            std::mem::replace(&mut self.data, exact)
+        })
+    }
+
+    /// Bytes of memory that the batch takes.
+    pub(crate) fn memory(&self) -> usize {
+        self.data.capacity() + self.records.capacity() * size_of::<RawRecord>() + size_of::<RawBatch>()
     }
 
     /// Notes that the offsets `from..end` of an origin have been read: a record, and what lies before it since the last one.
@@ -477,7 +502,7 @@ impl BatchBuilder {
         spans
     }
 
-    pub(crate) fn finish(mut self, tickets: Vec<(Ticket, Option<usize>)>, reserved: usize, hub: Option<Arc<Hub>>) -> RawBatch {
+    pub(crate) fn finish(mut self, tickets: Vec<(Ticket, Option<usize>)>, held: usize, reserved: usize, hub: Option<Arc<Hub>>) -> RawBatch {
         if self.tallies.is_some() {
             let mut records = vec![0; self.origins.len()];
             self.records.iter().for_each(|record| records[record.origin as usize] += 1);
@@ -493,6 +518,7 @@ impl BatchBuilder {
             tickets,
             oldest_timestamp_ms: self.oldest_timestamp_ms,
             pending: AtomicUsize::new(1),
+            held,
             reserved: AtomicUsize::new(reserved),
             dead: Mutex::new(HashSet::new()),
             hub,
@@ -501,7 +527,7 @@ impl BatchBuilder {
 
     /// The batch on its own, with no ledger behind it: for tests and one-off runs of a pipeline.
     pub fn into_detached(self) -> RawBatch {
-        self.finish(Vec::new(), 0, None)
+        self.finish(Vec::new(), 0, 0, None)
     }
 }
 

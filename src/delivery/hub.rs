@@ -12,15 +12,11 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tracing::error;
 
 use super::batch::{BatchBuilder, Origin, RawBatch, Span};
+use super::bounds::{HEADROOM, POOL_PART};
 use super::budget::{Budget, Buffers};
 use super::ledger::{Ledger, Ticket};
 use super::shutdown::Shutdown;
 use crate::observe::metrics as names;
-
-/// Bytes of memory that a record costs beside its own bytes.
-const RECORD_OVERHEAD: usize = 64;
-/// Until a batch is processed, this many times its size is set aside for the documents that it will become.
-const HEADROOM: usize = 2;
 
 /// What has happened in a run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -78,8 +74,8 @@ impl Hub {
             pipeline_version: Arc::new(Mutex::new(Arc::from(pipeline_version))),
             source: 0,
             budget: Arc::new(Budget::new(in_flight_limit)),
-            raw_buffers: Arc::new(Buffers::new(16, 1 << 20)),
-            body_buffers: Arc::new(Buffers::new(4, 8 << 20)),
+            raw_buffers: Arc::new(Buffers::new(in_flight_limit / POOL_PART)),
+            body_buffers: Arc::new(Buffers::new(in_flight_limit / POOL_PART)),
             totals: Arc::default(),
             shutdown,
             ledger: Mutex::new(Ledger::default()),
@@ -124,7 +120,10 @@ impl Hub {
     }
 
     /// Makes a built batch known to the ledger and the budget.
-    pub(crate) fn admit(self: &Arc<Self>, builder: BatchBuilder) -> Arc<RawBatch> {
+    pub(crate) fn admit(self: &Arc<Self>, mut builder: BatchBuilder) -> Arc<RawBatch> {
+        if let Some(spacious) = builder.fit() {
+            self.raw_buffers.put(spacious);
+        }
         let now_ms = self.now_ms();
         let tickets = {
             let mut ledger = self.ledger();
@@ -134,12 +133,13 @@ impl Hub {
             let covered = builder.covered.iter().map(|(place, span)| (place, *span, None));
             own.chain(covered).map(|(origin, span, of)| (self.deliver(&mut ledger, origin, span, now_ms), of)).collect()
         };
-        let reserved = builder.bytes() * (1 + HEADROOM) + builder.len() * RECORD_OVERHEAD;
+        let held = builder.memory();
+        let reserved = held + builder.bytes() * HEADROOM;
         self.budget.take(reserved);
         self.totals.records.fetch_add(builder.len() as u64, Ordering::Relaxed);
         metrics::counter!(names::RECORDS_IN, "pipeline" => self.pipeline.clone()).increment(builder.len() as u64);
         metrics::counter!(names::RECORD_BYTES_IN, "pipeline" => self.pipeline.clone()).increment(builder.bytes() as u64);
-        Arc::new(builder.finish(tickets, reserved, Some(self.clone())))
+        Arc::new(builder.finish(tickets, held, reserved, Some(self.clone())))
     }
 
     /// Enters a span into the ledger. A gap that the source has not explained stops commits of the partition for good.

@@ -7,6 +7,7 @@
 //! committed, [`run()`] puts the parts together and takes them down in order.
 
 pub mod batch;
+pub mod bounds;
 pub mod budget;
 pub mod cgroup;
 pub mod document;

@@ -13,7 +13,8 @@ use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot};
 use tracing::{error, info, warn};
 
-use super::document::Outputs;
+use super::bounds::{Bounds, Demand, Footprint};
+use super::document::{Limits, Outputs};
 use super::hub::{Hub, Summary};
 use super::pace::Pace;
 use super::processors::Processors;
@@ -22,7 +23,7 @@ use super::worker::{SinkEntry, Way, Worker};
 use crate::dead_letter::DeadLetterSpec;
 use crate::observe::health::Health;
 use crate::sink::{SinkContext, SinkError, SinkSpec};
-use crate::source::{SourceContext, SourceError, SourceSpec};
+use crate::source::{Prefetch, SourceContext, SourceError, SourceSpec};
 
 /// Batches that may wait for each worker: what is read long before its turn has left the caches by then.
 const WAITING_BATCHES: usize = 3;
@@ -59,7 +60,7 @@ pub struct Settings {
     pub workers: usize,
     /// Bytes the process should stay under.
     pub memory_limit: usize,
-    /// Bytes of records and documents between source and acknowledgement; by default an eighth of `memory_limit`.
+    /// Bytes of records and documents between source and acknowledgement; by default a part of `memory_limit`.
     pub in_flight_limit: Option<usize>,
     /// A batch of records closes at this many bytes,
     pub batch_bytes: usize,
@@ -71,6 +72,8 @@ pub struct Settings {
     pub shutdown_timeout: Duration,
     /// Records a second that may go through; no limit without it.
     pub rate_limit: Option<NonZeroU32>,
+    /// Memory of the pipeline's filters.
+    pub filters: Footprint,
 }
 
 impl Default for Settings {
@@ -84,6 +87,7 @@ impl Default for Settings {
             batch_age: Duration::from_millis(20),
             shutdown_timeout: Duration::from_secs(30),
             rate_limit: None,
+            filters: Footprint::default(),
         }
     }
 }
@@ -92,11 +96,6 @@ impl Settings {
     /// Bytes that may be in flight.
     pub fn in_flight_bytes(&self) -> usize {
         self.in_flight_limit.unwrap_or(self.memory_limit / 8).max(self.batch_bytes)
-    }
-
-    /// Bytes that a Kafka client may hold in its own queues.
-    pub fn prefetch_bytes(&self) -> usize {
-        (self.memory_limit / 16).max(1 << 20)
     }
 }
 
@@ -144,9 +143,11 @@ pub enum RunError {
 /// # Errors
 /// When a part can't go on. What was done until then is committed.
 pub fn run(plan: Plan, shutdown: &Shutdown) -> Result<Summary, RunFailure> {
-    crate::memory::keep_freed_pages();
     let Plan { pipeline_name, sources, sinks, processors, dead_letter, settings, health } = plan;
-    let hub = Hub::new(&pipeline_name, &processors.version(), settings.in_flight_bytes(), shutdown.clone());
+    crate::memory::keep_freed_pages(settings.memory_limit);
+    let bounds = Bounds::new(settings.memory_limit, &Demand::new(&settings, &sources, &sinks, &dead_letter));
+    let settings = Settings { batch_bytes: bounds.batch, ..settings };
+    let hub = Hub::new(&pipeline_name, &processors.version(), bounds.in_flight, shutdown.clone());
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(settings.workers.clamp(1, 2))
         .thread_name("logproc-io")
@@ -158,7 +159,8 @@ pub fn run(plan: Plan, shutdown: &Shutdown) -> Result<Summary, RunFailure> {
     let hubs: Vec<Arc<Hub>> = (0..sources.len()).map(hub_of).collect();
     let gauges = runtime.spawn(crate::observe::metrics::report_gauges(hubs.clone()));
 
-    let (rejected, letters) = mpsc::channel(16);
+    // Those that wait hold texts of their own.
+    let (rejected, letters) = mpsc::channel(1);
     let dead_letters =
         runtime.spawn(until_forced(shutdown.clone(), crate::dead_letter::run(dead_letter, letters, hub.clone())));
 
@@ -180,7 +182,8 @@ pub fn run(plan: Plan, shutdown: &Shutdown) -> Result<Summary, RunFailure> {
             continue;
         };
         let (sender, input) = mpsc::channel(1);
-        entries.push(SinkEntry { way: Way::Task(sender), limits: sink.limits() });
+        let limits = Limits { max_bytes: sink.limits().max_bytes.min(bounds.bulk), ..sink.limits() };
+        entries.push(SinkEntry { way: Way::Task(sender), limits });
         let (stop, task_name) = (shutdown.clone(), name.clone());
         let task = runtime.spawn(async move {
             let result = until_forced(stop.clone(), sink.run(input, context)).await;
@@ -233,11 +236,10 @@ pub fn run(plan: Plan, shutdown: &Shutdown) -> Result<Summary, RunFailure> {
     drop((input, entries, rejected));
 
     let drained = Arc::new(AtomicBool::new(false));
-    // What one source may hold for itself, several share.
-    let share = Settings { memory_limit: settings.memory_limit / sources.len().max(1), ..settings.clone() };
     let mut readers = Vec::with_capacity(sources.len());
     for (source, hub) in sources.into_iter().zip(hubs) {
-        let mut context = SourceContext::new(hub, batches.clone(), drained.clone(), share.clone(), health.clone());
+        let mut context = SourceContext::new(hub, batches.clone(), drained.clone(), settings.clone(), health.clone());
+        context.prefetch = Prefetch { queue: bounds.queue, unpacked: bounds.unpacked };
         let (stop, own_worker) = (shutdown.clone(), own_worker.take());
         readers.push(spawn("logproc-source", shutdown, move || {
             context.work_with(own_worker.map(|make| make()));
@@ -254,7 +256,8 @@ pub fn run(plan: Plan, shutdown: &Shutdown) -> Result<Summary, RunFailure> {
     }
     // The workers end when the last source has ended its input.
     drop(batches);
-    info!(pipeline = pipeline_name, workers = settings.workers, in_flight_limit = settings.in_flight_bytes(), "running");
+    let (memory_limit, in_flight_limit) = (settings.memory_limit, bounds.in_flight);
+    info!(pipeline = pipeline_name, workers = settings.workers, memory_limit, in_flight_limit, "running");
 
     let mut worker_panicked = false;
     for worker in workers {

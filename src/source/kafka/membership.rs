@@ -38,7 +38,7 @@ const FENCED_AGAIN: Duration = Duration::from_secs(60);
 pub(super) fn run(source: &KafkaSource, mut context: SourceContext) -> Result<(), SourceError> {
     let mut login = source.login.follow("source");
     let mut properties = login.up_to_date(&source.properties);
-    sizes::derive(&mut properties, &source.topics, context.settings.prefetch_bytes());
+    sizes::derive(&mut properties, &source.topics, context.prefetch);
     if matches!(source.topics, Topics::Pattern(_)) {
         properties.entry("topic.metadata.refresh.interval.ms".into()).or_insert_with(|| "30000".into());
     }

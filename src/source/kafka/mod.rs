@@ -8,6 +8,7 @@ use rdkafka::ClientConfig;
 
 use super::{Source, SourceContext, SourceError};
 use crate::config::{Args, ComponentDef, Diagnostic, Fallback, Kind, OptionDef, option};
+use crate::delivery::bounds::DEFAULT_RECORD;
 use crate::login::{Login, client_properties};
 
 mod beginnings;
@@ -161,6 +162,8 @@ pub struct KafkaSource {
     decorate: Decorate,
     workers: Option<usize>,
     max_event_bytes: usize,
+    /// Set where the user says how large records are.
+    largest_record: Option<usize>,
     commit_interval: Duration,
     rebalance_timeout: Duration,
     topic_identity: TopicIdentity,
@@ -220,6 +223,7 @@ impl KafkaSource {
             },
             workers: args.integer("consumer_threads").and_then(|workers| usize::try_from(workers).ok()),
             max_event_bytes: args.bytes("max_event_bytes").unwrap_or(10 << 20) as usize,
+            largest_record: args.bytes("max_event_bytes").filter(|_| args.is_given("max_event_bytes")).map(|bytes| bytes as usize),
             commit_interval: commit_interval.or_else(|| args.duration("commit_interval")).unwrap_or(Duration::from_secs(1)),
             rebalance_timeout: args.duration("rebalance_timeout").unwrap_or(Duration::from_secs(10)),
             topic_identity: match args.required_text("topic_identity").as_str() {
@@ -296,6 +300,11 @@ impl KafkaSource {
     /// What its client logs in with.
     pub fn login(&self) -> &Login {
         &self.login
+    }
+
+    /// Returns the size of the largest record that memory is reckoned for: what the user allows, or what brokers do by default.
+    pub(crate) fn largest_record(&self) -> usize {
+        self.largest_record.unwrap_or(DEFAULT_RECORD)
     }
 
     /// The number of workers asked for with `consumer_threads`.
