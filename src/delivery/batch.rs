@@ -279,6 +279,14 @@ impl RawBatch {
         self.dead.lock().unwrap_or_else(PoisonError::into_inner).insert(index)
     }
 
+    /// Counts memory that is kept for records of this batch until the batch is gone.
+    pub(super) fn hold(&self, bytes: usize) {
+        if let Some(hub) = &self.hub {
+            self.reserved.fetch_add(bytes, Ordering::Relaxed);
+            hub.budget.take(bytes);
+        }
+    }
+
     /// Gives back the room that was set aside for this batch's documents: they exist now and count for themselves.
     pub(crate) fn release_headroom(&self) {
         let reserved = self.reserved.swap(self.held, Ordering::Relaxed);

@@ -4,6 +4,7 @@
 //! stage) and shares the rest out. [`Bounds::least`] is the smallest limit for which the sum stays below the limit; the pipeline is refused below it.
 //! `docs/delivery.md` has the table of the parts and the measurements behind the constants.
 
+use super::document::Limits;
 use super::run::Settings;
 use crate::dead_letter::DeadLetterSpec;
 use crate::sink::SinkSpec;
@@ -26,6 +27,8 @@ pub(crate) const DEFAULT_RECORD: usize = MIB;
 const LEAST_SHARED: usize = 20 * MIB;
 /// While a batch is processed, this many times its size is set aside for the documents that it will become.
 pub(super) const HEADROOM: usize = 2;
+/// Bytes of the response to a document that is refused, as text and when parsed.
+const RESPONSE: usize = KIB;
 /// The part of the bytes in flight that emptied buffers of records may take, and those of documents once more.
 pub(super) const POOL_PART: usize = 5;
 /// The room that a buffer of documents has beyond the size at which it is handed on.
@@ -114,7 +117,7 @@ impl Demand {
     /// Returns the least `memory_limit` that holds, in whole MiB.
     pub fn least(&self) -> usize {
         let mut limit = (self.fixed(0) + LEAST_SHARED).next_multiple_of(MIB);
-        while Bounds::new(limit, self).total() > limit {
+        while !self.fits(limit) {
             limit += MIB;
         }
         limit
@@ -134,6 +137,10 @@ impl Demand {
             self.largest_record / KIB,
             mib(rest),
         )
+    }
+
+    fn fits(&self, limit: usize) -> bool {
+        self.fixed(limit) + LEAST_SHARED <= limit && Bounds::new(limit, self).total() <= limit
     }
 
     fn program(&self) -> usize {
@@ -212,6 +219,12 @@ impl Bounds {
         }
     }
 
+    /// Returns when a buffer for a sink is full.
+    pub(super) fn of_sink(&self, wanted: Limits) -> Limits {
+        let (max_bytes, max_items) = (wanted.max_bytes.min(self.bulk), wanted.max_items.min(self.bulk / RESPONSE));
+        Limits { max_bytes, max_items, ..wanted }
+    }
+
     /// Returns the sum of all parts.
     pub fn total(&self) -> usize {
         self.fixed + self.in_flight + self.beyond + self.bulks + self.responses + self.pools + self.fetched + self.allocator
@@ -257,8 +270,7 @@ mod tests {
     fn all_parts_together_stay_below_every_limit_from_the_least_on() {
         for demand in demands() {
             let least = demand.least();
-            let below = least - MIB;
-            assert!(Bounds::new(below, &demand).total() > below, "{} MiB would do: {demand:?}", below / MIB);
+            assert!(!demand.fits(least - MIB), "less than {} MiB would do: {demand:?}", least / MIB);
             for limit in (least..least + 600 * MIB).step_by(MIB) {
                 let bounds = Bounds::new(limit, &demand);
                 assert!(bounds.total() <= limit, "{} MiB: {bounds:?} of {demand:?}", limit / MIB);

@@ -360,6 +360,7 @@ impl DocumentBatch {
             match fate(index) {
                 Fate::Done => done[item.part as usize] += 1,
                 Fate::Rejected(reason) => {
+                    self.parts[item.part as usize].raw.hold(size_of::<Rejected>() + reason.message.len());
                     rejected.push(Rejected { raw: self.parts[item.part as usize].raw.clone(), record: item.record, reason });
                 }
                 Fate::GoesOn(key) => match going_on.iter_mut().find(|(known, _)| *known == key) {

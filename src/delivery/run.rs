@@ -14,7 +14,7 @@ use tokio::sync::{mpsc, oneshot};
 use tracing::{error, info, warn};
 
 use super::bounds::{Bounds, Demand, Footprint};
-use super::document::{Limits, Outputs};
+use super::document::Outputs;
 use super::hub::{Hub, Summary};
 use super::pace::Pace;
 use super::processors::Processors;
@@ -182,7 +182,7 @@ pub fn run(plan: Plan, shutdown: &Shutdown) -> Result<Summary, RunFailure> {
             continue;
         };
         let (sender, input) = mpsc::channel(1);
-        let limits = Limits { max_bytes: sink.limits().max_bytes.min(bounds.bulk), ..sink.limits() };
+        let limits = bounds.of_sink(sink.limits());
         entries.push(SinkEntry { way: Way::Task(sender), limits });
         let (stop, task_name) = (shutdown.clone(), name.clone());
         let task = runtime.spawn(async move {

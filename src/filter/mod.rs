@@ -150,8 +150,10 @@ impl Compiler {
     /// Returns the size of a cache: what the user has set or, with the default of the option, one that follows `memory_limit`.
     pub fn cache_size(&self, args: &Args, name: &str) -> CacheSize {
         let most = args.integer(name).and_then(|size| usize::try_from(size).ok()).unwrap_or(0).max(1);
-        let is_scaled = !args.is_given(name);
-        CacheSize { entries: if is_scaled { scaled(most, self.memory_limit).max(1) } else { most }, most, is_scaled }
+        match args.is_given(name) {
+            true => CacheSize::fixed(most),
+            false => CacheSize { entries: scaled(most, self.memory_limit).max(1), most, is_scaled: true },
+        }
     }
 
     /// A path as the pipeline file means it.
@@ -172,6 +174,11 @@ pub struct CacheSize {
 }
 
 impl CacheSize {
+    /// A size that the user has set.
+    pub fn fixed(entries: usize) -> CacheSize {
+        CacheSize { entries, most: entries, is_scaled: false }
+    }
+
     /// Returns the memory of caches with this many bytes for each entry.
     fn footprint(self, shared: usize, each_worker: usize) -> Footprint {
         let (shared, each_worker) = (self.most * shared, self.most * each_worker);
