@@ -31,7 +31,8 @@ pub struct Summary {
     pub dead_lettered: u64,
     /// Records that had not ended when the run was forced to stop; they will be read again.
     pub unfinished: u64,
-    /// Partitions whose last offsets could not be committed while the run was stopping; their records will be read again.
+    /// Partitions whose last offsets could not be committed while the run was stopping, of the source with the most such partitions;
+    /// their records will be read again.
     pub uncommitted: u64,
     /// How often a partition's offset was no longer valid, so that reading began elsewhere: records were deleted before
     /// they were read, or a topic was created anew.
@@ -193,9 +194,9 @@ impl Hub {
         metrics::counter!(names::OFFSET_RESETS, "pipeline" => self.pipeline.clone()).increment(1);
     }
 
-    /// Counts partitions whose last commit failed while the run was stopping.
-    pub(crate) fn count_uncommitted(&self, partitions: usize) {
-        self.totals.uncommitted.fetch_add(partitions as u64, Ordering::Relaxed);
+    /// Notes partitions whose last commit failed while the run was stopping; leaving the group commits them once more.
+    pub(crate) fn note_uncommitted(&self, partitions: usize) {
+        self.totals.uncommitted.fetch_max(partitions as u64, Ordering::Relaxed);
     }
 
     pub(crate) fn summary(&self) -> Summary {

@@ -445,15 +445,15 @@ fn what_a_former_owner_still_held_is_let_go() {
     let (away, there) = (FakeCluster::start().unwrap(), FakeCluster::start().unwrap());
     away.fail_always(Some(Fault::Status(503, "unavailable")));
     let folder = tempfile::tempdir().unwrap();
-    let start = |cluster: &FakeCluster| {
+    let start = |cluster: &FakeCluster, shutdown_timeout: Duration| {
         let source = brokers.source("in", &[("rebalance_timeout", text("100ms"))]);
         let mut plan = plan(source, vec![elasticsearch(&cluster.url(), &[])], &folder.path().join("dead"));
-        plan.settings.shutdown_timeout = Duration::from_millis(200);
+        plan.settings.shutdown_timeout = shutdown_timeout;
         Running::start(plan)
     };
-    let first = start(&away);
+    let first = start(&away, Duration::from_millis(200));
     until("the first is stuck", || away.requests() > 3);
-    let second = start(&there);
+    let second = start(&there, Duration::from_secs(60));
     until("the second has a share of the partitions", || there.stored().len() == 50);
     // These brokers take no commit while members come and go: what is not committed by then is read again.
     until("its share is committed", || brokers.committed("in", 2).contains(&Some(50)));

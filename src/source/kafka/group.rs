@@ -247,7 +247,7 @@ pub(super) fn commit(consumer: &BaseConsumer<Group>, hub: &Hub, commits: Vec<Com
         Ok(()) => {}
         Err(error) => {
             if is_answered && hub.shutdown.is_requested() {
-                hub.count_uncommitted(commits.len());
+                hub.note_uncommitted(commits.len());
             }
             commit_failed(hub, &error.to_string());
         }
