@@ -13,6 +13,8 @@ mod filebeat;
 mod groups;
 #[path = "end_to_end/memory.rs"]
 mod memory;
+#[path = "end_to_end/positions.rs"]
+mod positions;
 #[path = "end_to_end/records.rs"]
 mod records;
 #[path = "end_to_end/recreated.rs"]

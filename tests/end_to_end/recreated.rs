@@ -1,7 +1,9 @@
 //! Topics that are deleted and created anew on a real broker: their offsets begin again, and what was committed for the old one says
 //! nothing of the new one.
 
-use super::servers::{Run, World, wait_until};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use super::servers::{Run, World, service, wait_until};
 
 const RESETS: &str = "logproc_offset_resets_total";
 
@@ -84,4 +86,67 @@ fn a_topic_that_was_created_anew_while_nobody_looked_is_read_whole() {
     wait_until("the lag to be zero", || world.lag() == 0);
     assert!(run.stop().success());
     assert_eq!((world.documents(), world.distinct_ids()), (4_400, 4_400));
+}
+
+#[test]
+fn a_topic_that_comes_back_with_more_partitions_is_read_whole() {
+    let world = World::with_source("wider", "", "metadata_max_age_ms = 1000");
+    world.generate(400, 0.0);
+    let run = Run::start(&world);
+    wait_until("the old records to arrive", || world.documents() == 400);
+    world.recreate_topic_with(6);
+    wait_until("the new partitions to be its own", || run.metric("logproc_assigned_partitions") == 6.0);
+    world.produce_all((0..3_000).map(|number| format!(r#"{{"n":{number}}}"#)));
+    wait_until("the new topic to be read whole", || world.documents() == 3_400);
+    wait_until("the lag to be zero", || world.lag() == 0);
+    assert!(run.stop().success());
+    assert_eq!((world.documents(), world.distinct_ids()), (3_400, 3_400));
+}
+
+#[test]
+fn a_broker_that_has_lost_its_disk_under_a_running_group_loses_no_new_record() {
+    let world = World::with_source("wiped", "", "metadata_max_age_ms = 1000");
+    world.generate(400, 0.0);
+    let run = Run::start(&world);
+    wait_until("the old records to arrive", || world.documents() == 400);
+    wait_until("the lag to be zero", || world.lag() == 0);
+    service(&["forget", "kafka"]);
+    service(&["up", "kafka"]);
+    world.recreate_topic();
+    world.generate(3_000, 0.0);
+    wait_until("the new topic to be read whole", || world.documents() == 3_400);
+    wait_until("the lag to be zero", || world.lag() == 0);
+    assert!(run.stop().success());
+    assert_eq!((world.documents(), world.distinct_ids()), (3_400, 3_400));
+}
+
+/// By name, a topic that is created again within a second of its first records has the same ids.
+#[test]
+fn a_taken_id_is_no_delivery_where_the_document_is_another_event() {
+    let world = World::with_source("by-name", "", "topic_identity = \"name\"");
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as i64;
+    let events = |word: &str| (0..100).map(|number| format!(r#"{{"@timestamp":"2026-01-01T00:00:00.000Z","message":"{word} {number}"}}"#)).collect::<Vec<_>>();
+    world.produce_all_at(Some(now), events("old").into_iter());
+    let run = Run::start(&world);
+    wait_until("the old records to arrive", || world.documents() == 100);
+    assert!(run.stop().success());
+    let old = world.documents_by_message("old");
+    assert_eq!(old, 100);
+
+    // Offsets that were lost: what is read again is there already, and is the same.
+    world.forget_offsets();
+    let run = Run::start(&world);
+    wait_until("the lag to be zero", || world.lag() == 0);
+    assert!(run.stop().success());
+    assert_eq!((world.documents(), world.dead_letter_lines()), (100, 0));
+
+    world.recreate_topic();
+    world.produce_all_at(Some(now), events("new").into_iter());
+    let run = Run::start(&world);
+    wait_until("the lag to be zero", || world.lag() == 0);
+    assert!(run.stop().success());
+    // Which partition a record goes to is up to the producer, so some of the new ones may have ids of their own.
+    let (new, letters) = (world.documents_by_message("new"), world.dead_letter_lines());
+    assert_eq!((world.documents_by_message("old"), new + letters), (100, 100));
+    assert!(letters > 0, "ids are taken");
 }

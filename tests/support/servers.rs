@@ -388,13 +388,45 @@ path = "${{DEAD_LETTER_PATH}}"
 
     /// Deletes the topic and creates one of the same name.
     pub fn recreate_topic(&self) {
+        self.recreate_topic_with(4);
+    }
+
+    /// Deletes the topic, where it exists, and creates it again with another number of partitions.
+    pub fn recreate_topic_with(&self, partitions: usize) {
         let target = ["--kafka", &self.brokers, "--topic", &self.topic];
-        self.dev(&[&["topic", "delete"], &target[..]].concat());
+        // Brokers that have lost their disk have no such topic.
+        output_of(Command::new(env!("CARGO_BIN_EXE_logproc-dev")).args([&["topic", "delete"], &target[..]].concat()));
         // The name is free when the brokers have forgotten it.
-        let create = [&["topic", "create"], &target[..]].concat();
+        let partitions = partitions.to_string();
+        let create = [&["topic", "create", "--partitions", &partitions], &target[..]].concat();
         wait_until("the topic to be created anew", || {
             output_of(Command::new(env!("CARGO_BIN_EXE_logproc-dev")).args(&create)).status.success()
         });
+    }
+
+    /// Deletes the group, and so its offsets.
+    pub fn forget_offsets(&self) {
+        let admin: AdminClient<DefaultClientContext> = ClientConfig::new().set("bootstrap.servers", &self.brokers).create().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        wait_until("the group to be deleted", || {
+            let deleted = runtime.block_on(admin.delete_groups(&[&self.group], &AdminOptions::new())).unwrap();
+            deleted.iter().all(|result| result.is_ok())
+        });
+    }
+
+    /// Returns the number of documents whose message begins with a word.
+    pub fn documents_by_message(&self, word: &str) -> usize {
+        let index = format!("logs-nginx.access-{}", self.namespace);
+        assert_eq!(self.request("POST", &format!("/{index}/_refresh"), "").0, 200);
+        let query = format!(r#"{{"size":0,"track_total_hits":true,"query":{{"match":{{"message":"{word}"}}}}}}"#);
+        let (status, answer) = self.request("POST", &format!("/{index}/_search"), &query);
+        assert_eq!(status, 200, "{answer}");
+        answer["hits"]["total"]["value"].as_u64().unwrap() as usize
+    }
+
+    /// Returns the number of dead letters in the world's file.
+    pub fn dead_letter_lines(&self) -> usize {
+        std::fs::read_to_string(std::env::temp_dir().join(&self.dead_letter_topic)).map_or(0, |text| text.lines().count())
     }
 
     /// Puts many records on the topic.

@@ -197,7 +197,7 @@ fn reset_partition(message: &str) -> Option<(&str, i32, &str)> {
     let (before, after) = message.split_once("]: offset reset")?;
     let (topic, partition) = before.rsplit_once(" [")?;
     let topic = topic.rsplit_once(' ').map_or(topic, |(_, topic)| topic);
-    Some((topic, partition.parse().ok()?, after.split(", broker").next().unwrap_or_default()))
+    Some((topic, partition.parse().ok()?, after.split([',', '(']).nth(1).unwrap_or_default().trim()))
 }
 
 fn note_confirmed(hub: &Hub, offsets: &TopicPartitionList) {
@@ -298,7 +298,7 @@ mod tests {
         assert_eq!(renewed_topic("Topic t changed id from AAAAAAAAAAAAAAAAAAAAAA to q2AAAAAAAAAAAAAAAAAAAA"), None, "it is seen for the first time");
         assert_eq!(renewed_topic("Topic t partition 1 Leader 3"), None);
         let reset = "[thrd:main]: nginx-logs [12]: offset reset (at offset 9 (leader epoch 0), broker 1) to BEGINNING: fetch failed";
-        assert_eq!(reset_partition(reset), Some(("nginx-logs", 12, " (at offset 9 (leader epoch 0)")));
+        assert_eq!(reset_partition(reset), Some(("nginx-logs", 12, "at offset 9")));
         assert_eq!(reset_partition("t [x]: offset reset"), None);
     }
 
