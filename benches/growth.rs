@@ -68,7 +68,7 @@ fn cost(pipeline: &mut Pipeline, events: &[Vec<u8>]) -> f64 {
             event.decode_json(black_box(record)).unwrap();
             pipeline.program.run(&mut event, &mut context, &mut survivors);
             body.clear();
-            let origin = DocumentOrigin { place: 0, source: "", topic: "nginx-logs", partition: 3, offset, value: b"", ordinal: 0 };
+            let origin = DocumentOrigin { place: 0, source: "", topic: "nginx-logs", topic_id: None, partition: 3, offset, timestamp_ms: 1_790_000_000_000, value: b"", ordinal: 0 };
             pipeline.encoders[0].encode(&mut event, &origin, &mut body).unwrap();
             black_box(&body);
         }

@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 use divan::{Bencher, black_box};
+use logproc::delivery::Span;
 use logproc::delivery::ledger::Ledger;
 use logproc::event::{Event, Timestamp};
 use logproc::filter::{Context, FILTERS};
@@ -55,7 +56,7 @@ fn encode(bencher: Bencher<'_, '_>) {
     let (mut event, mut survivors, mut body) = (Event::versed(), Survivors::default(), Vec::new());
     event.decode_json(&record()).unwrap();
     pipeline.program.run(&mut event, &mut Context::new(Timestamp::now(), 1), &mut survivors);
-    let origin = DocumentOrigin { place: 0, source: "", topic: "nginx-logs", partition: 3, offset: 7, value: b"", ordinal: 0 };
+    let origin = DocumentOrigin { place: 0, source: "", topic: "nginx-logs", topic_id: None, partition: 3, offset: 7, timestamp_ms: 1_790_000_000_000, value: b"", ordinal: 0 };
     bencher.bench_local(|| {
         body.clear();
         pipeline.encoders[0].encode(&mut event, &origin, black_box(&mut body)).unwrap();
@@ -106,7 +107,7 @@ fn ledger(bencher: Bencher<'_, '_>) {
     let mut offset = 0;
     bencher.bench_local(|| {
         offset += 500;
-        let ticket = ledger.deliver(&origin, offset, 0);
+        let ticket = ledger.deliver(&origin, Span { start: None, end: offset }, 0).unwrap();
         ledger.complete(ticket);
         let commit = ledger.committable_of("nginx-logs", 3).unwrap();
         ledger.requested(&commit);

@@ -1,5 +1,6 @@
 //! logproc: a Kafka to Elasticsearch stream processor.
 
+mod append;
 pub mod cli;
 pub mod condition;
 pub mod config;

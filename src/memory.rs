@@ -1,9 +1,11 @@
 //! How the process asks the system for memory, and what a core asks its caches for.
 
-/// Smaller pieces come from the heap,
-const LARGEST_FROM_HEAP: libc::c_int = 4 << 20;
-/// of which this much may lie idle before any of it is given back.
-const IDLE_HEAP: libc::c_int = 8 << 20;
+use crate::delivery::bounds::scaled;
+
+/// Smaller pieces come from the heap. This and the next hold for a `memory_limit` of 256 MiB or more.
+const LARGEST_FROM_HEAP: usize = 4 << 20;
+/// The part of each heap that may lie idle before any of it is given back.
+const IDLE_HEAP: usize = 8 << 20;
 
 /// Tells glibc's allocator to keep what will be asked for again.
 ///
@@ -12,17 +14,18 @@ const IDLE_HEAP: libc::c_int = 8 << 20;
 /// Each thread's heap may keep as much as this for itself; measured at peak it is 5 MiB in all.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 #[allow(unsafe_code)]
-pub fn keep_freed_pages() {
+pub fn keep_freed_pages(memory_limit: usize) {
+    let share = |bytes: usize| scaled(bytes, memory_limit) as libc::c_int;
     // SAFETY: it sets two numbers of the allocator, under its lock, and may be called at any time.
     unsafe {
-        libc::mallopt(libc::M_MMAP_THRESHOLD, LARGEST_FROM_HEAP);
-        libc::mallopt(libc::M_TRIM_THRESHOLD, IDLE_HEAP);
+        libc::mallopt(libc::M_MMAP_THRESHOLD, share(LARGEST_FROM_HEAP));
+        libc::mallopt(libc::M_TRIM_THRESHOLD, share(IDLE_HEAP));
     }
 }
 
 /// Other allocators have no such setting.
 #[cfg(not(all(target_os = "linux", target_env = "gnu")))]
-pub fn keep_freed_pages() {}
+pub fn keep_freed_pages(_memory_limit: usize) {}
 
 /// What a cache fetches at once, in bytes.
 const LINE: usize = 64;

@@ -5,6 +5,7 @@
 #[path = "support/command.rs"]
 mod command;
 
+use std::collections::HashSet;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -338,4 +339,80 @@ fn a_hangup_while_the_cluster_does_not_take_its_templates_yet_ends_nothing() {
     assert!(tries(), "it goes on trying");
     signal("-TERM");
     assert_eq!(child.wait().unwrap().code(), Some(0));
+}
+
+/// A process that does not outlive the test.
+struct Child(std::process::Child);
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[track_caller]
+fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    let deadline = std::time::Instant::now() + Duration::from_secs(120);
+    while !holds() {
+        assert!(std::time::Instant::now() < deadline, "waited too long until {what}");
+        std::thread::park_timeout(Duration::from_millis(2));
+    }
+}
+
+/// A kill in the middle of a write leaves half a line.
+#[cfg(unix)]
+#[test]
+fn dead_letters_of_a_killed_process_are_not_glued_together_and_none_is_missing() {
+    const LINES: usize = 1_000;
+    const KILLS: usize = 8;
+    let (folder, path) = pipeline("");
+    let file = |name: &str| folder.path().join(name).display().to_string();
+    let letters = file("letters.ndjson");
+    let text_of_pipeline = format!(
+        "[pipeline]\nhttp_address = \"\"\n[source]\ntype = \"file\"\npath = \"{}\"\nmode = \"tail\"\nstart_position = \"beginning\"\n\
+         sincedb_path = \"{}\"\nstat_interval = \"20ms\"\nmax_event_bytes = 20000\n[sink]\ntype = \"stdout\"\n[dead_letter]\npath = \"{letters}\"\n",
+        file("in.log"),
+        file("sincedb.json"),
+    );
+    std::fs::write(&path, text_of_pipeline).unwrap();
+    let input: String = (0..LINES).map(|line| format!("{line} {}\n", "x".repeat(30_000))).collect();
+    std::fs::write(file("in.log"), input).unwrap();
+    let start = || Child(Command::new(env!("CARGO_BIN_EXE_logproc")).args(["--pipeline", &path]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap());
+    let length = || std::fs::metadata(&letters).map_or(0, |metadata| metadata.len());
+    for kill in 0..KILLS {
+        let before = length();
+        let process = start();
+        until("dead letters are written", || length() > before);
+        // Another moment of the write each time.
+        (0..kill * 2_000).for_each(|_| std::hint::spin_loop());
+        drop(process);
+    }
+    std::fs::OpenOptions::new().append(true).open(&letters).unwrap().write_all(b"{\"reason\":\"oversized\",\"top").unwrap();
+    let process = start();
+    let origins = || -> HashSet<u64> {
+        let content = std::fs::read(&letters).unwrap();
+        let whole = content.split(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice::<serde_json::Value>(line).ok());
+        whole.map(|letter| letter["offset"].as_u64().unwrap()).collect()
+    };
+    until("every record has a dead letter", || origins().len() == LINES);
+    let stop = Command::new("kill").args(["-TERM", &process.0.id().to_string()]).status();
+    assert!(stop.unwrap().success());
+    let mut process = process;
+    assert_eq!(process.0.wait().unwrap().code(), Some(0));
+
+    let content = std::fs::read_to_string(&letters).unwrap();
+    assert!(content.ends_with('\n'));
+    let halves: Vec<usize> = (1..).zip(content.lines()).filter(|(_, line)| serde_json::from_str::<serde_json::Value>(line).is_err()).map(|(number, _)| number).collect();
+    assert!(!halves.is_empty() && halves.len() <= KILLS + 1, "{halves:?}");
+    assert!(content.lines().all(|line| !line.contains("\"{\"") && !line.contains("}{")), "no line goes on where another has ended");
+    let list = logproc(&["dlq", "list", "--file", &letters, "--json"], "");
+    assert_eq!(list.status.code(), Some(0), "{}", text(&list.stderr));
+    let group: serde_json::Value = serde_json::from_slice(&list.stdout).unwrap();
+    assert_eq!(group["records"], LINES);
+    let problems = text(&list.stderr);
+    for half in &halves {
+        assert!(problems.contains(&format!("letters.ndjson:{half}: not a dead letter, passed over: ")), "{problems}");
+    }
+    assert!(problems.contains(&format!("passed over {} that are not dead letters", halves.len())), "{problems}");
 }

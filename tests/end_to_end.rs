@@ -11,6 +11,8 @@ mod drain;
 mod filebeat;
 #[path = "end_to_end/groups.rs"]
 mod groups;
+#[path = "end_to_end/memory.rs"]
+mod memory;
 #[path = "end_to_end/records.rs"]
 mod records;
 #[path = "end_to_end/recreated.rs"]
@@ -146,23 +148,4 @@ fn a_filebeat_event_arrives_as_an_ecs_document() {
     wait_until("readiness", || run.http_status("/readyz") == 200);
     assert_eq!(run.http_status("/livez"), 200);
     assert!(run.stop_within(Duration::from_secs(20)).success());
-}
-
-#[test]
-fn memory_stays_under_its_limit_however_much_waits() {
-    const WAITING: usize = 200_000;
-    let world = World::with_partitions("memory", 64);
-    world.generate(WAITING, 0.0);
-    let run = Run::start_towards(&world, "http://127.0.0.1:1");
-    wait_until("the source to hold back", || run.metric("logproc_source_paused") == 1.0);
-    let mut peak = 0;
-    // What is fetched and not yet counted shows within seconds of the pause, if it shows at all.
-    let since = std::time::Instant::now();
-    wait_until("the memory to settle", || {
-        peak = peak.max(run.anonymous_memory());
-        since.elapsed() > Duration::from_secs(10)
-    });
-    println!("peak of anonymous memory with 64 partitions: {} MiB", peak >> 20);
-    assert!(peak < 256 << 20, "{peak} bytes");
-    assert!(world.lag() >= WAITING as i64, "nothing was committed");
 }

@@ -8,10 +8,11 @@ use std::process::ExitCode;
 use clap::Subcommand;
 use serde_json::json;
 
-use super::INVALID;
+use super::ending::Ending;
 use super::replay::{LettersArgs, begin};
+use super::{FORCED, INVALID};
 use crate::dead_letter::DeadLetterSpec;
-use crate::dead_letter::read::{Folded, Letter, read};
+use crate::dead_letter::read::{Folded, Letter, Unreadable, read};
 use crate::pipeline::load::Overrides;
 
 /// Subcommands of `logproc dlq`.
@@ -82,8 +83,14 @@ pub struct ShowArgs {
 /// The dead letters can't be read, or a replay can't go on.
 pub fn run(command: &DlqCommand, as_json: bool) -> anyhow::Result<ExitCode> {
     match command {
-        DlqCommand::List(args) => list(args),
-        DlqCommand::Show(args) => show(args),
+        DlqCommand::List(args) => {
+            let _ending = Ending::listen(FORCED)?;
+            list(args)
+        }
+        DlqCommand::Show(args) => {
+            let _ending = Ending::listen(FORCED)?;
+            show(args)
+        }
         DlqCommand::Replay(args) => begin(&args.options, Some(args.reason.clone()), as_json),
     }
 }
@@ -119,7 +126,7 @@ fn list(args: &ListArgs) -> anyhow::Result<ExitCode> {
     let Some(spec) = args.selection.spec() else { return Ok(ExitCode::from(INVALID)) };
     let mut groups: BTreeMap<(String, String, String), Group> = BTreeMap::new();
     let mut folded = Folded::default();
-    read(&spec, |letter| {
+    let unreadable = read(&spec, |letter| {
         if args.selection.takes(&letter) {
             let key = ["reason", "component", "status"].map(|name| letter.fact(name).to_string());
             let group = groups.entry(key.into()).or_default();
@@ -153,6 +160,7 @@ fn list(args: &ListArgs) -> anyhow::Result<ExitCode> {
     if !args.json {
         writeln!(out, "{records} records, {repeats} of them written again after a crash or a rebalance")?;
     }
+    report(&unreadable);
     Ok(ExitCode::SUCCESS)
 }
 
@@ -161,7 +169,7 @@ fn show(args: &ShowArgs) -> anyhow::Result<ExitCode> {
     let mut folded = Folded::default();
     let mut left = if args.limit == 0 { usize::MAX } else { args.limit };
     let mut out = std::io::stdout().lock();
-    read(&spec, |letter| {
+    let unreadable = read(&spec, |letter| {
         let wanted = args.origin.as_deref().is_none_or(|origin| letter.origin() == origin);
         if wanted && args.selection.takes(&letter) && folded.is_first(&letter) {
             print(&mut out, &letter)?;
@@ -169,7 +177,19 @@ fn show(args: &ShowArgs) -> anyhow::Result<ExitCode> {
         }
         anyhow::Ok(left > 0)
     })?;
+    report(&unreadable);
     Ok(ExitCode::SUCCESS)
+}
+
+/// Prints to standard error what was passed over.
+fn report(unreadable: &Unreadable) {
+    for example in &unreadable.examples {
+        super::eprint_line(example);
+    }
+    if unreadable.count > 0 {
+        let count = unreadable.count;
+        super::eprint_line(&format!("passed over {count} that are not dead letters; a process that is killed while it writes leaves half a line, and writes the dead letter again"));
+    }
 }
 
 fn print(out: &mut impl std::io::Write, letter: &Letter) -> std::io::Result<()> {

@@ -3,19 +3,22 @@
 //! Exit codes: 0 done; 1 a negative result or a failure while running; 2 wrong usage or a pipeline that is not valid;
 //! 3 forced to stop with records unfinished (they will be read again).
 
-use std::io::Write as _;
+use std::io::{ErrorKind, Write as _};
 use std::path::Path;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
 
+use crate::delivery::{RunError, RunFailure};
 use crate::grok::EcsCompatibility;
 use crate::misuse::Misuse;
-use crate::observe::logs;
+use crate::observe::logs::{self, Overflow};
+use crate::sink::SinkError;
 
 mod check;
 mod convert;
 mod dlq;
+mod ending;
 mod grok;
 mod patterns;
 mod reload;
@@ -26,6 +29,10 @@ mod explain;
 mod setup;
 mod test;
 
+use dlq::DlqCommand;
+
+/// Exit code of what was done.
+const DONE: u8 = 0;
 /// Exit code of a negative result or a failure.
 const FAILED: u8 = 1;
 /// Exit code of wrong usage or an invalid pipeline.
@@ -79,7 +86,7 @@ enum Command {
     Replay(Box<replay::ReplayArgs>),
     /// Look at dead letters, and send them through the pipeline again.
     #[command(subcommand)]
-    Dlq(dlq::DlqCommand),
+    Dlq(DlqCommand),
     /// Try a grok pattern on lines, and see why a line does not match.
     Grok(grok::GrokArgs),
     /// List and search the bundled grok patterns.
@@ -151,7 +158,13 @@ pub fn main() -> ExitCode {
         Some(Command::Dlq(command)) => command.is_plan(),
         _ => false,
     };
-    logs::init_at(format, if is_plan { "warn" } else { "info" });
+    let overflow = match &cli.command {
+        None | Some(Command::Run(_) | Command::Replay(_) | Command::Dlq(DlqCommand::Replay(_))) => Overflow::Drop,
+        Some(_) => Overflow::Wait,
+    };
+    logs::init_at(format, if is_plan { "warn" } else { "info" }, overflow);
+    logs::report_panics();
+    let _last_lines = LastLines;
     let as_json = matches!(cli.log_format, LogFormat::Json);
     let result = match cli.command {
         None => run::run(&cli.run),
@@ -167,8 +180,9 @@ pub fn main() -> ExitCode {
         Some(Command::Patterns(args)) => patterns::run(&args),
         Some(Command::Schema) => schema::run(),
         Some(Command::Completions { shell }) => {
-            clap_complete::generate(shell, &mut Cli::command(), "logproc", &mut std::io::stdout());
-            Ok(ExitCode::SUCCESS)
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "logproc", &mut script);
+            std::io::stdout().write_all(&script).map(|()| ExitCode::SUCCESS).map_err(anyhow::Error::from)
         }
     };
     result.unwrap_or_else(|error| {
@@ -180,14 +194,26 @@ pub fn main() -> ExitCode {
     })
 }
 
-/// Whether whoever read our output has gone: not a failure (`logproc … | head`).
+/// Writes the last log lines at the end of the process, also after a panic.
+struct LastLines;
+
+impl Drop for LastLines {
+    fn drop(&mut self) {
+        logs::flush();
+    }
+}
+
+/// Returns whether the reader of standard output has closed it, which is no failure (`logproc … | head`). A connection to a server
+/// that breaks has a context of its own and does not count.
 fn is_broken_pipe(error: &anyhow::Error) -> bool {
-    error.chain().any(|cause| cause.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe))
+    let is_output_closed = |error: &RunError| matches!(error, RunError::Sink { error: SinkError::OutputClosed, .. });
+    error.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == ErrorKind::BrokenPipe)
+        || error.downcast_ref::<RunError>().is_some_and(is_output_closed)
+        || error.downcast_ref::<RunFailure>().is_some_and(|failure| is_output_closed(&failure.error))
 }
 
 fn eprint_line(text: &str) {
-    // With standard error closed there is nobody left to tell.
-    let _ = writeln!(std::io::stderr(), "{text}");
+    logs::print_line(text);
 }
 
 /// Loads a pipeline file, showing everything that is wrong with it. `None` where it can't be used.

@@ -7,8 +7,8 @@ use std::process::ExitCode;
 use clap::{Args, Subcommand};
 use serde_json::json;
 
-use super::{FAILED, FORCED, INVALID};
-use crate::delivery::Shutdown;
+use super::ending::Ending;
+use super::{DONE, FAILED, FORCED, INVALID};
 use crate::misuse::misuse;
 use crate::observe::health::Health;
 use crate::observe::metrics;
@@ -189,18 +189,23 @@ struct Named {
 /// The request makes no sense, brokers or cluster don't answer, or a part of the pipeline can't go on.
 pub fn run(args: &ReplayArgs, as_json: bool) -> anyhow::Result<ExitCode> {
     match &args.command {
-        Some(Command::Status(named)) => status(named, as_json),
+        Some(Command::Status(named)) => {
+            let _ending = Ending::listen(FORCED)?;
+            status(named, as_json)
+        }
         Some(Command::Cancel(named)) => {
+            let _ending = Ending::listen(FORCED)?;
             let Some(job) = find(named)? else { return Ok(ExitCode::from(INVALID)) };
             job.cancel()?;
             writeln!(std::io::stdout(), "job {} is cancelled and forgotten", job.id)?;
             Ok(ExitCode::SUCCESS)
         }
         Some(Command::Resume { named, how }) => {
+            let ending = Ending::listen(FORCED)?;
             let Some(job) = find(named)? else { return Ok(ExitCode::from(INVALID)) };
             let Some((definition, _)) = job.state()? else { return no_job(&job) };
             let which = Which { pipeline: Some(named.pipeline.clone()), topic: Some(job.topic.clone()), job: Some(job.id.clone()) };
-            with_request(&which, how, definition, Vec::new(), as_json, |request| {
+            with_request(&ending, &which, how, definition, Vec::new(), as_json, |request| {
                 request.execute().and_then(|ended| show_end(&ended, &request.definition, as_json))
             })
         }
@@ -237,7 +242,8 @@ pub(super) fn begin(args: &Options, letters: Option<Vec<String>>, as_json: bool)
         swap_alias: args.swap_alias.clone(),
     };
     definition.check()?;
-    with_request(&args.which, &args.how, definition, args.ignore_field.clone(), as_json, |request| {
+    let ending = Ending::listen(FORCED)?;
+    with_request(&ending, &args.which, &args.how, definition, args.ignore_field.clone(), as_json, |request| {
         if args.execute {
             return request.execute().and_then(|ended| show_end(&ended, &request.definition, as_json));
         }
@@ -265,7 +271,7 @@ pub(super) fn begin(args: &Options, letters: Option<Vec<String>>, as_json: bool)
                     write!(out, "{}", crate::replay::compare::show(&comparison.samples()))?;
                 }
             }
-            return Ok(if dry.figures.unfinished > 0 { ExitCode::from(FORCED) } else { ExitCode::SUCCESS });
+            return Ok(if dry.figures.unfinished > 0 { FORCED } else { DONE });
         }
         let command: Vec<String> = std::env::args().collect();
         let plan = request.plan(&command, style)?;
@@ -274,33 +280,31 @@ pub(super) fn begin(args: &Options, letters: Option<Vec<String>>, as_json: bool)
         } else {
             write!(out, "{plan}")?;
         }
-        Ok(ExitCode::SUCCESS)
+        Ok(DONE)
     })
 }
 
 /// Makes a request of arguments and carries it out.
 fn with_request(
+    ending: &Ending,
     which: &Which,
     how: &How,
     definition: Definition,
     left_out: Vec<String>,
     as_json: bool,
-    act: impl FnOnce(&Request<'_>) -> anyhow::Result<ExitCode>,
+    act: impl FnOnce(&Request<'_>) -> anyhow::Result<u8>,
 ) -> anyhow::Result<ExitCode> {
     let Some(path) = &which.pipeline else { return Ok(ExitCode::from(INVALID)) };
     let sink = (definition.target == Some(Target::Stdout)).then_some("stdout");
     let overrides = Overrides { sink, ..Overrides::default() };
     let load = || super::load(path, &overrides);
-    if load().is_none() {
-        return Ok(ExitCode::from(INVALID));
-    }
+    let Some(limit) = load().map(|pipeline| pipeline.settings.shutdown_timeout) else { return Ok(ExitCode::from(INVALID)) };
+    ending.drain_within(limit);
     let (handle, health) = (metrics::install()?, Health::default());
     if let Some(address) = &how.http_address {
         super::run::serve_at(address, || Ok(handle.clone()), &health)?;
     }
-    let shutdown = Shutdown::new();
-    super::run::watch_signals(shutdown.clone())?;
-    act(&Request {
+    let result = act(&Request {
         load: &load,
         topic: which.topic.clone(),
         job: which.job.clone(),
@@ -312,11 +316,12 @@ fn with_request(
         with_bars: !as_json,
         handle,
         health,
-        shutdown,
-    })
+        shutdown: ending.shutdown().clone(),
+    });
+    ending.leave(result)
 }
 
-fn show_end(ended: &Ended, definition: &Definition, as_json: bool) -> anyhow::Result<ExitCode> {
+fn show_end(ended: &Ended, definition: &Definition, as_json: bool) -> anyhow::Result<u8> {
     let (done, all) = ended.done;
     let text = if as_json {
         let end = json!({
@@ -348,14 +353,14 @@ fn show_end(ended: &Ended, definition: &Definition, as_json: bool) -> anyhow::Re
     };
     match definition.target {
         // Standard output is for documents.
-        Some(Target::Stdout) => write!(std::io::stderr(), "{text}")?,
+        Some(Target::Stdout) => super::eprint_line(text.trim_end_matches('\n')),
         _ => write!(std::io::stdout(), "{text}")?,
     }
     let is_refused = matches!(ended.alias, Some(Err(_)));
     Ok(match (ended.is_cancelled || is_refused, ended.is_complete()) {
-        (true, _) => ExitCode::from(FAILED),
-        (false, true) => ExitCode::SUCCESS,
-        (false, false) => ExitCode::from(FORCED),
+        (true, _) => FAILED,
+        (false, true) => DONE,
+        (false, false) => FORCED,
     })
 }
 

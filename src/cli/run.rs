@@ -3,16 +3,17 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::{Args, ValueEnum};
 use metrics_exporter_prometheus::PrometheusHandle;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
+use super::ending::Ending;
 use super::reload::{Hangup, Reloader};
-use super::{Ecs, FORCED, INVALID};
-use crate::delivery::{self, Phase, Shutdown};
+use super::{DONE, Ecs, FORCED, INVALID};
+use crate::delivery;
 use crate::misuse::Misuse;
 use crate::observe::health::Health;
 use crate::observe::{http, metrics};
@@ -67,6 +68,7 @@ enum CodecName {
 pub fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
     let Some(path) = &args.pipeline else { return Ok(ExitCode::from(INVALID)) };
     let hangup = Hangup::listen()?;
+    let ending = Ending::listen(DONE)?;
     let overrides = Overrides {
         stdin: args.stdin,
         sink: if args.stdout {
@@ -79,22 +81,26 @@ pub fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
             CodecName::Json => Codec::Json,
         }),
         ecs_compatibility: args.ecs_compatibility.map(Into::into),
+        workers: args.workers.map(|workers| workers.max(1)),
     };
-    let Some(mut pipeline) = super::load(path, &overrides) else { return Ok(ExitCode::from(INVALID)) };
-    if let Some(workers) = args.workers {
-        pipeline.settings.workers = workers.max(1);
+    let Some(pipeline) = super::load(path, &overrides) else { return Ok(ExitCode::from(INVALID)) };
+    if let Some((shortage, is_error)) = pipeline.memory.shortage() {
+        if is_error {
+            error!("{}:1:1: {shortage}, or set `memory_check = \"warn\"`", path.display());
+            return Ok(ExitCode::from(INVALID));
+        }
+        warn!("{shortage}");
     }
     let health = Health::default();
     serve(args, &pipeline, &health)?;
-    let shutdown = Shutdown::new();
-    watch_signals(shutdown.clone())?;
     if pipeline.manage_template {
-        install_templates(&pipeline, &shutdown);
+        install_templates(&pipeline);
     }
     let reloader = Reloader::new(path, overrides, &pipeline);
     let plan = pipeline.into_plan(health);
     reloader.watch(hangup, plan.processors.clone(), Duration::from_secs(args.config_reload_interval), args.config_reload_automatic)?;
-    let result = delivery::run(plan, &shutdown);
+    ending.drain_within(plan.settings.shutdown_timeout);
+    let result = delivery::run(plan, ending.shutdown());
     let summary = result.as_ref().map_or_else(|failure| *failure.summary, |summary| *summary);
     info!(
         records = summary.records,
@@ -102,11 +108,15 @@ pub fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
         dropped = summary.dropped,
         dead_lettered = summary.dead_lettered,
         unfinished = summary.unfinished,
+        uncommitted = summary.uncommitted,
         offset_resets = summary.offset_resets,
         "stopped"
     );
-    result.map_err(|failure| failure.error)?;
-    Ok(if summary.unfinished > 0 { ExitCode::from(FORCED) } else { ExitCode::SUCCESS })
+    let is_incomplete = summary.unfinished > 0 || summary.uncommitted > 0;
+    match result {
+        Err(failure) => ending.leave(Err(failure.error.into())),
+        Ok(_) => ending.leave(Ok(if is_incomplete { FORCED } else { DONE })),
+    }
 }
 
 /// Serves metrics and health, unless told not to. Trying a pipeline on standard input serves nothing by itself. What nobody can read
@@ -150,50 +160,10 @@ pub(super) fn serve_at(
 }
 
 /// Installs the pipeline's templates before its first document, trying again until the cluster takes them.
-fn install_templates(pipeline: &Pipeline, shutdown: &Shutdown) {
+fn install_templates(pipeline: &Pipeline) {
     const PAUSE: Duration = Duration::from_secs(5);
-    const LOOK_UP_EVERY: Duration = Duration::from_millis(200);
     while let Err(error) = super::setup::install(pipeline) {
         warn!(error = format!("{error:#}"), "templates can't be installed; trying again");
-        let since = Instant::now();
-        while since.elapsed() < PAUSE {
-            if shutdown.is_requested() {
-                return;
-            }
-            std::thread::sleep(LOOK_UP_EVERY);
-        }
+        std::thread::sleep(PAUSE);
     }
-}
-
-/// How long a forced stop may take.
-const GRACE: Duration = Duration::from_secs(3);
-
-/// The first SIGTERM or SIGINT drains and commits, the second lets go of everything.
-pub(super) fn watch_signals(shutdown: Shutdown) -> anyhow::Result<()> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let (mut terminate, mut interrupt) = {
-        let _entered = runtime.enter();
-        (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?)
-    };
-    std::thread::Builder::new().name("logproc-signals".to_string()).spawn(move || {
-        runtime.block_on(async {
-            loop {
-                tokio::select! {
-                    _ = terminate.recv() => {}
-                    _ = interrupt.recv() => {}
-                }
-                match shutdown.request() {
-                    Phase::Forced => {
-                        warn!("asked to stop again: letting go of everything");
-                        // What is let go ends by itself within moments; a part that hangs must not hold the process.
-                        tokio::time::sleep(GRACE).await;
-                        std::process::exit(i32::from(FORCED));
-                    }
-                    _ => info!("asked to stop: draining; ask again to force"),
-                }
-            }
-        });
-    })?;
-    Ok(())
 }

@@ -12,7 +12,8 @@ use anyhow::{Context as _, bail};
 use serde_json::Value;
 use tracing::{info, warn};
 
-use super::INVALID;
+use super::ending::Ending;
+use super::{FORCED, INVALID};
 use crate::pipeline::load::{Overrides, Pipeline};
 use crate::sink::SinkSpec;
 use crate::sink::elasticsearch::{Answer, Client, Method, Payload};
@@ -30,6 +31,7 @@ pub struct SetupArgs {
 /// # Errors
 /// The cluster refuses something or can't be reached.
 pub fn run(args: &SetupArgs) -> anyhow::Result<ExitCode> {
+    let _ending = Ending::listen(FORCED)?;
     let Some(pipeline) = super::load(&args.pipeline, &Overrides::default()) else { return Ok(ExitCode::from(INVALID)) };
     for name in install(&pipeline)? {
         writeln!(std::io::stdout(), "installed {name}")?;
@@ -80,6 +82,10 @@ async fn install_into(client: &Client, folders: &[PathBuf]) -> anyhow::Result<Ve
                 if !(200..300).contains(&answer.status) {
                     let reason = String::from_utf8_lossy(&answer.body);
                     bail!("{kind} `{name}`: the cluster answers {}: {reason}", answer.status);
+                }
+                let response: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
+                if response["acknowledged"] != true {
+                    bail!("{kind} `{name}`: not acknowledged: {}", String::from_utf8_lossy(&answer.body));
                 }
                 info!(kind, name, "installed");
                 installed.push(format!("{kind}/{name}"));

@@ -1,19 +1,20 @@
 //! Dead letters as JSON lines in a local file, synced before they count.
 
-use std::fs::{File, OpenOptions};
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use super::DeadLetter;
+use crate::append;
 
 /// The file; it is created with its folder when the first dead letter comes.
 pub(super) struct FileTarget {
     path: PathBuf,
+    /// The file whose entry in its folder this process has synced. One that was found may be of a process that was killed before it did so.
+    entry_synced: Option<(u64, u64)>,
 }
 
 impl FileTarget {
     pub(super) fn new(path: PathBuf) -> Self {
-        FileTarget { path }
+        FileTarget { path, entry_synced: None }
     }
 
     /// Appends lines and syncs them. The file is opened anew each time, so it may be moved away while the process runs.
@@ -23,31 +24,29 @@ impl FileTarget {
             text.extend_from_slice(letter.to_json().as_bytes());
             text.push(b'\n');
         }
-        let path = self.path.clone();
-        let written = tokio::task::spawn_blocking(move || append(&path, &text)).await;
+        let (path, entry_synced) = (self.path.clone(), self.entry_synced);
+        let written = tokio::task::spawn_blocking(move || append(&path, &text, entry_synced)).await;
         match written {
-            Ok(Ok(())) => Ok(()),
+            Ok(Ok(identity)) => {
+                self.entry_synced = Some(identity);
+                Ok(())
+            }
             Ok(Err(error)) => Err(format!("{}: {error}", self.path.display())),
             Err(error) => Err(error.to_string()),
         }
     }
 }
 
-fn append(path: &Path, text: &[u8]) -> std::io::Result<()> {
-    let is_new = !path.exists();
-    if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-        std::fs::create_dir_all(folder)?;
+/// Appends lines to the file and returns its identity; the entry of another file than `entry_synced` is synced as well.
+fn append(path: &Path, text: &[u8], entry_synced: Option<(u64, u64)>) -> std::io::Result<(u64, u64)> {
+    if let Some(folder) = path.parent() {
+        append::create_folders(folder)?;
     }
-    let mut file = OpenOptions::new().create(true).append(true).open(path)?;
-    let before = file.metadata()?.len();
-    if let Err(error) = file.write_all(text).and_then(|()| file.sync_data()) {
-        // Half a line must not stay: all of it is written again.
-        file.set_len(before)?;
-        return Err(error);
+    let file = append::open(path)?;
+    append::append_lines(&file, text, true)?;
+    let identity = append::identity(&file)?;
+    if entry_synced != Some(identity) {
+        append::sync_folder_of(path)?;
     }
-    if is_new {
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        File::open(folder)?.sync_all()?;
-    }
-    Ok(())
+    Ok(identity)
 }

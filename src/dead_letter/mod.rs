@@ -10,10 +10,12 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use rdkafka::ClientConfig;
 use tokio::sync::mpsc;
 use tracing::{error, warn};
 
 use crate::config::{Args, ComponentDef, Diagnostic, Fallback, Kind, option};
+use crate::delivery::bounds::PRODUCED_TOGETHER;
 use crate::delivery::{Hub, Rejected, count};
 use crate::login::Login;
 use crate::observe::metrics as names;
@@ -32,7 +34,7 @@ pub const DEF: ComponentDef = ComponentDef {
     options: &[
         option("bootstrap_servers", Kind::Strings, Fallback::None, "Brokers of the topic's cluster."),
         option("topic", Kind::String, Fallback::None, "The topic; without it dead letters go to the file."),
-        option("properties", Kind::Hash, Fallback::None, "Any property of librdkafka's producer, by its own name."),
+        option("properties", Kind::Hash, Fallback::None, "Any property of librdkafka's producer, by its own name. Those that say how a consumer fetches (`fetch.max.bytes`, …) are for `logproc dlq`, which reads the topic."),
         option(
             "path",
             Kind::Path,
@@ -53,6 +55,8 @@ const TOGETHER: usize = 1_024;
 pub struct DeadLetterSpec {
     path: PathBuf,
     topic: Option<TopicSpec>,
+    /// Dead letters are counted and not written.
+    is_discarded: bool,
 }
 
 /// A topic for dead letters.
@@ -74,7 +78,12 @@ impl fmt::Debug for DeadLetterSpec {
 impl DeadLetterSpec {
     /// Dead letters to a file.
     pub fn file(path: impl Into<PathBuf>) -> Self {
-        DeadLetterSpec { path: path.into(), topic: None }
+        DeadLetterSpec { path: path.into(), topic: None, is_discarded: false }
+    }
+
+    /// Dead letters that are counted and written nowhere, for runs that write nothing.
+    pub fn discarded() -> Self {
+        DeadLetterSpec { is_discarded: true, ..DeadLetterSpec::file("") }
     }
 
     /// What the client of the topic logs in with.
@@ -98,24 +107,26 @@ impl DeadLetterSpec {
     /// A topic without brokers, or properties that librdkafka refuses.
     pub fn from_args(args: &Args) -> Result<Self, Vec<Diagnostic>> {
         let path = PathBuf::from(args.required_text("path"));
-        let Some(topic) = args.text("topic").filter(|topic| !topic.is_empty()) else { return Ok(DeadLetterSpec { path, topic: None }) };
+        let Some(topic) = args.text("topic").filter(|topic| !topic.is_empty()) else { return Ok(DeadLetterSpec::file(path)) };
         let brokers = args.strings("bootstrap_servers");
         if brokers.is_empty() {
             return Err(vec![Diagnostic::error(args.span_of("topic"), "a topic for dead letters needs `bootstrap_servers`")]);
         }
         let mut properties = BTreeMap::from([("bootstrap.servers".to_string(), brokers.join(","))]);
         properties.extend(args.properties("properties"));
-        topic::client_config(&properties).create_native_config().map_err(|error| {
+        let all: ClientConfig = properties.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
+        all.create_native_config().map_err(|error| {
             let message = format!("librdkafka refuses these properties: {error}");
             vec![Diagnostic::error(args.span_of("properties"), message)]
         })?;
-        Ok(DeadLetterSpec { path, topic: Some(TopicSpec { topic, login: Login::of(&properties), properties }) })
+        let topic = TopicSpec { topic, login: Login::of(&properties), properties };
+        Ok(DeadLetterSpec { topic: Some(topic), ..DeadLetterSpec::file(path) })
     }
 }
 
 /// Writes dead letters until every sender is gone.
 pub(crate) async fn run(spec: DeadLetterSpec, mut letters: mpsc::Receiver<Vec<Rejected>>, hub: Arc<Hub>) {
-    let mut writer = Writer { file: file::FileTarget::new(spec.path), topic: None, spec: spec.topic };
+    let mut writer = Writer { file: file::FileTarget::new(spec.path), topic: None, spec: spec.topic, is_discarded: spec.is_discarded };
     while let Some(mut rejected) = letters.recv().await {
         while rejected.len() < TOGETHER
             && let Ok(more) = letters.try_recv()
@@ -130,6 +141,7 @@ struct Writer {
     file: file::FileTarget,
     topic: Option<topic::TopicTarget>,
     spec: Option<TopicSpec>,
+    is_discarded: bool,
 }
 
 impl Writer {
@@ -137,6 +149,15 @@ impl Writer {
         // Several documents of one record may be refused; the record is kept once.
         let (mut open, repeated): (Vec<_>, Vec<_>) = rejected.into_iter().partition(|rejected| rejected.raw.mark_dead(rejected.record));
         repeated.into_iter().for_each(Rejected::settle);
+        // What is written is copied, so only so much at once.
+        while !open.is_empty() {
+            let rest = open.split_off(first_group(&open));
+            self.write_group(open, hub).await;
+            open = rest;
+        }
+    }
+
+    async fn write_group(&mut self, mut open: Vec<Rejected>, hub: &Hub) {
         let mut pause = FIRST_PAUSE;
         loop {
             match self.try_write(&mut open, hub).await {
@@ -160,6 +181,10 @@ impl Writer {
 
     /// Writes what it can and settles it; what stays in `open` is to be tried again.
     async fn try_write(&mut self, open: &mut Vec<Rejected>, hub: &Hub) -> Result<(), String> {
+        if self.is_discarded {
+            open.drain(..).for_each(|rejected| done(rejected, hub, "none"));
+            return Ok(());
+        }
         let mut for_file = Vec::new();
         if let Some(spec) = &self.spec {
             if self.topic.is_none() {
@@ -205,6 +230,16 @@ impl Writer {
             }
         }
     }
+}
+
+/// Returns how many dead letters, at least one, are written together.
+fn first_group(rejected: &[Rejected]) -> usize {
+    let mut bytes = 0;
+    let fit = rejected.iter().take_while(|rejected| {
+        bytes += rejected.raw.value(rejected.record as usize).len();
+        bytes <= PRODUCED_TOGETHER
+    });
+    fit.count().max(1)
 }
 
 fn done(rejected: Rejected, hub: &Hub, target: &'static str) {

@@ -5,7 +5,8 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::hash::{BuildHasher as _, RandomState};
-use std::io::{BufRead as _, BufReader};
+use std::fmt::Display;
+use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -19,9 +20,12 @@ use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use serde_json::Value;
 
 use super::{DeadLetterSpec, TopicSpec};
+use crate::login::client_properties;
 
 /// How long the brokers may be silent.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// A longer line is no dead letter: escapes make a record six times as long at most.
+const LONGEST_LINE: u64 = 256 << 20;
 /// Before the names of what was noted beside a record, among the headers of a topic.
 const PREFIX: &str = "logproc.";
 
@@ -60,16 +64,28 @@ pub enum ReadError {
         /// What the system says.
         error: std::io::Error,
     },
-    /// A line of the file is no dead letter.
-    #[error("{path}: line {line} is no dead letter: {error}")]
-    Line {
-        /// The file.
-        path: String,
-        /// The line, from 1.
-        line: usize,
-        /// What is wrong with it.
-        error: serde_json::Error,
-    },
+}
+
+/// Lines and records that were passed over because they are no dead letters. A process that is killed while it writes leaves half a
+/// line.
+#[derive(Debug, Default)]
+pub struct Unreadable {
+    /// Their number.
+    pub count: u64,
+    /// Place and problem of the first ones.
+    pub examples: Vec<String>,
+}
+
+impl Unreadable {
+    /// The most examples that are kept.
+    pub const EXAMPLES: usize = 10;
+
+    fn note(&mut self, place: impl Display, problem: impl Display) {
+        self.count += 1;
+        if self.examples.len() < Self::EXAMPLES {
+            self.examples.push(format!("{place}: not a dead letter, passed over: {problem}"));
+        }
+    }
 }
 
 impl Letter {
@@ -83,8 +99,12 @@ impl Letter {
         format!("{}:{}:{}", self.fact("topic"), self.fact("partition"), self.fact("offset"))
     }
 
-    fn of_line(line: &str) -> Result<Letter, serde_json::Error> {
-        let mut object: serde_json::Map<String, Value> = serde_json::from_str(line)?;
+    fn of_line(line: &[u8]) -> Result<Letter, String> {
+        let mut object: serde_json::Map<String, Value> = serde_json::from_slice(line).map_err(|error| error.to_string())?;
+        let has_number = |name: &str| object.get(name).is_some_and(Value::is_i64);
+        if !object.get("topic").is_some_and(Value::is_string) || !has_number("partition") || !has_number("offset") {
+            return Err(NO_ORIGIN.to_string());
+        }
         let (key, value) = (take_bytes(&mut object, "key"), take_bytes(&mut object, "value"));
         let headers = match object.remove("headers") {
             Some(Value::Array(headers)) => headers.into_iter().filter_map(|header| match header {
@@ -99,7 +119,8 @@ impl Letter {
         Ok(Letter { headers: headers.collect(), facts: facts_of(object), key, value })
     }
 
-    fn of_message(message: &BorrowedMessage<'_>) -> Letter {
+    /// `None` where the headers do not name the record's origin.
+    fn of_message(message: &BorrowedMessage<'_>) -> Option<Letter> {
         let mut letter =
             Letter { key: message.key().map(<[u8]>::to_vec), value: message.payload().map(<[u8]>::to_vec), ..Letter::default() };
         for header in message.headers().into_iter().flat_map(|headers| headers.iter()) {
@@ -112,9 +133,11 @@ impl Letter {
                 None => letter.headers.push((header.key.to_string(), header.value.map(<[u8]>::to_vec))),
             }
         }
-        letter
+        ["topic", "partition", "offset"].iter().all(|name| letter.facts.contains_key(*name)).then_some(letter)
     }
 }
+
+const NO_ORIGIN: &str = "topic, partition and offset of its record are missing";
 
 fn facts_of(object: serde_json::Map<String, Value>) -> BTreeMap<String, String> {
     let text = |value: Value| match value {
@@ -133,28 +156,34 @@ fn take_bytes(object: &mut serde_json::Map<String, Value>, name: &str) -> Option
     }
 }
 
-/// Gives every dead letter of the topic, if there is one, then of the file, to `visit`; it says whether to go on.
+/// Gives every dead letter of the topic, if there is one, then of the file, to `visit`; it returns whether to go on. What is no dead
+/// letter is passed over and returned.
 ///
 /// # Errors
 /// Whatever can't be read, and whatever `visit` returns.
-pub fn read<E: From<ReadError>>(spec: &DeadLetterSpec, mut visit: impl FnMut(Letter) -> Result<bool, E>) -> Result<(), E> {
-    if let Some(topic) = &spec.topic
-        && !read_topic(topic, &mut visit)?
-    {
-        return Ok(());
+pub fn read<E: From<ReadError>>(spec: &DeadLetterSpec, mut visit: impl FnMut(Letter) -> Result<bool, E>) -> Result<Unreadable, E> {
+    let mut unreadable = Unreadable::default();
+    let goes_on = match &spec.topic {
+        Some(topic) => read_topic(topic, &mut unreadable, &mut visit)?,
+        None => true,
+    };
+    if goes_on {
+        read_file(&spec.path, &mut unreadable, &mut visit)?;
     }
-    read_file(&spec.path, &mut visit).map(|_| ())
+    Ok(unreadable)
 }
 
-fn read_topic<E: From<ReadError>>(spec: &TopicSpec, visit: &mut impl FnMut(Letter) -> Result<bool, E>) -> Result<bool, E> {
+fn read_topic<E: From<ReadError>>(
+    spec: &TopicSpec,
+    unreadable: &mut Unreadable,
+    visit: &mut impl FnMut(Letter) -> Result<bool, E>,
+) -> Result<bool, E> {
     let failed = |error: KafkaError| ReadError::Topic { topic: spec.topic.clone(), error };
     let mut config = ClientConfig::new();
-    for (name, value) in &spec.properties {
+    for (name, value) in client_properties::for_reading(&spec.properties) {
         config.set(name, value);
     }
-    // A consumer reads here with a producer's properties: what it can't use is no news.
-    config.set("log_level", "2").set("group.id", "logproc-dlq").set("enable.auto.commit", "false");
-    config.set("client.id", "logproc-dlq");
+    config.set("group.id", "logproc-dlq").set("client.id", "logproc-dlq");
     let consumer: BaseConsumer = config.create().map_err(failed)?;
     let metadata = consumer.fetch_metadata(Some(&spec.topic), PATIENCE).map_err(failed)?;
     let mut assignment = TopicPartitionList::new();
@@ -187,32 +216,57 @@ fn read_topic<E: From<ReadError>>(spec: &TopicSpec, visit: &mut impl FnMut(Lette
         if message.offset() + 1 >= end {
             open.remove(&message.partition());
         }
-        if message.offset() < end && !visit(Letter::of_message(&message))? {
-            return Ok(false);
+        if message.offset() >= end {
+            continue;
+        }
+        match Letter::of_message(&message) {
+            Some(letter) => {
+                if !visit(letter)? {
+                    return Ok(false);
+                }
+            }
+            None => unreadable.note(format_args!("{}:{}:{}", spec.topic, message.partition(), message.offset()), NO_ORIGIN),
         }
     }
     Ok(true)
 }
 
-fn read_file<E: From<ReadError>>(path: &Path, visit: &mut impl FnMut(Letter) -> Result<bool, E>) -> Result<bool, E> {
+fn read_file<E: From<ReadError>>(
+    path: &Path,
+    unreadable: &mut Unreadable,
+    visit: &mut impl FnMut(Letter) -> Result<bool, E>,
+) -> Result<(), E> {
     let failed = |error| ReadError::File { path: path.display().to_string(), error };
     let file = match std::fs::File::open(path) {
         Ok(file) => file,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(true),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(failed(error).into()),
     };
-    for (index, line) in BufReader::new(file).lines().enumerate() {
-        let line = line.map_err(failed)?;
-        if line.is_empty() {
+    let (mut reader, mut line) = (BufReader::new(file), Vec::new());
+    for number in 1_u64.. {
+        line.clear();
+        if reader.by_ref().take(LONGEST_LINE).read_until(b'\n', &mut line).map_err(failed)? == 0 {
+            break;
+        }
+        let place = format_args!("{}:{number}", path.display()).to_string();
+        let is_whole = line.pop_if(|last| *last == b'\n').is_some();
+        if !is_whole && line.len() as u64 >= LONGEST_LINE {
+            unreadable.note(place, "the line is too long");
+            reader.skip_until(b'\n').map_err(failed)?;
             continue;
         }
-        let letter = Letter::of_line(&line);
-        let letter = letter.map_err(|error| ReadError::Line { path: path.display().to_string(), line: index + 1, error })?;
-        if !visit(letter)? {
-            return Ok(false);
+        match Letter::of_line(&line) {
+            _ if line.trim_ascii().is_empty() => {}
+            Ok(letter) => {
+                if !visit(letter)? {
+                    break;
+                }
+            }
+            Err(problem) if is_whole => unreadable.note(place, problem),
+            Err(problem) => unreadable.note(place, format_args!("{problem} (the last line has no end: it is being written, or its writer was killed)")),
         }
     }
-    Ok(true)
+    Ok(())
 }
 
 /// Tells repeats by their origin. It keeps eight bytes for each origin.
@@ -235,13 +289,35 @@ mod tests {
 
     #[test]
     fn a_line_is_read_back() {
-        let line = r#"{"reason":"decode","offset":7,"partition":0,"topic":"in","key":null,"value":"/3s=","value_encoding":"base64",
+        let line = br#"{"reason":"decode","offset":7,"partition":0,"topic":"in","key":null,"value":"/3s=","value_encoding":"base64",
             "headers":[{"name":"h","value":"x"},{"name":"n","value":null}]}"#;
         let letter = Letter::of_line(line).unwrap();
         assert_eq!((letter.fact("reason"), letter.origin().as_str()), ("decode", "in:0:7"));
         assert_eq!((letter.key.as_deref(), letter.value.as_deref()), (None, Some(&b"\xff{"[..])));
         assert_eq!(letter.headers, [("h".to_string(), Some(b"x".to_vec())), ("n".to_string(), None)]);
-        assert!(Letter::of_line("{").is_err());
+        for none in [&b"{"[..], b"[]", br#"{"reason":"decode"}"#, br#"{"topic":"in","partition":0,"offset":"7"}"#, b"\xff"] {
+            assert!(Letter::of_line(none).is_err());
+        }
+    }
+
+    #[test]
+    fn what_is_no_dead_letter_is_passed_over_with_its_place() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("dead");
+        let letter = |offset: u32| format!(r#"{{"topic":"in","partition":0,"offset":{offset},"value":"x"}}"#);
+        let half = &letter(3)[..20];
+        std::fs::write(&path, [letter(1).as_bytes(), b"\n\xff\n\n", half.as_bytes(), letter(4).as_bytes(), b"\n", letter(2).as_bytes(), b"\n", half.as_bytes()].concat()).unwrap();
+        let mut origins = Vec::new();
+        let unreadable = read(&DeadLetterSpec::file(&path), |letter| {
+            origins.push(letter.origin());
+            Ok::<_, ReadError>(true)
+        });
+        let unreadable = unreadable.unwrap();
+        assert_eq!((origins, unreadable.count), (vec!["in:0:1".to_string(), "in:0:2".to_string()], 3));
+        for (example, line) in unreadable.examples.iter().zip([2, 4, 6]) {
+            assert!(example.starts_with(&format!("{}:{line}: not a dead letter, passed over: ", path.display())), "{example}");
+        }
+        assert!(unreadable.examples[2].contains("its writer was killed"));
     }
 
     #[test]

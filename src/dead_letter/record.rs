@@ -62,6 +62,7 @@ impl<'a> DeadLetter<'a> {
             ("pipeline_version", self.pipeline_version.to_string()),
             ("time", self.time.clone()),
         ];
+        facts.extend(origin.topic_id.as_ref().map(|id| ("topic_id", id.to_string())));
         facts.extend(reason.component.as_ref().map(|component| ("component", component.to_string())));
         facts.extend(reason.status.map(|status| ("status", status.to_string())));
         if record.timestamp_ms >= 0 {

@@ -9,7 +9,7 @@ use rdkafka::producer::{FutureProducer, FutureRecord};
 
 use super::{DeadLetter, TopicSpec};
 use crate::delivery::{Hub, Rejected};
-use crate::login::Follower;
+use crate::login::{Follower, client_properties};
 
 /// What became of one dead letter.
 pub(super) enum Outcome {
@@ -32,7 +32,8 @@ pub(super) fn client_config(properties: &BTreeMap<String, String>) -> ClientConf
     config.set("queue.buffering.max.kbytes", "16384");
     config.set("message.timeout.ms", "30000");
     config.set("enable.idempotence", "true");
-    for (name, value) in properties {
+    // Some of them may be for those who read the topic.
+    for (name, value) in client_properties::for_producing(properties) {
         config.set(name, value);
     }
     config.set("acks", "all");

@@ -22,6 +22,8 @@ pub struct Origin {
     pub topic: Arc<str>,
     /// Partition; for a path which of the files that have been there it is, from 0.
     pub partition: i32,
+    /// Kafka's id of the topic, where documents are told apart by it; it changes when a topic is deleted and created again.
+    pub topic_id: Option<Arc<str>>,
     lease: Lease,
 }
 
@@ -33,7 +35,7 @@ pub(crate) struct Lease(Arc<Assignment>);
 #[derive(Debug, Default)]
 struct Assignment {
     is_over: AtomicBool,
-    without_offset: AtomicBool,
+    reuses_ids: AtomicBool,
 }
 
 impl Lease {
@@ -49,20 +51,20 @@ impl Lease {
         !self.0.is_over.load(Ordering::Acquire)
     }
 
-    /// Nothing was committed of the partition when it was assigned.
-    pub(crate) fn began_without_offset(&self) {
-        self.0.without_offset.store(true, Ordering::Relaxed);
+    /// Notes that other records may have had the offsets of this partition, and so the ids of their documents.
+    pub(crate) fn set_reuses_ids(&self) {
+        self.0.reuses_ids.store(true, Ordering::Relaxed);
     }
 }
 
 impl Origin {
     pub(crate) fn new(topic: Arc<str>, partition: i32, lease: Lease) -> Self {
-        Origin { topic, partition, lease }
+        Origin { topic, partition, topic_id: None, lease }
     }
 
-    /// Another origin that is owned as long as this one: what a record kept here once came from.
-    pub(crate) fn of(&self, topic: &str, partition: i32) -> Origin {
-        Origin::new(Arc::from(topic), partition, self.lease.clone())
+    /// Returns an origin with the same lease, for a record that is kept here and came from elsewhere.
+    pub(crate) fn of(&self, topic: &str, partition: i32, topic_id: Option<&str>) -> Origin {
+        Origin { topic_id: topic_id.map(Arc::from), ..Origin::new(Arc::from(topic), partition, self.lease.clone()) }
     }
 
     /// Whether this process still owns the origin.
@@ -70,9 +72,10 @@ impl Origin {
         self.lease.holds()
     }
 
-    /// Whether it is known that nothing was committed of it when it was assigned.
-    pub(crate) fn is_without_offset(&self) -> bool {
-        self.lease.0.without_offset.load(Ordering::Relaxed)
+    /// Returns whether other records may have had the same offsets, and so the same ids of documents: the topic has no id of its own here,
+    /// and its offsets have gone back, or nothing was committed of the partition when it was assigned.
+    pub(crate) fn reuses_ids(&self) -> bool {
+        self.topic_id.is_none() && self.lease.0.reuses_ids.load(Ordering::Relaxed)
     }
 }
 
@@ -148,6 +151,9 @@ pub struct RawBatch {
     tallies: Option<Mutex<Vec<Tally>>>,
     oldest_timestamp_ms: i64,
     pending: AtomicUsize,
+    /// Bytes that the batch itself takes.
+    held: usize,
+    /// Bytes that the budget counts for it.
     reserved: AtomicUsize,
     dead: Mutex<HashSet<u32>>,
     hub: Option<Arc<Hub>>,
@@ -273,11 +279,19 @@ impl RawBatch {
         self.dead.lock().unwrap_or_else(PoisonError::into_inner).insert(index)
     }
 
+    /// Counts memory that is kept for records of this batch until the batch is gone.
+    pub(super) fn hold(&self, bytes: usize) {
+        if let Some(hub) = &self.hub {
+            self.reserved.fetch_add(bytes, Ordering::Relaxed);
+            hub.budget.take(bytes);
+        }
+    }
+
     /// Gives back the room that was set aside for this batch's documents: they exist now and count for themselves.
     pub(crate) fn release_headroom(&self) {
-        let reserved = self.reserved.swap(self.data.len(), Ordering::Relaxed);
+        let reserved = self.reserved.swap(self.held, Ordering::Relaxed);
         if let Some(hub) = &self.hub {
-            hub.budget.give_back(reserved.saturating_sub(self.data.len()));
+            hub.budget.give_back(reserved.saturating_sub(self.held));
         }
     }
 }
@@ -321,14 +335,25 @@ fn put_field(block: &mut Vec<u8>, field: Option<&[u8]>) {
     block.extend_from_slice(field.unwrap_or_default());
 }
 
+/// A range of offsets of a partition that has been read: every record in it is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Span {
+    /// First offset; `None` where a source's offsets do not follow one another, as with lines of files.
+    pub start: Option<i64>,
+    /// One past the last offset.
+    pub end: i64,
+}
+
 /// A batch in the making; a source fills it record by record.
 #[derive(Debug)]
 pub struct BatchBuilder {
     pub(crate) data: Vec<u8>,
     pub(crate) records: Vec<RawRecord>,
     pub(crate) origins: Vec<Origin>,
-    /// What was read where records carry another origin than their own place: how far each place is then read.
-    pub(crate) covered: Vec<(Origin, i64)>,
+    /// For each origin the offsets that have been read, where the source says so.
+    spans: Vec<Option<Span>>,
+    /// Spans of the partitions that records were read from, where records carry another origin than that.
+    pub(crate) covered: Vec<(Origin, Span)>,
     /// For each origin what is known of its records already, where it is kept what becomes of them.
     tallies: Option<Vec<Tally>>,
     oldest_timestamp_ms: i64,
@@ -336,7 +361,7 @@ pub struct BatchBuilder {
 
 impl BatchBuilder {
     pub(crate) fn new(data: Vec<u8>) -> Self {
-        BatchBuilder { data, records: Vec::new(), origins: Vec::new(), covered: Vec::new(), tallies: None, oldest_timestamp_ms: -1 }
+        BatchBuilder { data, records: Vec::new(), origins: Vec::new(), spans: Vec::new(), covered: Vec::new(), tallies: None, oldest_timestamp_ms: -1 }
     }
 
     /// The same, and it is kept what becomes of each record.
@@ -378,8 +403,21 @@ impl BatchBuilder {
         }) as u32
     }
 
+    /// Returns the index of an origin, added if it is new, told apart by the topic's id as well.
+    pub(crate) fn origin_of(&mut self, origin: Origin) -> u32 {
+        let is_it = |known: &Origin| {
+            known.partition == origin.partition && known.topic == origin.topic && known.topic_id == origin.topic_id && known.is_owned()
+        };
+        let known = self.origins.iter().rposition(is_it);
+        known.unwrap_or_else(|| {
+            self.origins.push(origin);
+            self.origins.len() - 1
+        }) as u32
+    }
+
     /// Appends a record with headers. Records of one origin must come in the order of their offsets.
     pub fn push<'h>(&mut self, record: NewRecord<'_>, headers: impl Iterator<Item = (&'h str, Option<&'h [u8]>)>) {
+        self.make_room(record.key.map_or(0, <[u8]>::len) + record.value.len());
         let headers_start = self.data.len();
         for (name, value) in headers {
             put_field(&mut self.data, Some(name.as_bytes()));
@@ -404,11 +442,47 @@ impl BatchBuilder {
         });
     }
 
-    /// Notes that with this batch a place is read up to `end`, whatever origins its records carry.
-    pub(crate) fn cover(&mut self, place: &Origin, end: i64) {
+    /// Reserves room for a record. Large buffers grow in steps rather than by doubling, so that little of them stays empty.
+    fn make_room(&mut self, bytes: usize) {
+        const STEP: usize = 256 << 10;
+        if self.data.capacity() - self.data.len() < bytes {
+            self.data.reserve_exact(bytes.max(self.data.len().min(STEP)));
+        }
+    }
+
+    /// Moves the records to a buffer of their size where most of their own is empty, and returns that one.
+    pub(crate) fn fit(&mut self) -> Option<Vec<u8>> {
+        (self.data.len() < self.data.capacity() / 2).then(|| {
+            let exact = self.data.as_slice().to_vec();
+            std::mem::replace(&mut self.data, exact)
+        })
+    }
+
+    /// Bytes of memory that the batch takes.
+    pub(crate) fn memory(&self) -> usize {
+        self.data.capacity() + self.records.capacity() * size_of::<RawRecord>() + size_of::<RawBatch>()
+    }
+
+    /// Notes that the offsets `from..end` of an origin have been read: a record, and what lies before it since the last one.
+    pub(crate) fn extend(&mut self, origin: u32, from: i64, end: i64) {
+        let index = origin as usize;
+        if self.spans.len() <= index {
+            self.spans.resize(index + 1, None);
+        }
+        match &mut self.spans[index] {
+            Some(span) => {
+                debug_assert_eq!(span.end, from, "offsets of one origin follow one another");
+                span.end = end;
+            }
+            none => *none = Some(Span { start: Some(from), end }),
+        }
+    }
+
+    /// Notes that the offsets `from..end` of a partition have been read, whatever origins the records carry.
+    pub(crate) fn cover(&mut self, place: &Origin, from: i64, end: i64) {
         match self.covered.iter_mut().find(|(known, _)| known.partition == place.partition && known.topic == place.topic) {
-            Some((_, known)) => *known = end,
-            None => self.covered.push((place.clone(), end)),
+            Some((_, span)) => span.end = end,
+            None => self.covered.push((place.clone(), Span { start: Some(from), end })),
         }
     }
 
@@ -424,16 +498,19 @@ impl BatchBuilder {
         }
     }
 
-    /// One past the last offset of every origin that has records.
-    pub(crate) fn ends(&self) -> Vec<Option<i64>> {
-        let mut ends = vec![None; self.origins.len()];
+    /// Returns, for each origin that has records, the offsets that have been read.
+    pub(crate) fn spans(&self) -> Vec<Option<Span>> {
+        let mut spans = vec![None; self.origins.len()];
         for record in &self.records {
-            ends[record.origin as usize] = Some(record.offset + 1);
+            spans[record.origin as usize] = Some(Span { start: None, end: record.offset + 1 });
         }
-        ends
+        for (span, known) in spans.iter_mut().zip(&self.spans) {
+            *span = span.and(*known).or(*span);
+        }
+        spans
     }
 
-    pub(crate) fn finish(mut self, tickets: Vec<(Ticket, Option<usize>)>, reserved: usize, hub: Option<Arc<Hub>>) -> RawBatch {
+    pub(crate) fn finish(mut self, tickets: Vec<(Ticket, Option<usize>)>, held: usize, reserved: usize, hub: Option<Arc<Hub>>) -> RawBatch {
         if self.tallies.is_some() {
             let mut records = vec![0; self.origins.len()];
             self.records.iter().for_each(|record| records[record.origin as usize] += 1);
@@ -449,6 +526,7 @@ impl BatchBuilder {
             tickets,
             oldest_timestamp_ms: self.oldest_timestamp_ms,
             pending: AtomicUsize::new(1),
+            held,
             reserved: AtomicUsize::new(reserved),
             dead: Mutex::new(HashSet::new()),
             hub,
@@ -457,7 +535,7 @@ impl BatchBuilder {
 
     /// The batch on its own, with no ledger behind it: for tests and one-off runs of a pipeline.
     pub fn into_detached(self) -> RawBatch {
-        self.finish(Vec::new(), 0, None)
+        self.finish(Vec::new(), 0, 0, None)
     }
 }
 

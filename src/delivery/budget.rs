@@ -80,31 +80,38 @@ impl Budget {
 /// A few emptied buffers kept for the next batch, so that the hot path touches the same pages again.
 #[derive(Debug)]
 pub struct Buffers {
-    keep: usize,
-    largest: usize,
-    shelf: Mutex<Vec<Vec<u8>>>,
+    /// Most bytes to keep.
+    most: usize,
+    shelf: Mutex<Shelf>,
+}
+
+#[derive(Debug, Default)]
+struct Shelf {
+    buffers: Vec<Vec<u8>>,
+    bytes: usize,
 }
 
 impl Buffers {
-    /// Keeps at most `keep` buffers, none larger than `largest` bytes.
-    pub fn new(keep: usize, largest: usize) -> Self {
-        Buffers { keep, largest, shelf: Mutex::new(Vec::new()) }
+    /// Keeps buffers of at most `most` bytes in all.
+    pub fn new(most: usize) -> Self {
+        Buffers { most, shelf: Mutex::default() }
     }
 
     /// An empty buffer, used before if there is one.
     pub fn get(&self) -> Vec<u8> {
-        self.shelf.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default()
+        let mut shelf = self.shelf.lock().unwrap_or_else(PoisonError::into_inner);
+        let buffer = shelf.buffers.pop().unwrap_or_default();
+        shelf.bytes -= buffer.capacity();
+        buffer
     }
 
     /// Takes a buffer back.
     pub fn put(&self, mut buffer: Vec<u8>) {
-        if buffer.capacity() == 0 || buffer.capacity() > self.largest {
-            return;
-        }
         buffer.clear();
         let mut shelf = self.shelf.lock().unwrap_or_else(PoisonError::into_inner);
-        if shelf.len() < self.keep {
-            shelf.push(buffer);
+        if buffer.capacity() > 0 && shelf.bytes + buffer.capacity() <= self.most {
+            shelf.bytes += buffer.capacity();
+            shelf.buffers.push(buffer);
         }
     }
 }
@@ -128,11 +135,13 @@ mod tests {
 
     #[test]
     fn buffers_come_back_empty_and_large_ones_do_not() {
-        let buffers = Buffers::new(1, 100);
+        let buffers = Buffers::new(100);
         buffers.put(vec![1; 50]);
         buffers.put(vec![1; 60]);
         assert_eq!((buffers.get().capacity(), buffers.get().capacity()), (50, 0));
         buffers.put(vec![1; 500]);
         assert_eq!(buffers.get().capacity(), 0);
+        buffers.put(vec![1; 100]);
+        assert_eq!(buffers.get().len(), 0);
     }
 }

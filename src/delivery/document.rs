@@ -34,6 +34,11 @@ impl Item {
     }
 }
 
+/// Bytes of memory that documents take beside their body.
+fn overhead(items: &Vec<Item>, parts: &Vec<Part>) -> usize {
+    items.capacity() * size_of::<Item>() + parts.capacity() * size_of::<Part>() + size_of::<DocumentBatch>()
+}
+
 /// A record batch that documents of a [`DocumentBatch`] came from, and how many of them.
 #[derive(Debug)]
 struct Part {
@@ -181,22 +186,25 @@ impl DocumentBuffer {
         }
     }
 
-    /// Closes the buffer into a batch and goes on with `body`.
-    pub(crate) fn seal(&mut self, body: Vec<u8>, hub: Option<Arc<Hub>>) -> DocumentBatch {
+    /// Closes the buffer into a batch and goes on with a body of `fresh`. A body that is mostly empty keeps its room: the batch gets a copy.
+    pub(crate) fn seal(&mut self, fresh: impl FnOnce() -> Vec<u8>, hub: Option<Arc<Hub>>) -> DocumentBatch {
         self.open_current();
         self.part_of_current = u32::MAX;
         self.move_on();
-        let body = std::mem::replace(&mut self.body, body);
+        let body = match self.body.len() < self.body.capacity() / 2 {
+            true => {
+                let copy = self.body.as_slice().to_vec();
+                self.body.clear();
+                copy
+            }
+            false => std::mem::replace(&mut self.body, fresh()),
+        };
+        let (items, parts) = (std::mem::take(&mut self.items), std::mem::take(&mut self.parts));
+        let counted = body.capacity() + overhead(&items, &parts);
         if let Some(hub) = &hub {
-            hub.budget.take(body.len());
+            hub.budget.take(counted);
         }
-        DocumentBatch {
-            counted: body.len(),
-            body: Bytes::from(body),
-            items: std::mem::take(&mut self.items),
-            parts: std::mem::take(&mut self.parts),
-            hub,
-        }
+        DocumentBatch { counted, body: Bytes::from(body), items, parts, hub }
     }
 }
 
@@ -352,6 +360,7 @@ impl DocumentBatch {
             match fate(index) {
                 Fate::Done => done[item.part as usize] += 1,
                 Fate::Rejected(reason) => {
+                    self.parts[item.part as usize].raw.hold(size_of::<Rejected>() + reason.message.len());
                     rejected.push(Rejected { raw: self.parts[item.part as usize].raw.clone(), record: item.record, reason });
                 }
                 Fate::GoesOn(key) => match going_on.iter_mut().find(|(known, _)| *known == key) {
@@ -404,11 +413,13 @@ impl DocumentBatch {
             }
             kept.push(Item { part: *slot, record: item.record, start, end: start + (item.end - item.start) });
         }
+        // What is whole shares the body, which is freed with the last of the two.
+        let counted = if whole { self.counted } else { body.capacity() + overhead(&kept, &parts) };
         if let Some(hub) = &self.hub {
-            hub.budget.take(size);
+            hub.budget.take(counted);
         }
         let body = if whole { self.body.clone() } else { Bytes::from(body) };
-        DocumentBatch { body, items: kept, parts, counted: size, hub: self.hub.clone() }
+        DocumentBatch { body, items: kept, parts, counted, hub: self.hub.clone() }
     }
 }
 
@@ -498,7 +509,7 @@ mod tests {
         let mut out = Outputs::new(1);
         write(&mut out, &first);
         write(&mut out, &second);
-        let batch = out.sink(0).seal(Vec::new(), None);
+        let batch = out.sink(0).seal(Vec::new, None);
         assert_eq!(batch.body().as_ref(), b"abbccc");
         let (kept, rejected) = batch.sort_out(|index| match index {
             0 => Fate::Done,
@@ -534,7 +545,7 @@ mod tests {
             out.roll_back();
             write(&mut out, &raw);
             assert_eq!((out.sink(0).len(), out.sink(0).document(1)), (4, &b"b"[..]));
-            assert_eq!(out.sink(0).seal(Vec::new(), None).body().as_ref(), b"abab");
+            assert_eq!(out.sink(0).seal(Vec::new, None).body().as_ref(), b"abab");
         }
     }
 
@@ -542,7 +553,7 @@ mod tests {
     fn halves_hold_every_document_once() {
         let mut out = Outputs::new(1);
         write(&mut out, &raw(&["a", "bb", "ccc"]));
-        let (first, second) = out.sink(0).seal(Vec::new(), None).split();
+        let (first, second) = out.sink(0).seal(Vec::new, None).split();
         assert_eq!((first.body().as_ref(), second.body().as_ref()), (&b"abb"[..], &b"ccc"[..]));
         let (whole, empty) = second.split();
         assert_eq!((whole.len(), empty.len()), (1, 0));

@@ -9,16 +9,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use super::batch::{BatchBuilder, RawBatch};
+use tracing::error;
+
+use super::batch::{BatchBuilder, Origin, RawBatch, Span};
+use super::bounds::{HEADROOM, POOL_PART};
 use super::budget::{Budget, Buffers};
 use super::ledger::{Ledger, Ticket};
 use super::shutdown::Shutdown;
 use crate::observe::metrics as names;
-
-/// Bytes of memory that a record costs beside its own bytes.
-const RECORD_OVERHEAD: usize = 64;
-/// Until a batch is processed, this many times its size is set aside for the documents that it will become.
-const HEADROOM: usize = 2;
 
 /// What has happened in a run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -33,6 +31,9 @@ pub struct Summary {
     pub dead_lettered: u64,
     /// Records that had not ended when the run was forced to stop; they will be read again.
     pub unfinished: u64,
+    /// Partitions whose last offsets could not be committed while the run was stopping, of the source with the most such partitions;
+    /// their records will be read again.
+    pub uncommitted: u64,
     /// How often a partition's offset was no longer valid, so that reading began elsewhere: records were deleted before
     /// they were read, or a topic was created anew.
     pub offset_resets: u64,
@@ -46,6 +47,7 @@ pub(crate) struct Totals {
     pub dropped: AtomicU64,
     pub dead_lettered: AtomicU64,
     pub ended: AtomicU64,
+    pub uncommitted: AtomicU64,
     pub offset_resets: AtomicU64,
 }
 
@@ -73,8 +75,8 @@ impl Hub {
             pipeline_version: Arc::new(Mutex::new(Arc::from(pipeline_version))),
             source: 0,
             budget: Arc::new(Budget::new(in_flight_limit)),
-            raw_buffers: Arc::new(Buffers::new(16, 1 << 20)),
-            body_buffers: Arc::new(Buffers::new(4, 8 << 20)),
+            raw_buffers: Arc::new(Buffers::new(in_flight_limit / POOL_PART)),
+            body_buffers: Arc::new(Buffers::new(in_flight_limit / POOL_PART)),
             totals: Arc::default(),
             shutdown,
             ledger: Mutex::new(Ledger::default()),
@@ -119,22 +121,39 @@ impl Hub {
     }
 
     /// Makes a built batch known to the ledger and the budget.
-    pub(crate) fn admit(self: &Arc<Self>, builder: BatchBuilder) -> Arc<RawBatch> {
+    pub(crate) fn admit(self: &Arc<Self>, mut builder: BatchBuilder) -> Arc<RawBatch> {
+        if let Some(spacious) = builder.fit() {
+            self.raw_buffers.put(spacious);
+        }
         let now_ms = self.now_ms();
         let tickets = {
             let mut ledger = self.ledger();
-            let ends = builder.ends().into_iter().zip(&builder.origins).enumerate();
-            // Where records carry another origin than their own place, only the place is read any further.
-            let own = ends.filter(|_| builder.covered.is_empty()).filter_map(|(index, (end, origin))| Some((origin, end?, Some(index))));
-            let covered = builder.covered.iter().map(|(place, end)| (place, *end, None));
-            own.chain(covered).map(|(origin, end, of)| (ledger.deliver(origin, end, now_ms), of)).collect()
+            let spans = builder.spans().into_iter().zip(&builder.origins).enumerate();
+            // Where records carry another origin than the partition they were read from, only that partition is read any further.
+            let own = spans.filter(|_| builder.covered.is_empty()).filter_map(|(index, (span, origin))| Some((origin, span?, Some(index))));
+            let covered = builder.covered.iter().map(|(place, span)| (place, *span, None));
+            own.chain(covered).map(|(origin, span, of)| (self.deliver(&mut ledger, origin, span, now_ms), of)).collect()
         };
-        let reserved = builder.bytes() * (1 + HEADROOM) + builder.len() * RECORD_OVERHEAD;
+        let held = builder.memory();
+        let reserved = held + builder.bytes() * HEADROOM;
         self.budget.take(reserved);
         self.totals.records.fetch_add(builder.len() as u64, Ordering::Relaxed);
         metrics::counter!(names::RECORDS_IN, "pipeline" => self.pipeline.clone()).increment(builder.len() as u64);
         metrics::counter!(names::RECORD_BYTES_IN, "pipeline" => self.pipeline.clone()).increment(builder.bytes() as u64);
-        Arc::new(builder.finish(tickets, reserved, Some(self.clone())))
+        Arc::new(builder.finish(tickets, held, reserved, Some(self.clone())))
+    }
+
+    /// Enters a span into the ledger. A gap that the source has not explained stops commits of the partition for good.
+    fn deliver(&self, ledger: &mut Ledger, origin: &Origin, span: Span, now_ms: u64) -> Ticket {
+        ledger.deliver(origin, span, now_ms).unwrap_or_else(|gap| {
+            error!(
+                topic = &*origin.topic, partition = origin.partition, expected = gap.expected, found = gap.found,
+                "records were handed over with a gap that nobody has explained; no further offset of this partition is committed, and what \
+                 follows is read again after a restart"
+            );
+            metrics::counter!(names::OFFSET_GAPS, "reason" => "unexplained").increment(1);
+            Ticket::WORTHLESS
+        })
     }
 
     /// Every record of a batch has ended.
@@ -175,6 +194,11 @@ impl Hub {
         metrics::counter!(names::OFFSET_RESETS, "pipeline" => self.pipeline.clone()).increment(1);
     }
 
+    /// Notes partitions whose last commit failed while the run was stopping; leaving the group commits them once more.
+    pub(crate) fn note_uncommitted(&self, partitions: usize) {
+        self.totals.uncommitted.fetch_max(partitions as u64, Ordering::Relaxed);
+    }
+
     pub(crate) fn summary(&self) -> Summary {
         let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let totals = &self.totals;
@@ -184,6 +208,7 @@ impl Hub {
             dropped: get(&totals.dropped),
             dead_lettered: get(&totals.dead_lettered),
             unfinished: get(&totals.records).saturating_sub(get(&totals.ended)),
+            uncommitted: get(&totals.uncommitted),
             offset_resets: get(&totals.offset_resets),
         }
     }

@@ -5,11 +5,15 @@
 //! the done prefix is what may be committed. Neighbours that are done become one range, so that what is kept is bounded by
 //! what is open, however long the oldest record takes. Every assignment of a partition has a generation: an outcome that belongs to
 //! an earlier one changes nothing.
+//!
+//! Where a source says where reading began, ranges must follow one another without a gap: offsets without a record (transaction markers,
+//! aborted records, what compaction has removed) are part of a range only when the source has made sure of them. A gap that nobody has
+//! explained stops commits of the partition.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use super::batch::{Lease, Origin};
+use super::batch::{Lease, Origin, Span};
 use super::tally::Tally;
 
 /// A claim on one range of one partition, handed back when the range is done.
@@ -18,6 +22,21 @@ pub struct Ticket {
     slot: usize,
     generation: u64,
     sequence: u64,
+}
+
+impl Ticket {
+    /// A ticket of no range: completing it changes nothing.
+    pub(crate) const WORTHLESS: Ticket = Ticket { slot: usize::MAX, generation: 0, sequence: 0 };
+}
+
+/// A range that does not begin where the one before it ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("offset {expected} was expected, and {found} came")]
+pub struct Gap {
+    /// The offset that should have come.
+    pub expected: i64,
+    /// The offset that came.
+    pub found: i64,
 }
 
 /// An offset that may be committed: everything before it has ended.
@@ -51,6 +70,10 @@ struct Slot {
     next: u64,
     /// The ranges that are open, and those behind one that is; never two done ones side by side.
     ranges: BTreeMap<u64, Range>,
+    /// One past the last offset that was delivered, where the source has said where reading began.
+    read_to: Option<i64>,
+    /// Set by a gap that nobody has explained, until the partition is assigned again.
+    broken: bool,
     done_to: Option<i64>,
     /// What became of the records before `done_to`.
     tally: Tally,
@@ -88,6 +111,8 @@ impl Ledger {
             generation: 0,
             next: 0,
             ranges: BTreeMap::new(),
+            read_to: None,
+            broken: false,
             done_to: None,
             tally: Tally::default(),
             requested: None,
@@ -109,17 +134,32 @@ impl Ledger {
         self.slots.iter_mut().filter(|slot| slot.assigned).map(Slot::let_go).count()
     }
 
-    /// Forgets what was read of a partition whose offsets begin again. What of it is on its way may end, and changes nothing here.
-    pub fn begin_anew(&mut self, topic: &str, partition: i32) {
+    /// Notes where reading of an assigned partition begins, and the id of its topic where documents are told apart by it. What was read of
+    /// it before may still end and changes nothing here. Returns the origin of records from `start` on; `None` if the partition is not
+    /// assigned.
+    pub fn begin(&mut self, topic: &str, partition: i32, start: i64, topic_id: Option<Arc<str>>) -> Option<Origin> {
+        let slot = self.slot_of(topic, partition)?;
+        let slot = &mut self.slots[slot];
+        if !slot.assigned {
+            return None;
+        }
+        slot.forget();
+        slot.read_to = Some(start);
+        slot.origin.topic_id = topic_id;
+        Some(slot.origin.clone())
+    }
+
+    /// Forgets what was read of a partition, without a new beginning yet. What is in flight may end and changes nothing here.
+    pub fn forget(&mut self, topic: &str, partition: i32) {
         if let Some(slot) = self.slot_of(topic, partition) {
             self.slots[slot].forget();
         }
     }
 
-    /// Notes that nothing was committed of a partition when it was assigned.
-    pub fn began_without_offset(&self, topic: &str, partition: i32) {
+    /// Notes that other records may have had the offsets of this partition.
+    pub fn set_reuses_ids(&self, topic: &str, partition: i32) {
         if let Some(slot) = self.slot_of(topic, partition) {
-            self.slots[slot].lease.began_without_offset();
+            self.slots[slot].lease.set_reuses_ids();
         }
     }
 
@@ -129,19 +169,28 @@ impl Ledger {
         self.slots[slot].assigned.then(|| self.slots[slot].origin.clone())
     }
 
-    /// Notes that the records of a partition up to `end` (exclusive) are on their way. `now_ms` is any clock that only
-    /// goes forward. A ticket for a partition that is not assigned is worth nothing.
-    pub fn deliver(&mut self, origin: &Origin, end: i64, now_ms: u64) -> Ticket {
-        const WORTHLESS: Ticket = Ticket { slot: usize::MAX, generation: 0, sequence: 0 };
-        let Some(index) = self.slot_of(&origin.topic, origin.partition) else { return WORTHLESS };
+    /// Notes that the records of a span are in flight. `now_ms` is any clock that only goes forward. Returns a worthless ticket for a
+    /// partition that is not assigned.
+    ///
+    /// # Errors
+    /// The span does not begin where the one before it ended. The partition then stays where it is: no later span is accepted.
+    pub fn deliver(&mut self, origin: &Origin, span: Span, now_ms: u64) -> Result<Ticket, Gap> {
+        let Some(index) = self.slot_of(&origin.topic, origin.partition) else { return Ok(Ticket::WORTHLESS) };
         let slot = &mut self.slots[index];
-        if !slot.assigned || !origin.is_owned() {
-            return WORTHLESS;
+        if !slot.assigned || !origin.is_owned() || slot.broken || origin.topic_id != slot.origin.topic_id {
+            return Ok(Ticket::WORTHLESS);
         }
+        if let (Some(expected), Some(found)) = (slot.read_to, span.start)
+            && expected != found
+        {
+            slot.broken = true;
+            return Err(Gap { expected, found });
+        }
+        slot.read_to = slot.read_to.map(|_| span.end);
         let sequence = slot.next;
         slot.next += 1;
-        slot.ranges.insert(sequence, Range { end, done: false, delivered_ms: now_ms, tally: Tally::default() });
-        Ticket { slot: index, generation: slot.generation, sequence }
+        slot.ranges.insert(sequence, Range { end: span.end, done: false, delivered_ms: now_ms, tally: Tally::default() });
+        Ok(Ticket { slot: index, generation: slot.generation, sequence })
     }
 
     /// Notes that every record of a ticket's range has ended.
@@ -285,6 +334,8 @@ impl Slot {
         self.generation += 1;
         self.next = 0;
         self.ranges.clear();
+        self.read_to = None;
+        self.broken = false;
         self.done_to = None;
         self.tally = Tally::default();
         self.requested = None;
@@ -298,16 +349,58 @@ mod tests {
 
     use super::*;
 
+    fn deliver(ledger: &mut Ledger, origin: &Origin, end: i64, now_ms: u64) -> Ticket {
+        ledger.deliver(origin, Span { start: None, end }, now_ms).unwrap()
+    }
+
+    #[test]
+    fn a_gap_that_is_not_part_of_a_range_stops_commits_until_the_partition_is_assigned_again() {
+        let mut ledger = Ledger::default();
+        ledger.assign("t", 0);
+        let origin = ledger.begin("t", 0, 5, None).unwrap();
+        let span = |start, end| Span { start: Some(start), end };
+        let first = ledger.deliver(&origin, span(5, 9), 0).unwrap();
+        assert_eq!(ledger.deliver(&origin, span(10, 12), 0), Err(Gap { expected: 9, found: 10 }));
+        let after = ledger.deliver(&origin, span(12, 14), 0).unwrap();
+        [first, after].into_iter().for_each(|ticket| ledger.complete(ticket));
+        assert_eq!(ledger.committable_of("t", 0).map(|commit| commit.offset), Some(9));
+        ledger.assign("t", 0);
+        let origin = ledger.begin("t", 0, 9, None).unwrap();
+        let again = ledger.deliver(&origin, span(9, 14), 0).unwrap();
+        ledger.complete(again);
+        assert_eq!(ledger.committable_of("t", 0).map(|commit| commit.offset), Some(14));
+    }
+
+    #[test]
+    fn a_first_range_must_begin_where_reading_began() {
+        let mut ledger = Ledger::default();
+        ledger.assign("t", 0);
+        let origin = ledger.begin("t", 0, 0, None).unwrap();
+        assert_eq!(ledger.deliver(&origin, Span { start: Some(11), end: 12 }, 0), Err(Gap { expected: 0, found: 11 }));
+    }
+
+    #[test]
+    fn records_of_another_topic_of_the_same_name_are_not_entered() {
+        let mut ledger = Ledger::default();
+        ledger.assign("t", 0);
+        let old = ledger.begin("t", 0, 0, Some("a".into())).unwrap();
+        let new = ledger.begin("t", 0, 0, Some("b".into())).unwrap();
+        let late = deliver(&mut ledger, &old, 700, 0);
+        let ticket = deliver(&mut ledger, &new, 3, 0);
+        [late, ticket].into_iter().for_each(|ticket| ledger.complete(ticket));
+        assert_eq!(ledger.committable_of("t", 0).map(|commit| commit.offset), Some(3));
+    }
+
     #[test]
     fn what_was_read_before_a_partition_began_anew_may_end_and_moves_no_offset() {
         let mut ledger = Ledger::default();
         let origin = ledger.assign("t", 0);
-        let old = ledger.deliver(&origin, 900, 0);
-        ledger.begin_anew("t", 0);
+        let old = deliver(&mut ledger, &origin, 900, 0);
+        ledger.forget("t", 0);
         ledger.complete(old);
         assert_eq!(ledger.committable(), []);
         assert!(origin.is_owned(), "what is on its way is not let go");
-        let new = ledger.deliver(&origin, 5, 0);
+        let new = deliver(&mut ledger, &origin, 5, 0);
         ledger.complete(new);
         assert_eq!(ledger.committable_of("t", 0).map(|commit| commit.offset), Some(5));
     }
@@ -316,7 +409,7 @@ mod tests {
     fn a_member_that_is_put_out_lets_everything_go_at_once() {
         let mut ledger = Ledger::default();
         let (one, two) = (ledger.assign("t", 0), ledger.assign("t", 1));
-        let ticket = ledger.deliver(&one, 9, 0);
+        let ticket = deliver(&mut ledger, &one, 9, 0);
         ledger.revoke("t", 1);
         assert_eq!(ledger.revoke_all(), 1);
         ledger.complete(ticket);
@@ -328,8 +421,8 @@ mod tests {
     fn only_the_done_prefix_may_be_committed() {
         let mut ledger = Ledger::default();
         let origin = ledger.assign("t", 0);
-        let first = ledger.deliver(&origin, 10, 1);
-        let second = ledger.deliver(&origin, 20, 2);
+        let first = deliver(&mut ledger, &origin, 10, 1);
+        let second = deliver(&mut ledger, &origin, 20, 2);
         ledger.complete(second);
         assert_eq!(ledger.committable(), []);
         ledger.complete(first);
@@ -350,9 +443,9 @@ mod tests {
     fn a_record_that_never_ends_does_not_make_the_ledger_grow() {
         let mut ledger = Ledger::default();
         let origin = ledger.assign("t", 0);
-        let stuck = ledger.deliver(&origin, 1, 0);
+        let stuck = deliver(&mut ledger, &origin, 1, 0);
         for end in 2..10_000 {
-            let ticket = ledger.deliver(&origin, end, 0);
+            let ticket = deliver(&mut ledger, &origin, end, 0);
             ledger.complete(ticket);
             assert!(ledger.open("t", 0) <= 2);
         }
@@ -365,7 +458,7 @@ mod tests {
     fn figures_move_on_with_the_offset_and_never_without_it() {
         let mut ledger = Ledger::default();
         let origin = ledger.assign("t", 0);
-        let tickets: Vec<Ticket> = (1..=4).map(|end| ledger.deliver(&origin, end * 10, 0)).collect();
+        let tickets: Vec<Ticket> = (1..=4).map(|end| deliver(&mut ledger, &origin, end * 10, 0)).collect();
         let of = |records| Tally { records, ..Tally::default() };
         let so_far = |ledger: &Ledger| ledger.committable_of("t", 0).map(|commit| (commit.offset, commit.tally.records));
         for (ticket, expected) in [(3, None), (1, None), (0, Some((20, 3))), (2, Some((40, 10)))] {
@@ -376,7 +469,7 @@ mod tests {
         assert_eq!(so_far(&ledger), Some((40, 10)), "a range ends once");
         let origin = ledger.assign("t", 0);
         ledger.complete_with(tickets[0], of(100));
-        let fresh = ledger.deliver(&origin, 50, 0);
+        let fresh = deliver(&mut ledger, &origin, 50, 0);
         ledger.complete_with(fresh, of(5));
         assert_eq!(so_far(&ledger), Some((50, 5)), "each assignment counts from its beginning");
     }
@@ -385,18 +478,18 @@ mod tests {
     fn an_outcome_from_before_a_revocation_changes_nothing() {
         let mut ledger = Ledger::default();
         let before = ledger.assign("t", 0);
-        let stale = ledger.deliver(&before, 10, 1);
+        let stale = deliver(&mut ledger, &before, 10, 1);
         ledger.revoke("t", 0);
         assert!(!before.is_owned());
         let after = ledger.assign("t", 0);
         assert!(after.is_owned() && !before.is_owned());
-        let fresh = ledger.deliver(&after, 5, 2);
+        let fresh = deliver(&mut ledger, &after, 5, 2);
         ledger.complete(stale);
         assert_eq!(ledger.committable(), []);
         assert_eq!(ledger.open("t", 0), 1);
         ledger.complete(fresh);
         assert_eq!(ledger.committable_of("t", 0).map(|commit| commit.offset), Some(5));
-        let late = ledger.deliver(&before, 7, 3);
+        let late = deliver(&mut ledger, &before, 7, 3);
         ledger.complete(late);
         assert_eq!(ledger.done_to("t", 0), Some(5));
     }
@@ -447,7 +540,7 @@ mod tests {
                     Step::Deliver(partition, records) => if let Some(origin) = &origins[partition] {
                         let first = next[partition];
                         next[partition] += records;
-                        let ticket = ledger.deliver(origin, next[partition], 0);
+                        let ticket = deliver(&mut ledger, origin, next[partition], 0);
                         ranges.push((ticket, partition, first, next[partition], false, true));
                     },
                     Step::Complete(which) => if !ranges.is_empty() {

@@ -7,6 +7,7 @@
 //! committed, [`run()`] puts the parts together and takes them down in order.
 
 pub mod batch;
+pub mod bounds;
 pub mod budget;
 pub mod cgroup;
 pub mod document;
@@ -22,7 +23,7 @@ mod simulation;
 mod tally;
 mod worker;
 
-pub use batch::{BatchBuilder, NewRecord, Origin, RawBatch, RawRecord, Shape};
+pub use batch::{BatchBuilder, NewRecord, Origin, RawBatch, RawRecord, Shape, Span};
 pub use document::{DocumentBatch, DocumentBuffer, Fate, Limits, Outputs, Rejected};
 pub use hub::{Hub, Summary};
 pub(crate) use pace::Pace;

@@ -10,9 +10,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tracing::{error, info, warn};
 
+use super::bounds::{Bounds, Demand, Footprint};
 use super::document::Outputs;
 use super::hub::{Hub, Summary};
 use super::pace::Pace;
@@ -22,10 +23,17 @@ use super::worker::{SinkEntry, Way, Worker};
 use crate::dead_letter::DeadLetterSpec;
 use crate::observe::health::Health;
 use crate::sink::{SinkContext, SinkError, SinkSpec};
-use crate::source::{SourceContext, SourceError, SourceSpec};
+use crate::source::{Prefetch, SourceContext, SourceError, SourceSpec};
 
 /// Batches that may wait for each worker: what is read long before its turn has left the caches by then.
 const WAITING_BATCHES: usize = 3;
+
+/// After everything was let go, tasks and workers that still hang are left behind from this time on,
+const TASKS_END: Duration = Duration::from_millis(250);
+/// and readers, which commit and leave their group meanwhile, from this time on.
+const READERS_END: Duration = Duration::from_millis(650);
+/// How long the runtime's own threads may take to end.
+const RUNTIME_ENDS: Duration = Duration::from_millis(100);
 
 /// Everything a run needs.
 pub struct Plan {
@@ -52,7 +60,7 @@ pub struct Settings {
     pub workers: usize,
     /// Bytes the process should stay under.
     pub memory_limit: usize,
-    /// Bytes of records and documents between source and acknowledgement; by default an eighth of `memory_limit`.
+    /// Bytes of records and documents between source and acknowledgement; by default a part of `memory_limit`.
     pub in_flight_limit: Option<usize>,
     /// A batch of records closes at this many bytes,
     pub batch_bytes: usize,
@@ -64,6 +72,8 @@ pub struct Settings {
     pub shutdown_timeout: Duration,
     /// Records a second that may go through; no limit without it.
     pub rate_limit: Option<NonZeroU32>,
+    /// Memory of the pipeline's filters.
+    pub filters: Footprint,
 }
 
 impl Default for Settings {
@@ -77,6 +87,7 @@ impl Default for Settings {
             batch_age: Duration::from_millis(20),
             shutdown_timeout: Duration::from_secs(30),
             rate_limit: None,
+            filters: Footprint::default(),
         }
     }
 }
@@ -85,11 +96,6 @@ impl Settings {
     /// Bytes that may be in flight.
     pub fn in_flight_bytes(&self) -> usize {
         self.in_flight_limit.unwrap_or(self.memory_limit / 8).max(self.batch_bytes)
-    }
-
-    /// Bytes that a Kafka client may hold in its own queues.
-    pub fn prefetch_bytes(&self) -> usize {
-        (self.memory_limit / 16).max(1 << 20)
     }
 }
 
@@ -137,9 +143,11 @@ pub enum RunError {
 /// # Errors
 /// When a part can't go on. What was done until then is committed.
 pub fn run(plan: Plan, shutdown: &Shutdown) -> Result<Summary, RunFailure> {
-    crate::memory::keep_freed_pages();
     let Plan { pipeline_name, sources, sinks, processors, dead_letter, settings, health } = plan;
-    let hub = Hub::new(&pipeline_name, &processors.version(), settings.in_flight_bytes(), shutdown.clone());
+    crate::memory::keep_freed_pages(settings.memory_limit);
+    let bounds = Bounds::new(settings.memory_limit, &Demand::new(&settings, &sources, &sinks, &dead_letter));
+    let settings = Settings { batch_bytes: bounds.batch, ..settings };
+    let hub = Hub::new(&pipeline_name, &processors.version(), bounds.in_flight, shutdown.clone());
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(settings.workers.clamp(1, 2))
         .thread_name("logproc-io")
@@ -151,7 +159,8 @@ pub fn run(plan: Plan, shutdown: &Shutdown) -> Result<Summary, RunFailure> {
     let hubs: Vec<Arc<Hub>> = (0..sources.len()).map(hub_of).collect();
     let gauges = runtime.spawn(crate::observe::metrics::report_gauges(hubs.clone()));
 
-    let (rejected, letters) = mpsc::channel(16);
+    // Those that wait hold texts of their own.
+    let (rejected, letters) = mpsc::channel(1);
     let dead_letters =
         runtime.spawn(until_forced(shutdown.clone(), crate::dead_letter::run(dead_letter, letters, hub.clone())));
 
@@ -173,12 +182,16 @@ pub fn run(plan: Plan, shutdown: &Shutdown) -> Result<Summary, RunFailure> {
             continue;
         };
         let (sender, input) = mpsc::channel(1);
-        entries.push(SinkEntry { way: Way::Task(sender), limits: sink.limits() });
+        let limits = bounds.of_sink(sink.limits());
+        entries.push(SinkEntry { way: Way::Task(sender), limits });
         let (stop, task_name) = (shutdown.clone(), name.clone());
         let task = runtime.spawn(async move {
             let result = until_forced(stop.clone(), sink.run(input, context)).await;
             if let Some(Err(problem)) = &result {
-                error!(sink = task_name, error = %problem, "a sink can't go on");
+                match problem {
+                    SinkError::OutputClosed => info!(sink = task_name, "standard output was closed by its reader; stopping"),
+                    _ => error!(sink = task_name, error = %problem, "a sink can't go on"),
+                }
                 stop.drain();
             }
             result
@@ -223,11 +236,10 @@ pub fn run(plan: Plan, shutdown: &Shutdown) -> Result<Summary, RunFailure> {
     drop((input, entries, rejected));
 
     let drained = Arc::new(AtomicBool::new(false));
-    // What one source may hold for itself, several share.
-    let share = Settings { memory_limit: settings.memory_limit / sources.len().max(1), ..settings.clone() };
     let mut readers = Vec::with_capacity(sources.len());
     for (source, hub) in sources.into_iter().zip(hubs) {
-        let mut context = SourceContext::new(hub, batches.clone(), drained.clone(), share.clone(), health.clone());
+        let mut context = SourceContext::new(hub, batches.clone(), drained.clone(), settings.clone(), health.clone());
+        context.prefetch = Prefetch { queue: bounds.queue, unpacked: bounds.unpacked };
         let (stop, own_worker) = (shutdown.clone(), own_worker.take());
         readers.push(spawn("logproc-source", shutdown, move || {
             context.work_with(own_worker.map(|make| make()));
@@ -244,39 +256,48 @@ pub fn run(plan: Plan, shutdown: &Shutdown) -> Result<Summary, RunFailure> {
     }
     // The workers end when the last source has ended its input.
     drop(batches);
-    info!(pipeline = pipeline_name, workers = settings.workers, in_flight_limit = settings.in_flight_bytes(), "running");
+    let (memory_limit, in_flight_limit) = (settings.memory_limit, bounds.in_flight);
+    info!(pipeline = pipeline_name, workers = settings.workers, memory_limit, in_flight_limit, "running");
 
     let mut worker_panicked = false;
     for worker in workers {
-        worker_panicked |= join(worker).is_none();
+        worker_panicked |= matches!(runtime.block_on(join(worker, shutdown, TASKS_END)), Joined::Panicked);
     }
     let mut failure = None;
     for (name, task) in sink_tasks {
-        match runtime.block_on(task) {
-            Ok(Some(Ok(())) | None) => {}
-            Ok(Some(Err(error))) => failure = Some(RunError::Sink { name, error }),
-            Err(_) => failure = Some(RunError::Panic("a sink")),
+        match runtime.block_on(unless_it_hangs(task, shutdown, TASKS_END)) {
+            Some(Ok(Some(Ok(())) | None)) => {}
+            Some(Ok(Some(Err(error)))) => failure = Some(RunError::Sink { name, error }),
+            Some(Err(_)) => failure = Some(RunError::Panic("a sink")),
+            None => warn!(sink = name, "a sink does not end; it is left behind"),
         }
     }
-    if runtime.block_on(dead_letters).is_err() {
-        failure = Some(RunError::Panic("the dead-letter writer"));
+    match runtime.block_on(unless_it_hangs(dead_letters, shutdown, TASKS_END)) {
+        Some(Ok(_)) => {}
+        Some(Err(_)) => failure = Some(RunError::Panic("the dead-letter writer")),
+        None => warn!("the dead-letter writer does not end; it is left behind"),
     }
     drained.store(true, Ordering::Release);
-    let source_results: Vec<_> = readers.into_iter().map(join).collect();
+    let source_results: Vec<_> = readers.into_iter().map(|reader| runtime.block_on(join(reader, shutdown, READERS_END))).collect();
     ended.force();
     watch.abort();
     gauges.abort();
-    runtime.shutdown_timeout(Duration::from_millis(200));
+    runtime.shutdown_timeout(RUNTIME_ENDS);
 
     let summary = hub.summary();
-    if summary.unfinished > 0 {
-        warn!(records = summary.unfinished, "stopped before these records had ended; they will be read again");
-    }
     let source_failure = source_results.into_iter().find_map(|result| match result {
-        None => Some(RunError::Panic("a source")),
-        Some(result) => result.err().map(RunError::from),
+        Joined::Panicked => Some(RunError::Panic("a source")),
+        Joined::Ended(result) => result.err().map(RunError::from),
+        Joined::LeftBehind => None,
     });
     let failure = source_failure.or(worker_panicked.then_some(RunError::Panic("a worker"))).or(failure);
+    let is_output_closed = matches!(failure, Some(RunError::Sink { error: SinkError::OutputClosed, .. }));
+    if summary.unfinished > 0 && !is_output_closed {
+        warn!(records = summary.unfinished, "stopped before these records had ended; they will be read again");
+    }
+    if summary.uncommitted > 0 {
+        warn!(partitions = summary.uncommitted, "the last offsets could not be committed; records after the last commit will be read again");
+    }
     failure.map_or(Ok(summary), |error| Err(RunFailure { error, summary: Box::new(summary) }))
 }
 
@@ -303,7 +324,25 @@ async fn until_forced<T>(shutdown: Shutdown, work: impl Future<Output = T>) -> O
     }
 }
 
-type Thread<T> = std::thread::JoinHandle<Option<T>>;
+/// Waits for the end of a task or thread; returns `None` when it has not ended `limit` after everything was let go, as one that is
+/// stuck in a blocking call.
+async fn unless_it_hangs<T>(end: impl Future<Output = T>, shutdown: &Shutdown, limit: Duration) -> Option<T> {
+    tokio::select! {
+        result = end => Some(result),
+        () = shutdown.forced_for(limit) => None,
+    }
+}
+
+/// A thread of the run, which sends what it returns, or `None` after a panic.
+type Thread<T> = oneshot::Receiver<Option<T>>;
+
+/// The end of a thread.
+enum Joined<T> {
+    Ended(T),
+    Panicked,
+    /// The thread is stuck; it ends with the process.
+    LeftBehind,
+}
 
 /// Starts a thread whose panic stops the run instead of passing unseen.
 fn spawn<T: Send + 'static>(
@@ -312,16 +351,27 @@ fn spawn<T: Send + 'static>(
     body: impl FnOnce() -> T + Send + 'static,
 ) -> Result<Thread<T>, std::io::Error> {
     let shutdown = shutdown.clone();
+    let (ended, end) = oneshot::channel();
     std::thread::Builder::new().name(name.to_string()).spawn(move || {
         let result = catch_unwind(AssertUnwindSafe(body)).ok();
         if result.is_none() {
             error!("a thread panicked; stopping");
             shutdown.drain();
         }
-        result
-    })
+        // The receiver is gone when this thread was left behind.
+        let _ = ended.send(result);
+    })?;
+    Ok(end)
 }
 
-fn join<T>(thread: Thread<T>) -> Option<T> {
-    thread.join().ok().flatten()
+/// Waits for a thread's end, at most until `limit` after everything was let go.
+async fn join<T>(thread: Thread<T>, shutdown: &Shutdown, limit: Duration) -> Joined<T> {
+    match unless_it_hangs(thread, shutdown, limit).await {
+        Some(Ok(Some(result))) => Joined::Ended(result),
+        Some(Ok(None) | Err(_)) => Joined::Panicked,
+        None => {
+            warn!("a thread does not end; it is left behind");
+            Joined::LeftBehind
+        }
+    }
 }

@@ -1,7 +1,7 @@
 //! The order to stop: once to drain, twice to leave at once.
 
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
@@ -20,11 +20,13 @@ pub enum Phase {
 #[derive(Clone, Debug)]
 pub struct Shutdown {
     phase: Arc<watch::Sender<Phase>>,
+    /// The moment at which everything was let go.
+    forced_at: Arc<OnceLock<Instant>>,
 }
 
 impl Default for Shutdown {
     fn default() -> Self {
-        Shutdown { phase: Arc::new(watch::Sender::new(Phase::Running)) }
+        Shutdown { phase: Arc::new(watch::Sender::new(Phase::Running)), forced_at: Arc::default() }
     }
 }
 
@@ -42,6 +44,7 @@ impl Shutdown {
                 Phase::Draining | Phase::Forced => Phase::Forced,
             }
         });
+        self.note_forced();
         self.phase()
     }
 
@@ -63,6 +66,25 @@ impl Shutdown {
             }
             forward
         });
+        self.note_forced();
+    }
+
+    fn note_forced(&self) {
+        if self.is_forced() {
+            self.forced_at.get_or_init(Instant::now);
+        }
+    }
+
+    /// Returns whether everything was let go at least `time` ago.
+    pub fn is_forced_for(&self, time: Duration) -> bool {
+        self.forced_at.get().is_some_and(|at| at.elapsed() >= time)
+    }
+
+    /// Waits until everything was let go at least `time` ago.
+    pub async fn forced_for(&self, time: Duration) {
+        self.reached(Phase::Forced).await;
+        let at = *self.forced_at.get_or_init(Instant::now);
+        tokio::time::sleep(time.saturating_sub(at.elapsed())).await;
     }
 
     /// How far it has come.

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 
-use super::batch::{BatchBuilder, NewRecord, RawBatch, Shape};
+use super::batch::{BatchBuilder, NewRecord, RawBatch, RawRecord, Shape};
 use super::document::{DocumentBatch, Fate, Limits, Outputs, Rejected};
 use super::hub::Hub;
 use super::processor::{Processor, Reason, Verdict};
@@ -29,7 +29,9 @@ const SINKS: usize = 2;
 /// Small, so that schedules reach it.
 const IN_FLIGHT_LIMIT: usize = 6_000;
 /// What one batch may take beyond it: two reads of nine records of each partition with their overhead and headroom.
-const ONE_BATCH: usize = 2 * PARTITIONS * 9 * (3 * 6 + 64);
+const ONE_BATCH: usize = 2 * PARTITIONS * 9 * (3 * 6 + 2 * size_of::<RawRecord>()) + 2 * size_of::<RawBatch>();
+/// The memory of refused documents, which comes when their records are in flight already.
+const REFUSED: usize = 6_000;
 
 /// What a record's offset tells the pipeline to do with it.
 fn is_dropped(offset: i64) -> bool {
@@ -244,7 +246,7 @@ impl Node {
 
     fn check_memory(&self) {
         let used = self.hub.budget.used();
-        assert!(used <= IN_FLIGHT_LIMIT + ONE_BATCH, "{used} bytes are held");
+        assert!(used <= IN_FLIGHT_LIMIT + ONE_BATCH + REFUSED, "{used} bytes are held");
         let mut alive: HashSet<*const RawBatch> = self.read.iter().map(Arc::as_ptr).collect();
         alive.extend(self.waiting_letters.iter().map(|letter| Arc::as_ptr(&letter.raw)));
         for (_, batch) in &self.in_flight {

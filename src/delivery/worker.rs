@@ -9,6 +9,7 @@ use tokio::sync::mpsc;
 use tracing::error;
 
 use super::batch::{RawBatch, Shape};
+use super::bounds::BEYOND_BULK;
 use super::document::{DocumentBatch, Limits, Outputs, Rejected};
 use super::hub::Hub;
 use super::pace::Pace;
@@ -63,9 +64,8 @@ const TOGETHER_BYTES: usize = 64 << 10;
 
 /// Room for the body of a batch: it closes with the document that reaches its size.
 fn body_room(limits: &Limits) -> usize {
-    const BEYOND: usize = 128 << 10;
     const MOST: usize = 8 << 20;
-    limits.max_bytes.saturating_add(BEYOND).min(MOST)
+    limits.max_bytes.saturating_add(BEYOND_BULK).min(MOST)
 }
 
 /// A sink has gone: the run is being let go.
@@ -274,11 +274,13 @@ impl Worker {
 
     /// Hands a buffer to its sink. Waiting here for a slow sink is how it holds the pipeline back.
     fn send(&mut self, sink: usize) -> Result<(), Gone> {
-        let mut fresh = self.hub.body_buffers.get();
-        if fresh.capacity() == 0 {
+        let (buffers, room) = (&self.hub.body_buffers, body_room(&self.sinks[sink].limits));
+        let fresh = || {
+            let mut body = buffers.get();
             // Room for all of it at once: doubled until it fits, it would be copied as often and end with twice the room.
-            fresh.reserve_exact(body_room(&self.sinks[sink].limits));
-        }
+            body.reserve_exact(room);
+            body
+        };
         let batch = self.outputs.sink(sink).seal(fresh, Some(self.hub.clone()));
         self.waiting_since[sink] = None;
         match &self.sinks[sink].way {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::{Compiled, Compiler, Context, ECS_OPTION, Filter, Flow, parse_field};
 use crate::config::{Args, ComponentDef, Data, Diagnostic, Fallback, Kind, Node, option};
+use crate::delivery::bounds::Footprint;
 use crate::event::{Event, FieldRef, Text, Value};
 use crate::grok::{
     CaptureType, CompileOptions, Dictionary, Grok as Expression, GrokSet, Integer, Limit, Match, Scratch, StrategyKind, to_f, to_i,
@@ -235,7 +236,15 @@ fn destinations(
     destinations
 }
 
+/// Bytes for an expression with its automata: 8 of them take 3 MiB in `pipelines/nginx.toml`.
+const EXPRESSION: usize = 384 << 10;
+
 impl Filter for Grok {
+    fn footprint(&self) -> Footprint {
+        let expressions: usize = self.options.targets.iter().map(|target| target.captures.len()).sum();
+        Footprint { shared: expressions * EXPRESSION, ..Footprint::default() }
+    }
+
     fn run(&mut self, event: &mut Event, context: &mut Context) -> Flow {
         let Grok { options, scratch } = self;
         scratch.start_over();

@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::config::{Args, ComponentDef, Diagnostic, Fallback, Kind, OptionDef, Span, option};
+use crate::delivery::bounds::{Footprint, scaled};
 use crate::event::{Event, FieldRef, Template, Timestamp};
 use crate::grok::EcsCompatibility;
 
@@ -112,6 +113,11 @@ pub trait Filter: Send + Sync {
     /// waits for so comes at the same time as what the others do.
     fn approach(&mut self, _events: &[&Event]) {}
 
+    /// Returns the memory that the filter takes at most, caches included, where it is more than a few KiB.
+    fn footprint(&self) -> Footprint {
+        Footprint::default()
+    }
+
     /// Called between batches: the place to notice that a database or dictionary file has changed.
     fn between_batches(&mut self) {}
 }
@@ -124,6 +130,8 @@ pub struct Compiler {
     pub folder: PathBuf,
     /// Whether the pipeline can see what a filter leaves in `[@metadata]` on its own account.
     pub metadata_visible: bool,
+    /// Caches are smaller where this is less than the default.
+    pub memory_limit: usize,
     /// Warnings found on the way.
     pub warnings: Vec<Diagnostic>,
 }
@@ -139,9 +147,45 @@ impl Compiler {
         }
     }
 
+    /// Returns the size of a cache: what the user has set or, with the default of the option, one that follows `memory_limit`.
+    pub fn cache_size(&self, args: &Args, name: &str) -> CacheSize {
+        let most = args.integer(name).and_then(|size| usize::try_from(size).ok()).unwrap_or(0).max(1);
+        match args.is_given(name) {
+            true => CacheSize::fixed(most),
+            false => CacheSize { entries: scaled(most, self.memory_limit).max(1), most, is_scaled: true },
+        }
+    }
+
     /// A path as the pipeline file means it.
     pub fn path(&self, text: &str) -> PathBuf {
         self.folder.join(text)
+    }
+}
+
+/// The size of a cache.
+#[derive(Clone, Copy, Debug)]
+pub struct CacheSize {
+    /// The number of entries.
+    pub entries: usize,
+    /// The number of entries where memory is not scarce.
+    most: usize,
+    /// Whether the size follows `memory_limit`.
+    is_scaled: bool,
+}
+
+impl CacheSize {
+    /// A size that the user has set.
+    pub fn fixed(entries: usize) -> CacheSize {
+        CacheSize { entries, most: entries, is_scaled: false }
+    }
+
+    /// Returns the memory of caches with this many bytes for each entry.
+    fn footprint(self, shared: usize, each_worker: usize) -> Footprint {
+        let (shared, each_worker) = (self.most * shared, self.most * each_worker);
+        match self.is_scaled {
+            true => Footprint { shared_caches: shared, worker_caches: each_worker, ..Footprint::default() },
+            false => Footprint { shared, each_worker, ..Footprint::default() },
+        }
     }
 }
 

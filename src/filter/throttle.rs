@@ -10,6 +10,7 @@ use quick_cache::unsync::Cache;
 
 use super::{Compiled, Compiler, Context, Filter, Flow, parse_template};
 use crate::config::{Args, ComponentDef, Fallback, Kind, option};
+use crate::delivery::bounds::Footprint;
 use crate::event::{Event, Template};
 
 pub const DEF: ComponentDef = ComponentDef {
@@ -82,6 +83,7 @@ struct Throttle {
     before_count: i64,
     after_count: i64,
     max_age: i64,
+    most_counters: usize,
     slots: Arc<Mutex<Cache<Box<str>, Slots>>>,
     filled: String,
 }
@@ -99,12 +101,20 @@ pub fn compile(args: &Args, _: &mut Compiler) -> Compiled {
         before_count: number("before_count"),
         after_count: number("after_count"),
         max_age: number("max_age"),
+        most_counters: most,
         slots: Arc::new(Mutex::new(Cache::new(most))),
         filled: String::new(),
     }))
 }
 
+/// Bytes for a counter with a key of some hundred bytes and a few slots.
+const COUNTER: usize = 256;
+
 impl Filter for Throttle {
+    fn footprint(&self) -> Footprint {
+        Footprint { shared: self.most_counters * COUNTER, ..Footprint::default() }
+    }
+
     fn run(&mut self, event: &mut Event, context: &mut Context) -> Flow {
         self.filled.clear();
         self.period.render(event, &mut self.filled);

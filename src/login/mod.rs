@@ -22,6 +22,7 @@ use tracing::{error, info, warn};
 
 use crate::observe::metrics as names;
 
+pub(crate) mod client_properties;
 mod papers;
 
 use papers::Papers;

@@ -54,12 +54,16 @@ names! {
     PARTITIONS = "logproc_assigned_partitions";
     /// Offsets that were no longer valid: records were deleted before they were read, or a topic was created anew.
     OFFSET_RESETS = "logproc_offset_resets_total";
+    /// Gaps between the offsets of records, by reason.
+    OFFSET_GAPS = "logproc_offset_gaps_total";
     /// Reloads of the pipeline file, by outcome.
     RELOADS = "logproc_reloads_total";
     /// Clients of Kafka made anew because their certificates, keys or secrets have changed, by client and outcome.
     CLIENT_RENEWALS = "logproc_kafka_client_renewals_total";
     /// Commits, by outcome.
     COMMITS = "logproc_commits_total";
+    /// Writes of a file source's checkpoint that failed and were tried again.
+    CHECKPOINT_RETRIES = "logproc_checkpoint_retries_total";
     /// Records kept aside as dead letters, by reason and target.
     DEAD_LETTERS = "logproc_dead_letters_total";
     /// Writes of dead letters that failed and were tried again.
@@ -70,6 +74,8 @@ names! {
     FILTER_FAILURES = "logproc_filter_failures_total";
     /// Events that a filter dropped on purpose.
     FILTER_DROPS = "logproc_filter_drops_total";
+    /// Log lines that were dropped because standard error did not take them.
+    LOG_LINES_DROPPED = "logproc_log_lines_dropped_total";
     /// 1 while the source holds back because the in-flight limit is reached.
     SOURCE_PAUSED = "logproc_source_paused";
     /// Offsets that a replay's job is to read, of all its partitions.
@@ -107,6 +113,7 @@ pub fn install() -> Result<PrometheusHandle, BuildError> {
 fn describe() {
     describe_counter!(RELOADS, Unit::Count, "Reloads of the pipeline file, by outcome.");
     describe_counter!(OFFSET_RESETS, Unit::Count, "Offsets that were no longer valid: records were deleted unread, or a topic was created anew.");
+    describe_counter!(OFFSET_GAPS, Unit::Count, "Gaps between the offsets of records, by reason; only `skipped` and `unexplained` are faults.");
     describe_counter!(FILTER_EVENTS, Unit::Count, "Events that came into a filter.");
     describe_counter!(FILTER_FAILURES, Unit::Count, "Events on which a filter failed; they go on, tagged.");
     describe_counter!(FILTER_DROPS, Unit::Count, "Events that a filter dropped on purpose.");
@@ -131,7 +138,9 @@ fn describe() {
     describe_counter!(CLIENT_RENEWALS, Unit::Count, "Kafka clients made anew because certificates, keys or secrets changed, by client and outcome.");
     describe_counter!(COMMITS, Unit::Count, "Commits, by outcome.");
     describe_counter!(DEAD_LETTERS, Unit::Count, "Records kept aside as dead letters, by reason and target.");
+    describe_counter!(CHECKPOINT_RETRIES, Unit::Count, "Writes of a file source's checkpoint that failed and were tried again.");
     describe_counter!(DEAD_LETTER_RETRIES, Unit::Count, "Writes of dead letters that failed and were tried again.");
+    describe_counter!(LOG_LINES_DROPPED, Unit::Count, "Log lines that were dropped because standard error did not take them.");
     describe_gauge!(SOURCE_PAUSED, Unit::Count, "1 while the source holds back because the in-flight limit is reached.");
     describe_gauge!(REPLAY_OFFSETS, Unit::Count, "Offsets that a replay's job is to read, of all its partitions.");
     describe_gauge!(REPLAY_OFFSETS_DONE, Unit::Count, "Of these, how many it has come to the end of.");
@@ -158,6 +167,7 @@ pub(crate) async fn report_gauges(hubs: Vec<Arc<Hub>>) {
         let age = oldest.map_or(0, |since| hub.now_ms().saturating_sub(since));
         metrics::gauge!(OLDEST_OPEN, "pipeline" => label()).set(age as f64 / 1e3);
         metrics::gauge!(PARTITIONS, "pipeline" => label()).set(assigned as f64);
+        metrics::counter!(LOG_LINES_DROPPED).absolute(super::logs::dropped_lines());
         tokio::time::sleep(Duration::from_secs(1)).await;
     }
 }

@@ -2,5 +2,6 @@
 
 pub mod health;
 pub mod http;
+mod log_writer;
 pub mod logs;
 pub mod metrics;

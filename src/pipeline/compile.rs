@@ -47,10 +47,19 @@ impl Environment {
 /// # Errors
 /// Every problem in every filter and condition. Warnings come with the program.
 pub fn filters(statements: &[Statement], environment: &Environment) -> Result<(Program, Vec<Diagnostic>), Vec<Diagnostic>> {
+    filters_within(statements, environment, usize::MAX)
+}
+
+/// The same for a `memory_limit`, which decides how large caches are by default.
+///
+/// # Errors
+/// The same.
+pub fn filters_within(statements: &[Statement], environment: &Environment, memory_limit: usize) -> Result<(Program, Vec<Diagnostic>), Vec<Diagnostic>> {
     let mut compiler = Compiler {
         ecs_compatibility: environment.ecs_compatibility,
         folder: environment.folder.clone(),
         metadata_visible: environment.metadata_visible,
+        memory_limit,
         warnings: Vec::new(),
     };
     let problems = std::cell::RefCell::new(Vec::new());

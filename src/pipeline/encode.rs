@@ -475,7 +475,7 @@ mod tests {
         let mut event = Event::new();
         event.decode_json(json.as_bytes()).unwrap();
         let mut out = Vec::new();
-        let origin = DocumentOrigin { place: 0, source: "", topic: "t", partition: 1, offset: 2, value: b"", ordinal: 0 };
+        let origin = DocumentOrigin { place: 0, source: "", topic: "t", topic_id: None, partition: 1, offset: 2, timestamp_ms: -1, value: b"", ordinal: 0 };
         encoder(options).unwrap().encode(&mut event, &origin, &mut out)?;
         Ok(String::from_utf8(out).unwrap())
     }
@@ -486,12 +486,12 @@ mod tests {
             (
                 vec![("index", "logs-%{[event][dataset]}-default")],
                 r#"{"event":{"dataset":"nginx.access"}}"#,
-                "{\"create\":{\"_index\":\"logs-nginx.access-default\",\"_id\":\"1:t:1:2\"}}\n{\"event\":{\"dataset\":\"nginx.access\"}}\n",
+                "{\"create\":{\"_index\":\"logs-nginx.access-default\",\"_id\":\"AAAAAHUjaFBFhAABAAAAAAAC\"}}\n{\"event\":{\"dataset\":\"nginx.access\"}}\n",
             ),
             (
                 vec![("data_stream_dataset", "nginx")],
                 r#"{"data_stream":{"namespace":"prod"}}"#,
-                "{\"create\":{\"_index\":\"logs-nginx-prod\",\"_id\":\"1:t:1:2\"}}\n{\"data_stream\":{\"namespace\":\"prod\",\"type\":\"logs\",\"dataset\":\"nginx\"}}\n",
+                "{\"create\":{\"_index\":\"logs-nginx-prod\",\"_id\":\"AAAAAHUjaFBFhAABAAAAAAAC\"}}\n{\"data_stream\":{\"namespace\":\"prod\",\"type\":\"logs\",\"dataset\":\"nginx\"}}\n",
             ),
             (
                 vec![("index", "i"), ("action", "index"), ("document_id", "%{k}"), ("routing", "%{r}"), ("pipeline", "%{none}")],

@@ -1,18 +1,32 @@
 //! Document ids: a deterministic function of where a document comes from, so that delivering it again changes nothing.
 //!
-//! Version 1 of the function, for a record of a Kafka topic, reads `1:TOPIC:PARTITION:OFFSET`, then `:ORDINAL` for the
-//! second and later documents of one record. With a salt it is `1:TOPIC@SALT:PARTITION:OFFSET`, and so it is with what tells
-//! a second Kafka source of a pipeline from the first. A person who sees a
-//! document knows from its id which record to look at.
+//! The id of a document of a Kafka record is 18 bytes, written as 24 characters of unpadded base64url, a form that Elasticsearch and
+//! OpenSearch store as the bytes themselves:
 //!
-//! Lines of files and of standard input have version 2, `2:#PATH:GENERATION:OFFSET:LINE`: 32 hexadecimal digits of the FNV-1a-128 hash of
-//! the path, which can't be a topic's name, and of the SHA-256 of the line. For a path, unlike a topic, says little: its file may be another
-//! one tomorrow, or is another one on each host, and a new line must not pass for an old one that stood at the same place.
+//! | bytes | content |
+//! |---|---|
+//! | 4 | the record's timestamp, in seconds since 1970; 0 without one |
+//! | 6 | the topic: the first bytes of a SHA-256 hash |
+//! | 2 | the partition |
+//! | 6 | the offset |
 //!
-//! The functions never change: another one would get another first digit.
+//! Numbers are big endian. Time comes first because new ids are then greater than those of older segments, whichever partition they are of, and
+//! Elasticsearch need not search these for each new id (`docs/adr/0001-document-ids.md` has the measurements). The hash is of Kafka's id of the
+//! topic, which is another one when a topic is deleted and created again; or of the topic's name and the source's `id`, where the source
+//! has `topic_identity = "name"`. A sink's `id_salt` goes into it as well. The second and later documents of one record have 3 more bytes with
+//! their ordinal (28 characters). What does not fit is 27 bytes: 4 for the time, 6 for the topic, 4 for the partition, 8 for the offset,
+//! 5 for the ordinal (36 characters).
+//!
+//! The id of a line of a file or of standard input is text, `2:#PATH:GENERATION:OFFSET:LINE`: 32 hexadecimal digits of the FNV-1a-128 hash of
+//! the path, and of the SHA-256 hash of the line. The file at a path may be another one tomorrow, or is another one on each host, and a
+//! new line must not pass for an old one that stood at the same place.
+//!
+//! The functions never change: another one would have another length or another first character.
 
 use std::io::Write as _;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use sha2::{Digest as _, Sha256};
 
 use crate::event::encode::write_integer;
@@ -26,25 +40,35 @@ pub struct DocumentOrigin<'a> {
     pub source: &'a str,
     /// Topic, or path.
     pub topic: &'a str,
+    /// Kafka's id of the topic, where documents are told apart by it.
+    pub topic_id: Option<&'a str>,
     /// Partition; for a path which of its files this is.
     pub partition: i32,
     /// Offset of the record.
     pub offset: i64,
+    /// Its timestamp in milliseconds since 1970, -1 without one.
+    pub timestamp_ms: i64,
     /// The record's value.
     pub value: &'a [u8],
     /// Which of the record's documents this is, from 0.
     pub ordinal: u32,
 }
 
+/// The number of bytes of an id that stand for the topic.
+const KEY_LENGTH: usize = 6;
+/// The number of bytes of the longest id.
+const LONGEST: usize = 4 + KEY_LENGTH + 4 + 8 + 5;
+
 /// Makes ids with one salt.
 #[derive(Clone, Debug, Default)]
 pub struct IdRule {
     salt: String,
-    /// Of which of the batch's origins the last id was, and how ids of that one begin: records come in runs. Their topics are not
-    /// compared, since their text may lie beside what other threads write all the time.
+    /// The batch's origin that the last id was of. Records come in runs, so what follows from it is kept.
     last: Option<u32>,
+    /// The topic of the last id.
+    key: [u8; KEY_LENGTH],
+    /// The beginning of ids of the last origin's lines; empty for a topic.
     beginning: Vec<u8>,
-    of_lines: bool,
 }
 
 /// Why a salt is refused.
@@ -74,34 +98,67 @@ impl IdRule {
         if self.last != Some(origin.place) {
             self.begin(origin);
         }
+        if self.beginning.is_empty() { self.write_record(origin, out) } else { self.write_line(origin, out) }
+    }
+
+    fn write_record(&self, origin: &DocumentOrigin<'_>, out: &mut Vec<u8>) {
+        let (offset, partition, ordinal) = (origin.offset.to_be_bytes(), origin.partition.to_be_bytes(), u64::from(origin.ordinal).to_be_bytes());
+        let seconds = u32::try_from((origin.timestamp_ms / 1_000).max(0)).unwrap_or(u32::MAX);
+        let mut id = [0; LONGEST];
+        id[..4].copy_from_slice(&seconds.to_be_bytes());
+        id[4..10].copy_from_slice(&self.key);
+        let is_short = offset[..2] == [0; 2] && partition[..2] == [0; 2] && ordinal[..5] == [0; 5];
+        let length = match (is_short, origin.ordinal) {
+            (true, 0) => 18,
+            (true, _) => 21,
+            (false, _) => LONGEST,
+        };
+        if is_short {
+            id[10..12].copy_from_slice(&partition[2..]);
+            id[12..18].copy_from_slice(&offset[2..]);
+            id[18..21].copy_from_slice(&ordinal[5..]);
+        } else {
+            id[10..14].copy_from_slice(&partition);
+            id[14..22].copy_from_slice(&offset);
+            id[22..].copy_from_slice(&ordinal[3..]);
+        }
+        let mut text = [0; 36];
+        // The longest id has exactly this many characters.
+        let length = URL_SAFE_NO_PAD.encode_slice(&id[..length], &mut text).unwrap_or_default();
+        out.extend_from_slice(&text[..length]);
+    }
+
+    fn write_line(&self, origin: &DocumentOrigin<'_>, out: &mut Vec<u8>) {
         out.extend_from_slice(&self.beginning);
         write_integer(origin.offset, out);
-        if self.of_lines {
-            out.push(b':');
-            let hash = Sha256::digest(origin.value);
-            let beginning = hash.iter().take(16).fold(0, |number, byte| number << 8 | u128::from(*byte));
-            // Writing to a Vec can't fail.
-            let _ = write!(out, "{beginning:032x}");
-        }
+        out.push(b':');
+        let hash = Sha256::digest(origin.value);
+        let beginning = hash.iter().take(16).fold(0, |number, byte| number << 8 | u128::from(*byte));
+        // Writing to a Vec can't fail.
+        let _ = write!(out, "{beginning:032x}");
         if origin.ordinal > 0 {
             out.push(b':');
             write_integer(i64::from(origin.ordinal), out);
         }
     }
 
-    /// Notes how ids of a partition begin.
+    /// Prepares ids of an origin.
     fn begin(&mut self, origin: &DocumentOrigin<'_>) {
         self.last = Some(origin.place);
+        self.beginning.clear();
         let is_topic = !origin.topic.is_empty() && origin.topic.len() <= 249 && origin.topic.bytes().all(is_topic_byte);
-        self.of_lines = !is_topic;
-        let out = &mut self.beginning;
-        out.clear();
         if is_topic {
-            out.extend_from_slice(b"1:");
-            out.extend_from_slice(origin.topic.as_bytes());
-        } else {
-            let _ = write!(out, "2:#{:032x}", fnv1a(origin.topic.as_bytes()));
+            // Ids of topics are unique, so the source does not matter.
+            let parts = match origin.topic_id {
+                Some(id) => ["id", id, self.salt.as_str(), ""],
+                None => ["name", origin.topic, self.salt.as_str(), origin.source],
+            };
+            let hash = Sha256::digest(parts.join("\0"));
+            self.key.copy_from_slice(&hash[..KEY_LENGTH]);
+            return;
         }
+        let out = &mut self.beginning;
+        let _ = write!(out, "2:#{:032x}", fnv1a(origin.topic.as_bytes()));
         for distinction in [self.salt.as_str(), origin.source] {
             if !distinction.is_empty() {
                 out.push(b'@');
@@ -129,6 +186,20 @@ fn fnv1a(bytes: &[u8]) -> u128 {
 mod tests {
     use super::*;
 
+    fn origin(topic: &str, offset: i64) -> DocumentOrigin<'_> {
+        DocumentOrigin { place: 0, source: "", topic, topic_id: None, partition: 0, offset, timestamp_ms: 1_790_000_000_999, value: b"v", ordinal: 0 }
+    }
+
+    fn id_of(rule: &mut IdRule, origin: &DocumentOrigin<'_>) -> String {
+        let mut out = Vec::new();
+        rule.write(origin, &mut out);
+        String::from_utf8(out).unwrap()
+    }
+
+    fn id(salt: &str, origin: &DocumentOrigin<'_>) -> String {
+        id_of(&mut IdRule::new(salt).unwrap(), origin)
+    }
+
     #[test]
     fn each_batch_has_origins_of_its_own() {
         let mut rule = IdRule::default();
@@ -136,40 +207,56 @@ mod tests {
             if starts_batch {
                 rule.start_batch();
             }
-            let mut out = Vec::new();
-            rule.write(&DocumentOrigin { place, source: "", topic, partition: 0, offset, value: b"v", ordinal: 0 }, &mut out);
-            String::from_utf8(out).unwrap()
+            id_of(&mut rule, &DocumentOrigin { place, ..origin(topic, offset) })
         };
         let ids = [id(0, "a", 7, true), id(1, "b", 1, false), id(0, "a", 8, false), id(0, "b", 2, true), id(0, "b", 3, false)];
-        assert_eq!(ids, ["1:a:0:7", "1:b:0:1", "1:a:0:8", "1:b:0:2", "1:b:0:3"]);
+        let expected = [("a", 7), ("b", 1), ("a", 8), ("b", 2), ("b", 3)].map(|(topic, offset)| id_of(&mut IdRule::default(), &origin(topic, offset)));
+        assert_eq!(ids, expected);
     }
 
-    fn id(salt: &str, topic: &str, partition: i32, offset: i64, value: &[u8], ordinal: u32) -> String {
-        let mut out = Vec::new();
-        IdRule::new(salt).unwrap().write(&DocumentOrigin { place: 0, source: "", topic, partition, offset, value, ordinal }, &mut out);
-        String::from_utf8(out).unwrap()
+    /// The ids of documents that are stored somewhere depend on these.
+    #[test]
+    fn ids_of_records_never_change() {
+        let topic = Some("2Ubi0bCRQ0Khzrn_rtTvFg");
+        let wide = DocumentOrigin { partition: 70_000, ordinal: 5, ..origin("nginx-logs", i64::MAX) };
+        for (salt, origin, expected) in [
+            ("", origin("nginx-logs", 1_234), "arE7gBlV7bXECAAAAAAAAATS"),
+            ("", DocumentOrigin { topic_id: topic, ..origin("nginx-logs", 1_234) }, "arE7gP03wk1GgwAAAAAAAATS"),
+            ("", DocumentOrigin { topic_id: topic, partition: 3, ordinal: 2, ..origin("nginx-logs", 1_234) }, "arE7gP03wk1GgwADAAAAAATSAAAC"),
+            ("blue", DocumentOrigin { topic_id: topic, ..origin("nginx-logs", 0) }, "arE7gJaj7D_4wAAAAAAAAAAA"),
+            ("", DocumentOrigin { topic_id: topic, timestamp_ms: -1, ..origin("nginx-logs", 1_234) }, "AAAAAP03wk1GgwAAAAAAAATS"),
+            ("", DocumentOrigin { topic_id: topic, ..wide }, "arE7gP03wk1GgwABEXB__________wAAAAAF"),
+        ] {
+            assert_eq!(id(salt, &origin), expected);
+        }
+        assert!(IdRule::new("a:b").is_err());
     }
 
     #[test]
-    fn ids_are_what_version_1_says() {
-        for (salt, topic, partition, offset, ordinal, expected) in [
-            ("", "nginx-logs", 3, 1_234, 0, "1:nginx-logs:3:1234"),
-            ("", "nginx-logs", 3, 1_234, 2, "1:nginx-logs:3:1234:2"),
-            ("blue", "nginx-logs", 0, 0, 0, "1:nginx-logs@blue:0:0"),
-            ("", "a", 0, 9_223_372_036_854_775_807, 0, "1:a:0:9223372036854775807"),
-        ] {
-            assert_eq!(id(salt, topic, partition, offset, b"whatever", ordinal), expected);
-        }
-        assert!(IdRule::new("a:b").is_err());
+    fn records_have_ids_of_their_own_in_the_order_of_time_and_offsets() {
+        let (one, other) = (Some("2Ubi0bCRQ0Khzrn_rtTvFg"), Some("Zq8yT8vBQ3OkNm1uP0aV2w"));
+        let all: Vec<DocumentOrigin<'_>> = [None, one, other]
+            .into_iter()
+            .flat_map(|topic_id| [0, 1, 255, 1 << 32, 1 << 48].map(|offset| DocumentOrigin { topic_id, ..origin("t", offset) }))
+            .flat_map(|origin| [0, 1, 65_535, 65_536].map(|partition| DocumentOrigin { partition, ..origin }))
+            .flat_map(|origin| [0, 1, 1 << 24].map(|ordinal| DocumentOrigin { ordinal, ..origin }))
+            .chain([DocumentOrigin { source: "second", ..origin("t", 0) }, origin("u", 0)])
+            .collect();
+        let ids: std::collections::HashSet<String> = all.iter().map(|origin| id("", origin)).collect();
+        assert_eq!(ids.len(), all.len());
+        assert_eq!(id("", &DocumentOrigin { topic_id: one, ..origin("t", 9) }), id("", &DocumentOrigin { topic_id: one, source: "second", ..origin("renamed", 9) }));
+        let bytes = |timestamp_ms, offset| URL_SAFE_NO_PAD.decode(id("", &DocumentOrigin { timestamp_ms, ..origin("t", offset) })).unwrap();
+        assert!(bytes(5_000, 9) < bytes(5_999, 10) && bytes(5_000, 255) < bytes(5_000, 256) && bytes(5_000, 9) < bytes(6_000, 3));
     }
 
     /// The hashes are fixed for ever: FNV-1a's and SHA-256's own vectors.
     #[test]
     fn ids_of_lines_are_what_version_2_says() {
         let (path, line) = ("d228cb69251a8caf78912b704e4a2e56", "ba7816bf8f01cfea414140de5dae2223");
-        assert_eq!(id("", "/", 0, 7, b"abc", 0), format!("2:#{path}:0:7:{line}"));
-        assert_eq!(id("blue", "/", 1, 7, b"abc", 2), format!("2:#{path}@blue:1:7:{line}:2"));
-        assert_ne!(id("", "/", 0, 7, b"abc", 0), id("", "/", 0, 7, b"abd", 0));
+        let at = |partition, value, ordinal| DocumentOrigin { partition, value, ordinal, ..origin("/", 7) };
+        assert_eq!(id("", &at(0, b"abc", 0)), format!("2:#{path}:0:7:{line}"));
+        assert_eq!(id("blue", &at(1, b"abc", 2)), format!("2:#{path}@blue:1:7:{line}:2"));
+        assert_ne!(id("", &at(0, b"abc", 0)), id("", &at(0, b"abd", 0)));
         assert_eq!(fnv1a(b"a"), 0xd228_cb69_6f1a_8caf_7891_2b70_4e4a_8964);
     }
 }

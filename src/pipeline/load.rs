@@ -14,6 +14,7 @@ use crate::config::{
     Args, ComponentDef, Diagnostic, Dialect, Fallback, Files, Key, Kind, Node, OptionDef, Severity, Span, logstash, option, toml,
 };
 use crate::dead_letter::{self, DeadLetterSpec};
+use crate::delivery::bounds::Demand;
 use crate::delivery::{Plan, Processors, Settings, cgroup};
 use crate::grok::EcsCompatibility;
 use crate::observe::health::Health;
@@ -31,8 +32,9 @@ pub const PIPELINE_DEF: ComponentDef = ComponentDef {
 const PIPELINE_OPTIONS: &[OptionDef] = &[
     option("name", Kind::String, Fallback::None, "The pipeline's name in metrics, logs and dead letters; by default the file's name."),
     option("workers", Kind::Integer(1, 1_024), Fallback::None, "Worker threads; by default one for each core (or what the container's quota allows), less one where records come from Kafka: reading and sending take a third of the time. Where lines are read once, the thread that reads them is one of the workers."),
-    option("memory_limit", Kind::Bytes, Fallback::Text("256MiB"), "Bytes that the process should stay under; a container's limit lowers it. What waits between source and sink is held to a part of it."),
-    option("in_flight_limit", Kind::Bytes, Fallback::None, "Bytes of records and documents between source and acknowledgement; by default an eighth of `memory_limit`."),
+    option("memory_limit", Kind::Bytes, Fallback::Text("256MiB"), "Bytes of anonymous memory that the process stays below. A container's limit lowers it to nine tenths of that; where it is not given and the pipeline needs more than the default, it is what the pipeline needs. One below that is refused."),
+    option("memory_check", Kind::Enum(&["refuse", "warn"]), Fallback::Text("refuse"), "`warn` runs the pipeline although `memory_limit`, or what a container's limit leaves, is below what the pipeline needs."),
+    option("in_flight_limit", Kind::Bytes, Fallback::None, "Bytes of records and documents between source and acknowledgement; by default an eighth of `memory_limit`, more or less."),
     option("shutdown_timeout", Kind::Duration, Fallback::Text("30s"), "How long a drain may take when the process is asked to stop."),
     option("rate_limit", Kind::Integer(1, 1_000_000_000), Fallback::None, "Records a second that go through the pipeline at most, all workers together; no limit by default."),
     option("ecs_compatibility", Kind::Enum(&["disabled", "v1", "v8"]), Fallback::Text("v8"), "Which field names and grok patterns hold where a filter does not say."),
@@ -51,6 +53,8 @@ pub struct Overrides {
     pub codec: Option<Codec>,
     /// Field names and patterns, whatever the file says.
     pub ecs_compatibility: Option<EcsCompatibility>,
+    /// The number of workers, whatever the file says.
+    pub workers: Option<usize>,
 }
 
 /// A loaded pipeline file.
@@ -87,6 +91,8 @@ pub struct Pipeline {
     pub dead_letter: DeadLetterSpec,
     /// Sizes and limits.
     pub settings: Settings,
+    /// The memory that the pipeline needs.
+    pub memory: Memory,
     /// Where metrics are served.
     pub http_address: Option<SocketAddr>,
     /// Folders of templates for `setup`.
@@ -126,6 +132,49 @@ impl Pipeline {
         let ends = self.sinks.iter().map(|(_, sink)| std::mem::discriminant(sink)).collect();
         Fixed { tables: self.fixed.clone(), ends, sources: self.sources.len() }
     }
+}
+
+/// The memory that a pipeline needs, and what there is.
+#[derive(Clone, Debug)]
+pub struct Memory {
+    /// The least `memory_limit` with which the process stays below it.
+    pub least: usize,
+    /// What `least` consists of.
+    parts: String,
+    /// What the container's limit leaves.
+    granted: usize,
+    /// Whether less than `least` is an error.
+    is_enforced: bool,
+}
+
+impl Memory {
+    /// Returns what is wrong with a `memory_limit`, if it is less than the pipeline needs.
+    fn refuse(&self, limit: usize, span: Span) -> Option<Diagnostic> {
+        let message = || {
+            let (limit, least) = (in_mib(limit), in_mib(self.least));
+            format!("`memory_limit` = {limit} is below what this pipeline needs: {least} ({})", self.parts)
+        };
+        let severity = if self.is_enforced { Severity::Error } else { Severity::Warning };
+        (limit < self.least).then(|| Diagnostic { severity, ..Diagnostic::error(span, message()) })
+    }
+
+    /// Returns what is wrong with the container that the process runs in, and whether that is an error, if its limit is less than the
+    /// pipeline needs.
+    pub fn shortage(&self) -> Option<(String, bool)> {
+        (self.granted < self.least).then(|| {
+            let (granted, least, container) = (in_mib(self.granted), in_mib(self.least), in_mib(self.least / 9 * 10 + 10));
+            let message = format!(
+                "the memory limit of this container leaves {granted} for `memory_limit`, which is below what this pipeline needs: {least} ({}); \
+                 give the container at least {container}",
+                self.parts
+            );
+            (message, self.is_enforced)
+        })
+    }
+}
+
+fn in_mib(bytes: usize) -> String {
+    format!("{}MiB", bytes.div_ceil(1 << 20))
 }
 
 /// What is the same for as long as a run lives.
@@ -288,10 +337,11 @@ impl Loader<'_> {
             "v1" => EcsCompatibility::V1,
             _ => EcsCompatibility::V8,
         });
-        // A tenth is left to what the limit does not count: code, stacks, the allocator's own.
-        let granted = cgroup::memory_limit().map_or(u64::MAX, |limit| limit / 10 * 9);
+        // A tenth is left to what the limit does not count: pages of files, the kernel's own for this process.
+        let granted = cgroup::memory_limit().map_or(usize::MAX, |limit| (limit / 10 * 9) as usize);
+        let wanted = args.bytes("memory_limit").unwrap_or(256 << 20) as usize;
         let settings = Settings {
-            memory_limit: args.bytes("memory_limit").unwrap_or(256 << 20).min(granted) as usize,
+            memory_limit: wanted.min(granted),
             in_flight_limit: args.bytes("in_flight_limit").map(|bytes| bytes as usize),
             shutdown_timeout: args.duration("shutdown_timeout").unwrap_or_default(),
             rate_limit: args.integer("rate_limit").and_then(|rate| u32::try_from(rate).ok()).and_then(std::num::NonZeroU32::new),
@@ -312,7 +362,7 @@ impl Loader<'_> {
             crate::filter::useragent::prepare();
         }
         let sources = self.sources(spec);
-        let program = compile::filters(&spec.filters, &self.environment);
+        let program = compile::filters_within(&spec.filters, &self.environment, settings.memory_limit);
         let program = self.keep(program).map(|(program, warnings)| {
             self.diagnostics.extend(warnings);
             program
@@ -320,21 +370,31 @@ impl Loader<'_> {
         let sinks = self.sinks(spec);
         let dead_letter = self.dead_letter(spec);
         let (sources, intakes, threads) = sources?;
-        let asked_for = args.integer("workers").map(|workers| workers as usize).or(threads);
+        let asked_for = self.overrides.workers.or(args.integer("workers").map(|workers| workers as usize)).or(threads);
         let settings = Settings { workers: asked_for.unwrap_or_else(|| workers_for(&sources, settings.workers)), ..settings };
-        let sinks = sinks?;
+        let (sinks, program, dead_letter) = (sinks?, program?, dead_letter?);
+        let mut settings = Settings { filters: program.footprint(), ..settings };
+        let demand = Demand::new(&settings, &sources, &sinks.specs, &dead_letter);
+        let memory = Memory { granted, is_enforced: args.required_text("memory_check") == "refuse", least: demand.least(), parts: demand.describe() };
+        if args.is_given("memory_limit") {
+            self.diagnostics.extend(memory.refuse(wanted, args.span_of("memory_limit")));
+        } else {
+            // A quarter more than the least, for what waits.
+            settings.memory_limit = wanted.max(memory.least / 4 * 5).min(granted);
+        }
         let name = args.text("name").unwrap_or_else(|| path.file_stem().unwrap_or_default().to_string_lossy().into_owned());
         Some(Pipeline {
             name,
             version: format!("{:016x}", digest(self.text)),
             sources,
             intakes,
-            program: program?,
+            program,
             routes: Arc::new(sinks.routes),
             encoders: sinks.encoders,
             sinks: sinks.specs,
-            dead_letter: dead_letter?,
+            dead_letter,
             settings,
+            memory,
             http_address,
             templates: args.strings("templates").iter().map(|folder| self.environment.folder.join(folder)).collect(),
             manage_template: sinks.manage_template,

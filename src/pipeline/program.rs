@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use crate::condition::Condition;
 use crate::config::spec::{ComponentSpec, ConditionSpec, Statement};
+use crate::delivery::bounds::Footprint;
 use crate::event::Event;
 use crate::filter::common::Common;
 use crate::filter::{Context, Filter, Flow};
@@ -209,6 +210,15 @@ impl Program {
             Step::Leaf(filter) => Some(filter),
             _ => None,
         })
+    }
+
+    /// Returns the memory of all filters.
+    pub fn footprint(&self) -> Footprint {
+        let filters = self.steps.iter().filter_map(|step| match step {
+            Step::Leaf(filter) => Some(filter.filter.footprint()),
+            _ => None,
+        });
+        filters.sum()
     }
 
     /// Runs an event through all filters.

@@ -283,8 +283,10 @@ fn document_origin<'a>(intake: &'a Intake, batch: &'a RawBatch, index: usize) ->
         place: record.origin,
         source: &intake.distinction,
         topic: &place.topic,
+        topic_id: place.topic_id.as_deref(),
         partition: place.partition,
         offset: record.offset,
+        timestamp_ms: record.timestamp_ms,
         value: batch.value(index),
         ordinal: 0,
     }

@@ -19,6 +19,14 @@ fn expect(status: u16, what: &str, body: &Value) -> anyhow::Result<()> {
     bail!("{what}: the cluster answers {status}: {body}")
 }
 
+/// Fails where shards did not take part: their documents would not be counted.
+fn expect_shards(what: &str, body: &Value) -> anyhow::Result<()> {
+    match body["_shards"]["failed"].as_u64() {
+        Some(0) => Ok(()),
+        _ => bail!("{what}: not every shard took part: {body}"),
+    }
+}
+
 /// Number of documents of an index after a refresh; `None` where there is no such index.
 ///
 /// # Errors
@@ -29,9 +37,11 @@ pub async fn count(client: &Client, index: &str) -> anyhow::Result<Option<u64>> 
         return Ok(None);
     }
     expect(status, index, &body)?;
+    expect_shards(index, &body)?;
     let (status, body) = ask(client, Method::GET, &format!("{index}/_count"), None).await?;
     expect(status, index, &body)?;
-    Ok(body["count"].as_u64())
+    expect_shards(index, &body)?;
+    body["count"].as_u64().map(Some).with_context(|| format!("{index}: no count in the response: {body}"))
 }
 
 /// Whether a name is that of a data stream.
@@ -40,7 +50,13 @@ pub async fn count(client: &Client, index: &str) -> anyhow::Result<Option<u64>> 
 /// The cluster does not answer.
 pub async fn is_data_stream(client: &Client, name: &str) -> anyhow::Result<bool> {
     let (status, body) = ask(client, Method::GET, &format!("_resolve/index/{name}"), None).await?;
-    Ok(status == 200 && body["data_streams"].as_array().is_some_and(|streams| !streams.is_empty()))
+    // Who may write to an index may not be allowed to look it up; nothing that is there under this name is seen then.
+    if matches!(status, 401 | 403 | 404) {
+        return Ok(false);
+    }
+    expect(status, name, &body)?;
+    let streams = body["data_streams"].as_array().with_context(|| format!("{name}: no data streams in the response: {body}"))?;
+    Ok(!streams.is_empty())
 }
 
 /// Indices that an alias points to; none where there is no such alias.
@@ -57,7 +73,9 @@ pub async fn indices_of(client: &Client, alias: &str) -> anyhow::Result<Vec<Stri
         return Ok(Vec::new());
     }
     expect(status, alias, &body)?;
-    Ok(body.as_object().map(|indices| indices.keys().cloned().collect()).unwrap_or_default())
+    let indices = body.as_object().filter(|indices| !indices.is_empty());
+    let indices = indices.with_context(|| format!("{alias}: no indices in the response: {body}"))?;
+    Ok(indices.keys().cloned().collect())
 }
 
 /// Moves an alias from wherever it points to an index, in one step.
@@ -68,5 +86,9 @@ pub async fn swap(client: &Client, alias: &str, from: &[String], to: &str) -> an
     let mut actions: Vec<Value> = from.iter().filter(|index| *index != to).map(|index| json!({"remove": {"index": index, "alias": alias}})).collect();
     actions.push(json!({"add": {"index": to, "alias": alias, "is_write_index": true}}));
     let (status, body) = ask(client, Method::POST, "_aliases", Some(json!({ "actions": actions }))).await?;
-    expect(status, "_aliases", &body)
+    expect(status, "_aliases", &body)?;
+    if body["acknowledged"] != true {
+        bail!("_aliases: not acknowledged: {body}");
+    }
+    Ok(())
 }

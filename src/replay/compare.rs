@@ -192,16 +192,24 @@ async fn look_up_patiently(client: &Client, index: &str, ids: &[&str]) -> Result
 async fn look_up(client: &Client, index: &str, ids: &[&str]) -> Result<HashMap<String, Value>, String> {
     let query = json!({ "size": ids.len(), "query": { "ids": { "values": ids } } }).to_string();
     let path = format!("{index}/_search");
-    let parameters = [("ignore_unavailable", "true"), ("allow_no_indices", "true"), ("filter_path", "hits.hits._id,hits.hits._source")];
+    let parameters = [("ignore_unavailable", "true"), ("allow_no_indices", "true"), ("filter_path", "timed_out,_shards.failed,hits.hits._id,hits.hits._source")];
     let answer = client.request(Method::POST, &path, &parameters, Payload::Json(query.into())).await.map_err(|error| error.to_string())?;
     if answer.status != 200 {
-        return Err(format!("{path}: status {}: {}", answer.status, String::from_utf8_lossy(&answer.body)));
+        return Err(format!("{path}: status {}: {}", answer.status, excerpt(&answer.body)));
     }
     let mut body: Value = serde_json::from_slice(&answer.body).map_err(|error| error.to_string())?;
+    // Documents of a shard that did not answer would pass for absent.
+    if body["timed_out"] != false || body["_shards"]["failed"] != 0 {
+        return Err(format!("{path}: not a whole response: {}", excerpt(&answer.body)));
+    }
     let hits = body.pointer_mut("/hits/hits").map(Value::take).unwrap_or_default();
     let Value::Array(hits) = hits else { return Ok(HashMap::new()) };
     let entry = |mut hit: Value| Some((hit["_id"].as_str()?.to_string(), hit["_source"].take()));
     Ok(hits.into_iter().filter_map(entry).collect())
+}
+
+fn excerpt(body: &[u8]) -> std::borrow::Cow<'_, str> {
+    String::from_utf8_lossy(&body[..body.len().min(300)])
 }
 
 impl Comparison {

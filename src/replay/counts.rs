@@ -90,8 +90,10 @@ pub struct Figures {
     pub drops: BTreeMap<String, u64>,
     /// Offsets that the brokers had deleted before they could be read.
     pub deleted: u64,
-    /// Dead letters of other reasons, and records or lines that are none. They count as not read.
+    /// Dead letters of other reasons, and records of a topic that are none. They count as not read.
     pub passed_over: u64,
+    /// Lines of files that hold no record. They count as not read.
+    pub unreadable: u64,
 }
 
 impl Figures {
@@ -119,6 +121,7 @@ impl Figures {
             drops,
             deleted: counts.deleted.load(Ordering::Relaxed),
             passed_over: counts.passed_over.load(Ordering::Relaxed),
+            unreadable: counts.unreadable.load(Ordering::Relaxed),
         }
     }
 
@@ -142,6 +145,7 @@ impl Figures {
             drops,
             deleted: tally.deleted,
             passed_over: tally.passed_over,
+            unreadable: 0,
         }
     }
 
@@ -173,6 +177,9 @@ impl fmt::Display for Figures {
         }
         if self.passed_over > 0 {
             writeln!(f, "passed over      {:>12}  (dead letters of other reasons, or no dead letters)", self.passed_over)?;
+        }
+        if self.unreadable > 0 {
+            writeln!(f, "unreadable       {:>12}  (lines of files without a record; the log names them)", self.unreadable)?;
         }
         Ok(())
     }

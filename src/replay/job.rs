@@ -12,13 +12,13 @@ use anyhow::{Context as _, bail};
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions};
 use rdkafka::client::DefaultClientContext;
-use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use serde::{Deserialize, Serialize};
 
 use super::range::LOOK_UP_TIMEOUT;
-use crate::delivery::Tally;
-use crate::source::kafka::{KafkaSource, Mark, Part, marks};
+use crate::delivery::{Shutdown, Tally};
+use crate::source::kafka::{KafkaSource, Mark, Part, commit_within, marks};
 
 /// What a broker keeps beside an offset at most, unless it is told otherwise.
 const LONGEST_MARK: usize = 4_096;
@@ -119,20 +119,13 @@ impl Job {
     /// The client can't be built.
     pub fn new(source: &KafkaSource, id: &str, topic: &str) -> anyhow::Result<Job> {
         let group = format!("logproc-replay-{id}");
-        let mut admin = ClientConfig::new();
-        for (name, value) in source.client_config(&group).config_map() {
-            let is_connection = ["bootstrap.", "security.", "sasl.", "ssl.", "client.id", "socket."].iter().any(|part| name.starts_with(part));
-            if is_connection {
-                admin.set(name, value);
-            }
-        }
         Ok(Job {
             id: id.to_string(),
             topic: topic.to_string(),
             client: source.look_up_client(&group)?,
             cancellation: source.look_up_client(&format!("{group}-cancel"))?,
             group,
-            admin,
+            admin: source.connection().into_iter().collect(),
         })
     }
 
@@ -173,7 +166,7 @@ impl Job {
             element.set_offset(Offset::Offset(part.start))?;
             element.set_metadata(mark);
         }
-        if let Err(error) = self.client.commit(&offsets, CommitMode::Sync) {
+        if let Err(error) = commit_within(&self.client, &offsets, LOOK_UP_TIMEOUT, &Shutdown::new()) {
             // Members that are there already have been faster.
             if self.state()?.is_none() {
                 return Err(error).context("the job can't be begun");
@@ -213,7 +206,7 @@ impl Job {
     pub fn cancel(&self) -> anyhow::Result<()> {
         let mut list = self.cancellation_list();
         list.set_partition_offset(&self.topic, 0, Offset::Offset(0))?;
-        self.cancellation.commit(&list, CommitMode::Sync).context("the order to cancel can't be left")?;
+        commit_within(&self.cancellation, &list, LOOK_UP_TIMEOUT, &Shutdown::new()).context("the order to cancel can't be left")?;
         let since = Instant::now();
         while self.members()? > 0 {
             if since.elapsed() > MEMBERS_LEAVE {

@@ -14,6 +14,7 @@ use anyhow::{Context as _, bail};
 use metrics_exporter_prometheus::PrometheusHandle;
 use tracing::{info, warn};
 
+use crate::dead_letter::DeadLetterSpec;
 use crate::delivery::{self, Processors, Shutdown};
 use crate::misuse::{Misuse, misuse};
 use crate::observe::health::Health;
@@ -245,6 +246,7 @@ impl Request<'_> {
     ) -> anyhow::Result<(DryRun, Arc<Gauges>)> {
         let mut pipeline = stage.pipeline;
         target::write_nothing(&mut pipeline);
+        pipeline.dead_letter = DeadLetterSpec::discarded();
         let comparison = samples.map(|samples| Comparison::new(stage.clients.clone(), &self.left_out, samples, style));
         let comparison = comparison.transpose()?.map(Arc::new);
         let gauges = Arc::new(Gauges::new(&stage.topic, &parts));

@@ -131,9 +131,7 @@ pub fn redirect(pipeline: &mut Pipeline, target: &Target, source: Option<&KafkaS
 fn to_topic(pipeline: &mut Pipeline, topic: &str, source: &KafkaSource) -> anyhow::Result<()> {
     let text = |text: &str| Node { span: Span::default(), data: Data::String(text.to_string()) };
     let key = |name: &str| Key { span: Span::default(), name: name.to_string() };
-    let names = ["security.protocol", "sasl.mechanism", "sasl.username", "sasl.password", "ssl.ca.location",
-        "ssl.certificate.location", "ssl.key.location", "ssl.key.password", "ssl.endpoint.identification.algorithm"];
-    let properties = names.iter().filter_map(|name| Some((key(name), text(source.property(name)?)))).collect();
+    let properties = source.connection().iter().map(|(name, value)| (key(name), text(value))).collect();
     let entries = vec![
         (key("bootstrap_servers"), text(source.property("bootstrap.servers").unwrap_or_default())),
         (key("topic_id"), text(topic)),

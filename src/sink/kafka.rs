@@ -12,6 +12,7 @@ use tracing::warn;
 
 use super::{Sink, SinkContext, SinkError, SinkFuture};
 use crate::config::{Args, ComponentDef, Diagnostic, Fallback, Kind, option};
+use crate::delivery::bounds::PRODUCED_TOGETHER;
 use crate::delivery::{DocumentBatch, Fate, Limits, Reason};
 use crate::login::{Follower, Login};
 use crate::pipeline::encode::CODEC_OPTION;
@@ -118,7 +119,7 @@ fn config(properties: &BTreeMap<String, String>) -> ClientConfig {
 
 impl Sink for KafkaSink {
     fn limits(&self) -> Limits {
-        Limits { max_bytes: 1 << 20, max_items: 8_192, linger: Duration::from_millis(100) }
+        Limits { max_bytes: PRODUCED_TOGETHER, max_items: 8_192, linger: Duration::from_millis(100) }
     }
 
     fn run(self: Box<Self>, mut input: mpsc::Receiver<DocumentBatch>, context: SinkContext) -> SinkFuture {

@@ -1,13 +1,14 @@
 //! Documents as lines: to a file or to standard output.
 
-use std::fs::{File, OpenOptions};
-use std::io::{self, Write};
-use std::path::PathBuf;
+use std::fs::File;
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
 
 use super::{Sink, SinkContext, SinkError, SinkFuture};
+use crate::append;
 use crate::config::{Args, ComponentDef, Diagnostic, Fallback, Kind, option};
 use crate::delivery::{DocumentBatch, Limits};
 use crate::pipeline::encode::CODEC_OPTION;
@@ -94,36 +95,49 @@ impl Sink for LinesSink {
     fn run(self: Box<Self>, input: mpsc::Receiver<DocumentBatch>, context: SinkContext) -> SinkFuture {
         Box::pin(async move {
             match self.target {
-                Target::Stdout => write(std::io::stdout(), input, &context, "standard output", |_| Ok(())).await,
+                Target::Stdout => {
+                    let append = |lines: &[u8]| {
+                        let mut target = std::io::stdout();
+                        target.write_all(lines)?;
+                        target.flush()
+                    };
+                    match write(append, input, &context, "standard output").await {
+                        Err(SinkError::Write { error, .. }) if error.kind() == io::ErrorKind::BrokenPipe => Err(SinkError::OutputClosed),
+                        result => result,
+                    }
+                }
                 Target::File { path, overwrite, fsync } => {
                     let name = path.display().to_string();
-                    let mut options = OpenOptions::new();
-                    options.create(true).write(true).append(!overwrite).truncate(overwrite);
-                    let file = options.open(&path).map_err(|error| SinkError::Write { path: name.clone(), error })?;
-                    let sync = |file: &File| if fsync { file.sync_data() } else { Ok(()) };
-                    write(file, input, &context, &name, sync).await
+                    let file = open(&path, overwrite, fsync).map_err(|error| SinkError::Write { path: name.clone(), error })?;
+                    write(|lines| append::append_lines(&file, lines, fsync), input, &context, &name).await
                 }
             }
         })
     }
 }
 
-/// Writes batches; `sync` brings them to where they count as delivered.
-async fn write<W: Write + Send>(
-    mut target: W,
+fn open(path: &Path, overwrite: bool, fsync: bool) -> io::Result<File> {
+    let file = append::open(path)?;
+    if overwrite && file.metadata()?.is_file() {
+        file.set_len(0)?;
+    }
+    if fsync {
+        append::sync_folder_of(path)?;
+    }
+    Ok(file)
+}
+
+/// Writes batches; what `append` has taken counts as delivered.
+async fn write(
+    append: impl Fn(&[u8]) -> io::Result<()>,
     mut input: mpsc::Receiver<DocumentBatch>,
     context: &SinkContext,
     name: &str,
-    sync: impl Fn(&W) -> io::Result<()>,
 ) -> Result<(), SinkError> {
     context.set_ready(true);
     while let Some(batch) = input.recv().await {
         // A full pipe or a slow disk may hold this up; other tasks of the runtime move to other threads meanwhile.
-        let written = tokio::task::block_in_place(|| {
-            target.write_all(batch.body())?;
-            target.flush()?;
-            sync(&target)
-        });
+        let written = tokio::task::block_in_place(|| append(batch.body()));
         written.map_err(|error| SinkError::Write { path: name.to_string(), error })?;
         context.finish(batch);
     }

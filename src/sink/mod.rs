@@ -74,6 +74,16 @@ impl SinkSpec {
         }
     }
 
+    /// Returns the size at which a buffer of documents is handed to the sink.
+    pub(crate) fn bulk_bytes(&self) -> usize {
+        match self {
+            SinkSpec::Elasticsearch(sink) => sink.limits().max_bytes,
+            SinkSpec::Kafka(sink) => sink.limits().max_bytes,
+            SinkSpec::Lines(sink) => sink.limits().max_bytes,
+            SinkSpec::Null => null::LIMITS.max_bytes,
+        }
+    }
+
     /// The sink; `None` for one that only discards.
     pub(crate) fn build(self) -> Option<Box<dyn Sink>> {
         match self {
@@ -109,6 +119,9 @@ pub enum SinkError {
         /// What the system says.
         error: std::io::Error,
     },
+    /// The reader of standard output has closed it.
+    #[error("standard output was closed by its reader")]
+    OutputClosed,
     /// The client could not be built.
     #[error("{0}")]
     Client(String),

@@ -22,6 +22,8 @@ use crate::delivery::{BatchBuilder, NewRecord, Origin, Shape};
 const BLOCK: usize = 256 << 10;
 /// A longer line is cut and goes to the dead letters.
 const LONGEST_LINE: usize = 32 << 20;
+/// How many lines of a file without a record are logged one by one.
+const LOGGED: u64 = 10;
 
 /// What lines hold.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,7 +44,7 @@ pub struct ArchiveSource {
     pub files: Vec<PathBuf>,
     /// What their lines hold.
     pub lines: Lines,
-    /// Counts lines that are passed over: of other reasons, or without a record in them.
+    /// Counts lines that are passed over: dead letters of other reasons, and lines without a record.
     pub counts: Arc<ExtractCounts>,
 }
 
@@ -65,22 +67,27 @@ impl ArchiveSource {
         let mut framer = Framer::new(0, LONGEST_LINE);
         let mut builder = context.builder();
         let mut block = vec![0; BLOCK];
+        let mut place = Place::default();
         while !context.shutdown().is_requested() {
             let length = input.read(&mut block).map_err(failed)?;
             if length == 0 {
-                framer.finish(|line| self.push(&mut builder, &origin, &line, line.bytes(&[])));
+                framer.finish(|line| self.push(&mut builder, &origin, &mut place, &line, line.bytes(&[])));
                 break;
             }
-            framer.feed(&block[..length], |line| self.push(&mut builder, &origin, &line, line.bytes(&block)));
+            framer.feed(&block[..length], |line| self.push(&mut builder, &origin, &mut place, &line, line.bytes(&block)));
             if context.is_full(&builder) && !context.deliver(std::mem::replace(&mut builder, context.builder())) {
                 return Ok(());
             }
+        }
+        if place.unreadable > 0 {
+            warn!(file = name, lines = place.unreadable, "lines without a record were passed over");
         }
         context.deliver(builder);
         Ok(())
     }
 
-    fn push(&self, builder: &mut BatchBuilder, origin: &Origin, line: &Line<'_>, bytes: &[u8]) {
+    fn push(&self, builder: &mut BatchBuilder, origin: &Origin, place: &mut Place, line: &Line<'_>, bytes: &[u8]) {
+        place.line += 1;
         let Lines::Records { reasons } = &self.lines else {
             let index = builder.origin(&origin.topic, 0, || origin.clone());
             let record =
@@ -89,7 +96,7 @@ impl ArchiveSource {
         };
         match kept(bytes, reasons) {
             Kept::Record(record) => {
-                let index = builder.origin(&record.topic, record.partition, || origin.of(&record.topic, record.partition));
+                let index = builder.origin_of(origin.of(&record.topic, record.partition, record.topic_id.as_deref()));
                 let shape = if record.value.is_some() { Shape::Plain } else { Shape::Tombstone };
                 let new = NewRecord {
                     origin: index,
@@ -104,12 +111,25 @@ impl ArchiveSource {
             Kept::Other => {
                 self.counts.passed_over.fetch_add(1, Ordering::Relaxed);
             }
+            Kept::Unreadable if bytes.trim_ascii().is_empty() => {}
             Kept::Unreadable => {
-                warn!(file = &*origin.topic, at = line.offset, "a line holds no record with its origin and is passed over");
-                self.counts.passed_over.fetch_add(1, Ordering::Relaxed);
+                place.unreadable += 1;
+                if place.unreadable <= LOGGED {
+                    warn!("{}:{}: no record with topic, partition and offset in this line; passed over", origin.topic, place.line);
+                }
+                self.counts.unreadable.fetch_add(1, Ordering::Relaxed);
             }
         }
     }
+}
+
+/// How far a file was read.
+#[derive(Default)]
+struct Place {
+    /// The number of the last line, from 1.
+    line: u64,
+    /// Lines without a record so far.
+    unreadable: u64,
 }
 
 fn open(path: &Path) -> std::io::Result<Box<dyn Read>> {
@@ -136,6 +156,7 @@ pub(super) fn unpack(path: &Path, file: &File) -> std::io::Result<Option<Box<dyn
 #[derive(Debug, PartialEq)]
 struct Record {
     topic: String,
+    topic_id: Option<String>,
     partition: i32,
     offset: i64,
     timestamp_ms: i64,
@@ -175,6 +196,7 @@ fn kept(line: &[u8], reasons: &[String]) -> Kept {
     match (topic, partition, number("offset"), bytes("key"), bytes("value")) {
         (Some(topic), Some(partition), Some(offset), Some(key), Some(value)) => Kept::Record(Record {
             topic: topic.to_string(),
+            topic_id: fields.get("topic_id").and_then(Value::as_str).map(str::to_string),
             partition,
             offset,
             timestamp_ms: number("record_timestamp_ms").unwrap_or(-1),
@@ -193,7 +215,7 @@ mod tests {
     fn a_kept_line_is_the_record_that_it_was() {
         let line = br#"{"reason":"decode","topic":"t","partition":2,"offset":9,"record_timestamp_ms":5,"key":null,"value":"/3s=","value_encoding":"base64"}"#;
         let record =
-            Record { topic: "t".into(), partition: 2, offset: 9, timestamp_ms: 5, key: None, value: Some(b"\xff{".to_vec()) };
+            Record { topic: "t".into(), topic_id: None, partition: 2, offset: 9, timestamp_ms: 5, key: None, value: Some(b"\xff{".to_vec()) };
         assert_eq!(kept(line, &["decode".to_string()]), Kept::Record(record));
         assert_eq!(kept(line, &["rejected".to_string()]), Kept::Other);
         for broken in [&b"x"[..], b"[]", br#"{"topic":"t","partition":1}"#, br#"{"topic":"t","partition":1,"offset":1,"value":"!","value_encoding":"base64"}"#] {

@@ -9,6 +9,7 @@ use std::time::Duration;
 use crossbeam_channel::{SendTimeoutError, Sender};
 
 use crate::config::{Args, ComponentDef, Diagnostic, Fallback, Kind, OptionDef, option};
+use crate::delivery::bounds::DEFAULT_RECORD;
 use crate::delivery::{BatchBuilder, Hub, RawBatch, Settings, Shutdown, Worker};
 use crate::observe::health::{Health, Heartbeat, Readiness};
 
@@ -54,6 +55,14 @@ impl SourceSpec {
             SourceSpec::Kafka(_) => false,
             SourceSpec::File(source) => !source.follows(),
             SourceSpec::Archive(_) | SourceSpec::Stdin(_) => true,
+        }
+    }
+
+    /// Returns the size of the largest record that memory is reckoned for.
+    pub(crate) fn largest_record(&self) -> usize {
+        match self {
+            SourceSpec::Kafka(source) => source.largest_record(),
+            _ => DEFAULT_RECORD,
         }
     }
 
@@ -103,6 +112,12 @@ pub enum SourceError {
     /// A topic was deleted and created anew.
     #[error("kafka: the topic `{0}` was deleted and created anew, and `auto_offset_reset` is `none`")]
     Recreated(String),
+    /// Brokers have no ids for topics, and documents are to be told apart by them.
+    #[error(
+        "kafka: the brokers give topic `{0}` no id, so its documents can't be told from those of another topic that had the same name; set \
+         `topic_identity = \"name\"` on the source"
+    )]
+    NoTopicId(String),
     /// There is nothing to read.
     #[error("{0}")]
     Nothing(String),
@@ -122,6 +137,15 @@ pub enum Submit {
     Over,
 }
 
+/// Bytes that a source's client may hold before its records are in flight.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Prefetch {
+    /// Records that wait to be taken.
+    pub queue: usize,
+    /// Records of one response when unpacked.
+    pub unpacked: usize,
+}
+
 /// A source's view of the run.
 pub struct SourceContext {
     pub(crate) hub: Arc<Hub>,
@@ -129,6 +153,8 @@ pub struct SourceContext {
     pub(crate) health: Health,
     output: Option<Sender<Arc<RawBatch>>>,
     drained: Arc<AtomicBool>,
+    /// What a client may hold before its records are in flight.
+    pub(crate) prefetch: Prefetch,
     /// The worker that this thread is beside.
     own_worker: Option<RefCell<Worker>>,
 }
@@ -141,7 +167,7 @@ impl SourceContext {
         settings: Settings,
         health: Health,
     ) -> Self {
-        SourceContext { hub, settings, health, output: Some(output), drained, own_worker: None }
+        SourceContext { hub, settings, health, output: Some(output), drained, prefetch: Prefetch::default(), own_worker: None }
     }
 
     /// Lets this thread work on what the others have no room for.

@@ -27,6 +27,8 @@ pub enum Fault {
     Gibberish,
     /// Takes everything and answers for one document fewer.
     WrongCount,
+    /// Takes nothing and answers with status 200 and this text, as a proxy may.
+    Proxy(&'static str),
     /// Takes everything and closes the connection without an answer.
     Disconnect,
     /// Waits this long, then takes everything.
@@ -242,6 +244,7 @@ async fn answer(request: Request<Incoming>, shared: Arc<Shared>) -> Reply {
             answers.pop();
             Ok(reply(StatusCode::OK, render(&answers)))
         }
+        Some(Fault::Proxy(text)) => Ok(reply(StatusCode::OK, text.into())),
         None => Ok(reply(StatusCode::OK, render(&take(&shared, &body)))),
     }
 }

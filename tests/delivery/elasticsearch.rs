@@ -70,6 +70,24 @@ fn whole_requests_are_sent_again_until_they_are_taken() {
 }
 
 #[test]
+fn a_response_without_an_entry_for_each_document_delivers_none() {
+    let cluster = FakeCluster::start().unwrap();
+    cluster.fail_next([
+        Fault::Proxy(""),
+        Fault::Proxy("{}"),
+        Fault::Proxy("[]"),
+        Fault::Proxy("<html>OK</html>"),
+        Fault::Proxy(r#"{"took":3,"errors":false}"#),
+        Fault::Proxy(r#"{"errors":false,"items":[]}"#),
+        Fault::Proxy(r#"{"errors":false,"items":[{"create":{"status":201}}]}"#),
+        Fault::Proxy(r#"{"errors":true,"items":[{"create":{"status":400,"error":{"type":"a","reason":"b"}}}]}"#),
+    ]);
+    let (summary, letters) = deliver(&cluster, &[]);
+    assert_eq!((summary.documents, letters.len()), (LINES as u64, 0));
+    assert_eq!(cluster.stored().len(), LINES, "what no response spoke of was sent again");
+}
+
+#[test]
 fn a_silent_server_is_given_up_and_asked_again() {
     let cluster = FakeCluster::start().unwrap();
     cluster.fail_next([Fault::Delay(Duration::from_secs(3_600))]);

@@ -71,6 +71,8 @@ impl Brokers {
             ("session_timeout_ms", Data::Integer(6_000)),
             ("heartbeat_interval_ms", Data::Integer(500)),
             ("rebalance_timeout", text("5s")),
+            // The mock brokers tell no ids of topics.
+            ("topic_identity", text("name")),
         ];
         let span = Span::default();
         let often = Data::Table(vec![(Key { span, name: "statistics.interval.ms".into() }, Node { span, data: Data::Integer(20) })]);
@@ -443,15 +445,15 @@ fn what_a_former_owner_still_held_is_let_go() {
     let (away, there) = (FakeCluster::start().unwrap(), FakeCluster::start().unwrap());
     away.fail_always(Some(Fault::Status(503, "unavailable")));
     let folder = tempfile::tempdir().unwrap();
-    let start = |cluster: &FakeCluster| {
+    let start = |cluster: &FakeCluster, shutdown_timeout: Duration| {
         let source = brokers.source("in", &[("rebalance_timeout", text("100ms"))]);
         let mut plan = plan(source, vec![elasticsearch(&cluster.url(), &[])], &folder.path().join("dead"));
-        plan.settings.shutdown_timeout = Duration::from_millis(200);
+        plan.settings.shutdown_timeout = shutdown_timeout;
         Running::start(plan)
     };
-    let first = start(&away);
+    let first = start(&away, Duration::from_millis(200));
     until("the first is stuck", || away.requests() > 3);
-    let second = start(&there);
+    let second = start(&there, Duration::from_secs(60));
     until("the second has a share of the partitions", || there.stored().len() == 50);
     // These brokers take no commit while members come and go: what is not committed by then is read again.
     until("its share is committed", || brokers.committed("in", 2).contains(&Some(50)));
@@ -480,7 +482,7 @@ fn clusters_with_a_topic_of_the_same_name_are_told_apart() {
     let folder = tempfile::tempdir().unwrap();
     let input = |brokers: &Brokers, name: &str| {
         format!(
-            r#"kafka {{ bootstrap_servers => "{}" topics => "in" group_id => "logproc" codec => json id => "{name}" type => "{name}"
+            r#"kafka {{ bootstrap_servers => "{}" topics => "in" group_id => "logproc" codec => json id => "{name}" type => "{name}" topic_identity => "name"
                partition_assignment_strategy => "range" session_timeout_ms => 6000 commit_interval => "50ms" }}"#,
             brokers.mock.bootstrap_servers()
         )

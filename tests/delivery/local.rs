@@ -5,8 +5,12 @@ use std::io::Write as _;
 
 use super::support::*;
 use logproc::config::Data;
+use logproc::dead_letter::DeadLetterSpec;
 use logproc::delivery::{Outputs, Processor, Processors, RawBatch, Reason, Settings, Verdict};
 use logproc::sink::SinkSpec;
+use logproc::source::SourceSpec;
+use logproc::source::archive::{ArchiveSource, Lines};
+use logproc::source::kafka::ExtractCounts;
 use logproc::testkit::fake_cluster::{Fault, FakeCluster};
 
 #[test]
@@ -70,6 +74,19 @@ fn a_line_without_bound_is_cut_and_kept_aside() {
     assert_eq!((summary.records, summary.documents, summary.dead_lettered), (2, 1, 1));
     let [letter] = &dead_letters(&dead)[..] else { panic!("one dead letter") };
     assert_eq!(letter["value"].as_str().unwrap().len(), 1_000);
+}
+
+#[test]
+fn a_run_that_discards_dead_letters_counts_them_and_writes_none() {
+    let folder = tempfile::tempdir().unwrap();
+    let input = folder.path().join("in");
+    std::fs::write(&input, "too long\nrefuse\nshort\n").unwrap();
+    let null = SinkSpec::from_args("null", &args(&logproc::sink::null::DEF, &[])).unwrap();
+    let mut plan = plan(file_source(&input, &[("max_event_bytes", Data::Integer(7))]), vec![null], &folder.path().join("dead"));
+    plan.dead_letter = DeadLetterSpec::discarded();
+    let summary = Running::start(plan).wait();
+    assert_eq!((summary.records, summary.dead_lettered, summary.unfinished), (3, 2, 0));
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
 }
 
 #[test]
@@ -308,4 +325,97 @@ impl Processor for Refusing {
     fn process(&mut self, _: &RawBatch, _: usize, _: &mut Outputs) -> Verdict {
         Verdict::DeadLetter(Reason::new("filter", None, "the new pipeline wants none"))
     }
+}
+
+/// Makes it impossible to write this checkpoint, until the folder that is returned is removed.
+fn blocked(checkpoint: &std::path::Path) -> std::path::PathBuf {
+    let beside = checkpoint.with_extension("tmp");
+    std::fs::create_dir(&beside).unwrap();
+    beside
+}
+
+#[test]
+fn a_checkpoint_that_can_not_be_written_holds_up_new_files_only_and_is_written_once_it_can_be() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let checkpoint = path("sincedb.json");
+    let start = || Running::start(plan(followed(&path("*.log"), &checkpoint.to_string_lossy()), vec![file_sink(&path("out"))], &path("dead")));
+    let written = || written(&path("out"));
+    append(&path("known.log"), "1\n");
+    let running = start();
+    until("the first line is there", || written() == ["1"]);
+    running.stop();
+    let block = blocked(&checkpoint);
+    append(&path("new.log"), "new\n");
+    let running = start();
+    // Each line is read by another look than the one before, so the new file was looked at in between.
+    for known in ["2", "3", "4"] {
+        append(&path("known.log"), &format!("{known}\n"));
+        until("a line of the file that the checkpoint holds is there", || written().iter().any(|line| line == known));
+    }
+    assert_eq!(written(), ["1", "2", "3", "4"], "the new file waits");
+    std::fs::remove_dir(&block).unwrap();
+    until("the new file is read", || written().len() == 5);
+    running.stop();
+    let running = start();
+    append(&path("known.log"), "5\n");
+    until("the last line is there", || written().len() >= 6);
+    running.stop();
+    assert_eq!(written(), ["1", "2", "3", "4", "new", "5"], "nothing is read again");
+}
+
+#[test]
+fn the_last_checkpoint_is_waited_for_until_the_order_to_let_go() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let checkpoint = path("sincedb.json");
+    let plan = || plan(followed(&path("a.log"), &checkpoint.to_string_lossy()), vec![file_sink(&path("out"))], &path("dead"));
+    append(&path("a.log"), "1\n");
+    let running = Running::start(plan());
+    until("the first line is there", || written(&path("out")).len() == 1);
+    running.stop();
+    let block = blocked(&checkpoint);
+    append(&path("a.log"), "2\n");
+    let running = Running::start(plan());
+    until("the second line is there", || written(&path("out")).len() == 2);
+    running.shutdown.force();
+    let error = running.result().unwrap_err().to_string();
+    assert!(error.contains("sincedb.json"), "the run says what it could not write: {error}");
+    let running = Running::start(plan());
+    until("the second line is there again", || written(&path("out")).len() == 3);
+    running.shutdown.drain();
+    std::fs::remove_dir(&block).unwrap();
+    running.wait();
+    assert!(std::fs::read_to_string(&checkpoint).unwrap().contains("\"done_to\": 3"), "one past the start of the second line");
+}
+
+#[test]
+fn half_a_line_that_a_crash_has_left_is_not_continued() {
+    let folder = tempfile::tempdir().unwrap();
+    let (input, output, dead) = (folder.path().join("in"), folder.path().join("out"), folder.path().join("dead"));
+    std::fs::write(&input, "a\nrefuse\n").unwrap();
+    std::fs::write(&output, "{\"half").unwrap();
+    std::fs::write(&dead, "{\"topic\":\"in\",\"off").unwrap();
+    Running::start(plan(file_source(&input, &[]), vec![file_sink(&output)], &dead)).wait();
+    let documents = std::fs::read_to_string(&output).unwrap();
+    assert_eq!(documents.lines().map(|line| line.starts_with('{')).collect::<Vec<_>>(), [true, true, false], "{documents}");
+    assert_eq!(documents.lines().next(), Some("{\"half"));
+    let letters = std::fs::read_to_string(&dead).unwrap();
+    let values: Vec<_> = letters.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).ok().map(|letter| letter["value"].clone())).collect();
+    assert_eq!(values, [None, Some("refuse".into())], "{letters}");
+}
+
+#[test]
+fn lines_of_an_archive_that_hold_no_record_are_counted_and_the_others_are_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let (archive, output) = (folder.path().join("letters"), folder.path().join("out"));
+    let letter = |offset: u32| format!("{{\"reason\":\"decode\",\"topic\":\"in\",\"partition\":0,\"offset\":{offset},\"value\":\"v{offset}\"}}\n");
+    std::fs::write(&archive, [&letter(1)[..], "{\"reason\":\"dec\n\n", &letter(2), "{}\n", &letter(3)[..30]].concat()).unwrap();
+    let counts = std::sync::Arc::new(ExtractCounts::default());
+    let source = ArchiveSource { files: vec![archive], lines: Lines::Records { reasons: Vec::new() }, counts: counts.clone() };
+    let summary = Running::start(plan(SourceSpec::Archive(source), vec![file_sink(&output)], &folder.path().join("dead"))).wait();
+    assert_eq!((summary.records, summary.documents, summary.dead_lettered), (2, 2, 0));
+    assert_eq!(written(&output), ["v1", "v2"]);
+    let count = |counter: &std::sync::atomic::AtomicU64| counter.load(std::sync::atomic::Ordering::Relaxed);
+    assert_eq!((count(&counts.unreadable), count(&counts.passed_over)), (3, 0));
 }

@@ -118,6 +118,10 @@ impl Running {
         self.thread.take().unwrap().join().unwrap().unwrap()
     }
 
+    pub fn result(mut self) -> Result<Summary, RunFailure> {
+        self.thread.take().unwrap().join().unwrap()
+    }
+
     pub fn stop(self) -> Summary {
         self.shutdown.drain();
         self.wait()

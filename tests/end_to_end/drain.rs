@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use logproc::testkit::fake_cluster::{Fault, FakeCluster, ItemFate};
 
 use super::EVENTS;
-use super::servers::{Run, World, wait_until};
+use super::servers::{Run, World, service, wait_until};
 
 /// Settings under which far fewer records are in flight than wait on the topic.
 const SMALL: &str = "in_flight_limit = \"2MiB\"";
@@ -74,4 +74,38 @@ fn a_second_signal_ends_at_once() {
     assert_eq!(run.stop().code(), Some(3));
     assert!(began.elapsed() < Duration::from_secs(15), "{:?}", began.elapsed());
     assert_eq!(world.lag(), 1_000, "nothing was committed");
+}
+
+/// Frozen brokers; they go on when this is dropped.
+struct Frozen;
+
+impl Frozen {
+    fn now() -> Frozen {
+        service(&["signal", "kafka", "STOP"]);
+        Frozen
+    }
+}
+
+impl Drop for Frozen {
+    fn drop(&mut self) {
+        service(&["signal", "kafka", "CONT"]);
+        service(&["up", "kafka"]);
+    }
+}
+
+#[test]
+fn brokers_that_are_frozen_do_not_hold_the_end_up() {
+    let world = World::with_source("frozen", "shutdown_timeout = \"5s\"", "rebalance_timeout = \"1s\"");
+    world.generate(EVENTS, 0.0);
+    let cluster = FakeCluster::start().unwrap();
+    let run = Run::start_towards(&world, &cluster.url());
+    wait_until("some to be stored", || !cluster.stored().is_empty());
+    let frozen = Frozen::now();
+    run.ask_to_stop();
+    let began = Instant::now();
+    assert_eq!(run.end().code(), Some(3));
+    assert!(began.elapsed() < Duration::from_secs(7), "{:?}", began.elapsed());
+
+    drop(frozen);
+    the_rest_arrives(&world, &cluster);
 }

@@ -344,6 +344,20 @@ path = "${{DEAD_LETTER_PATH}}"
         output_of(Command::new("sh").args(["-c", &line]).envs(variables).env_remove("GEOIP_CITY"))
     }
 
+    /// Lets the world's pipeline run with further settings. The pipelines of this repository name files beside them.
+    pub fn set_settings(&mut self, settings: &str) {
+        let folder = self.pipeline.parent().unwrap().to_path_buf();
+        let text = std::fs::read_to_string(&self.pipeline).unwrap();
+        let text = text.replacen("[pipeline]\n", &format!("[pipeline]\n{settings}\n"), 1);
+        let text = text.replace("\"../", &format!("\"{}/../", folder.display())).replace(":-geoip/", &format!(":-{}/geoip/", folder.display()));
+        self.set_pipeline(&text);
+    }
+
+    /// Runs the pipeline until it ends by itself.
+    pub fn run_to_end(&self) -> Output {
+        output_of(self.command().arg("--pipeline").arg(&self.pipeline).args(["--workers", "2", "--http-address", "off"]))
+    }
+
     /// The world with another text of its pipeline, which is kept in a file of its own.
     pub fn set_pipeline(&mut self, text: &str) {
         self.pipeline = std::env::temp_dir().join(format!("{}.toml", self.namespace));
@@ -386,6 +400,14 @@ path = "${{DEAD_LETTER_PATH}}"
     /// Puts many records on the topic.
     pub fn produce_all(&self, values: impl Iterator<Item = String>) {
         self.produce_all_at(None, values);
+    }
+
+    /// The same, compressed.
+    pub fn produce_all_compressed(&self, compression: &str, values: impl Iterator<Item = String>) {
+        let producer: BaseProducer =
+            ClientConfig::new().set("bootstrap.servers", &self.brokers).set("compression.type", compression).create().unwrap();
+        self.send_all(&producer, None, values);
+        producer.flush(PATIENCE).unwrap();
     }
 
     /// The same with a timestamp, in milliseconds since 1970.
@@ -531,6 +553,46 @@ pub fn free_address() -> String {
     listener.local_addr().unwrap().to_string()
 }
 
+/// A control group with a limit of memory; gone when it is dropped, after the processes in it.
+pub struct ControlGroup {
+    folder: PathBuf,
+    /// The file that counts the processes that were killed for want of memory.
+    events: &'static str,
+}
+
+impl ControlGroup {
+    /// Makes one, where the system lets this process do so.
+    pub fn new(name: &str, limit: u64) -> std::io::Result<ControlGroup> {
+        let versions = [("/sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.oom_control"), ("/sys/fs/cgroup", "memory.max", "memory.events")];
+        let (root, file, events) = if std::path::Path::new(versions[0].0).exists() { versions[0] } else { versions[1] };
+        let folder = PathBuf::from(root).join(format!("logproc-{name}-{}", std::process::id()));
+        std::fs::create_dir(&folder)?;
+        let group = ControlGroup { folder, events };
+        // In version 2 the file is there only where the controller is enabled for the groups of the root.
+        std::fs::OpenOptions::new().write(true).open(group.folder.join(file))?.write_all(limit.to_string().as_bytes())?;
+        Ok(group)
+    }
+
+    /// How many processes were killed for want of memory.
+    pub fn killed(&self) -> u64 {
+        let text = std::fs::read_to_string(self.folder.join(self.events)).unwrap();
+        let line = text.lines().find_map(|line| line.strip_prefix("oom_kill "));
+        line.expect("a count of kills").parse().unwrap()
+    }
+}
+
+impl Drop for ControlGroup {
+    fn drop(&mut self) {
+        // A process that has just ended may still be in it.
+        for _ in 0..100 {
+            if std::fs::remove_dir(&self.folder).is_ok() {
+                return;
+            }
+            std::thread::park_timeout(Duration::from_millis(20));
+        }
+    }
+}
+
 /// A metric that is served at an address, summed over its labels; 0 while it is not there.
 pub fn metric_at(address: &str, name: &str) -> f64 {
     let Some((_, body)) = http(address, "GET /metrics", "") else { return 0.0 };
@@ -579,6 +641,16 @@ impl Run {
         let mut command = world.command();
         command.env("ELASTICSEARCH_URL", elasticsearch).stderr(log.0.reopen().unwrap());
         (Run::spawn(world, &mut command), log)
+    }
+
+    /// The same in a control group of the system.
+    pub fn start_within(group: &ControlGroup, world: &World) -> Run {
+        let product = world.command();
+        let mut command = Command::new("sh");
+        // The process joins before it becomes the product, which so finds its limit.
+        command.args(["-c", "echo $$ >\"$0\" && exec \"$@\""]).arg(group.folder.join("cgroup.procs")).arg(product.get_program());
+        command.args(product.get_args()).envs(product.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        Run::spawn(world, &mut command)
     }
 
     fn spawn(world: &World, command: &mut Command) -> Run {

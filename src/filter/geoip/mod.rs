@@ -25,8 +25,9 @@ use self::describe::Describer;
 use self::fields::GeoField;
 use self::known::{Code, Known, Packed};
 use self::recent::{Key, Recent};
-use super::{Compiled, Compiler, Context, ECS_OPTION, Filter, Flow, field_option};
+use super::{CacheSize, Compiled, Compiler, Context, ECS_OPTION, Filter, Flow, field_option};
 use crate::config::{Args, ComponentDef, Diagnostic, Fallback, Kind, option};
+use crate::delivery::bounds::Footprint;
 use crate::event::{Event, FieldRef, Fragment, Value};
 use crate::grok::EcsCompatibility;
 
@@ -39,7 +40,7 @@ pub const DEF: ComponentDef = ComponentDef {
         option("database", Kind::Strings, Fallback::Required, "Database files, or folders of them (`*.mmdb`); several are asked in turn and what they know is put together. One text may name several, separated by commas. A file that is replaced (by renaming) is opened again."),
         option("default_database_type", Kind::Enum(&["City", "ASN"]), Fallback::Text("City"), "Accepted for Logstash's sake; the type is read from the database."),
         option("fields", Kind::Strings, Fallback::None, "The fields to add, by Logstash's names (`city_name`, `country_code2`, `location`, …); by default those Logstash gives for the type of database."),
-        option("cache_size", Kind::Integer(1, 100_000_000), Fallback::Integer(50_000), "IPv4 addresses that are remembered, rounded up to a power of two; of IPv6 each worker remembers up to as many."),
+        option("cache_size", Kind::Integer(1, 100_000_000), Fallback::Integer(50_000), "IPv4 addresses that are remembered, rounded up to a power of two; of IPv6 each worker remembers up to as many. By default fewer where `memory_limit` is below 256 MiB."),
         option("tag_on_failure", Kind::Strings, Fallback::List(&["_geoip_lookup_failure"]), "Tags for an event whose address is unknown or none."),
         ECS_OPTION,
     ],
@@ -66,7 +67,7 @@ struct Options {
     fields: Option<Vec<GeoField>>,
     tag_on_failure: Vec<String>,
     ecs: bool,
-    cache_size: usize,
+    cache_size: CacheSize,
     /// What workers that begin, or take up another database, share.
     known: Mutex<Option<Arc<Known>>>,
 }
@@ -135,7 +136,7 @@ pub fn compile(args: &Args, compiler: &mut Compiler) -> Compiled {
                 // With places of their own, fields are set without a search.
                 target.child(name).lasting();
             }
-            let cache_size = args.integer("cache_size").unwrap_or(1).max(1) as usize;
+            let cache_size = compiler.cache_size(args, "cache_size");
             let tag_on_failure = args.strings("tag_on_failure");
             let known = Mutex::default();
             Ok(Box::new(GeoIp::new(Arc::new(Options { source, target, databases, fields, tag_on_failure, ecs, cache_size, known }))))
@@ -163,7 +164,17 @@ fn files_of(path: &std::path::Path) -> Vec<std::path::PathBuf> {
     files
 }
 
+/// Bytes for an address that is remembered: its word, and its share of what is known, which many have in common.
+const REMEMBERED: usize = 192;
+/// Bytes for an IPv6 address that a worker remembers.
+const REMEMBERED_V6: usize = 32;
+
 impl Filter for GeoIp {
+    fn footprint(&self) -> Footprint {
+        // The table has up to twice as many places, which are filled for the most part.
+        self.options.cache_size.footprint(2 * REMEMBERED, REMEMBERED_V6)
+    }
+
     fn run(&mut self, event: &mut Event, context: &mut Context) -> Flow {
         let value = match event.get(&self.options.source) {
             Some(Value::Array(list)) => event.loaded_values(list).first().copied(),
@@ -261,7 +272,7 @@ impl GeoIp {
     fn new(options: Arc<Options>) -> GeoIp {
         let mut filter = GeoIp {
             known: Arc::new(Known::new(Vec::new(), 1)),
-            v6: Recent::new(options.cache_size),
+            v6: Recent::new(options.cache_size.entries),
             describer: Describer::new(&[], None, options.ecs),
             records: Vec::new(),
             coming: VecDeque::new(),
@@ -284,14 +295,14 @@ impl GeoIp {
         let opened: Vec<_> = options.databases.iter().map(Database::current).collect();
         self.describer = Describer::new(&opened, options.fields.as_deref(), options.ecs);
         let mut shared = options.known.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = shared.take().filter(|known| known.is_of(&opened)).unwrap_or_else(|| Arc::new(Known::new(opened, options.cache_size)));
+        let known = shared.take().filter(|known| known.is_of(&opened)).unwrap_or_else(|| Arc::new(Known::new(opened, options.cache_size.entries)));
         *shared = Some(Arc::clone(&known));
         self.turn_to(known);
     }
 
     fn turn_to(&mut self, known: Arc<Known>) {
         self.known = known;
-        self.v6 = Recent::new(self.options.cache_size);
+        self.v6 = Recent::new(self.options.cache_size.entries);
         self.coming.clear();
         self.turns += 1;
     }
@@ -393,7 +404,7 @@ impl GeoIp {
     fn begin_anew(&mut self, fact: Fragment) -> Code {
         self.share();
         self.known.add(fact).unwrap_or_else(|fact| {
-            let known = Arc::new(Known::new(self.known.opened().to_vec(), self.options.cache_size));
+            let known = Arc::new(Known::new(self.known.opened().to_vec(), self.options.cache_size.entries));
             let code = known.add(fact).unwrap_or(Code::NOTHING);
             *self.options.known.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&known));
             self.turn_to(known);

@@ -11,7 +11,7 @@ use super::database::Database;
 use super::describe::Describer;
 use super::fields::{GeoField, ROWS, defaults};
 use super::mapped::Mapped;
-use super::{GeoIp, Options, mapped};
+use super::{CacheSize, GeoIp, Options, mapped};
 use crate::event::tests::printed;
 use crate::event::{Event, FieldRef, Timestamp};
 use crate::filter::{Context, Filter};
@@ -152,7 +152,7 @@ fn what_is_remembered_is_what_the_databases_say() {
     let options = |fields| {
         let (databases, known) = (vec![Database::open(&file).unwrap()], Mutex::default());
         let (source, target) = (field("ip"), field("geo"));
-        Arc::new(Options { source, target, databases, fields, tag_on_failure: Vec::new(), ecs: false, cache_size: 1, known })
+        Arc::new(Options { source, target, databases, fields, tag_on_failure: Vec::new(), ecs: false, cache_size: CacheSize::fixed(1), known })
     };
     for fields in [None, Some(vec![GeoField::CityName, GeoField::CountryName])] {
         let options = options(fields);

@@ -72,6 +72,12 @@ impl Entry {
 }
 
 impl Dictionary {
+    /// Returns the memory that the entries take, roughly: each key is there twice.
+    pub fn memory(&self) -> usize {
+        const ENTRY: usize = 160;
+        self.entries.iter().map(|(key, entry)| 2 * key.len() + entry.text().len() + ENTRY).sum()
+    }
+
     /// A dictionary written in the pipeline.
     ///
     /// # Errors

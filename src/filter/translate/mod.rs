@@ -10,6 +10,7 @@ use super::reload::Reloaded;
 use super::{Compiled, Compiler, Context, ECS_OPTION, Filter, Flow};
 use super::{field_option, parse_field, parse_template, refresh_interval, ruby};
 use crate::config::{Args, ComponentDef, Diagnostic, Fallback, Kind, option};
+use crate::delivery::bounds::Footprint;
 use crate::event::{Event, FieldRef, NotAnObject, Template, Value};
 use crate::grok::EcsCompatibility;
 
@@ -142,6 +143,12 @@ pub fn compile(args: &Args, compiler: &mut Compiler) -> Compiled {
 }
 
 impl Filter for Translate {
+    fn footprint(&self) -> Footprint {
+        // A file that has changed is read while the old entries are in use.
+        let copies = if matches!(self.options.origin, Origin::File(_)) { 2 } else { 1 };
+        Footprint { shared: copies * self.dictionary.memory(), ..Footprint::default() }
+    }
+
     fn run(&mut self, event: &mut Event, context: &mut Context) -> Flow {
         let options = &*self.options;
         let (subject, target) = match &options.over {

@@ -12,8 +12,9 @@ use std::sync::{Arc, LazyLock, Mutex};
 use quick_cache::{sync, unsync};
 
 use self::agents::Agents;
-use super::{Compiled, Compiler, Context, ECS_OPTION, Filter, Flow, field_option};
+use super::{CacheSize, Compiled, Compiler, Context, ECS_OPTION, Filter, Flow, field_option};
 use crate::config::{Args, ComponentDef, Diagnostic, Fallback, Kind, option};
+use crate::delivery::bounds::Footprint;
 use crate::event::encode::write_string;
 use crate::event::{Event, FieldRef, Fragment, NotAnObject, Value};
 use crate::grok::EcsCompatibility;
@@ -26,7 +27,7 @@ pub const DEF: ComponentDef = ComponentDef {
         option("target", Kind::Field, Fallback::None, "Where the fields go: `[user_agent]` by default with ECS, the top of the event without."),
         option("prefix", Kind::String, Fallback::Text(""), "Text before the names of the fields, without ECS."),
         option("regexes", Kind::Path, Fallback::None, "A `regexes.yaml` of uap-core in place of the one that is built in."),
-        option("lru_cache_size", Kind::Integer(0, 100_000_000), Fallback::Integer(10_000), "User agents that each worker remembers, and all of them together."),
+        option("lru_cache_size", Kind::Integer(0, 100_000_000), Fallback::Integer(10_000), "User agents that each worker remembers, and all of them together. By default fewer where `memory_limit` is below 256 MiB."),
         ECS_OPTION,
     ],
     example: r#"
@@ -63,7 +64,7 @@ struct UserAgent {
     target: Option<FieldRef>,
     prefix: String,
     ecs: bool,
-    cache_size: usize,
+    cache_size: CacheSize,
     /// Where the parts of versions go, `[@metadata][filter][user_agent]` as with Logstash: only where a pipeline can see it.
     metadata: Option<FieldRef>,
     cache: unsync::Cache<Box<str>, Arc<Description>>,
@@ -98,7 +99,7 @@ pub fn compile(args: &Args, compiler: &mut Compiler) -> Compiled {
     let agents = agents.map_err(|message| problems.push(Diagnostic::error(args.span_of("regexes"), message)));
     match (source, agents) {
         (Some(source), Ok(agents)) if problems.is_empty() => {
-            let cache_size = args.integer("lru_cache_size").unwrap_or(0).max(1) as usize;
+            let cache_size = compiler.cache_size(args, "lru_cache_size");
             Ok(Box::new(UserAgent {
                 agents,
                 source,
@@ -107,8 +108,8 @@ pub fn compile(args: &Args, compiler: &mut Compiler) -> Compiled {
                 ecs,
                 metadata: (ecs && compiler.metadata_visible).then(|| FieldRef::from_names(["@metadata", "filter", "user_agent"])),
                 cache_size,
-                cache: unsync::Cache::new(cache_size),
-                shared: Arc::new(sync::Cache::new(cache_size)),
+                cache: unsync::Cache::new(cache_size.entries),
+                shared: Arc::new(sync::Cache::new(cache_size.entries)),
             }))
         }
         _ => Err(problems),
@@ -131,7 +132,19 @@ pub(crate) fn prepare() {
     let _ = std::thread::Builder::new().name("logproc-agents".to_string()).spawn(bundled);
 }
 
+/// Bytes for the expressions of user agents.
+const EXPRESSIONS: usize = 4 << 20;
+/// Bytes for a user agent that all workers remember, with its description.
+const REMEMBERED: usize = 640;
+/// Bytes for a user agent that a worker remembers.
+const REMEMBERED_ALONE: usize = 288;
+
 impl Filter for UserAgent {
+    fn footprint(&self) -> Footprint {
+        let caches = self.cache_size.footprint(REMEMBERED, REMEMBERED_ALONE);
+        Footprint { shared: EXPRESSIONS + caches.shared, ..caches }
+    }
+
     fn run(&mut self, event: &mut Event, _: &mut Context) -> Flow {
         let value = match event.get(&self.source) {
             Some(Value::Array(list)) => event.loaded_values(list).first().copied(),
@@ -167,7 +180,7 @@ impl Filter for UserAgent {
             ecs: self.ecs,
             metadata: self.metadata.clone(),
             cache_size: self.cache_size,
-            cache: unsync::Cache::new(self.cache_size),
+            cache: unsync::Cache::new(self.cache_size.entries),
             shared: Arc::clone(&self.shared),
         })
     }

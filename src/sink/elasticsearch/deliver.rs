@@ -32,6 +32,7 @@ const HALVED_AFTER: u32 = 4;
 /// What is no larger than this is never too large to have room for.
 const NEVER_HALVED: usize = 64 << 10;
 
+mod conflict;
 mod replace;
 
 pub(crate) use replace::Existing;
@@ -222,13 +223,16 @@ impl Delivery {
         let is_done = |class: Class| class == Class::Created || (class == Class::Duplicate && self.existing != Existing::Replace);
         self.suspects.taken(&attempt.batch, |index| is_done(classes[index]), now);
         let poisoned = self.poisoned(&attempt, &classes, now);
-        self.say_what_is_taken_for_delivered(&attempt, &classes);
+        let conflicts = self.conflicts(&attempt.batch, &classes).await;
         let mut delivered = (0, 0);
         let sizes: Vec<usize> = attempt.batch.items().iter().map(|item| item.len()).collect();
-        attempt.batch.note(|index| is_done(classes[index]).then(|| items[index].outcome()));
+        let is_delivered = |index: usize| is_done(classes[index]) && !conflicts.others.contains(&index) && !conflicts.unknown.contains(&index);
+        attempt.batch.note(|index| is_delivered(index).then(|| items[index].outcome()));
         let (groups, rejected) = attempt.batch.sort_out(|index| {
             let answer = &items[index];
             match classes[index] {
+                Class::Duplicate if conflicts.others.contains(&index) => Fate::Rejected(conflict::reason()),
+                Class::Duplicate if conflicts.unknown.contains(&index) => Fate::GoesOn(Class::Unavailable),
                 class if is_done(class) => {
                     delivered = (delivered.0 + 1, delivered.1 + sizes[index]);
                     Fate::Done
@@ -256,29 +260,6 @@ impl Delivery {
             attempts.push(self.again(Attempt { batch, tries: attempt.tries, not_before: None, suspect_since, looked_up: attempt.looked_up }, class.label()));
         }
         attempts
-    }
-
-    /// A document that is there already was delivered before, and counts as delivered. But where nothing was committed of its partition,
-    /// and this process has not sent it yet, it may be another one, of a topic that had the same name: brokers forget a group's
-    /// offsets with the topic, so nothing else tells of it.
-    fn say_what_is_taken_for_delivered(&self, attempt: &Attempt, classes: &[Class]) {
-        let doubtful = |index: &usize| classes[*index] == Class::Duplicate && {
-            let (raw, record) = attempt.batch.record(*index);
-            raw.origin(record).is_without_offset()
-        };
-        let mut doubtful = (0..classes.len()).filter(|_| attempt.tries == 0 && self.existing == Existing::Unknown).filter(doubtful);
-        if let Some(first) = doubtful.next() {
-            let (raw, record) = attempt.batch.record(first);
-            let (origin, offset) = (raw.origin(record), raw.records()[record].offset);
-            self.loudly("taken_for_delivered", || {
-                warn!(
-                    topic = &*origin.topic, partition = origin.partition, offset, documents = doubtful.count() + 1,
-                    "documents are there already, though nothing was committed of their partition: either offsets were lost or reset, \
-                     and what was delivered is read again; or the topic was deleted and created anew, and new records whose ids are taken by \
-                     old ones count as delivered: then give `id_salt` another value and replay"
-                );
-            });
-        }
     }
 
     /// The documents that fail once more and are to blame themselves: they have failed for long, and their own index has

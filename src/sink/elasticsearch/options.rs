@@ -43,7 +43,7 @@ const OPTIONS: &[OptionDef] = &[
     option("index", Kind::Template, Fallback::None, "The index to write to."),
     option("action", Kind::Enum(&["create", "index"]), Fallback::Text("create"), "`create` never overwrites, so nothing is doubled when it is sent again."),
     option("document_id", Kind::Template, Fallback::None, "The id of a document; by default from topic, partition and offset."),
-    option("id_salt", Kind::String, Fallback::None, "Goes into ids: change it when a topic was created anew and its offsets begin again."),
+    option("id_salt", Kind::String, Fallback::None, "Goes into ids: another value makes other documents of the same records."),
     option("routing", Kind::Template, Fallback::None, "The routing of a document."),
     option("pipeline", Kind::Template, Fallback::None, "The ingest pipeline to run in the cluster."),
     option("data_stream", Kind::Enum(&["true", "false", "auto"]), Fallback::Text("auto"), "Whether to write to a data stream; `auto` does when no `index` is given."),

@@ -12,6 +12,7 @@ use std::time::UNIX_EPOCH;
 use serde::{Deserialize, Serialize};
 use tracing::warn;
 
+use crate::append;
 use crate::source::SourceError;
 
 /// What tells a file from others, whatever its path: its inode, and when that was made, since inodes of files that are gone are
@@ -43,20 +44,26 @@ pub(super) struct Position {
     pub done_to: i64,
 }
 
-/// Makes a checkpoint this process' own, for as long as the file that is returned is open; `None` while it is another's. What two
-/// wrote to one would be true of neither.
+/// Makes a checkpoint this process' own, for as long as the file that is returned is open. The inner error is why that has to wait:
+/// another process has it, or the disk has no room for the file beside it. What two wrote to one would be true of neither.
 ///
 /// # Errors
 /// The file beside it that is locked can't be made.
-pub(super) fn claim(path: &Path) -> Result<Option<File>, SourceError> {
+pub(super) fn claim(path: &Path) -> Result<Result<File, String>, SourceError> {
     let beside = path.with_extension("lock");
-    let file = File::create(&beside).map_err(|error| SourceError::File { path: beside.display().to_string(), error })?;
+    let file = match File::create(&beside) {
+        Ok(file) => file,
+        Err(error) if matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded) => {
+            return Ok(Err(format!("{}: {error}", beside.display())));
+        }
+        Err(error) => return Err(SourceError::File { path: beside.display().to_string(), error }),
+    };
     match file.try_lock() {
-        Err(TryLockError::WouldBlock) => Ok(None),
-        Ok(()) => Ok(Some(file)),
+        Err(TryLockError::WouldBlock) => Ok(Err("another process follows files with this checkpoint".to_string())),
+        Ok(()) => Ok(Ok(file)),
         Err(TryLockError::Error(error)) => {
             warn!(path = %beside.display(), %error, "a lock can't be had here: no two processes may follow with this checkpoint");
-            Ok(Some(file))
+            Ok(Ok(file))
         }
     }
 }
@@ -84,7 +91,8 @@ pub(super) fn save(path: &Path, positions: &[Position]) -> Result<(), SourceErro
         let mut file = File::create(&beside)?;
         file.write_all(&serde_json::to_vec_pretty(positions)?)?;
         file.sync_data()?;
-        std::fs::rename(&beside, path)
+        std::fs::rename(&beside, path)?;
+        append::sync_folder_of(path)
     };
     write().map_err(|error| SourceError::File { path: path.display().to_string(), error })
 }

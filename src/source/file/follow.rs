@@ -10,10 +10,11 @@ use std::io::{ErrorKind, Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use super::checkpoint::{self, Identity, Position};
 use super::{FileSource, Open, Reader, expand};
+use crate::observe::metrics as names;
 use crate::source::SourceError;
 use crate::source::lines::Framer;
 
@@ -21,13 +22,15 @@ use crate::source::lines::Framer;
 const CLOSE_INACTIVE: Duration = Duration::from_secs(300);
 /// How often the checkpoint is written.
 const SAVE_INTERVAL: Duration = Duration::from_secs(1);
+/// How often the log says at most that the checkpoint can't be written.
+const LOG_INTERVAL: Duration = Duration::from_secs(10);
 /// How much of a line is read at once to pass over it.
 const BLOCK: usize = 256 << 10;
 
 /// Follows files until the order to stop, and then until all that was read has ended.
 ///
 /// # Errors
-/// A file can't be read, or the checkpoint neither read nor written.
+/// A file can't be read, or the checkpoint can't be read, or can't be written at the end.
 pub(super) fn follow(source: FileSource, mut reader: Reader) -> Result<(), SourceError> {
     let _claim = match source.checkpoint.as_deref() {
         Some(path) => claim(path, &reader)?,
@@ -39,7 +42,7 @@ pub(super) fn follow(source: FileSource, mut reader: Reader) -> Result<(), Sourc
     }
     let saved = source.checkpoint.as_deref().map(checkpoint::load).transpose()?.unwrap_or_default();
     let mut follower =
-        Follower { source, reader, files: Vec::new(), saved, written: Vec::new(), has_begun: false, unreadable: HashSet::new() };
+        Follower { source, reader, files: Vec::new(), saved, written: Vec::new(), saved_at: Instant::now(), failing: None, unreadable: HashSet::new() };
     let result = follower.run();
     follower.reader.end();
     let context = &follower.reader.context;
@@ -47,21 +50,21 @@ pub(super) fn follow(source: FileSource, mut reader: Reader) -> Result<(), Sourc
         context.hub.wait_until(Duration::from_millis(50), |ledger| ledger.open_in_all() == 0);
         std::thread::park_timeout(Duration::from_millis(5));
     }
-    follower.save()?;
+    follower.save_at_the_end()?;
     result
 }
 
-/// Waits until no other process has the checkpoint, or for the order to stop.
+/// Waits until the checkpoint is this process' own, or for the order to stop.
 fn claim(path: &Path, reader: &Reader) -> Result<Option<File>, SourceError> {
     let mut is_told = false;
     while !reader.context.shutdown().is_requested() {
-        let claimed = checkpoint::claim(path)?;
-        if claimed.is_some() {
-            return Ok(claimed);
-        }
-        if !is_told {
-            warn!(path = %path.display(), "another process follows files with this checkpoint; waiting for its end");
-            is_told = true;
+        match checkpoint::claim(path)? {
+            Ok(claimed) => return Ok(Some(claimed)),
+            Err(reason) if !is_told => {
+                warn!(path = %path.display(), reason, "waiting for the checkpoint");
+                is_told = true;
+            }
+            Err(_) => {}
         }
         std::thread::park_timeout(Duration::from_millis(50));
     }
@@ -79,6 +82,8 @@ struct Followed {
     away_since: Option<Instant>,
     /// Nothing more is expected of it.
     is_closed: bool,
+    /// The checkpoint on disk holds its generation. Before that nothing is read of it: a restart would give its lines other ids.
+    is_recorded: bool,
 }
 
 struct Follower {
@@ -89,18 +94,19 @@ struct Follower {
     saved: Vec<Position>,
     /// What was last written to the checkpoint.
     written: Vec<Position>,
-    /// A file has been begun with that the checkpoint does not hold yet.
-    has_begun: bool,
+    /// When the checkpoint was last written, or could not be.
+    saved_at: Instant,
+    /// The log says that the checkpoint can't be written, since this time.
+    failing: Option<Instant>,
     /// Files that could not be read when they were last tried.
     unreadable: HashSet<PathBuf>,
 }
 
 impl Follower {
     fn run(&mut self) -> Result<(), SourceError> {
-        let mut saved_at = Instant::now();
         self.look(true)?;
         while !self.reader.context.shutdown().is_requested() {
-            for followed in self.files.iter_mut().filter(|followed| !followed.is_closed) {
+            for followed in self.files.iter_mut().filter(|followed| !followed.is_closed && followed.is_recorded) {
                 let before = followed.open.position;
                 self.reader.read_on(&mut followed.open)?;
                 if followed.open.position > before && followed.away_since.is_some() {
@@ -111,9 +117,8 @@ impl Follower {
             if !self.reader.flush() {
                 break;
             }
-            if saved_at.elapsed() >= SAVE_INTERVAL {
-                self.save()?;
-                saved_at = Instant::now();
+            if self.saved_at.elapsed() >= SAVE_INTERVAL {
+                self.save();
             }
             self.pause();
             self.look(false)?;
@@ -130,7 +135,6 @@ impl Follower {
 
     /// Finds out what files there are.
     fn look(&mut self, first: bool) -> Result<(), SourceError> {
-        self.has_begun = false;
         let mut there = HashMap::new();
         for path in self.source.paths() {
             if let Ok(metadata) = std::fs::metadata(&path) {
@@ -159,8 +163,11 @@ impl Follower {
             !followed.is_closed || is_there(followed) || ledger.open(&followed.open.name, followed.open.generation) > 0
         });
         drop(ledger);
-        // What is read of a new generation gets ids by its number, so a restart must find that in the checkpoint.
-        if self.has_begun { self.save() } else { Ok(()) }
+        let is_new = self.files.iter().any(|followed| !followed.is_recorded);
+        if is_new && (self.failing.is_none() || self.saved_at.elapsed() >= SAVE_INTERVAL) {
+            self.save();
+        }
+        Ok(())
     }
 
     fn look_at(&mut self, path: &Path, identity: Identity, length: u64, first: bool) -> Result<(), SourceError> {
@@ -244,7 +251,8 @@ impl Follower {
         let generation = self.generations(name).max().map_or(0, |last| last + 1);
         let open = self.reader.open(file, name, generation, position)?;
         // What is passed over at the start has ended, as far as a restart is concerned.
-        self.push(open, identity, i64::try_from(position).unwrap_or(i64::MAX));
+        let is_recorded = self.source.checkpoint.is_none();
+        self.push(open, identity, i64::try_from(position).unwrap_or(i64::MAX), is_recorded);
         Ok(())
     }
 
@@ -260,15 +268,14 @@ impl Follower {
             if done > 0 {
                 self.pass_over_line(&mut open)?;
             }
-            self.push(open, identity, done_to);
+            self.push(open, identity, done_to, true);
         }
         self.saved.swap_remove(saved);
         Ok(())
     }
 
-    fn push(&mut self, open: Open, identity: Identity, done_before: i64) {
-        self.files.push(Followed { open, identity: Some(identity), done_before, away_since: None, is_closed: false });
-        self.has_begun = true;
+    fn push(&mut self, open: Open, identity: Identity, done_before: i64, is_recorded: bool) {
+        self.files.push(Followed { open, identity: Some(identity), done_before, away_since: None, is_closed: false, is_recorded });
     }
 
     /// Moves past the line at the present position, which has ended in an earlier run.
@@ -291,13 +298,48 @@ impl Follower {
     /// Closes files that are away and of which nothing has come for long.
     fn close_inactive(&mut self) {
         let is_over = |followed: &Followed| followed.away_since.is_some_and(|since| since.elapsed() >= CLOSE_INACTIVE);
-        for followed in self.files.iter_mut().filter(|followed| !followed.is_closed && is_over(followed)) {
+        for followed in self.files.iter_mut().filter(|followed| !followed.is_closed && followed.is_recorded && is_over(followed)) {
             self.reader.push_rest(&mut followed.open);
             followed.is_closed = true;
         }
     }
 
-    fn save(&mut self) -> Result<(), SourceError> {
+    /// Writes the checkpoint if it has changed. Where that fails, delivery goes on and the next call tries again: what has ended since is
+    /// read again after a crash, with the same ids. Only files that are new wait.
+    fn save(&mut self) {
+        let result = self.try_save();
+        self.saved_at = Instant::now();
+        match (result, self.failing) {
+            (Ok(()), None) => {}
+            (Ok(()), Some(_)) => {
+                info!(path = self.checkpoint_name(), "the checkpoint can be written again");
+                self.failing = None;
+            }
+            (Err(error), logged) => {
+                metrics::counter!(names::CHECKPOINT_RETRIES).increment(1);
+                if logged.is_none_or(|logged| logged.elapsed() >= LOG_INTERVAL) {
+                    let waiting = self.files.iter().filter(|followed| !followed.is_recorded).count();
+                    error!(%error, files_waiting = waiting, "failed to write the checkpoint; retrying");
+                    self.failing = Some(self.saved_at);
+                }
+            }
+        }
+    }
+
+    /// Writes the checkpoint when everything has ended, and tries until the order to let go.
+    fn save_at_the_end(&mut self) -> Result<(), SourceError> {
+        loop {
+            self.save();
+            let shutdown = self.reader.context.shutdown();
+            if self.failing.is_none() || !shutdown.is_requested() || shutdown.is_forced() {
+                // One attempt more, for its error.
+                return self.try_save();
+            }
+            std::thread::park_timeout(SAVE_INTERVAL);
+        }
+    }
+
+    fn try_save(&mut self) -> Result<(), SourceError> {
         let Some(path) = &self.source.checkpoint else { return Ok(()) };
         let ledger = self.reader.context.hub.ledger();
         let followed = self.files.iter().filter_map(|followed| {
@@ -311,6 +353,11 @@ impl Follower {
             checkpoint::save(path, &positions)?;
             self.written = positions;
         }
+        self.files.iter_mut().for_each(|followed| followed.is_recorded = true);
         Ok(())
+    }
+
+    fn checkpoint_name(&self) -> String {
+        self.source.checkpoint.as_deref().map(|path| path.display().to_string()).unwrap_or_default()
     }
 }

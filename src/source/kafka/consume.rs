@@ -1,7 +1,7 @@
 //! The loop of the Kafka source while it is a member: poll, gather, hand over, commit.
 //!
-//! It polls whatever happens. While the budget is full it waits a little without polling, which keeps what is already
-//! fetched; if that does not help, partitions are paused and polling goes on, so the group never misses this member.
+//! It polls whatever happens, so the group never misses this member. While the budget is full the queue of records is not served: librdkafka
+//! fetches no more than its own limit. Partitions are not paused for that, since librdkafka forgets what is queued when they are.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -11,22 +11,27 @@ use std::time::{Duration, Instant};
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::BorrowedMessage;
-use rdkafka::topic_partition_list::TopicPartitionList;
-use tracing::{error, info, warn};
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use tracing::{debug, error, info, warn};
 
 use super::extract::{LETTER_HEADER, Place, Stretches};
 use super::group::{Group, commit, look_up};
 use super::KafkaSource;
 use super::membership::is_name_lost;
-use super::recreated::Watch;
-use super::records::{Record, Records};
-use crate::delivery::{BatchBuilder, NewRecord, RawBatch, Shape};
+use super::beginnings::{Beginning, Beginnings, Cause};
+use super::positions::{GapReason, Positions, Take};
+use super::records::{Record, RecordError, Records};
+use crate::delivery::{BatchBuilder, NewRecord, RawBatch, Shape, Span};
 use crate::observe::metrics as names;
 use crate::source::{SourceContext, SourceError, Submit};
 
 const IDLE_POLL: Duration = Duration::from_millis(100);
-/// How long a full budget is waited for before partitions are paused.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// The time between polls while a partition waits for its beginning or the budget is full.
+const BUSY_POLL: Duration = Duration::from_millis(5);
+/// The longest time for librdkafka to take up another position; no broker is asked for that.
+const SEEK_TIMEOUT: Duration = Duration::from_millis(500);
+/// The longest time for a broker to tell the first and the last offset of a partition.
+const LOOK_UP_TIMEOUT: Duration = Duration::from_secs(2);
 /// How often it is looked up whether commits have arrived: brokers that restart may lose a request for good.
 const UNANSWERED: Duration = Duration::from_secs(15);
 /// How reading has ended.
@@ -55,25 +60,24 @@ pub(super) fn read<'scope, 'env>(
     source: &KafkaSource,
     consumer: &'env BaseConsumer<Group>,
     context: SourceContext,
-    topics: Watch<'scope, 'env>,
+    beginnings: Beginnings<'scope, 'env>,
     waiting: VecDeque<Arc<RawBatch>>,
     renew: Renew<'_>,
 ) -> Read {
     let records = Records::new(consumer.client());
-    // An extract without a group has its parts already.
-    if let Ok(assignment) = consumer.assignment() {
-        records.forward(&assignment);
-    }
     let mut reader = Reader {
         records: &records,
         builder: empty_batch(&context, source.extract.is_some()),
         began: Instant::now(),
         cached: None,
+        cached_origin: None,
         waiting,
-        paused: false,
+        held_back: false,
+        needs_attention: false,
+        positions: Positions::default(),
+        beginnings,
         committed: Instant::now(),
         answered: Instant::now(),
-        topics,
         stretches: source.extract.as_ref().map(Stretches::new),
         max_event_bytes: source.max_event_bytes,
         commit_interval: source.commit_interval,
@@ -81,7 +85,8 @@ pub(super) fn read<'scope, 'env>(
         consumer,
         context,
     };
-    let ended = match reader.read() {
+    // The parts of an extract without a group are assigned already.
+    let ended = match reader.after_rebalance().and_then(|()| reader.read()) {
         Err(error) if is_name_lost(&error) && !reader.context.shutdown().is_requested() => Ended::NameIsLost(error),
         Ok(Some(newer)) => {
             reader.hand_over(source.rebalance_timeout);
@@ -108,15 +113,21 @@ struct Reader<'a, 'scope, 'env> {
     builder: BatchBuilder,
     /// When the batch in the making got its first record.
     began: Instant,
-    /// The origin of the last record: topic handle, partition, index in the builder. The handle is only compared.
-    cached: Option<(usize, i32, u32)>,
+    /// The partition of the last record: topic handle, partition, number among the positions. The handle is only compared.
+    cached: Option<(usize, i32, usize)>,
+    /// The origin of the last record in the builder, with the number of its partition.
+    cached_origin: Option<(usize, u32)>,
     /// Batches that no worker has taken yet, oldest first.
     waiting: VecDeque<Arc<RawBatch>>,
-    paused: bool,
+    /// The budget is full, or workers are behind: records stay in librdkafka's queue.
+    held_back: bool,
+    /// Records are waiting for something to be done about their partition.
+    needs_attention: bool,
+    positions: Positions,
+    beginnings: Beginnings<'scope, 'env>,
     committed: Instant,
     /// When commits were last looked up, or all known to have arrived.
     answered: Instant,
-    topics: Watch<'scope, 'env>,
     /// For an extract, what is to be read of each partition.
     stretches: Option<Stretches>,
     max_event_bytes: usize,
@@ -130,7 +141,7 @@ impl Reader<'_, '_, '_> {
         while !self.context.shutdown().is_requested() {
             heartbeat.busy();
             self.commit_if_due();
-            self.compare_topics()?;
+            self.attend()?;
             if let Some(newer) = (self.renew)(self.consumer) {
                 return Ok(Some(newer));
             }
@@ -145,9 +156,7 @@ impl Reader<'_, '_, '_> {
                 self.hold_back()?;
                 continue;
             }
-            if self.paused {
-                self.set_paused(false)?;
-            }
+            self.set_held_back(false);
             if !self.gather()? {
                 return Ok(None);
             }
@@ -170,12 +179,16 @@ impl Reader<'_, '_, '_> {
                 None if self.records.has_events() => continue,
                 None => !self.take_records(Duration::ZERO)? && {
                     let patience = match self.builder.is_empty() {
+                        true if self.positions.waits() => BUSY_POLL,
                         true => IDLE_POLL,
                         false => self.context.settings.batch_age.saturating_sub(self.began.elapsed()),
                     };
                     !self.take_records(patience)?
                 },
             };
+            if self.needs_attention {
+                return Ok(self.close());
+            }
             let complete = self.context.is_full(&self.builder)
                 || (idle && !self.builder.is_empty() && self.began.elapsed() >= self.context.settings.batch_age);
             if complete {
@@ -192,7 +205,7 @@ impl Reader<'_, '_, '_> {
         let mut taken = Ok(());
         let any = self.records.take(patience, |record| {
             taken = self.take(record);
-            taken.is_ok() && !self.context.is_full(&self.builder)
+            taken.is_ok() && !self.needs_attention && !self.context.is_full(&self.builder)
         });
         taken.map(|()| any)
     }
@@ -201,40 +214,95 @@ impl Reader<'_, '_, '_> {
     fn take_polled(&mut self, message: Result<BorrowedMessage<'_>, KafkaError>) -> Result<(), SourceError> {
         match message {
             Ok(message) => self.take(Ok(Record::of(&message))),
-            Err(error) => self.take(Err(error)),
+            // The partition is not told here; its records come through their own queue, and errors of that kind with them.
+            Err(error) => self.take_error(&error),
         }
     }
 
-    fn take(&mut self, record: Result<Record<'_>, KafkaError>) -> Result<(), SourceError> {
+    fn take(&mut self, record: Result<Record<'_>, RecordError<'_>>) -> Result<(), SourceError> {
         match record {
             Ok(record) => {
                 self.push(record);
                 Ok(())
             }
-            Err(KafkaError::PartitionEOF(partition)) => {
-                if self.stretches.as_mut().is_some_and(|stretches| stretches.at_end(self.consumer, partition)) {
-                    self.finish_stretch(partition);
+            Err(RecordError { place, error: KafkaError::PartitionEOF(partition) }) => {
+                if let Some(index) = self.position_of(place)
+                    && let Take::Accept { from } = self.reach(index, place.offset())
+                {
+                    self.note_gap(partition, from, place.offset());
+                    if self.stretches.as_mut().is_some_and(|stretches| stretches.at_end(partition)) {
+                        self.finish_stretch(partition);
+                    }
                 }
                 Ok(())
             }
-            Err(error @ KafkaError::MessageConsumptionFatal(_)) => Err(error.into()),
-            Err(error @ KafkaError::MessageConsumption(RDKafkaErrorCode::AutoOffsetReset)) => {
-                error!(%error, "a partition has no valid offset and `auto_offset_reset` is `none`");
-                Err(error.into())
+            Err(RecordError { place, error }) => {
+                if let Some(index) = self.position_of(place) {
+                    self.positions.failed(index);
+                }
+                self.take_error(&error)
             }
-            Err(error) => {
-                warn!(%error, "trouble while reading; librdkafka goes on by itself");
+        }
+    }
+
+    fn take_error(&self, error: &KafkaError) -> Result<(), SourceError> {
+        match error {
+            KafkaError::MessageConsumptionFatal(_) => Err(error.clone().into()),
+            KafkaError::MessageConsumption(RDKafkaErrorCode::AutoOffsetReset) => {
+                error!(%error, "a partition has no valid offset and `auto_offset_reset` is `none`");
+                Err(error.clone().into())
+            }
+            error => {
+                warn!(%error, "failed to fetch records of a partition; retrying");
                 Ok(())
             }
         }
     }
 
+    /// Returns the number of a record's partition; `None` if it is not assigned any more.
+    fn position_of(&mut self, record: Record<'_>) -> Option<usize> {
+        let (handle, partition) = (record.topic_handle(), record.partition());
+        match self.cached {
+            Some((topic, of, index)) if topic == handle && of == partition => Some(index),
+            _ => {
+                let index = self.positions.find(record.topic(), partition).filter(|index| self.positions.origin(*index).is_owned())?;
+                self.cached = Some((handle, partition, index));
+                Some(index)
+            }
+        }
+    }
+
+    fn reach(&mut self, index: usize, offset: i64) -> Take {
+        // Another topic of the same name may be read from here on.
+        if self.consumer.context().topics.has_news() {
+            self.needs_attention = true;
+            return Take::Ignore;
+        }
+        let take = self.positions.reach(index, offset, Instant::now);
+        self.needs_attention |= take == Take::Check;
+        take
+    }
+
+    fn note_gap(&mut self, partition: i32, from: i64, to: i64) {
+        if let Some(stretches) = self.stretches.as_mut().filter(|_| from < to) {
+            stretches.look_into_gap(self.consumer, partition, from, to);
+        }
+    }
+
     fn push(&mut self, message: Record<'_>) {
-        let handle = message.topic_handle();
         let partition = message.partition();
-        let place = match &mut self.stretches {
+        let Some(index) = self.position_of(message) else { return };
+        let Take::Accept { from } = self.reach(index, message.offset()) else { return };
+        self.positions.advance(index, message.offset() + 1);
+        let place = match &self.stretches {
             None => Place::Inside { last: false },
-            Some(stretches) => stretches.place(self.consumer, partition, message.offset()),
+            Some(stretches) => {
+                let place = stretches.place(partition, message.offset());
+                if place != Place::Unwanted {
+                    self.note_gap(partition, from, message.offset());
+                }
+                place
+            }
         };
         match place {
             Place::Unwanted => return,
@@ -245,13 +313,12 @@ impl Reader<'_, '_, '_> {
         if self.builder.covered.iter().any(|(place, _)| place.partition != partition) {
             self.close();
         }
-        let origin = match self.cached {
-            Some((topic, of, origin)) if topic == handle && of == partition => origin,
+        let origin = match self.cached_origin {
+            Some((of, origin)) if of == index => origin,
             _ => {
-                // A record of a partition that has just been taken away is its next owner's.
-                let Some(origin) = self.context.hub.ledger().origin(message.topic(), partition) else { return };
-                let origin = self.builder.origin(message.topic(), partition, || origin);
-                self.cached = Some((handle, partition, origin));
+                let origin = self.positions.origin(index);
+                let origin = self.builder.origin(&origin.topic, partition, || origin.clone());
+                self.cached_origin = Some((index, origin));
                 origin
             }
         };
@@ -266,7 +333,7 @@ impl Reader<'_, '_, '_> {
         let is_letter = letters.is_some();
         if let Some((letters, counts)) = letters {
             let own = self.builder.origins[origin as usize].clone();
-            self.builder.cover(&own, offset + 1);
+            self.builder.cover(&own, from, offset + 1);
             let Some(letter) = letters.origin(message.headers()) else {
                 counts.passed_over.fetch_add(1, Ordering::Relaxed);
                 self.builder.note(origin, |tally| tally.passed_over += 1);
@@ -275,8 +342,11 @@ impl Reader<'_, '_, '_> {
                 }
                 return;
             };
-            origin = self.builder.origin(&letter.topic, letter.partition, || own.of(&letter.topic, letter.partition));
+            origin = self.builder.origin_of(own.of(&letter.topic, letter.partition, letter.topic_id.as_deref()));
             (offset, timestamp_ms) = (letter.offset, letter.timestamp_ms);
+        }
+        if !is_letter {
+            self.builder.extend(origin, from, offset + 1);
         }
         let value = message.value();
         let shape = match value {
@@ -308,8 +378,10 @@ impl Reader<'_, '_, '_> {
         info!(topic = stretches.topic, partition, end, "read to the end");
         let mut ledger = self.context.hub.ledger();
         if let Some(origin) = ledger.origin(&stretches.topic, partition) {
-            let ticket = ledger.deliver(&origin, end, self.context.hub.now_ms());
-            ledger.complete_with(ticket, tally);
+            // A span without a start can't leave a gap.
+            if let Ok(ticket) = ledger.deliver(&origin, Span { start: None, end }, self.context.hub.now_ms()) {
+                ledger.complete_with(ticket, tally);
+            }
         }
         drop(ledger);
         let mut list = TopicPartitionList::new();
@@ -330,7 +402,8 @@ impl Reader<'_, '_, '_> {
 
     /// Admits the batch in the making and hands it over; `false` when the run is over.
     fn close(&mut self) -> bool {
-        self.cached = None;
+        (self.cached, self.cached_origin) = (None, None);
+        self.report_gaps();
         if self.builder.is_empty() && self.builder.covered.is_empty() {
             return true;
         }
@@ -363,33 +436,114 @@ impl Reader<'_, '_, '_> {
         true
     }
 
-    /// Looks now and then whether a topic was deleted and created anew. What was read of the old one goes on and ends, but no
-    /// offset of the new one hangs on it.
-    fn compare_topics(&mut self) -> Result<(), SourceError> {
-        if self.stretches.is_some() {
-            return Ok(());
+    /// Does what partitions wait for: looks up where they begin, notices topics that were created again, and tells librdkafka where to go on.
+    fn attend(&mut self) -> Result<(), SourceError> {
+        self.needs_attention = false;
+        if self.consumer.context().topics.has_news() {
+            self.take_news()?;
         }
-        let anew = self.topics.turn();
-        if let Some(topic) = self.consumer.context().identities.fatal() {
-            return Err(SourceError::Recreated(topic));
+        let changes = self.beginnings.turn()?;
+        for (topic, partition) in changes.renewed {
+            self.begin_again(&topic, partition, Cause::Assigned);
         }
-        if !anew.is_empty() {
-            self.close();
+        for beginning in changes.begun {
+            self.begin(beginning);
         }
-        for partition in anew {
-            if self.topics.begin_anew(&partition) {
-                self.context.hub.ledger().begin_anew(&partition.0, partition.1);
+        let now = Instant::now();
+        for (index, next) in self.positions.seeks(now) {
+            if let Some((expected, found)) = self.positions.checked(index) {
+                let origin = self.positions.origin(index);
+                debug!(topic = &*origin.topic, partition = origin.partition, expected, found, "an offset did not come; reading again from there");
+            }
+            let origin = self.positions.origin(index);
+            match self.consumer.seek(&origin.topic, origin.partition, Offset::Offset(next), SEEK_TIMEOUT) {
+                Ok(()) => self.positions.sought(index, None),
+                // A partition that has just been assigned is not being read yet.
+                Err(error) => {
+                    debug!(%error, topic = &*origin.topic, partition = origin.partition, next, "failed to set the position of a partition; retrying");
+                    self.positions.sought(index, Some(now + BUSY_POLL));
+                }
             }
         }
         Ok(())
     }
 
+    /// Takes in what librdkafka has logged: topics that have another id, and positions that were not valid.
+    fn take_news(&mut self) -> Result<(), SourceError> {
+        let news = self.consumer.context().topics.take_news();
+        for (topic, id) in &news.renewed {
+            self.beginnings.expect(topic, id);
+            for element in self.consumer.assignment()?.elements_for_topic(topic) {
+                self.begin_again(topic, element.partition(), Cause::Assigned);
+            }
+        }
+        for (topic, partition) in news.resets {
+            let Some(index) = self.positions.find(&topic, partition).filter(|index| self.positions.origin(*index).is_owned()) else { continue };
+            let Some(next) = self.positions.next(index) else { continue };
+            match self.consumer.fetch_watermarks(&topic, partition, LOOK_UP_TIMEOUT) {
+                Ok((first, _)) if first > next && (self.stretches.is_some() || !self.consumer.context().topics.resets_to_end()) => {
+                    let deleted = self.positions.deleted_before(index, first, Instant::now());
+                    warn!(topic, partition, from = next, deleted, "records were deleted before they could be read; reading goes on behind them");
+                    if let Some(stretches) = &mut self.stretches {
+                        stretches.count_deleted(partition, next, first);
+                    }
+                }
+                Ok((first, end)) if first > next || end < next => self.begin_again(&topic, partition, Cause::Reset),
+                Ok(_) => self.positions.interrupt(index, Instant::now()),
+                Err(error) => {
+                    warn!(%error, topic, partition, "failed to look up the first offset of a partition; retrying");
+                    self.consumer.context().topics.look_at_again(&topic, partition);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Stops reading a partition until it is known where it begins. What was read of it may end and moves no offset.
+    fn begin_again(&mut self, topic: &str, partition: i32, cause: Cause) {
+        if let Some(index) = self.positions.find(topic, partition).filter(|index| self.positions.origin(*index).is_owned()) {
+            self.close();
+            self.positions.suspend(index);
+            self.context.hub.ledger().forget(topic, partition);
+            self.beginnings.wait_for((topic.to_string(), partition), cause);
+        }
+    }
+
+    fn begin(&mut self, beginning: Beginning) {
+        let Beginning { partition: (topic, partition), start, topic_id, reuses_ids } = beginning;
+        let mut ledger = self.context.hub.ledger();
+        if reuses_ids {
+            ledger.set_reuses_ids(&topic, partition);
+        }
+        let origin = ledger.begin(&topic, partition, start, topic_id);
+        drop(ledger);
+        if let (Some(index), Some(origin)) = (self.positions.find(&topic, partition), origin) {
+            debug!(topic, partition, start, "reading of a partition begins");
+            self.positions.begin(index, origin, start, Instant::now());
+        }
+    }
+
+    fn report_gaps(&mut self) {
+        for (reason, count) in GapReason::ALL.into_iter().zip(self.positions.take_gaps()) {
+            if count > 0 {
+                metrics::counter!(names::OFFSET_GAPS, "reason" => reason.label()).increment(count);
+            }
+        }
+        if let Some((index, offset)) = self.positions.take_skipped() {
+            let origin = self.positions.origin(index);
+            error!(
+                topic = &*origin.topic, partition = origin.partition, offset,
+                "the kafka client had left out records; a second look has found them, and they are read"
+            );
+        }
+    }
+
     /// What was gathered of partitions that are gone is forgotten; the rest leaves under the origins it was read with.
     fn after_rebalance(&mut self) -> Result<(), SourceError> {
-        self.forward()?;
+        let assignment = self.consumer.assignment()?;
+        self.records.forward(&assignment);
         self.builder.drop_disowned();
         self.close();
-        self.compare_topics()?;
         // Nothing may be polled before this is known: what comes of an unknown partition is passed over.
         while let Some(stretches) = self.stretches.as_mut().filter(|stretches| stretches.is_shared) {
             match stretches.take_over(self.consumer) {
@@ -398,57 +552,56 @@ impl Reader<'_, '_, '_> {
                 Err(error) => warn!(%error, "could not look up where partitions begin and end; trying again"),
             }
         }
-        // A partition that has come back is still paused if it was when it left.
-        self.set_paused(self.paused)
-    }
-
-    /// Has records of what is assigned come to where they are fetched.
-    fn forward(&self) -> Result<(), SourceError> {
-        self.records.forward(&self.consumer.assignment()?);
-        Ok(())
-    }
-
-    /// Waits for room. Patience first, then paused partitions and polls for the sake of the group.
-    fn hold_back(&mut self) -> Result<(), SourceError> {
-        if !self.paused {
-            let began = Instant::now();
-            while began.elapsed() < PATIENCE && !self.context.shutdown().is_requested() {
-                if self.context.hub.budget.wait(IDLE_POLL) && (!self.offer(IDLE_POLL) || self.waiting.is_empty()) {
-                    return Ok(());
+        let now = Instant::now();
+        for element in assignment.elements() {
+            let (topic, partition) = (element.topic(), element.partition());
+            match self.positions.find(topic, partition) {
+                Some(index) if self.positions.origin(index).is_owned() => self.positions.interrupt(index, now),
+                _ => {
+                    let Some(origin) = self.context.hub.ledger().origin(topic, partition) else { continue };
+                    self.positions.assign(origin);
+                    let given = self.stretches.as_ref().map(|stretches| stretches.start(partition));
+                    self.beginnings.wait_for((topic.to_string(), partition), given.map_or(Cause::Assigned, Cause::Given));
                 }
             }
-            self.set_paused(true)?;
         }
-        let polled = self.consumer.poll(IDLE_POLL);
+        let positions = &self.positions;
+        self.beginnings.retain(|(topic, partition)| positions.find(topic, *partition).is_some_and(|index| positions.origin(index).is_owned()));
+        if let Some(stretches) = &self.stretches {
+            self.consumer.pause(&stretches.finished())?;
+        }
+        self.attend()
+    }
+
+    /// Waits for room in the budget and at the workers, and polls for the sake of the group.
+    fn hold_back(&mut self) -> Result<(), SourceError> {
+        if self.context.hub.budget.wait(BUSY_POLL) && (!self.offer(BUSY_POLL) || self.waiting.is_empty()) {
+            return Ok(());
+        }
+        self.set_held_back(true);
+        let polled = self.consumer.poll(Duration::ZERO);
         if self.consumer.context().changed.swap(false, Ordering::AcqRel) {
             self.after_rebalance()?;
         }
         match polled {
-            // Read before the pause took hold: kept, for it will not be read again.
+            // A record of a partition whose records do not come to their own queue yet.
             Some(message) => self.take_polled(message),
             None => Ok(()),
         }
     }
 
-    fn set_paused(&mut self, pause: bool) -> Result<(), SourceError> {
-        let assignment = self.consumer.assignment()?;
-        match pause {
-            true => self.consumer.pause(&assignment)?,
-            false => self.consumer.resume(&assignment)?,
+    fn set_held_back(&mut self, held_back: bool) {
+        if held_back == self.held_back {
+            return;
         }
-        if let Some(stretches) = self.stretches.as_ref().filter(|_| !pause) {
-            self.consumer.pause(&stretches.finished())?;
+        self.held_back = held_back;
+        let in_flight_bytes = self.context.hub.budget.used();
+        if held_back {
+            debug!(in_flight_bytes, "reading is paused: the in-flight limit is reached");
+        } else {
+            debug!(in_flight_bytes, "reading is resumed");
         }
-        if pause != self.paused {
-            info!(
-                in_flight_bytes = self.context.hub.budget.used(),
-                "{}",
-                if pause { "reading is paused: the in-flight limit is reached" } else { "reading goes on" }
-            );
-            self.show_paused(pause);
-        }
-        self.paused = pause;
-        Ok(())
+        self.show_paused(held_back);
     }
 
     fn show_paused(&self, paused: bool) {
@@ -487,7 +640,6 @@ impl Reader<'_, '_, '_> {
         while !self.context.is_drained() {
             self.poll_for_the_group();
         }
-        self.topics.finish();
         let commits = self.context.hub.ledger().committable();
         commit(self.consumer, &self.context.hub, commits, CommitMode::Sync);
     }

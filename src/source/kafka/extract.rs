@@ -50,6 +50,7 @@ pub(super) struct LetterOrigin {
     pub partition: i32,
     pub offset: i64,
     pub timestamp_ms: i64,
+    pub topic_id: Option<String>,
 }
 
 /// What dead letters carry in headers of this beginning.
@@ -59,11 +60,12 @@ impl Letters {
     /// Where a dead letter's record once stood, from the headers that say so; `None` where they don't, or where the letter is
     /// not wanted.
     pub(super) fn origin<'h>(&self, headers: impl Iterator<Item = (&'h str, Option<&'h [u8]>)>) -> Option<LetterOrigin> {
-        let (mut topic, mut partition, mut offset, mut timestamp_ms, mut wanted) = (None, None, None, -1, self.reasons.is_empty());
+        let (mut topic, mut topic_id, mut partition, mut offset, mut timestamp_ms, mut wanted) = (None, None, None, None, -1, self.reasons.is_empty());
         for (name, value) in headers {
             let Some(value) = value.and_then(|value| std::str::from_utf8(value).ok()) else { continue };
             match name.strip_prefix(LETTER_HEADER) {
                 Some("topic") => topic = Some(value.to_string()),
+                Some("topic_id") => topic_id = Some(value.to_string()),
                 Some("partition") => partition = value.parse().ok(),
                 Some("offset") => offset = value.parse().ok(),
                 Some("record_timestamp_ms") => timestamp_ms = value.parse().unwrap_or(-1),
@@ -71,7 +73,7 @@ impl Letters {
                 _ => {}
             }
         }
-        Some(LetterOrigin { topic: topic?, partition: partition?, offset: offset?, timestamp_ms }).filter(|_| wanted)
+        Some(LetterOrigin { topic: topic?, partition: partition?, offset: offset?, timestamp_ms, topic_id }).filter(|_| wanted)
     }
 }
 
@@ -80,6 +82,8 @@ impl Letters {
 pub struct ExtractCounts {
     /// Records that are no dead letters, or not wanted ones.
     pub passed_over: AtomicU64,
+    /// Lines of files that hold no record.
+    pub unreadable: AtomicU64,
     /// Offsets that the brokers had deleted before they could be read.
     pub deleted: AtomicU64,
 }
@@ -134,7 +138,7 @@ impl Mark {
 /// One partition's part that is being read.
 #[derive(Debug)]
 struct Stretch {
-    next: i64,
+    start: i64,
     end: i64,
     finished: bool,
     /// Offsets before the next record that the brokers had deleted.
@@ -142,8 +146,8 @@ struct Stretch {
 }
 
 impl Stretch {
-    fn new(next: i64, end: i64) -> Stretch {
-        Stretch { next, end, finished: next >= end, deleted: 0 }
+    fn new(start: i64, end: i64) -> Stretch {
+        Stretch { start, end, finished: start >= end, deleted: 0 }
     }
 }
 
@@ -230,28 +234,23 @@ impl Stretches {
         list
     }
 
-    /// Where a record stands; what is missing before it is looked into.
-    pub(super) fn place(&mut self, consumer: &BaseConsumer<Group>, partition: i32, offset: i64) -> Place {
-        let Some(stretch) = self.open.get_mut(&partition).filter(|stretch| !stretch.finished) else { return Place::Unwanted };
-        let (expected, end) = (stretch.next, stretch.end);
-        stretch.next = offset + 1;
-        if offset > expected {
-            self.look_into_gap(consumer, partition, expected, offset.min(end));
-        }
-        match offset + 1 {
-            past if past > end => Place::Past,
-            next => Place::Inside { last: next == end },
+    /// Returns the first offset that is wanted of a partition.
+    pub(super) fn start(&self, partition: i32) -> i64 {
+        self.open.get(&partition).map_or(0, |stretch| stretch.start)
+    }
+
+    /// Returns where a record stands.
+    pub(super) fn place(&self, partition: i32, offset: i64) -> Place {
+        match self.open.get(&partition).filter(|stretch| !stretch.finished) {
+            None => Place::Unwanted,
+            Some(stretch) if offset >= stretch.end => Place::Past,
+            Some(stretch) => Place::Inside { last: offset + 1 == stretch.end },
         }
     }
 
-    /// There is no more for now; answers whether that is the end of a stretch that had not come to its end.
-    pub(super) fn at_end(&mut self, consumer: &BaseConsumer<Group>, partition: i32) -> bool {
-        let Some(stretch) = self.open.get(&partition).filter(|stretch| !stretch.finished) else { return false };
-        let (next, end) = (stretch.next, stretch.end);
-        if next < end {
-            self.look_into_gap(consumer, partition, next, end);
-        }
-        true
+    /// Returns whether the end of a partition is the end of a stretch that had not come to its end.
+    pub(super) fn at_end(&self, partition: i32) -> bool {
+        self.open.get(&partition).is_some_and(|stretch| !stretch.finished)
     }
 
     /// Marks a stretch as read; answers where it ends, and what is to be counted there.
@@ -267,9 +266,9 @@ impl Stretches {
         self.open.get_mut(&partition).map_or(0, |stretch| std::mem::take(&mut stretch.deleted))
     }
 
-    /// Offsets `from..to` did not come. Compaction and transactions leave such gaps; but if the partition begins later by
-    /// now, the brokers have deleted what was there.
-    fn look_into_gap(&mut self, consumer: &BaseConsumer<Group>, partition: i32, from: i64, to: i64) {
+    /// Finds out whether the offsets `from..to`, which have no record, were deleted. Transactions and compaction leave such gaps as well; but
+    /// when the partition begins later by now, the brokers have deleted what was there.
+    pub(super) fn look_into_gap(&mut self, consumer: &BaseConsumer<Group>, partition: i32, from: i64, to: i64) {
         let lately = self.looked_for_gaps.is_some_and(|looked| looked.elapsed() < Duration::from_secs(1));
         if lately && to - from < WIDE_GAP {
             return;
@@ -277,15 +276,21 @@ impl Stretches {
         self.looked_for_gaps = Some(Instant::now());
         match consumer.fetch_watermarks(&self.topic, partition, LOOK_UP_TIMEOUT) {
             Ok((low, _)) if low > from => {
-                let deleted = low.min(to) - from;
-                warn!(topic = self.topic, partition, from, deleted, "these offsets were deleted before they could be read");
-                self.counts.deleted.fetch_add(deleted.unsigned_abs(), Ordering::Relaxed);
-                if let Some(stretch) = self.open.get_mut(&partition) {
-                    stretch.deleted += deleted.unsigned_abs();
-                }
+                let end = self.open.get(&partition).map_or(to, |stretch| stretch.end);
+                warn!(topic = self.topic, partition, from, deleted = low.min(to).min(end) - from, "these offsets were deleted before they could be read");
+                self.count_deleted(partition, from, low.min(to));
             }
             Ok(_) => {}
             Err(error) => warn!(%error, partition, from, to, "could not look up why these offsets did not come"),
+        }
+    }
+
+    /// Counts the offsets `from..to` as deleted, as far as they are wanted.
+    pub(super) fn count_deleted(&mut self, partition: i32, from: i64, to: i64) {
+        if let Some(stretch) = self.open.get_mut(&partition).filter(|stretch| !stretch.finished) {
+            let deleted = (to.min(stretch.end) - from).max(0).unsigned_abs();
+            self.counts.deleted.fetch_add(deleted, Ordering::Relaxed);
+            stretch.deleted += deleted;
         }
     }
 
@@ -342,7 +347,7 @@ mod tests {
     fn a_letter_says_where_its_record_stood() {
         let headers = [("own", Some(&b"x"[..])), ("logproc.reason", Some(b"decode")), ("logproc.topic", Some(b"t")),
             ("logproc.partition", Some(b"2")), ("logproc.offset", Some(b"41"))];
-        let origin = Some(LetterOrigin { topic: "t".into(), partition: 2, offset: 41, timestamp_ms: -1 });
+        let origin = Some(LetterOrigin { topic: "t".into(), partition: 2, offset: 41, timestamp_ms: -1, topic_id: None });
         let letters = |reasons: &[&str]| Letters { reasons: reasons.iter().map(|reason| reason.to_string()).collect() };
         assert_eq!(letters(&[]).origin(headers.into_iter()), origin);
         assert_eq!(letters(&["rejected", "decode"]).origin(headers.into_iter()), origin);

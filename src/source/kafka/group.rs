@@ -13,9 +13,10 @@ use rdkafka::statistics::Statistics;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use tracing::{debug, error, info, warn};
 
+use super::bounded::commit_within;
 use super::extract::Mark;
-use super::recreated::Identities;
-use super::topic_id::note;
+use super::beginnings::TopicFacts;
+use super::topic_id::{TopicIdentity, as_kafka_prints_it, note};
 use crate::delivery::Hub;
 use crate::delivery::ledger::Commit;
 use crate::observe::health::Readiness;
@@ -23,6 +24,9 @@ use crate::observe::metrics as names;
 
 /// How long the brokers may take to say what they hold; polling waits meanwhile.
 const LOOK_UP_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// How long a commit may take that is waited for; while the run stops, it may take what is left of the time to drain.
+const COMMIT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Called by librdkafka, on the source's thread unless it is about logs.
 pub(super) struct Group {
@@ -35,8 +39,8 @@ pub(super) struct Group {
     pub commits: bool,
     /// What stands beside a partition's committed offset, for an extract.
     pub marks: Mutex<HashMap<i32, Mark>>,
-    /// Which topics the offsets belong to.
-    pub identities: Identities,
+    /// The topics that offsets belong to, and what librdkafka has logged of them.
+    pub topics: TopicFacts,
     /// Whether an extract is read, which knows its topic by its marks.
     pub is_extract: bool,
 }
@@ -51,7 +55,7 @@ impl Group {
             changed: false.into(),
             commits: true,
             marks: Default::default(),
-            identities: Identities::new(None),
+            topics: TopicFacts::new(None, TopicIdentity::TopicId),
             is_extract: false,
         }
     }
@@ -71,9 +75,6 @@ impl Group {
     }
 
     pub(super) fn assigned(&self, partitions: &TopicPartitionList) {
-        if !self.is_extract {
-            self.identities.assigned(partitions);
-        }
         let mut ledger = self.hub.ledger();
         for partition in partitions.elements() {
             ledger.assign(partition.topic(), partition.partition());
@@ -112,7 +113,6 @@ impl Group {
             self.marks().remove(partition);
         }
         drop(ledger);
-        self.identities.revoked(&names);
         for (topic, partition) in names {
             metrics::gauge!(names::LAG, "topic" => topic, "partition" => partition.to_string()).set(0.0);
         }
@@ -137,19 +137,27 @@ impl ClientContext for Group {
             RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical | RDKafkaLogLevel::Error => {
                 error!(facility, "librdkafka: {message}");
             }
-            // librdkafka says so when an error, not a first start, made it look for another offset: never a quiet matter.
+            // librdkafka logs this when a position is not valid, not at a first start.
             RDKafkaLogLevel::Warning if facility == "OFFSET" && message.contains("offset reset") => {
-                self.hub.count_offset_reset();
-                error!(
-                    facility,
-                    "an offset is no longer valid: records were deleted before they were read, or the topic was created anew \
-                     (then change `id_salt`, for its offsets begin again): {message}"
-                );
+                // Reading is told to go on at the same position once more before it is known that it is not valid.
+                if reset_partition(message).is_none_or(|(topic, partition, position)| self.topics.note_reset(topic, partition, position)) {
+                    self.hub.count_offset_reset();
+                    error!(
+                        facility,
+                        "an offset is no longer valid: records were deleted before they were read, or the topic was deleted and created again: \
+                         {message}"
+                    );
+                }
             }
             // All that it ever says of a commit that nobody waits for: a success it keeps to itself.
             RDKafkaLogLevel::Warning if facility == "COMMITFAIL" => commit_failed(&self.hub, message),
             RDKafkaLogLevel::Warning | RDKafkaLogLevel::Notice => warn!(facility, "librdkafka: {message}"),
-            RDKafkaLogLevel::Info | RDKafkaLogLevel::Debug => debug!(facility, "librdkafka: {message}"),
+            RDKafkaLogLevel::Info | RDKafkaLogLevel::Debug => {
+                if let Some((topic, id)) = renewed_topic(message) {
+                    self.topics.note_renewal(topic, &as_kafka_prints_it(id));
+                }
+                debug!(facility, "librdkafka: {message}");
+            }
         }
     }
 
@@ -175,6 +183,23 @@ impl ClientContext for Group {
     }
 }
 
+/// Returns the topic and its new id of `Topic NAME changed id from OLD to NEW`, where it had an id before.
+fn renewed_topic(message: &str) -> Option<(&str, &str)> {
+    const NO_ID: &str = "AAAAAAAAAAAAAAAAAAAAAA";
+    let (before, ids) = message.split_once(" changed id from ")?;
+    let (_, topic) = before.rsplit_once("Topic ")?;
+    let (then, now) = ids.split_once(" to ")?;
+    (then != NO_ID && now != NO_ID).then_some((topic, now))
+}
+
+/// Returns topic, partition and position of `NAME [NUMBER]: offset reset (at POSITION, broker …`.
+fn reset_partition(message: &str) -> Option<(&str, i32, &str)> {
+    let (before, after) = message.split_once("]: offset reset")?;
+    let (topic, partition) = before.rsplit_once(" [")?;
+    let topic = topic.rsplit_once(' ').map_or(topic, |(_, topic)| topic);
+    Some((topic, partition.parse().ok()?, after.split(", broker").next().unwrap_or_default()))
+}
+
 fn note_confirmed(hub: &Hub, offsets: &TopicPartitionList) {
     let mut ledger = hub.ledger();
     for partition in offsets.elements() {
@@ -184,10 +209,8 @@ fn note_confirmed(hub: &Hub, offsets: &TopicPartitionList) {
     }
 }
 
-/// Commits and notes it in the ledger; a failure is logged and the offsets are asked for again later. What may not be committed yet
-/// (see [`Identities`]) is passed over.
-pub(super) fn commit(consumer: &BaseConsumer<Group>, hub: &Hub, mut commits: Vec<Commit>, mode: CommitMode) {
-    commits.retain(|commit| !consumer.context().identities.holds(&commit.topic, commit.partition));
+/// Commits and notes it in the ledger; a failure is logged and the offsets are committed again later.
+pub(super) fn commit(consumer: &BaseConsumer<Group>, hub: &Hub, commits: Vec<Commit>, mode: CommitMode) {
     if commits.is_empty() || !consumer.context().commits {
         return;
     }
@@ -200,7 +223,7 @@ pub(super) fn commit(consumer: &BaseConsumer<Group>, hub: &Hub, mut commits: Vec
         }
         if let Some(mark) = marks.get(&commit.partition) {
             element.set_metadata(mark.after(commit.tally.clone()).to_text());
-        } else if let Some(id) = consumer.context().identities.of(&commit.topic, commit.partition) {
+        } else if let Some(id) = consumer.context().topics.of(&commit.topic, commit.partition) {
             element.set_metadata(note(&id));
         }
     }
@@ -212,13 +235,22 @@ pub(super) fn commit(consumer: &BaseConsumer<Group>, hub: &Hub, mut commits: Vec
         }
     }
     let is_answered = matches!(mode, CommitMode::Sync);
-    match consumer.commit(&offsets, mode) {
+    let result = match mode {
+        CommitMode::Sync => commit_within(consumer, &offsets, COMMIT_TIMEOUT, &hub.shutdown),
+        CommitMode::Async => consumer.commit(&offsets, mode),
+    };
+    match result {
         Ok(()) if is_answered => {
             note_confirmed(hub, &offsets);
             metrics::counter!(names::COMMITS, "outcome" => "ok").increment(1);
         }
         Ok(()) => {}
-        Err(error) => commit_failed(hub, &error.to_string()),
+        Err(error) => {
+            if is_answered && hub.shutdown.is_requested() {
+                hub.note_uncommitted(commits.len());
+            }
+            commit_failed(hub, &error.to_string());
+        }
     }
 }
 
@@ -256,8 +288,19 @@ mod tests {
     use rdkafka::mocking::MockCluster;
 
     use super::*;
-    use crate::delivery::Shutdown;
+    use crate::delivery::{Shutdown, Span};
     use crate::observe::health::Health;
+
+    #[test]
+    fn log_messages_of_librdkafka_name_topics_and_partitions() {
+        let renewed = "[thrd:main]: Topic a.b changed id from q1AAAAAAAAAAAAAAAAAAAA to q2AAAAAAAAAAAAAAAAAAAA";
+        assert_eq!(renewed_topic(renewed), Some(("a.b", "q2AAAAAAAAAAAAAAAAAAAA")));
+        assert_eq!(renewed_topic("Topic t changed id from AAAAAAAAAAAAAAAAAAAAAA to q2AAAAAAAAAAAAAAAAAAAA"), None, "it is seen for the first time");
+        assert_eq!(renewed_topic("Topic t partition 1 Leader 3"), None);
+        let reset = "[thrd:main]: nginx-logs [12]: offset reset (at offset 9 (leader epoch 0), broker 1) to BEGINNING: fetch failed";
+        assert_eq!(reset_partition(reset), Some(("nginx-logs", 12, " (at offset 9 (leader epoch 0)")));
+        assert_eq!(reset_partition("t [x]: offset reset"), None);
+    }
 
     #[test]
     fn a_commit_that_was_lost_on_the_way_is_asked_for_again_and_one_that_is_held_is_not() {
@@ -269,7 +312,7 @@ mod tests {
         config.set("bootstrap.servers", brokers.bootstrap_servers()).set("group.id", "logproc").set("enable.auto.commit", "false");
         let consumer: BaseConsumer<Group> = config.create_with_context(group).unwrap();
         let origin = hub.ledger().assign("in", 0);
-        let ticket = hub.ledger().deliver(&origin, 7, 0);
+        let ticket = hub.ledger().deliver(&origin, Span { start: None, end: 7 }, 0).unwrap();
         hub.ledger().complete(ticket);
         let asked = hub.ledger().committable();
         // As when brokers restart: the ledger has asked, and nothing has come of it.

@@ -8,14 +8,16 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use tracing::{info, warn};
 
+use super::bounded::leave;
 use super::consume::{self, Ended};
 use super::group::Group;
-use super::recreated::{Identities, Watch};
+use super::beginnings::{Beginnings, TopicFacts};
 use super::{Extract, KafkaSource, Topics, client_config, sizes};
 use crate::delivery::Hub;
 use crate::observe::health::Readiness;
@@ -24,6 +26,8 @@ use crate::source::{SourceContext, SourceError};
 
 /// The pause before a name in the group is asked for again that another member has.
 const PAUSE: Duration = Duration::from_secs(1);
+/// How long leaving the group may take when the run is over; brokers that don't return an answer put the member out later.
+const LEAVE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Losing its name for good is what becomes of a member that loses it twice within this time: there are two of that name.
 const FENCED_AGAIN: Duration = Duration::from_secs(60);
 
@@ -34,7 +38,7 @@ const FENCED_AGAIN: Duration = Duration::from_secs(60);
 pub(super) fn run(source: &KafkaSource, mut context: SourceContext) -> Result<(), SourceError> {
     let mut login = source.login.follow("source");
     let mut properties = login.up_to_date(&source.properties);
-    sizes::derive(&mut properties, &source.topics, context.settings.prefetch_bytes());
+    sizes::derive(&mut properties, &source.topics, context.prefetch);
     if matches!(source.topics, Topics::Pattern(_)) {
         properties.entry("topic.metadata.refresh.interval.ms".into()).or_insert_with(|| "30000".into());
     }
@@ -54,13 +58,16 @@ pub(super) fn run(source: &KafkaSource, mut context: SourceContext) -> Result<()
             let make = |properties: &BTreeMap<String, String>| open(source, properties, &hub, &readiness);
             if source.extract.is_none() { login.renew(&properties, make) } else { None }
         };
-        let read = std::thread::scope(|scope| consume::read(source, &consumer, context, Watch::new(scope, &consumer), waiting, &mut renew));
+        let read = std::thread::scope(|scope| consume::read(source, &consumer, context, Beginnings::new(scope, &consumer), waiting, &mut renew));
         (context, waiting) = (read.context, read.waiting);
         match read.ended {
-            // Leaving the group (the client goes here) runs the callback for revocation once more, which commits what is left.
-            Ended::Over(result) => return result,
+            // Leaving the group runs the callback for revocation once more, which commits what is left.
+            Ended::Over(result) => {
+                leave(consumer, &hub.shutdown, Some(LEAVE_TIMEOUT));
+                return result;
+            }
             Ended::NameIsLost(error) => {
-                drop(consumer);
+                leave(consumer, &hub.shutdown, None);
                 // Brokers have put this member out: the callback does not run, and nothing can be committed.
                 let lost = hub.ledger().revoke_all();
                 if is_fatal(&error, RDKafkaErrorCode::FencedInstanceId) {
@@ -78,7 +85,7 @@ pub(super) fn run(source: &KafkaSource, mut context: SourceContext) -> Result<()
             }
             Ended::Renewed(newer) => {
                 // The callback again: what was read may still end, within the limit.
-                drop(consumer);
+                leave(consumer, &hub.shutdown, None);
                 consumer = newer;
             }
         }
@@ -101,11 +108,16 @@ fn open(source: &KafkaSource, properties: &BTreeMap<String, String>, hub: &Arc<H
     let group = Group {
         rebalance_timeout: source.rebalance_timeout,
         commits: source.extract.as_ref().is_none_or(|extract| extract.parts.is_empty()),
-        identities: Identities::new(properties.get("auto.offset.reset").map(String::as_str)),
+        topics: TopicFacts::new(properties.get("auto.offset.reset").map(String::as_str), source.topic_identity),
         is_extract: source.extract.is_some(),
         ..Group::new(hub.clone(), readiness.clone())
     };
-    client_config(properties).create_with_context(group)
+    let mut config = client_config(properties);
+    // Tells of a topic's new id before the first record of the new topic is fetched: see `TopicFacts`. At this level librdkafka logs a line for
+    // each topic and partition when it looks metadata up.
+    let debug = properties.get("debug").map_or_else(|| "metadata".to_string(), |debug| format!("{debug},metadata"));
+    config.set("debug", debug).set_log_level(RDKafkaLogLevel::Debug);
+    config.create_with_context(group)
 }
 
 fn subscribe(consumer: &BaseConsumer<Group>, source: &KafkaSource) -> Result<(), SourceError> {

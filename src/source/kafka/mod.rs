@@ -8,18 +8,25 @@ use rdkafka::ClientConfig;
 
 use super::{Source, SourceContext, SourceError};
 use crate::config::{Args, ComponentDef, Diagnostic, Fallback, Kind, OptionDef, option};
-use crate::login::Login;
+use crate::delivery::bounds::DEFAULT_RECORD;
+use crate::login::{Login, client_properties};
 
+mod beginnings;
+mod bounded;
 mod consume;
 mod extract;
 mod group;
 mod membership;
+mod positions;
 mod records;
-mod recreated;
+#[cfg(test)]
+mod simulation;
 mod sizes;
 mod topic_id;
 
+pub(crate) use bounded::commit_within;
 pub use extract::{Extract, ExtractCounts, Letters, Mark, Part, marks};
+pub use topic_id::TopicIdentity;
 
 /// The options of `kafka`.
 pub const DEF: ComponentDef = ComponentDef {
@@ -111,6 +118,13 @@ const OPTIONS: &[OptionDef] = &[
         "How long a partition that is taken away may take to finish what was read of it. What has not ended by then is \
          read again by the next owner.",
     ),
+    option(
+        "topic_identity",
+        Kind::Enum(&["topic_id", "name"]),
+        Fallback::Text("topic_id"),
+        "The part of document ids that stands for the topic: Kafka's id of the topic, so that documents of a topic that was deleted and created \
+         again are others, or its name, for brokers that have no ids of topics and where ids must agree between mirrored clusters.",
+    ),
     option("enable_auto_commit", Kind::Boolean, Fallback::None, "Accepted and not used: an offset is never committed ahead of delivery."),
     option("auto_commit_interval_ms", Kind::Integer(1, i64::MAX), Fallback::None, "The same as `commit_interval`, in milliseconds."),
     option("poll_timeout_ms", Kind::Integer(0, i64::MAX), Fallback::None, "Accepted and not used."),
@@ -148,8 +162,11 @@ pub struct KafkaSource {
     decorate: Decorate,
     workers: Option<usize>,
     max_event_bytes: usize,
+    /// Set where the user says how large records are.
+    largest_record: Option<usize>,
     commit_interval: Duration,
     rebalance_timeout: Duration,
+    topic_identity: TopicIdentity,
 }
 
 impl fmt::Debug for KafkaSource {
@@ -206,8 +223,13 @@ impl KafkaSource {
             },
             workers: args.integer("consumer_threads").and_then(|workers| usize::try_from(workers).ok()),
             max_event_bytes: args.bytes("max_event_bytes").unwrap_or(10 << 20) as usize,
+            largest_record: args.bytes("max_event_bytes").filter(|_| args.is_given("max_event_bytes")).map(|bytes| bytes as usize),
             commit_interval: commit_interval.or_else(|| args.duration("commit_interval")).unwrap_or(Duration::from_secs(1)),
             rebalance_timeout: args.duration("rebalance_timeout").unwrap_or(Duration::from_secs(10)),
+            topic_identity: match args.required_text("topic_identity").as_str() {
+                "name" => TopicIdentity::Name,
+                _ => TopicIdentity::TopicId,
+            },
         })
     }
 
@@ -252,17 +274,21 @@ impl KafkaSource {
 
     /// The properties of such a client.
     pub fn client_config(&self, group: &str) -> ClientConfig {
-        let mut config = client_config(&self.properties);
-        for name in ["group.instance.id", "group.protocol", "statistics.interval.ms"] {
-            config.remove(name);
-        }
+        let mut config = client_config(&client_properties::for_looking_up(&self.properties));
         config.set("group.id", group);
         config
     }
 
-    /// The same source with further properties of its client, for a topic of another cluster.
-    pub fn with_properties(mut self, properties: &BTreeMap<String, String>) -> Self {
-        self.properties.extend(properties.clone());
+    /// The properties that any client of this source's cluster needs.
+    pub fn connection(&self) -> BTreeMap<String, String> {
+        client_properties::of_connection(&self.properties)
+    }
+
+    /// The same source on the cluster of a producer with these properties, which may be another.
+    pub fn with_properties(mut self, producer: &BTreeMap<String, String>) -> Self {
+        self.properties.retain(|name, _| client_properties::is_for_consumers(name) || name == "statistics.interval.ms");
+        self.properties.extend(client_properties::for_reading(producer));
+        self.login = Login::of(&self.properties);
         self
     }
 
@@ -274,6 +300,11 @@ impl KafkaSource {
     /// What its client logs in with.
     pub fn login(&self) -> &Login {
         &self.login
+    }
+
+    /// Returns the size of the largest record that memory is reckoned for: what the user allows, or what brokers do by default.
+    pub(crate) fn largest_record(&self) -> usize {
+        self.largest_record.unwrap_or(DEFAULT_RECORD)
     }
 
     /// The number of workers asked for with `consumer_threads`.
@@ -289,11 +320,9 @@ impl Source for KafkaSource {
 }
 
 fn client_config(properties: &BTreeMap<String, String>) -> ClientConfig {
-    let mut config = ClientConfig::new();
-    for (name, value) in properties {
-        config.set(name, value);
-    }
-    config
+    let mut properties = properties.clone();
+    client_properties::fit_sizes(&mut properties);
+    properties.into_iter().collect()
 }
 
 /// Options that are a property of librdkafka under another name.
@@ -438,6 +467,44 @@ mod tests {
         assert_eq!(property("auto.offset.reset"), Some("earliest"));
         assert_eq!(source.decorate(), Decorate::Extended);
         assert!(!format!("{source:?}").contains("s3"), "secrets are not shown");
+    }
+
+    #[test]
+    fn clients_that_look_things_up_can_be_made_of_whatever_a_member_was_given() {
+        let properties = |entries: &[(&str, &str)]| {
+            let entry = |(name, value): &(&str, &str)| (Key { span: Span::default(), name: (*name).into() }, Node { span: Span::default(), data: text(value) });
+            ("properties", Data::Table(entries.iter().map(entry).collect()))
+        };
+        for given in [
+            vec![("group_protocol", text("consumer")), ("max_poll_interval_ms", Data::Integer(10_000))],
+            vec![("fetch_max_bytes", Data::Integer(2_000_000)), properties(&[("message.max.bytes", "90000000")])],
+            vec![properties(&[("receive.message.max.bytes", "2000000")])],
+        ] {
+            let source = KafkaSource::from_args(&args(&given)).unwrap();
+            source.look_up_client("other").unwrap();
+            let letters = BTreeMap::from([("message.max.bytes", "90000000"), ("acks", "all")].map(|(name, value)| (name.to_string(), value.to_string())));
+            let letters = source.with_properties(&letters);
+            client_config(&letters.properties).create::<rdkafka::consumer::BaseConsumer>().unwrap();
+            letters.look_up_client("other").unwrap();
+        }
+    }
+
+    #[test]
+    fn dead_letters_of_another_cluster_are_read_with_its_credentials_alone() {
+        let source = KafkaSource::from_args(&args(&[
+            ("security_protocol", text("SASL_PLAINTEXT")),
+            ("sasl_mechanism", text("PLAIN")),
+            ("sasl_username", text("app")),
+            ("sasl_password", text("s3")),
+            ("fetch_min_bytes", Data::Integer(7)),
+        ]))
+        .unwrap();
+        let letters = source.with_properties(&BTreeMap::from([("bootstrap.servers".to_string(), "other:9092".to_string())]));
+        assert_eq!(letters.property("bootstrap.servers"), Some("other:9092"));
+        assert_eq!((letters.property("security.protocol"), letters.property("sasl.password")), (None, None));
+        assert_eq!((letters.property("fetch.min.bytes"), letters.property("enable.auto.commit")), (Some("7"), Some("false")));
+        let in_use = letters.login().follow("test").up_to_date(&letters.properties);
+        assert_eq!(in_use, letters.properties, "the source's password is not put back");
     }
 
     #[test]

@@ -50,7 +50,7 @@ struct Call<'f, F> {
 }
 
 /// Called by librdkafka for each record, or error in the place of one.
-unsafe extern "C" fn call<F: FnMut(Result<Record<'_>, KafkaError>) -> bool>(message: *mut bindings::rd_kafka_message_t, context: *mut c_void) {
+unsafe extern "C" fn call<F: FnMut(Result<Record<'_>, RecordError<'_>>) -> bool>(message: *mut bindings::rd_kafka_message_t, context: *mut c_void) {
     // SAFETY: both are alive until this returns: the message is librdkafka's, which lends it to nobody else meanwhile, the context that of
     // `Records::take`, which has lent it for the time of this call.
     let (message, context) = unsafe { (&*message, &mut *context.cast::<Call<'_, F>>()) };
@@ -108,7 +108,7 @@ impl<'c> Records<'c> {
 
     /// Calls `each` for every record that is there, as long as it answers `true`; the rest stays. Without any, waits `patience` for one,
     /// or until the consumer is to be polled. Answers whether there were any. What is called must not poll the consumer.
-    pub fn take<F: FnMut(Result<Record<'_>, KafkaError>) -> bool>(&self, patience: Duration, mut each: F) -> bool {
+    pub fn take<F: FnMut(Result<Record<'_>, RecordError<'_>>) -> bool>(&self, patience: Duration, mut each: F) -> bool {
         let mut context = Call { native: self.native, each: &mut each, count: 0, panic: None };
         let patience = c_int::try_from(patience.as_millis()).unwrap_or(c_int::MAX);
         // SAFETY: the queue is alive, and it holds what partitions send alone: records and errors. The context outlives the call, and
@@ -141,16 +141,24 @@ pub(super) struct Record<'a> {
     message: &'a bindings::rd_kafka_message_t,
 }
 
+/// An error that comes in the place of a record.
+pub(super) struct RecordError<'a> {
+    /// Its partition, and the offset that it is about.
+    pub place: Record<'a>,
+    pub error: KafkaError,
+}
+
 impl<'a> Record<'a> {
-    /// The record that a message is, or the error, as `rdkafka` has them for what it polls.
-    fn or_error(message: &'a bindings::rd_kafka_message_t) -> Result<Record<'a>, KafkaError> {
+    /// Returns the record that a message is, or the error, as `rdkafka` has them for what it polls.
+    fn or_error(message: &'a bindings::rd_kafka_message_t) -> Result<Record<'a>, RecordError<'a>> {
         use bindings::rd_kafka_resp_err_t as code;
-        match message.err {
-            code::RD_KAFKA_RESP_ERR_NO_ERROR => Ok(Record { message }),
-            code::RD_KAFKA_RESP_ERR__PARTITION_EOF => Err(KafkaError::PartitionEOF(message.partition)),
-            error @ code::RD_KAFKA_RESP_ERR__FATAL => Err(KafkaError::MessageConsumptionFatal(error.into())),
-            error => Err(KafkaError::MessageConsumption(error.into())),
-        }
+        let error = match message.err {
+            code::RD_KAFKA_RESP_ERR_NO_ERROR => return Ok(Record { message }),
+            code::RD_KAFKA_RESP_ERR__PARTITION_EOF => KafkaError::PartitionEOF(message.partition),
+            error @ code::RD_KAFKA_RESP_ERR__FATAL => KafkaError::MessageConsumptionFatal(error.into()),
+            error => KafkaError::MessageConsumption(error.into()),
+        };
+        Err(RecordError { place: Record { message }, error })
     }
 
     /// The record of a message that was polled.
@@ -165,7 +173,11 @@ impl<'a> Record<'a> {
     }
 
     pub fn topic(self) -> &'a str {
-        // SAFETY: a record has a topic, whose name ends with a NUL and lives as long as the topic, which the record holds on to.
+        if self.message.rkt.is_null() {
+            return "";
+        }
+        // SAFETY: the topic's name ends with a NUL and lives as long as the topic, which the message holds on to. An error about no topic in
+        // particular has none, which is looked at above.
         unsafe { CStr::from_ptr(bindings::rd_kafka_topic_name(self.message.rkt)) }.to_str().unwrap_or_default()
     }
 

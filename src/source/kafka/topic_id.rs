@@ -1,9 +1,7 @@
-//! Which topic it is that bears a name: brokers give each topic an id, and one that is deleted and created anew gets another.
+//! Kafka's ids of topics (KIP-516): a topic that is deleted and created again has another id.
 //!
-//! Offsets say nothing of it: those of the new topic begin again, and once it has grown past a group's committed offset nothing looks wrong.
-//! So the id stands beside each committed offset (Kafka's commit metadata), and is compared when a partition is assigned and
-//! now and then while it is read. The cluster's id stands with it: where offsets are carried over to another cluster with what
-//! stands beside them, as MirrorMaker does, topics have other ids and are none the less the same.
+//! The id stands beside each committed offset (Kafka's commit metadata), together with the cluster's id: where offsets are carried over to
+//! another cluster with their metadata, as MirrorMaker does, topics have other ids and are none the less the same.
 
 use std::collections::HashMap;
 use std::ffi::{CStr, CString, c_char, c_int};
@@ -32,34 +30,53 @@ pub(super) fn noted(text: &str) -> Option<String> {
     serde_json::from_str(text).ok().map(|note: Note| note.logproc_topic_id)
 }
 
-/// Whether two ids are of different topics of one cluster.
+/// The property of a topic that tells its documents from those of other topics.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TopicIdentity {
+    /// Kafka's id of the topic.
+    #[default]
+    TopicId,
+    /// The topic's name.
+    Name,
+}
+
+/// Returns the topic's own id of `CLUSTER/ID`.
+pub(super) fn id_of(topic: &str) -> &str {
+    topic.split_once('/').map_or(topic, |(_, id)| id)
+}
+
+/// Returns an id of a topic as Kafka's tools print it, from librdkafka's form of it, which is another kind of base64.
+pub(super) fn as_kafka_prints_it(id: &str) -> String {
+    id.replace('+', "-").replace('/', "_")
+}
+
+/// Returns whether two topics, as `CLUSTER/ID`, are different ones of one cluster.
 pub(super) fn is_another(then: &str, now: &str) -> bool {
     let cluster = |id: &str| id.split_once('/').map(|(cluster, _)| cluster.to_string());
     then != now && cluster(then).is_some() && cluster(then) == cluster(now)
 }
 
-/// The ids, cluster and topic, of those of the topics that exist and have one. (Brokers older than 2.8 give none, and other programs that
-/// speak Kafka's protocol may not say which cluster they are.)
+/// Returns those of the topics that exist, each as `CLUSTER/ID`, or `None` where brokers give it no id (as those older than 2.8).
 ///
 /// # Errors
 /// The brokers don't answer in time.
-pub(super) fn topic_ids<C: ClientContext>(client: &Client<C>, topics: &[String], timeout: Duration) -> Result<HashMap<String, String>, String> {
+pub(super) fn topic_ids<C: ClientContext>(client: &Client<C>, topics: &[String], timeout: Duration) -> Result<HashMap<String, Option<String>>, String> {
     let names: Result<Vec<CString>, _> = topics.iter().map(|topic| CString::new(topic.as_str())).collect();
     let names = names.map_err(|_| "the name of a topic holds a NUL".to_string())?;
     if names.is_empty() {
         return Ok(HashMap::new());
     }
     let ids = describe(client, &names, c_int::try_from(timeout.as_millis()).unwrap_or(c_int::MAX))?;
-    // Brokers that have just answered and still don't say which cluster they are never will.
-    let Some(cluster) = client.fetch_cluster_id(timeout) else { return Ok(HashMap::new()) };
-    Ok(ids.into_iter().map(|(topic, id)| (topic, format!("{cluster}/{id}"))).collect())
+    // Brokers that have just answered and do not tell the cluster's id never will.
+    let cluster = client.fetch_cluster_id(timeout).unwrap_or_default();
+    Ok(ids.into_iter().map(|(topic, id)| (topic, id.map(|id| format!("{cluster}/{id}")))).collect())
 }
 
 /// Asks the brokers for descriptions of topics.
 ///
 /// librdkafka has had this since 2.3; `rdkafka` has no function for it, and tells no topic's id in any other way.
 #[allow(unsafe_code)]
-fn describe<C: ClientContext>(client: &Client<C>, names: &[CString], timeout_ms: c_int) -> Result<HashMap<String, String>, String> {
+fn describe<C: ClientContext>(client: &Client<C>, names: &[CString], timeout_ms: c_int) -> Result<HashMap<String, Option<String>>, String> {
     let mut pointers: Vec<*const c_char> = names.iter().map(|name| name.as_ptr()).collect();
     let native = client.native_ptr();
     // SAFETY: the client is borrowed, so its handle is alive. Names end with a NUL, are alive until the end and are copied by the callee.
@@ -89,7 +106,7 @@ fn describe<C: ClientContext>(client: &Client<C>, names: &[CString], timeout_ms:
 /// # Safety
 /// `event` is null or an event that has not been destroyed.
 #[allow(unsafe_code)]
-unsafe fn read(event: *mut bindings::rd_kafka_event_t) -> Result<HashMap<String, String>, String> {
+unsafe fn read(event: *mut bindings::rd_kafka_event_t) -> Result<HashMap<String, Option<String>>, String> {
     if event.is_null() {
         return Err("the brokers don't answer".to_string());
     }
@@ -107,15 +124,15 @@ unsafe fn read(event: *mut bindings::rd_kafka_event_t) -> Result<HashMap<String,
         for index in 0..if topics.is_null() { 0 } else { count } {
             let topic = *topics.add(index);
             let (name, id) = (bindings::rd_kafka_TopicDescription_name(topic), bindings::rd_kafka_TopicDescription_topic_id(topic));
-            if name.is_null() || id.is_null() {
+            let error = bindings::rd_kafka_error_code(bindings::rd_kafka_TopicDescription_error(topic));
+            if name.is_null() || error != bindings::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR {
                 continue;
             }
-            let is_none = bindings::rd_kafka_Uuid_most_significant_bits(id) == 0 && bindings::rd_kafka_Uuid_least_significant_bits(id) == 0;
-            let id = bindings::rd_kafka_Uuid_base64str(id);
-            if !is_none && !id.is_null() {
-                let text = |text: *const c_char| CStr::from_ptr(text).to_string_lossy().into_owned();
-                ids.insert(text(name), text(id));
-            }
+            let text = |text: *const c_char| CStr::from_ptr(text).to_string_lossy().into_owned();
+            let is_none = id.is_null()
+                || (bindings::rd_kafka_Uuid_most_significant_bits(id) == 0 && bindings::rd_kafka_Uuid_least_significant_bits(id) == 0);
+            let id = if is_none { ptr::null() } else { bindings::rd_kafka_Uuid_base64str(id) };
+            ids.insert(text(name), (!id.is_null()).then(|| as_kafka_prints_it(&text(id))));
         }
         Ok(ids)
     }
@@ -134,6 +151,12 @@ mod tests {
         for text in ["", "x", r#"{"logproc_replay":1,"start":1,"end":2,"purpose":""}"#] {
             assert_eq!(noted(text), None, "{text}");
         }
+    }
+
+    #[test]
+    fn the_id_of_a_topic_is_what_kafka_prints() {
+        assert_eq!(as_kafka_prints_it("uGeS7/hETGy5+dCzycdSWg"), "uGeS7_hETGy5-dCzycdSWg");
+        assert_eq!((id_of("cluster/uGeS7_hE"), id_of("/uGeS7_hE"), id_of("uGeS7_hE")), ("uGeS7_hE", "uGeS7_hE", "uGeS7_hE"));
     }
 
     #[test]

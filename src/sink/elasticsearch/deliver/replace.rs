@@ -11,6 +11,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use reqwest::Method;
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 use tracing::warn;
 
@@ -21,7 +22,7 @@ use super::{Attempt, Delivery};
 use crate::delivery::{DocumentBatch, Fate};
 
 /// Ids looked up with one search.
-const LOOKED_UP_TOGETHER: usize = 1_000;
+pub(super) const LOOKED_UP_TOGETHER: usize = 1_000;
 
 /// What becomes of documents whose ids are there already.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -48,8 +49,12 @@ struct Hit {
     primary_term: i64,
 }
 
+/// The response to a search.
 #[derive(Deserialize)]
 struct Hits {
+    timed_out: bool,
+    #[serde(rename = "_shards")]
+    shards: Shards,
     hits: HitList,
 }
 
@@ -58,10 +63,26 @@ struct HitList {
     hits: Vec<Hit>,
 }
 
+/// The response to a refresh.
+#[derive(Deserialize)]
+struct Refreshed {
+    #[serde(rename = "_shards")]
+    shards: Shards,
+}
+
+/// How many shards took part in a request.
+#[derive(Deserialize)]
+struct Shards {
+    failed: u64,
+}
+
+/// A search returns up to this many documents per id, for backing indices may hold the same id.
+const PER_ID: usize = 4;
+
 /// Why documents could not be looked up or replaced now.
 #[derive(Debug)]
-struct Problem {
-    text: String,
+pub(super) struct Problem {
+    pub text: String,
     /// The cluster has too much to do.
     is_busy: bool,
 }
@@ -73,7 +94,7 @@ impl From<String> for Problem {
 }
 
 /// The options of a document's action.
-type Action = Map<String, Value>;
+pub(super) type Action = Map<String, Value>;
 
 impl Delivery {
     /// Replaces documents that are there already; what could not be is to be sent again.
@@ -177,14 +198,24 @@ impl Delivery {
         for (stream, mut ids) in by_stream {
             for round in 0..2 {
                 if round > 0 && !ids.is_empty() {
-                    self.ask(&format!("{stream}/_refresh"), &[("ignore_unavailable", "true")], Payload::None).await?;
+                    let path = format!("{stream}/_refresh");
+                    let body = self.ask(&path, &[("ignore_unavailable", "true")], Payload::None).await?;
+                    let refreshed: Refreshed = parse(&path, &body)?;
+                    if refreshed.shards.failed > 0 {
+                        return Err(format!("{path}: {} shards failed", refreshed.shards.failed).into());
+                    }
                 }
                 for some in ids.chunks(LOOKED_UP_TOGETHER) {
                     let query = json!({
-                        "size": some.len(), "_source": false, "seq_no_primary_term": true, "query": { "ids": { "values": some } }
+                        "size": some.len() * PER_ID, "_source": false, "seq_no_primary_term": true, "query": { "ids": { "values": some } }
                     });
-                    let body = self.ask(&format!("{stream}/_search"), &[("ignore_unavailable", "true")], Payload::Json(query.to_string().into())).await?;
-                    let hits: Hits = serde_json::from_slice(&body).map_err(|error| format!("a search's answer: {error}"))?;
+                    let path = format!("{stream}/_search");
+                    let body = self.ask(&path, &[("ignore_unavailable", "true")], Payload::Json(query.to_string().into())).await?;
+                    let hits: Hits = parse(&path, &body)?;
+                    // What a shard that did not answer holds would be taken for absent.
+                    if hits.timed_out || hits.shards.failed > 0 {
+                        return Err(format!("{path}: timed out: {}, failed shards: {}", hits.timed_out, hits.shards.failed).into());
+                    }
                     found.extend(hits.hits.hits.into_iter().map(|hit| (hit.id.clone(), hit)));
                 }
                 ids.retain(|id| !found.contains_key(*id));
@@ -193,7 +224,7 @@ impl Delivery {
         Ok(found)
     }
 
-    async fn ask(&self, path: &str, query: &[(&str, &str)], payload: Payload) -> Result<Bytes, Problem> {
+    pub(super) async fn ask(&self, path: &str, query: &[(&str, &str)], payload: Payload) -> Result<Bytes, Problem> {
         let answer = self.client.request(Method::POST, path, query, payload).await.map_err(|error| error.to_string())?;
         match answer.status {
             200..=299 => Ok(answer.body),
@@ -205,8 +236,12 @@ impl Delivery {
     }
 }
 
+fn parse<T: DeserializeOwned>(path: &str, body: &[u8]) -> Result<T, String> {
+    serde_json::from_slice(body).map_err(|error| format!("{path}: not a whole response: {error}"))
+}
+
 /// The action of a document and its source line.
-fn parts(document: &[u8]) -> Option<(Action, &[u8])> {
+pub(super) fn parts(document: &[u8]) -> Option<(Action, &[u8])> {
     let end = memchr::memchr(b'\n', document)?;
     let (line, source) = document.split_at(end + 1);
     match serde_json::from_slice(line).ok()? {
@@ -218,6 +253,22 @@ fn parts(document: &[u8]) -> Option<(Action, &[u8])> {
     }
 }
 
-fn text<'a>(action: &'a Action, name: &str) -> Option<&'a str> {
+pub(super) fn text<'a>(action: &'a Action, name: &str) -> Option<&'a str> {
     action.get(name).and_then(Value::as_str)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_response_to_a_search_that_is_not_whole_is_no_proof_of_absence() {
+        let parsed = |body: &str| parse::<Hits>("i/_search", body.as_bytes());
+        for body in ["", "{}", "<html>OK</html>", r#"{"hits":{"hits":[]}}"#, r#"{"timed_out":false,"hits":{"hits":[]}}"#] {
+            assert!(parsed(body).is_err(), "{body}");
+        }
+        let whole = parsed(r#"{"took":1,"timed_out":false,"_shards":{"total":2,"successful":1,"failed":1},"hits":{"hits":[]}}"#).unwrap();
+        assert_eq!((whole.shards.failed, whole.hits.hits.len()), (1, 0));
+        assert!(parse::<Refreshed>("i/_refresh", b"{}").is_err());
+    }
 }
