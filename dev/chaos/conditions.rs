@@ -9,10 +9,7 @@ const LEAST_MEMORY_LIMIT: &str = "48MiB";
 /// The smallest `in_flight_limit` that has an effect: the size of one batch of records.
 const LEAST_IN_FLIGHT_LIMIT: &str = "512KiB";
 /// Makes conditions and faults follow from different numbers. Chosen so that seed 6, which `make test` uses, draws every condition.
-const CONDITIONS_STREAM: u64 = 0x10C0_A0D1_710A_0305;
-/// Records per second where each bulk request holds a handful of documents, and otherwise.
-const RATE_OF_SMALL_REQUESTS: u64 = 200;
-const RATE: u64 = 500;
+const CONDITIONS_STREAM: u64 = 0x10C0_A0D1_710A_09F6;
 
 /// Conditions that are fixed by flags.
 #[derive(Args)]
@@ -95,19 +92,19 @@ impl Conditions {
             Assignment::Range,
             Assignment::Consumer,
         ]);
-        let padding = numbers.one_of(&[200, 2_000, 8_000]);
+        let padding = numbers.one_of(&[200, 4_000, 8_000]);
+        let rate = numbers.one_of(&[300, 500, 700]);
         let transactional = numbers.one_of(&[0, 2, 3, 4]);
         let aborted = numbers.one_of(&[0, 20, 40, 40, 70]);
         let dying = numbers.below(3) > 0;
         let compaction = numbers.below(3) > 0;
         let busy = numbers.below(3) > 0;
-        let bulk_max_items = fixed.bulk_max_items.unwrap_or(bulk_max_items);
         Conditions {
             memory_limit: fixed.memory_limit.clone().unwrap_or_else(|| memory_limit.to_string()),
             in_flight_limit: fixed.in_flight_limit.clone().unwrap_or_else(|| in_flight_limit.to_string()),
-            bulk_max_items,
+            bulk_max_items: fixed.bulk_max_items.unwrap_or(bulk_max_items),
             assignment: fixed.assignment.unwrap_or(assignment),
-            rate: fixed.rate.unwrap_or(if bulk_max_items < 10 { RATE_OF_SMALL_REQUESTS } else { RATE }),
+            rate: fixed.rate.unwrap_or(rate),
             padding: fixed.padding.unwrap_or(padding),
             transactional: fixed.transactional.unwrap_or(transactional),
             aborted: fixed.aborted.unwrap_or(aborted),
