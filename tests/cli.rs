@@ -339,3 +339,12 @@ fn a_hangup_while_the_cluster_does_not_take_its_templates_yet_ends_nothing() {
     signal("-TERM");
     assert_eq!(child.wait().unwrap().code(), Some(0));
 }
+
+#[test]
+fn a_test_database_is_warned_of_by_its_name() {
+    let output = logproc(&["check", "pipelines/nginx.toml"], "");
+    let warnings = text(&output.stderr);
+    for part in ["warning: MaxMind's test data is in use", "GeoLite2-City-Test.mmdb`", "GeoLite2-ASN-Test.mmdb`", "geoipupdate"] {
+        assert!(warnings.contains(part), "{part} in {warnings}");
+    }
+}
