@@ -416,3 +416,12 @@ fn dead_letters_of_a_killed_process_are_not_glued_together_and_none_is_missing()
     }
     assert!(problems.contains(&format!("passed over {} that are not dead letters", halves.len())), "{problems}");
 }
+
+#[test]
+fn a_test_database_is_warned_of_by_its_name() {
+    let output = logproc(&["check", "pipelines/nginx.toml"], "");
+    let warnings = text(&output.stderr);
+    for part in ["warning: MaxMind's test data is in use", "GeoLite2-City-Test.mmdb`", "GeoLite2-ASN-Test.mmdb`", "geoipupdate"] {
+        assert!(warnings.contains(part), "{part} in {warnings}");
+    }
+}

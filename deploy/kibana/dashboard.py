@@ -217,6 +217,7 @@ STATUS = {
 }
 SIZE = "http.response.body.bytes"
 TIME = "nginx.access.http.request.time"
+UPSTREAM = "nginx.ingress_controller.upstream"
 
 # Rows of panels: the height, then each panel with its width of 48.
 ROWS = [
@@ -314,6 +315,32 @@ ROWS = [
         ),
     ),
     (
+        15,
+        (
+            table(
+                "Upstreams of the ingress controller",
+                {
+                    "upstream": top("Upstream", f"{UPSTREAM}.name", "value", 15),
+                    "value": count("Requests"),
+                    "errors": count("5xx of the last upstream", f"{UPSTREAM}.response.status_code >= 500"),
+                    "slow": metric("95 % within (s)", "percentile", f"{UPSTREAM}.response.time", SECONDS, percentile=95),
+                },
+            ),
+            24,
+        ),
+        (
+            table(
+                "Servers of upstreams",
+                {
+                    "server": top("Server", "nginx.ingress_controller.upstream_address_list", "value", 15),
+                    "value": count("Requests"),
+                    "errors": count("5xx of the last upstream", f"{UPSTREAM}.response.status_code >= 500"),
+                },
+            ),
+            24,
+        ),
+    ),
+    (
         12,
         (lines("Error log by level", {"level": top("Level", "log.level", "value", 8), "value": count("Lines")}, ["value"], "level", "bar_stacked", ERRORS), 16),
         ("search", 32),
@@ -354,7 +381,7 @@ def text(value):
 
 
 def data_view():
-    formats = {SIZE: BYTES, TIME: SECONDS}
+    formats = {SIZE: BYTES, TIME: SECONDS, f"{UPSTREAM}.response.time": SECONDS}
     return stored(
         "index-pattern",
         VIEW,
@@ -377,7 +404,7 @@ def error_table():
     attributes = {
         "title": "nginx error log",
         "description": "",
-        "columns": ["log.level", "message", "kubernetes.pod.name", "process.pid"],
+        "columns": ["log.level", "message", "source.ip", "url.original", "kubernetes.pod.name", "process.pid"],
         "sort": [["@timestamp", "desc"]],
         "grid": {},
         "hideChart": True,

@@ -63,6 +63,11 @@ impl Database {
         })
     }
 
+    /// The path of the file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// The state of the file that was opened last.
     pub fn current(&self) -> Arc<Opened> {
         Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner))
@@ -103,6 +108,11 @@ impl Opened {
     /// What kind of database it is, such as `GeoLite2-City`.
     pub fn kind(&self) -> &str {
         &self.reader.metadata().database_type
+    }
+
+    /// Whether this is one of the small databases that MaxMind publishes for tests, whose data is made up.
+    pub fn is_for_tests(&self) -> bool {
+        self.reader.metadata().description.values().any(|text| text.contains("Test Database"))
     }
 
     /// Where the database keeps its record of an address; addresses of one network, and of networks that are alike,

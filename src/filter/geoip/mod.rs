@@ -12,6 +12,7 @@ mod known;
 mod mapped;
 mod recent;
 mod record;
+mod special;
 mod tree;
 #[cfg(test)]
 mod tests;
@@ -26,7 +27,7 @@ use self::fields::GeoField;
 use self::known::{Code, Known, Packed};
 use self::recent::{Key, Recent};
 use super::{CacheSize, Compiled, Compiler, Context, ECS_OPTION, Filter, Flow, field_option};
-use crate::config::{Args, ComponentDef, Diagnostic, Fallback, Kind, option};
+use crate::config::{Args, ComponentDef, Diagnostic, Fallback, Kind, Span, option};
 use crate::delivery::bounds::Footprint;
 use crate::event::{Event, FieldRef, Fragment, Value};
 use crate::grok::EcsCompatibility;
@@ -42,6 +43,7 @@ pub const DEF: ComponentDef = ComponentDef {
         option("fields", Kind::Strings, Fallback::None, "The fields to add, by Logstash's names (`city_name`, `country_code2`, `location`, …); by default those Logstash gives for the type of database."),
         option("cache_size", Kind::Integer(1, 100_000_000), Fallback::Integer(50_000), "IPv4 addresses that are remembered, rounded up to a power of two; of IPv6 each worker remembers up to as many. By default fewer where `memory_limit` is below 256 MiB."),
         option("tag_on_failure", Kind::Strings, Fallback::List(&["_geoip_lookup_failure"]), "Tags for an event whose address is unknown or none."),
+        option("allow_special", Kind::Boolean, Fallback::Boolean(false), "Whether an address that is in no database because it is no public one (private, loopback, link-local, documentation, multicast, reserved) is no failure: no tag, and not counted."),
         ECS_OPTION,
     ],
     example: r#"
@@ -66,6 +68,7 @@ struct Options {
     databases: Vec<Database>,
     fields: Option<Vec<GeoField>>,
     tag_on_failure: Vec<String>,
+    allow_special: bool,
     ecs: bool,
     cache_size: CacheSize,
     /// What workers that begin, or take up another database, share.
@@ -120,6 +123,7 @@ pub fn compile(args: &Args, compiler: &mut Compiler) -> Compiled {
     if databases.is_empty() && problems.is_empty() {
         problems.push(Diagnostic::error(span, "no database is named, or the folder holds none"));
     }
+    warn_of_test_data(&databases, span, compiler);
     let fields = args.is_given("fields").then(|| {
         let known = args.strings("fields").into_iter().filter_map(|name| match GeoField::named(&name) {
             Some(field) => Some(field),
@@ -138,8 +142,10 @@ pub fn compile(args: &Args, compiler: &mut Compiler) -> Compiled {
             }
             let cache_size = compiler.cache_size(args, "cache_size");
             let tag_on_failure = args.strings("tag_on_failure");
+            let allow_special = args.flag("allow_special");
             let known = Mutex::default();
-            Ok(Box::new(GeoIp::new(Arc::new(Options { source, target, databases, fields, tag_on_failure, ecs, cache_size, known }))))
+            let options = Options { source, target, databases, fields, tag_on_failure, allow_special, ecs, cache_size, known };
+            Ok(Box::new(GeoIp::new(Arc::new(options))))
         }
         _ => Err(problems),
     }
@@ -151,6 +157,20 @@ fn parent_of_ip(source: &FieldRef) -> Option<FieldRef> {
         return None;
     }
     Some(source.prefix(parents.len()).lasting())
+}
+
+/// Warns where databases are those that MaxMind publishes for tests.
+fn warn_of_test_data(databases: &[Database], span: Span, compiler: &mut Compiler) {
+    let names: Vec<String> = databases
+        .iter()
+        .filter(|database| database.current().is_for_tests())
+        .map(|database| format!("`{}`", database.path().display()))
+        .collect();
+    if !names.is_empty() {
+        let message = format!("MaxMind's test data is in use ({}): it is made up, and most addresses are not in it", names.join(", "));
+        let help = "name a real database: GeoLite2 is free with an account at maxmind.com, and `geoipupdate` fetches it and keeps it current";
+        compiler.warnings.push(Diagnostic::warning(span, message).with_help(help));
+    }
 }
 
 /// The path itself, or the databases in it where it is a folder, in the order of their names.
@@ -195,6 +215,7 @@ impl Filter for GeoIp {
         };
         match self.known.fact(code) {
             Some(fact) if event.merge(Some(&self.options.target), fact).is_ok() => Flow::Matched,
+            None if self.options.allow_special && value.and_then(|value| event.as_str(value)).is_some_and(special::is_special) => Flow::Passed,
             _ => self.failed(event, context),
         }
     }

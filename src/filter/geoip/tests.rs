@@ -152,7 +152,7 @@ fn what_is_remembered_is_what_the_databases_say() {
     let options = |fields| {
         let (databases, known) = (vec![Database::open(&file).unwrap()], Mutex::default());
         let (source, target) = (field("ip"), field("geo"));
-        Arc::new(Options { source, target, databases, fields, tag_on_failure: Vec::new(), ecs: false, cache_size: CacheSize::fixed(1), known })
+        Arc::new(Options { source, target, databases, fields, tag_on_failure: Vec::new(), allow_special: false, ecs: false, cache_size: CacheSize::fixed(1), known })
     };
     for fields in [None, Some(vec![GeoField::CityName, GeoField::CountryName])] {
         let options = options(fields);

@@ -1,9 +1,10 @@
 //! `mutate`: renames, replaces, converts and rewrites fields, in Logstash's fixed order whatever the order of the
-//! options: coerce, rename, update, replace, convert, gsub, uppercase, capitalize, lowercase, strip, split, join, merge,
-//! copy. The first operation that fails ends the filter and tags the event.
+//! options: coerce, rename, update, replace, convert, gsub, uppercase, capitalize, lowercase, strip, split, sum, join, merge,
+//! copy; `sum` is not one of Logstash's. The first operation that fails ends the filter and tags the event.
 
 mod convert;
 mod gsub;
+mod sum;
 mod text;
 
 use std::sync::Arc;
@@ -32,6 +33,7 @@ pub const DEF: ComponentDef = ComponentDef {
         option("lowercase", Kind::Strings, Fallback::None, "Fields to put in lower case."),
         option("strip", Kind::Strings, Fallback::None, "Fields to strip of white space at both ends."),
         option("split", Kind::Hash, Fallback::None, "Text fields to split into a list, with the separator of each."),
+        option("sum", Kind::Hash, Fallback::None, "Lists of numbers, or of texts that are numbers, to add up: the list, then the field for the sum. Decimals are added exactly; elements that are no numbers count as nothing, and a list without a number has no sum."),
         option("join", Kind::Hash, Fallback::None, "List fields to join into text, with the separator of each."),
         option("merge", Kind::Hash, Fallback::None, "Lists or objects to merge: the field to merge into, then the field or fields to add."),
         option("copy", Kind::Hash, Fallback::None, "Fields to copy: source to target."),
@@ -61,6 +63,7 @@ enum Operation {
     Gsub(FieldRef, Substitution),
     Text(FieldRef, TextOperation),
     Split(FieldRef, String),
+    Sum(FieldRef, FieldRef),
     Join(FieldRef, String),
     Merge(FieldRef, Vec<FieldRef>),
     Copy(FieldRef, FieldRef),
@@ -147,11 +150,16 @@ pub fn compile(args: &Args, _: &mut Compiler) -> Compiled {
             operations.extend(parse_field(&text, span, &mut problems).map(|field| Operation::Text(field, operation)));
         }
     }
-    for (name, make) in [("split", Operation::Split as fn(FieldRef, String) -> Operation), ("join", Operation::Join)] {
-        for (key, node) in args.entries(name) {
-            let field = parse_field(&key.name, key.span, &mut problems);
-            operations.extend(field.map(|field| make(field, node.to_text().unwrap_or_default())));
-        }
+    for (key, node) in args.entries("split") {
+        let field = parse_field(&key.name, key.span, &mut problems);
+        operations.extend(field.map(|field| Operation::Split(field, node.to_text().unwrap_or_default())));
+    }
+    for (key, node) in args.entries("sum") {
+        operations.extend(two_fields(key, node, &mut problems).map(|(list, sum)| Operation::Sum(list, sum)));
+    }
+    for (key, node) in args.entries("join") {
+        let field = parse_field(&key.name, key.span, &mut problems);
+        operations.extend(field.map(|field| Operation::Join(field, node.to_text().unwrap_or_default())));
     }
     for (key, node) in args.entries("merge") {
         let field = parse_field(&key.name, key.span, &mut problems);
@@ -301,6 +309,11 @@ impl Operation {
                 if let Some(Value::Str(text) | Value::Plain(text)) = event.get(field) {
                     let list = text::split(event, text, separator);
                     event.set(field, list)?;
+                }
+            }
+            Operation::Sum(list, target) => {
+                if let Some(sum) = event.get(list).and_then(|value| sum::of(event, value)) {
+                    event.set(target, sum)?;
                 }
             }
             Operation::Join(field, separator) => {
