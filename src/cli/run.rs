@@ -11,7 +11,7 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use tracing::{info, warn};
 
 use super::reload::{Hangup, Reloader};
-use super::{Ecs, FORCED, INVALID};
+use super::{FORCED, INVALID, LogstashArgs};
 use crate::delivery::{self, Phase, Shutdown};
 use crate::misuse::Misuse;
 use crate::observe::health::Health;
@@ -37,9 +37,8 @@ pub struct RunArgs {
     /// How a record becomes an event: one line of text, or one JSON event. By default what the file's source declares.
     #[arg(long, value_enum)]
     codec: Option<CodecName>,
-    /// Which field names and grok patterns hold where the file does not say.
-    #[arg(long, value_enum)]
-    ecs_compatibility: Option<Ecs>,
+    #[command(flatten)]
+    logstash: LogstashArgs,
     /// Reload the pipeline file when it changes. SIGHUP reloads it in any case, and a changed file of secrets is always seen.
     #[arg(short = 'r', long, alias = "config.reload.automatic")]
     config_reload_automatic: bool,
@@ -78,7 +77,8 @@ pub fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
             CodecName::Plain => Codec::Plain,
             CodecName::Json => Codec::Json,
         }),
-        ecs_compatibility: args.ecs_compatibility.map(Into::into),
+        whole: !args.stdin,
+        ..args.logstash.overrides()
     };
     let Some(mut pipeline) = super::load(path, &overrides) else { return Ok(ExitCode::from(INVALID)) };
     if let Some(workers) = args.workers {
