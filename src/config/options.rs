@@ -12,6 +12,7 @@
 use std::time::Duration;
 
 use super::diagnostic::{Diagnostic, Span, nearest};
+use super::units::{parse_bytes, parse_duration};
 use super::value::{Data, Key, Node};
 
 /// What values an option takes.
@@ -458,40 +459,6 @@ fn as_duration(node: &Node) -> Option<Duration> {
     }
 }
 
-/// A size with an optional unit: `1048576`, `512KiB`, `10 MB` (powers of 1000), `1GiB` (powers of 1024).
-pub fn parse_bytes(text: &str) -> Option<u64> {
-    let text = text.trim();
-    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
-    let number: u64 = text.get(..digits)?.parse().ok()?;
-    let factor: u64 = match text.get(digits..)?.trim().to_ascii_lowercase().as_str() {
-        "" | "b" => 1,
-        "k" | "kb" => 1_000,
-        "kib" => 1 << 10,
-        "m" | "mb" => 1_000_000,
-        "mib" => 1 << 20,
-        "g" | "gb" => 1_000_000_000,
-        "gib" => 1 << 30,
-        _ => return None,
-    };
-    number.checked_mul(factor)
-}
-
-/// A duration with an optional unit (`ms`, `s`, `m`, `h`, `d`); a bare number is seconds.
-pub fn parse_duration(text: &str) -> Option<Duration> {
-    let text = text.trim();
-    let digits = text.bytes().take_while(|byte| byte.is_ascii_digit() || *byte == b'.').count();
-    let number: f64 = text.get(..digits)?.parse().ok()?;
-    let seconds = match text.get(digits..)?.trim() {
-        "ms" => number / 1e3,
-        "" | "s" => number,
-        "m" => number * 60.0,
-        "h" => number * 3_600.0,
-        "d" => number * 86_400.0,
-        _ => return None,
-    };
-    Duration::try_from_secs_f64(seconds).ok()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -578,18 +545,5 @@ mod tests {
         }
         let two = Data::Array(vec![entry("", Data::Integer(1)).1, entry("", Data::Integer(2)).1]);
         assert_eq!(read(vec![entry("number", two)]).unwrap_err()[0].message, "option `number` of filter x takes an integer from 1 to 10, not a list");
-    }
-
-    #[test]
-    fn sizes_and_durations_have_units() {
-        for (text, bytes) in [("1", 1), ("2k", 2_000), ("2KiB", 2_048), ("3 MiB", 3 << 20), ("1gb", 1_000_000_000)] {
-            assert_eq!(parse_bytes(text), Some(bytes), "{text}");
-        }
-        for text in ["", "x", "1x", "-1"] {
-            assert_eq!(parse_bytes(text), None, "{text}");
-        }
-        for (text, millis) in [("1", 1_000), ("1.5s", 1_500), ("250ms", 250), ("2m", 120_000), ("1h", 3_600_000)] {
-            assert_eq!(parse_duration(text), Some(Duration::from_millis(millis)), "{text}");
-        }
     }
 }

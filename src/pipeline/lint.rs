@@ -1,7 +1,8 @@
-//! Warnings about what is valid in a pipeline but rarely meant.
+//! Looks at a whole specification for what is valid in each of its parts but rarely meant, or missing.
 
+use super::load::Overrides;
 use crate::config::spec::{ComponentSpec, PipelineSpec, Statement};
-use crate::config::{Data, Diagnostic, Node};
+use crate::config::{Data, Diagnostic, Dialect, Node, Span};
 
 /// Looks through a whole specification.
 pub fn warnings(spec: &PipelineSpec) -> Vec<Diagnostic> {
@@ -76,4 +77,30 @@ fn case_before_gsub(spec: &ComponentSpec, warnings: &mut Vec<Diagnostic>) {
             warnings.push(warning.with_help(format!("put `gsub` into a second `mutate` where it should see what `{change}` has made")));
         }
     }
+}
+
+/// Says where a pipeline that is to be run has no source or no sink. In Logstash's language, where one pipeline may be written in
+/// several files, that is a warning.
+pub fn missing_ends(spec: &PipelineSpec, overrides: &Overrides, dialect: Dialect) -> Vec<Diagnostic> {
+    let mut problems = Vec::new();
+    if spec.is_partial || !overrides.whole {
+        return problems;
+    }
+    let mut say = |ours: &str, theirs: &str, instead: &str| match dialect.is_logstash() {
+        true => {
+            let problem = Diagnostic::warning(Span::default(), format!("there is no `{theirs}` here: {instead}"));
+            problems.push(problem.with_help("check a pipeline of several files as one: name their folder, or a pattern in quotes"));
+        }
+        false => {
+            let problem = Diagnostic::error(Span::default(), format!("the pipeline has no {ours}"));
+            problems.push(problem.with_help(format!("a table `[{ours}]` with a `type` says where events come from or go")));
+        }
+    };
+    if spec.sources.is_empty() && !overrides.stdin {
+        say("source", "input", "standard input is read");
+    }
+    if spec.sinks.is_empty() && overrides.sink.is_none() {
+        say("sink", "output", "documents go to standard output");
+    }
+    problems
 }

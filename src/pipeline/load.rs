@@ -223,7 +223,7 @@ pub fn load_texts(path: &Path, texts: &[(PathBuf, String)], mut environment: Env
     if overrides.offline {
         diagnostics.extend(offline::set_missing_files_aside(&mut spec, &environment.folder));
     }
-    diagnostics.extend(missing_ends(&spec, overrides, dialect));
+    diagnostics.extend(lint::missing_ends(&spec, overrides, dialect));
     let mut loader = Loader { diagnostics, environment, overrides, text: &whole };
     let pipeline = loader.pipeline(path, &spec);
     let mut diagnostics = loader.diagnostics;
@@ -233,32 +233,6 @@ pub fn load_texts(path: &Path, texts: &[(PathBuf, String)], mut environment: Env
     let named = spec.settings.iter().find(|(key, _)| key.name == "name").and_then(|(_, name)| name.to_text());
     let name = named.unwrap_or_else(|| path.file_stem().unwrap_or_default().to_string_lossy().into_owned());
     Loaded { files, diagnostics, pipeline, name, tests: spec.tests }
-}
-
-/// Says where a pipeline that is to be run has no source or no sink. In Logstash's language, where one pipeline may be written in
-/// several files, that is a warning.
-fn missing_ends(spec: &PipelineSpec, overrides: &Overrides, dialect: Dialect) -> Vec<Diagnostic> {
-    let mut problems = Vec::new();
-    if spec.is_partial || !overrides.whole {
-        return problems;
-    }
-    let mut say = |ours: &str, theirs: &str, instead: &str| match dialect.is_logstash() {
-        true => {
-            let problem = Diagnostic::warning(Span::default(), format!("there is no `{theirs}` here: {instead}"));
-            problems.push(problem.with_help("check a pipeline of several files as one: name their folder, or a pattern in quotes"));
-        }
-        false => {
-            let problem = Diagnostic::error(Span::default(), format!("the pipeline has no {ours}"));
-            problems.push(problem.with_help(format!("a table `[{ours}]` with a `type` says where events come from or go")));
-        }
-    };
-    if spec.sources.is_empty() && !overrides.stdin {
-        say("source", "input", "standard input is read");
-    }
-    if spec.sinks.is_empty() && overrides.sink.is_none() {
-        say("sink", "output", "documents go to standard output");
-    }
-    problems
 }
 
 /// Leaves out inputs and outputs that are not here and that the command line replaces anyway, with a warning: so any
