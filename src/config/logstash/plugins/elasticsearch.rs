@@ -17,6 +17,7 @@ const WITH_STORE: &str = "certificates and keys are in PEM files";
 pub(super) const OUTPUT: &[(&str, Rule)] = &[
     ("ssl", To("ssl_enabled")),
     ("ecs_compatibility", With(ecs)),
+    ("action", With(action)),
     ("cloud_id", With(cloud_id)),
     ("cloud_auth", With(cloud_auth)),
     ("path", With(path)),
@@ -81,6 +82,15 @@ fn ecs(adapted: &mut Adapted, key: Key, node: Node) {
         Some("disabled") => adapted.ecs_disabled = true,
         Some("v1" | "v8") => adapted.ecs_disabled = false,
         _ => adapted.refuse(&key, &node, "it is `disabled`, `v1` or `v8`"),
+    }
+}
+
+fn action(adapted: &mut Adapted, key: Key, node: Node) {
+    match node.single_text().as_deref() {
+        Some("update") => adapted.refuse(&key, &node, NO_UPDATES),
+        Some("delete") => adapted.refuse(&key, &node, "documents are never deleted"),
+        Some(action) if action.contains("%{") => adapted.refuse(&key, &node, "it is the same for all documents"),
+        _ => adapted.rename("action", key, node),
     }
 }
 
