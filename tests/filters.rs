@@ -272,3 +272,26 @@ fn the_small_ones() {
     assert_eq!((id.len(), &id[14..15]), (36, "4"));
     assert_ne!(run(&mut program, &json!({}))[0]["id"], json!(id));
 }
+
+/// Each line: a configuration, an event, the event after it. `@timestamp` is part of both.
+#[test]
+fn vectors_of_what_people_report() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/logstash/filters.jsonl");
+    let text = std::fs::read_to_string(path).unwrap();
+    let vectors: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{line}: {error}"))).collect();
+    assert!(vectors.len() > 30);
+    for vector in vectors {
+        let config = vector["config"].as_str().unwrap();
+        let environment = environment(Dialect::Logstash, PathBuf::new());
+        let mut spec = logstash::parse(&format!("filter {{ {config} }}"), 0, &environment.expander()).unwrap();
+        let surroundings = logstash::plugins::Surroundings { variable: &|_| None, ecs_disabled: true };
+        logstash::plugins::adapt(&mut spec, surroundings);
+        let (mut program, _) = compile::filters(&spec.filters, &environment).unwrap_or_else(|problems| panic!("{config}: {}", problems[0].message));
+        let mut event = Event::new();
+        event.decode_json(vector["event"].to_string().as_bytes()).unwrap();
+        program.run(&mut event, &mut Context::new(Timestamp::new(1_700_000_000, 0), 7), &mut Survivors::default());
+        let mut out = Vec::new();
+        event.write_json(&mut out);
+        assert_eq!(serde_json::from_slice::<Value>(&out).unwrap(), vector["expected"], "{config} on {}", vector["event"]);
+    }
+}

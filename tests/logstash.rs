@@ -29,6 +29,7 @@ fn value(node: &Node) -> Value {
         Data::Integer(number) => json!(number),
         Data::Float(number) => json!(number),
         Data::Boolean(flag) => json!(flag.to_string()),
+        Data::Unset => Value::Null,
         Data::Array(items) => items.iter().map(value).collect(),
         Data::Table(entries) => Value::Object(entries.iter().map(|(key, node)| (key.name.clone(), value(node))).collect()),
     }
@@ -234,4 +235,96 @@ action = "index"
 "##;
     assert_eq!(converted.toml, expected);
     assert_eq!(converted.lost.len(), 2);
+}
+
+/// The warnings and errors of a configuration's plugins, and what became of the first plugin of each section's options.
+fn adapted(text: &str, ecs_disabled: bool) -> (PipelineSpec, Vec<String>) {
+    let mut spec = parse(text);
+    let surroundings = logstash::plugins::Surroundings { variable: &|_| None, ecs_disabled };
+    let diagnostics = logstash::plugins::adapt(&mut spec, surroundings);
+    let shown = diagnostics.iter().map(|found| format!("{}{}", if found.is_error() { "error: " } else { "" }, found.message));
+    (spec, shown.collect())
+}
+
+fn option(component: &ComponentSpec, name: &str) -> Value {
+    let found = component.entries.iter().find(|(key, _)| key.name == name);
+    found.map_or(Value::Null, |(_, node)| value(node))
+}
+
+fn first(statements: &[Statement]) -> &ComponentSpec {
+    let Some(Statement::Component(component)) = statements.first() else { panic!("{statements:?}") };
+    component
+}
+
+#[test]
+fn every_option_of_kafka_and_elasticsearch_is_used_idle_or_refused() {
+    // Each row: section and plugin, the option as written, what it becomes (an option or, for Kafka, a property), the message.
+    let vectors: Vec<Value> = read("plugin-options.jsonl");
+    assert!(vectors.len() > 60);
+    for vector in vectors {
+        let (section, plugin, written) = (vector["section"].as_str().unwrap(), vector["plugin"].as_str().unwrap(), vector["written"].as_str().unwrap());
+        let (spec, messages) = adapted(&format!("{section} {{ {plugin} {{ {written} }} }}"), false);
+        let component = if section == "input" { &spec.sources[0] } else { first(&spec.sinks) };
+        for (name, expected) in vector["becomes"].as_object().into_iter().flatten() {
+            let got = match name.strip_prefix("properties.") {
+                Some(property) => option(component, "properties")[property].clone(),
+                None => option(component, name),
+            };
+            assert_eq!(&got, expected, "{section} {plugin} {written}: {name}");
+        }
+        let expected: Vec<&str> = vector["says"].as_array().into_iter().flatten().map(|text| text.as_str().unwrap()).collect();
+        assert_eq!(messages, expected, "{section} {plugin} {written}");
+    }
+}
+
+fn read(name: &str) -> Vec<Value> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/logstash").join(name);
+    let text = std::fs::read_to_string(path).unwrap();
+    text.lines().filter(|line| !line.is_empty()).map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{line}: {error}"))).collect()
+}
+
+#[test]
+fn an_index_is_named_as_logstash_names_it() {
+    for (written, ecs_disabled, index) in [
+        ("", false, Value::Null),
+        ("", true, json!("logstash-%{+yyyy.MM.dd}")),
+        ("ecs_compatibility => disabled", false, json!("logstash-%{+yyyy.MM.dd}")),
+        ("ecs_compatibility => v8", true, Value::Null),
+        ("data_stream => false", false, json!("ecs-logstash-%{+yyyy.MM.dd}")),
+        ("data_stream => true", true, Value::Null),
+        ("index => xy", true, json!("xy")),
+    ] {
+        let (spec, messages) = adapted(&format!("output {{ elasticsearch {{ {written} }} }}"), ecs_disabled);
+        assert_eq!((option(first(&spec.sinks), "index"), messages), (index, vec![]), "{written}");
+    }
+}
+
+#[test]
+fn words_and_numbers_inside_hashes_are_texts_where_logstash_has_them_so() {
+    let (spec, _) = adapted(
+        "input { stdin { add_field => { a => 1 b => [true, 1.0] } } } \
+         filter { translate { field => xy dictionary => { a => true b => 1 } add_field => [\"c\", 2, \"d\", false] } }",
+        false,
+    );
+    assert_eq!(option(&spec.sources[0], "add_field"), json!({"a": "1", "b": ["true", "1.0"]}));
+    let filter = first(&spec.filters);
+    assert_eq!(option(filter, "dictionary"), json!({"a": "true", "b": 1}));
+    assert_eq!(option(filter, "add_field"), json!(["c", "2", "d", "false"]));
+    // What `value` can't tell apart: a flag would come out without its quotes.
+    let Data::Table(entries) = &filter.entries.iter().find(|(key, _)| key.name == "dictionary").unwrap().1.data else { panic!() };
+    assert_eq!(entries[0].1.data, Data::String("true".into()));
+}
+
+#[test]
+fn convert_writes_what_the_configuration_means() {
+    let conf = "filter { mutate { add_field => { a => 1 b => true } } date { match => [\"t\", ISO8601] target => [\"t2\"] } }";
+    let toml = converted(conf).toml;
+    assert!(toml.contains("add_field = { a = \"1\", b = \"true\" }"), "{toml}");
+    assert!(toml.contains("target = \"t2\""), "{toml}");
+
+    let mut files = Files::default();
+    let escaped = r#"filter { if [a] == "say \"x\"" { mutate { replace => { "m" => "a\tb\\d" } } } }"#;
+    let file = files.add("x.conf", escaped.to_string());
+    let toml = convert::convert_with_escapes(&files, file, None, true).unwrap().toml;
+    assert!(toml.contains(r#"[a] == 'say "x"'"#) && toml.contains("\"a\tb\\\\d\"") || toml.contains("'a\tb\\d'"), "{toml}");
 }

@@ -214,7 +214,7 @@ fn options_of_logstash_are_carried_or_refused_with_the_reason() {
     assert_eq!(output.status.code(), Some(1));
     let problems = text(&output.stderr);
     for expected in [
-        ":1:33: error: `ssl_truststore_location` can't be carried: Java's key stores can't be read",
+        ":1:33: error: `ssl_truststore_location` can't be carried: authorities are read from PEM files: `keytool -list -rfc -keystore /x.jks > ca.pem`",
         "warning: `value_deserializer_class` has no effect here",
         ":2:9: error: there is no source `beats`",
         "help: logproc reads Kafka topics, files and standard input",
@@ -262,4 +262,118 @@ fn what_convert_prints_is_a_pipeline() {
     assert_eq!(logproc(&["convert", &path("b.conf"), "--strict"], "").status.code(), Some(1));
     std::fs::write(path("c.conf"), "filter {").unwrap();
     assert_eq!(logproc(&["convert", &path("c.conf")], "").status.code(), Some(2));
+}
+
+#[test]
+fn escapes_are_replaced_where_logstashs_settings_or_the_command_line_say_so() {
+    let config = r#"input { stdin {} } filter { if [message] == "a\"b" { mutate { replace => { "m" => "x\ty" } } } } output { stdout {} }"#;
+    let (_folder, path) = folder(&[("conf.d/a.conf", config), ("none.yml", "# nothing\n")]);
+    let run = |more: &[&str]| {
+        let output = logproc(&[&["--pipeline", &path("conf.d/a.conf"), "--stdin"], more].concat(), "a\"b\n");
+        assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+        text(&output.stdout).contains("x\\ty")
+    };
+    assert!(!run(&[]) && run(&["--support-escapes"]));
+    std::fs::write(path("logstash.yml"), "config.support_escapes: true\n").unwrap();
+    assert!(run(&[]), "the settings lie one folder above");
+    assert!(!run(&["--settings", &path("none.yml")]));
+}
+
+#[test]
+fn one_check_finds_every_mistake() {
+    let pipeline = r#"[pipeline]
+name = "${NOT_SET}"
+workers = 0
+
+[source]
+type = "kafka"
+auto_offset_reset = "first"
+topics = ["${NOT_SET_EITHER}"]
+
+[unknown]
+
+[[filter]]
+else = true
+type = "drop"
+
+[[filter]]
+if = '[a] == 1 && [b] == 2'
+type = "date"
+match = ["t", "%Y-%m-%d"]
+locale = "klingon"
+
+[[filter]]
+type = "mutate"
+lowercase = ["a"]
+gsub = ["a", "b", "c"]
+
+[[sink]]
+type = "elasticsearch"
+index = "logs-%{YYYY.MM.dd}"
+"#;
+    let (_folder, path) = folder(&[("a.toml", pipeline), ("a.test.toml", "nonsense")]);
+    let output = logproc(&["check", &path("a.toml"), &path("a.test.toml")], "");
+    assert_eq!(output.status.code(), Some(1));
+    let problems = text(&output.stderr);
+    for expected in [
+        "a.toml:2:8: error: the environment variable `NOT_SET` is not set",
+        "a.toml:3:11: error: option `workers` of pipeline takes an integer from 1 to 1024, not 0",
+        "a.toml:7:21: error: option `auto_offset_reset` of source kafka takes one of `earliest`, `latest`, `none` (did you mean `earliest`?)",
+        "a.toml:8:11: error: the environment variable `NOT_SET_EITHER` is not set",
+        "a.toml:10:2: error: unknown table `unknown`",
+        "a.toml:13:1: error: `else` needs an `if`",
+        "error: `and` was expected: conditions have no `&&`",
+        "error: `%Y-%m-%d` is a format of strftime",
+        "help: write `yyyy-MM-dd`",
+        "error: the names of months and days of the locale `klingon` are not known",
+        "warning: `gsub` runs before `lowercase`",
+        "warning: `%{YYYY.MM.dd}` is the field `YYYY.MM.dd`, not the date",
+    ] {
+        assert!(problems.contains(expected), "`{expected}` in:\n{problems}");
+    }
+    assert_eq!(problems.matches(": error: ").count(), 9, "{problems}");
+    assert!(!problems.contains("test.toml"), "{problems}");
+}
+
+#[test]
+fn mistakes_of_toml_have_hints() {
+    for (pipeline, hint) in [
+        ("[sink]\ntype = \"null\"\n[[sink]]\ntype = \"stdout\"\n", "write `[[sink]]` for each"),
+        ("[[filter]]\ntype = \"grok\"\nmatch = { message = \"\\d+\" }\n", "in double quotes a backslash begins an escape"),
+    ] {
+        let (_folder, path) = folder(&[("a.toml", pipeline)]);
+        let output = logproc(&["check", &path("a.toml")], "");
+        assert_eq!(output.status.code(), Some(1));
+        assert!(text(&output.stderr).contains(hint), "{}", text(&output.stderr));
+    }
+}
+
+#[test]
+fn a_pipeline_without_ends_is_an_error_and_a_part_of_a_configuration_a_warning() {
+    let (_folder, path) = folder(&[("a.toml", "[[filter]]\ntype = \"drop\"\n"), ("a.conf", "filter { drop {} }")]);
+    let output = logproc(&["check", &path("a.toml")], "");
+    assert_eq!(output.status.code(), Some(1));
+    for expected in ["error: the pipeline has no source", "error: the pipeline has no sink"] {
+        assert!(text(&output.stderr).contains(expected), "{}", text(&output.stderr));
+    }
+    let output = logproc(&["check", &path("a.conf")], "");
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    assert!(text(&output.stderr).contains("warning: there is no `input` here"), "{}", text(&output.stderr));
+}
+
+#[test]
+fn files_that_are_elsewhere_are_passed_over_offline() {
+    let pipeline = "[source]\ntype = \"kafka\"\nssl_ca_location = \"/no/ca.pem\"\n[[filter]]\ntype = \"geoip\"\nsource = \"ip\"\ntarget = \"g\"\n\
+        database = \"/no/City.mmdb\"\n[[filter]]\ntype = \"translate\"\nsource = \"a\"\ndictionary_path = \"no.yml\"\n[sink]\ntype = \"null\"\n";
+    let (_folder, path) = folder(&[("a.toml", pipeline)]);
+    assert_eq!(logproc(&["check", &path("a.toml")], "").status.code(), Some(1));
+    let output = logproc(&["check", "--offline", &path("a.toml")], "");
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    for file in ["`/no/ca.pem` is not here", "`/no/City.mmdb` is not here", "`no.yml` is not here"] {
+        assert!(text(&output.stderr).contains(file), "{}", text(&output.stderr));
+    }
+    // What else is wrong is found all the same.
+    std::fs::write(path("b.toml"), pipeline.replace("target = \"g\"", "targte = \"g\"")).unwrap();
+    let output = logproc(&["check", "--offline", &path("b.toml")], "");
+    assert!(text(&output.stderr).contains("unknown option `targte`"), "{}", text(&output.stderr));
 }

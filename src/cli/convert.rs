@@ -4,7 +4,8 @@ use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use super::{Ecs, FAILED, INVALID, eprint_line};
+use super::{Ecs, FAILED, INVALID, LogstashArgs, eprint_line};
+use crate::config::logstash::settings::Settings;
 use crate::config::{Files, convert};
 use crate::pipeline::load::pipeline_files;
 
@@ -21,9 +22,8 @@ pub struct ConvertArgs {
     /// Fail where something can't be carried.
     #[arg(long)]
     strict: bool,
-    /// Write down which field names and grok patterns hold; without it they are Logstash 8's.
-    #[arg(long, value_enum)]
-    ecs_compatibility: Option<Ecs>,
+    #[command(flatten)]
+    logstash: LogstashArgs,
 }
 
 /// Runs the subcommand.
@@ -39,7 +39,10 @@ pub fn run(args: &ConvertArgs) -> anyhow::Result<ExitCode> {
     }
     let mut files = Files::default();
     let file = files.add(&args.file, text);
-    let converted = match convert::convert(&files, file, args.ecs_compatibility.map(Ecs::name)) {
+    let settings = Settings::of(&args.file, args.logstash.settings.as_deref())?;
+    let escapes = args.logstash.support_escapes || settings.support_escapes == Some(true);
+    let ecs = args.logstash.ecs_compatibility.map(Ecs::name).or(settings.ecs_compatibility.as_deref());
+    let converted = match convert::convert_with_escapes(&files, file, ecs, escapes) {
         Ok(converted) => converted,
         Err(problems) => {
             for problem in &problems {

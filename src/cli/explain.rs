@@ -9,10 +9,9 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use serde_json::Value;
 
-use super::{Ecs, FAILED, INVALID};
+use super::{FAILED, INVALID, LogstashArgs};
 use crate::event::{Event, Timestamp};
 use crate::filter::Flow;
-use crate::pipeline::load::Overrides;
 use crate::pipeline::program::Seen;
 use crate::trial::report::{Style, changes};
 use crate::trial::{Input, Trial, as_json};
@@ -40,9 +39,8 @@ pub struct ExplainArgs {
     /// Show the whole event after each filter rather than what changed.
     #[arg(long)]
     full: bool,
-    /// Which field names and grok patterns hold where the file does not say.
-    #[arg(long, value_enum)]
-    ecs_compatibility: Option<Ecs>,
+    #[command(flatten)]
+    logstash: LogstashArgs,
 }
 
 /// One thing that happened on the way.
@@ -56,8 +54,7 @@ enum Step {
 /// # Errors
 /// `--now` is no time, or standard output can't be written.
 pub fn run(args: &ExplainArgs) -> anyhow::Result<ExitCode> {
-    let overrides = Overrides { ecs_compatibility: args.ecs_compatibility.map(Into::into), ..Overrides::default() };
-    let Some(pipeline) = super::load(&args.file, &overrides) else { return Ok(ExitCode::from(INVALID)) };
+    let Some(pipeline) = super::load(&args.file, &args.logstash.overrides()) else { return Ok(ExitCode::from(INVALID)) };
     let now = match &args.now {
         None => Timestamp::now(),
         Some(text) => Timestamp::parse_iso8601(text)

@@ -4,7 +4,7 @@
 //! 3 forced to stop with records unfinished (they will be read again).
 
 use std::io::{ErrorKind, Write as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
@@ -13,6 +13,7 @@ use crate::delivery::{RunError, RunFailure};
 use crate::grok::EcsCompatibility;
 use crate::misuse::Misuse;
 use crate::observe::logs::{self, Overflow};
+use crate::pipeline::load::Overrides;
 use crate::sink::SinkError;
 
 mod check;
@@ -128,6 +129,32 @@ impl Ecs {
     }
 }
 
+/// How configurations in Logstash's language are read.
+#[derive(clap::Args, Clone, Debug)]
+struct LogstashArgs {
+    /// Which field names and grok patterns hold where the file does not say.
+    #[arg(long, value_enum)]
+    ecs_compatibility: Option<Ecs>,
+    /// Replace escapes such as \n and \" in the quoted texts of Logstash configurations, as `config.support_escapes` does.
+    #[arg(long, alias = "config.support_escapes")]
+    support_escapes: bool,
+    /// Logstash's `logstash.yml` or `pipelines.yml`, or the folder of both, for `config.support_escapes` and
+    /// `pipeline.ecs_compatibility`. Without it they are looked for beside the configuration and one folder above.
+    #[arg(long, value_name = "PATH", alias = "path.settings")]
+    settings: Option<PathBuf>,
+}
+
+impl LogstashArgs {
+    fn overrides(&self) -> Overrides {
+        Overrides {
+            ecs_compatibility: self.ecs_compatibility.map(Into::into),
+            support_escapes: self.support_escapes,
+            settings: self.settings.clone(),
+            ..Overrides::default()
+        }
+    }
+}
+
 impl From<Ecs> for EcsCompatibility {
     fn from(ecs: Ecs) -> EcsCompatibility {
         match ecs {
@@ -217,7 +244,7 @@ fn eprint_line(text: &str) {
 }
 
 /// Loads a pipeline file, showing everything that is wrong with it. `None` where it can't be used.
-fn load(path: &Path, overrides: &crate::pipeline::load::Overrides) -> Option<crate::pipeline::load::Pipeline> {
+fn load(path: &Path, overrides: &Overrides) -> Option<crate::pipeline::load::Pipeline> {
     match crate::pipeline::load::load(path, overrides) {
         Ok(loaded) => {
             for diagnostic in &loaded.diagnostics {

@@ -12,7 +12,7 @@ use tracing::{error, info, warn};
 
 use super::ending::Ending;
 use super::reload::{Hangup, Reloader};
-use super::{DONE, Ecs, FORCED, INVALID};
+use super::{DONE, FORCED, INVALID, LogstashArgs};
 use crate::delivery;
 use crate::misuse::Misuse;
 use crate::observe::health::Health;
@@ -38,9 +38,8 @@ pub struct RunArgs {
     /// How a record becomes an event: one line of text, or one JSON event. By default what the file's source declares.
     #[arg(long, value_enum)]
     codec: Option<CodecName>,
-    /// Which field names and grok patterns hold where the file does not say.
-    #[arg(long, value_enum)]
-    ecs_compatibility: Option<Ecs>,
+    #[command(flatten)]
+    logstash: LogstashArgs,
     /// Reload the pipeline file when it changes. SIGHUP reloads it in any case, and a changed file of secrets is always seen.
     #[arg(short = 'r', long, alias = "config.reload.automatic")]
     config_reload_automatic: bool,
@@ -80,8 +79,9 @@ pub fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
             CodecName::Plain => Codec::Plain,
             CodecName::Json => Codec::Json,
         }),
-        ecs_compatibility: args.ecs_compatibility.map(Into::into),
+        whole: !args.stdin,
         workers: args.workers.map(|workers| workers.max(1)),
+        ..args.logstash.overrides()
     };
     let Some(pipeline) = super::load(path, &overrides) else { return Ok(ExitCode::from(INVALID)) };
     if let Some((shortage, is_error)) = pipeline.memory.shortage() {

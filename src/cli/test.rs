@@ -7,7 +7,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::Context as _;
 
-use super::{Ecs, FAILED, INVALID, eprint_line};
+use super::{FAILED, INVALID, LogstashArgs, eprint_line};
 use crate::config::{Dialect, Files, toml};
 use crate::pipeline::compile::Environment;
 use crate::pipeline::load::{Overrides, Pipeline, load, pipeline_files};
@@ -43,9 +43,8 @@ pub struct TestArgs {
     /// Run the tests again whenever a file changes, until interrupted.
     #[arg(long)]
     watch: bool,
-    /// Which field names and grok patterns hold where a file does not say.
-    #[arg(long, value_enum)]
-    ecs_compatibility: Option<Ecs>,
+    #[command(flatten)]
+    logstash: LogstashArgs,
 }
 
 /// Runs the subcommand.
@@ -143,7 +142,7 @@ struct Done {
 }
 
 fn run_once(args: &TestArgs) -> anyhow::Result<ExitCode> {
-    let overrides = Overrides { ecs_compatibility: args.ecs_compatibility.map(Into::into), ..Overrides::default() };
+    let overrides = args.logstash.overrides();
     let style = Style::of_stdout();
     let mut out = std::io::stdout().lock();
     let (mut invalid, mut failed) = (false, false);

@@ -83,6 +83,11 @@ impl<'a> Parser<'a> {
             } else if self.word("or") {
                 (1, Expression::Or)
             } else {
+                for (token, word) in [("&&", "and"), ("||", "or")] {
+                    if self.rest().starts_with(token) {
+                        return self.fail(format!("`{word}` was expected: conditions have no `{token}`"));
+                    }
+                }
                 return Ok(left);
             };
             if binding <= least {
@@ -136,6 +141,9 @@ impl<'a> Parser<'a> {
         }
         if self.eat("!~") {
             return Ok(Expression::Not(Box::new(self.matches(left)?)));
+        }
+        if self.rest().starts_with('=') {
+            return self.fail("`==` was expected: conditions assign nothing");
         }
         if self.word("in") {
             return Ok(Expression::In { needle: left, haystack: self.operand()? });

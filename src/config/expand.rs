@@ -12,8 +12,49 @@ pub enum Dialect {
     Toml,
     /// `${VAR:default}`, Logstash's form.
     Logstash,
+    /// The same, with escapes in quoted texts: Logstash's setting `config.support_escapes`.
+    LogstashEscapes,
     /// Nothing is replaced: for converting a file rather than running it.
     Verbatim,
+    /// Nothing is replaced but escapes in quoted texts.
+    VerbatimEscapes,
+}
+
+impl Dialect {
+    /// Whether this is Logstash's language, to be run.
+    pub fn is_logstash(self) -> bool {
+        matches!(self, Dialect::Logstash | Dialect::LogstashEscapes)
+    }
+
+    /// Whether a backslash in a quoted text begins an escape.
+    pub fn has_escapes(self) -> bool {
+        matches!(self, Dialect::LogstashEscapes | Dialect::VerbatimEscapes)
+    }
+
+    fn is_verbatim(self) -> bool {
+        matches!(self, Dialect::Verbatim | Dialect::VerbatimEscapes)
+    }
+}
+
+/// Replaces the escapes that Logstash knows with `config.support_escapes`: `\"`, `\'`, `\\`, `\n`, `\r` and `\t`. Other
+/// backslashes stay.
+pub fn unescape(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut characters = text.chars().peekable();
+    while let Some(character) = characters.next() {
+        let escaped = match (character, characters.peek()) {
+            ('\\', Some(quoted @ ('"' | '\'' | '\\'))) => Some(*quoted),
+            ('\\', Some('n')) => Some('\n'),
+            ('\\', Some('r')) => Some('\r'),
+            ('\\', Some('t')) => Some('\t'),
+            _ => None,
+        };
+        if escaped.is_some() {
+            characters.next();
+        }
+        out.push(escaped.unwrap_or(character));
+    }
+    out
 }
 
 /// Where variables and files are looked up; tests pass their own.
@@ -32,13 +73,15 @@ impl Expander<'_> {
     /// # Errors
     /// A variable without value or default, a file that can't be read, a place that is not closed.
     pub fn expand(&self, text: &str) -> Result<String, String> {
-        if self.dialect == Dialect::Verbatim || !text.contains("${") {
+        let unescaped = self.dialect.has_escapes().then(|| unescape(text));
+        let text = unescaped.as_deref().unwrap_or(text);
+        if self.dialect.is_verbatim() || !text.contains("${") {
             return Ok(text.to_string());
         }
         let mut out = String::with_capacity(text.len());
         let mut rest = text;
         while let Some(start) = rest.find("${") {
-            let logstash = self.dialect == Dialect::Logstash;
+            let logstash = self.dialect.is_logstash();
             if logstash && !is_place(&rest[start + 2..]) {
                 // To Logstash what is no variable is text, such as `${` in a regular expression.
                 out.push_str(&rest[..start + 2]);
@@ -70,7 +113,7 @@ impl Expander<'_> {
         }
         let separator = match self.dialect {
             Dialect::Toml => ":-",
-            Dialect::Logstash | Dialect::Verbatim => ":",
+            _ => ":",
         };
         let (name, default) = match place.split_once(separator) {
             Some((name, default)) => (name, Some(default)),
@@ -137,6 +180,19 @@ pub fn to_toml(text: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn escapes_are_those_of_logstash() {
+        for (text, expected) in [
+            (r"a\tb\nc\rd", "a\tb\nc\rd"),
+            (r#"\"x\" \'y\'"#, "\"x\" 'y'"),
+            (r"\\d \\n", r"\d \n"),
+            (r"\d \x00 \", r"\d \x00 \"),
+            ("ä\\\n", "ä\\\n"),
+        ] {
+            assert_eq!(unescape(text), expected, "{text}");
+        }
+    }
 
     #[test]
     fn places_are_replaced() {

@@ -9,6 +9,7 @@ pub mod logstash;
 pub mod options;
 pub mod spec;
 pub mod toml;
+pub mod units;
 pub mod value;
 
 pub use diagnostic::{Diagnostic, Files, Severity, Span};

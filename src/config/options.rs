@@ -5,12 +5,14 @@
 //! table as written against the definition and reports everything wrong with it at once; after that the getters of
 //! [`Args`] can't fail on types, and they answer with the default where the option was not given.
 //!
-//! Values are read as leniently as Logstash reads them: a single value where a list is wanted is a list of one, and
-//! `"true"` or `"42"` in quotes are a boolean and a number, which also lets `${VAR}` stand for them.
+//! Values are read as leniently as Logstash reads them: a single value where a list is wanted is a list of one, a list of
+//! one where a single value is wanted is that value, and `"true"` or `"42"` in quotes are a boolean and a number, which
+//! also lets `${VAR}` stand for them. An empty field reference counts as not given.
 
 use std::time::Duration;
 
 use super::diagnostic::{Diagnostic, Span, nearest};
+use super::units::{parse_bytes, parse_duration};
 use super::value::{Data, Key, Node};
 
 /// What values an option takes.
@@ -105,6 +107,8 @@ pub struct Args {
     pub span: Span,
     defs: Vec<OptionDef>,
     given: Vec<(Key, Node)>,
+    /// Options whose values are not known (see [`Data::Unset`]).
+    unset: Vec<&'static str>,
 }
 
 impl Args {
@@ -112,7 +116,8 @@ impl Args {
     /// files may have them) is merged when both are tables or lists; otherwise the last one holds.
     ///
     /// # Errors
-    /// Every unknown option (with the nearest known one), wrong type, out-of-range value and missing required option.
+    /// Every unknown option (with the nearest known one), wrong type, out-of-range value and missing required option; none
+    /// where the only thing wrong is a value that is not known, of which something has been said already.
     pub fn check(
         what: &str,
         span: Span,
@@ -120,7 +125,7 @@ impl Args {
         defs: impl IntoIterator<Item = OptionDef>,
     ) -> Result<Args, Vec<Diagnostic>> {
         let (args, problems) = Args::read(what, span, entries, defs);
-        if problems.is_empty() { Ok(args) } else { Err(problems) }
+        if problems.is_empty() && args.is_complete() { Ok(args) } else { Err(problems) }
     }
 
     /// As [`Args::check`], but answers with the options that are right beside the problems, so that a component's own
@@ -134,6 +139,7 @@ impl Args {
         let defs: Vec<OptionDef> = defs.into_iter().collect();
         let mut problems = Vec::new();
         let mut given: Vec<(Key, Node)> = Vec::with_capacity(entries.len());
+        let mut unset = Vec::new();
         for (key, node) in entries {
             let Some(def) = defs.iter().find(|def| def.name == key.name) else {
                 let mut problem = Diagnostic::error(key.span, format!("unknown option `{}` for {what}", key.name));
@@ -143,11 +149,23 @@ impl Args {
                 problems.push(problem);
                 continue;
             };
-            let node = if matches!(def.kind, Kind::Hash) { paired(node) } else { node };
+            if node.is_unset() {
+                unset.push(def.name);
+                continue;
+            }
+            let node = match def.kind {
+                Kind::Hash => paired(node),
+                kind if kind.is_single() => node.into_single(),
+                _ => node,
+            };
+            // As in Logstash: a reference to nothing is no reference.
+            if matches!(def.kind, Kind::Field) && matches!(&node.data, Data::String(text) if text.is_empty()) {
+                continue;
+            }
             if let Err(expected) = fits(def.kind, &node) {
                 problems.push(Diagnostic::error(
                     node.span,
-                    format!("option `{}` of {what} takes {expected}, not {}", def.name, node.type_name()),
+                    format!("option `{}` of {what} takes {expected}, not {}", def.name, node.shown()),
                 ));
                 continue;
             }
@@ -157,11 +175,12 @@ impl Args {
             }
         }
         for def in &defs {
-            if matches!(def.fallback, Fallback::Required) && !given.iter().any(|(key, _)| key.name == def.name) {
+            let is_there = given.iter().any(|(key, _)| key.name == def.name) || unset.contains(&def.name);
+            if matches!(def.fallback, Fallback::Required) && !is_there {
                 problems.push(Diagnostic::error(span, format!("{what} needs the option `{}`", def.name)));
             }
         }
-        (Args { span, defs, given }, problems)
+        (Args { span, defs, given, unset }, problems)
     }
 
     /// The options as given, those that were given several times as one.
@@ -169,10 +188,10 @@ impl Args {
         &self.given
     }
 
-    /// Whether every option that must be given is.
+    /// Whether every option that must be given is, and every value is known.
     pub fn is_complete(&self) -> bool {
         let given = |def: &OptionDef| self.given.iter().any(|(key, _)| key.name == def.name);
-        self.defs.iter().all(|def| !matches!(def.fallback, Fallback::Required) || given(def))
+        self.unset.is_empty() && self.defs.iter().all(|def| !matches!(def.fallback, Fallback::Required) || given(def))
     }
 
     /// The value as written, with its place; `None` when it was not given.
@@ -355,7 +374,7 @@ fn fits(kind: Kind, node: &Node) -> Result<(), String> {
         Kind::Enum(words) => match node.to_text() {
             Some(text) if words.contains(&text.as_str()) => true,
             other => {
-                let hint = other.as_deref().and_then(|text| nearest(text, words.iter().copied()));
+                let hint = other.as_deref().and_then(|text| nearest(text, words.iter().copied()).or_else(|| synonym(text, words)));
                 let hint = hint.map(|near| format!(" (did you mean `{near}`?)")).unwrap_or_default();
                 return Err(format!("one of `{}`{hint}", words.join("`, `")));
             }
@@ -367,7 +386,23 @@ fn fits(kind: Kind, node: &Node) -> Result<(), String> {
     if ok { Ok(()) } else { Err(kind.describe().to_string()) }
 }
 
+/// The word among `words` that means the same as `text`, where other programs say it so.
+fn synonym(text: &str, words: &[&'static str]) -> Option<&'static str> {
+    const ALIKE: &[&[&str]] = &[
+        &["earliest", "beginning", "first", "start", "smallest", "oldest"],
+        &["latest", "end", "last", "newest", "largest"],
+        &["none", "off", "false", "disabled", "no"],
+    ];
+    let alike = ALIKE.iter().find(|alike| alike.contains(&text.to_ascii_lowercase().as_str()))?;
+    words.iter().copied().find(|word| alike.contains(word))
+}
+
 impl Kind {
+    /// Whether one value is wanted, so that a list of one stands for it.
+    fn is_single(self) -> bool {
+        !matches!(self, Kind::Strings | Kind::Hash | Kind::Any)
+    }
+
     /// The kind in words, for messages and the reference page.
     pub fn describe(self) -> &'static str {
         match self {
@@ -424,40 +459,6 @@ fn as_duration(node: &Node) -> Option<Duration> {
     }
 }
 
-/// A size with an optional unit: `1048576`, `512KiB`, `10 MB` (powers of 1000), `1GiB` (powers of 1024).
-pub fn parse_bytes(text: &str) -> Option<u64> {
-    let text = text.trim();
-    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
-    let number: u64 = text.get(..digits)?.parse().ok()?;
-    let factor: u64 = match text.get(digits..)?.trim().to_ascii_lowercase().as_str() {
-        "" | "b" => 1,
-        "k" | "kb" => 1_000,
-        "kib" => 1 << 10,
-        "m" | "mb" => 1_000_000,
-        "mib" => 1 << 20,
-        "g" | "gb" => 1_000_000_000,
-        "gib" => 1 << 30,
-        _ => return None,
-    };
-    number.checked_mul(factor)
-}
-
-/// A duration with an optional unit (`ms`, `s`, `m`, `h`, `d`); a bare number is seconds.
-pub fn parse_duration(text: &str) -> Option<Duration> {
-    let text = text.trim();
-    let digits = text.bytes().take_while(|byte| byte.is_ascii_digit() || *byte == b'.').count();
-    let number: f64 = text.get(..digits)?.parse().ok()?;
-    let seconds = match text.get(digits..)?.trim() {
-        "ms" => number / 1e3,
-        "" | "s" => number,
-        "m" => number * 60.0,
-        "h" => number * 3_600.0,
-        "d" => number * 86_400.0,
-        _ => return None,
-    };
-    Duration::try_from_secs_f64(seconds).ok()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -493,8 +494,8 @@ mod tests {
             messages,
             [
                 "unknown option `sorce` for filter x",
-                "option `cache_size` of filter x takes an integer from 1 to 1000, not an integer",
-                "option `keep` of filter x takes `true` or `false`, not an array",
+                "option `cache_size` of filter x takes an integer from 1 to 1000, not 0",
+                "option `keep` of filter x takes `true` or `false`, not a list",
                 "filter x needs the option `source`",
             ]
         );
@@ -519,15 +520,30 @@ mod tests {
     }
 
     #[test]
-    fn sizes_and_durations_have_units() {
-        for (text, bytes) in [("1", 1), ("2k", 2_000), ("2KiB", 2_048), ("3 MiB", 3 << 20), ("1gb", 1_000_000_000)] {
-            assert_eq!(parse_bytes(text), Some(bytes), "{text}");
+    fn a_list_of_one_is_its_value_and_an_empty_reference_is_none() {
+        const DEFS: &[OptionDef] = &[
+            option("field", Kind::Field, Fallback::Text("message"), ""),
+            option("number", Kind::Integer(1, 10), Fallback::Integer(5), ""),
+            option("flag", Kind::Boolean, Fallback::Boolean(false), ""),
+            option("word", Kind::Enum(&["a", "b"]), Fallback::None, ""),
+        ];
+        let one = |data: Data| Data::Array(vec![Node { span: Span::default(), data }]);
+        let read = |entries: Vec<(Key, Node)>| Args::check("filter x", Span::default(), entries, DEFS.iter().copied());
+        let args = read(vec![
+            entry("field", one(Data::String("t2".into()))),
+            entry("number", one(Data::Integer(7))),
+            entry("flag", one(Data::String("true".into()))),
+            entry("word", one(Data::String("b".into()))),
+        ])
+        .unwrap();
+        assert_eq!(args.text("field").as_deref(), Some("t2"));
+        assert_eq!((args.integer("number"), args.flag("flag")), (Some(7), true));
+        assert_eq!(args.text("word").as_deref(), Some("b"));
+        for empty in [Data::String(String::new()), one(Data::String(String::new()))] {
+            let args = read(vec![entry("field", empty)]).unwrap();
+            assert_eq!((args.is_given("field"), args.text("field").as_deref()), (false, Some("message")));
         }
-        for text in ["", "x", "1x", "-1"] {
-            assert_eq!(parse_bytes(text), None, "{text}");
-        }
-        for (text, millis) in [("1", 1_000), ("1.5s", 1_500), ("250ms", 250), ("2m", 120_000), ("1h", 3_600_000)] {
-            assert_eq!(parse_duration(text), Some(Duration::from_millis(millis)), "{text}");
-        }
+        let two = Data::Array(vec![entry("", Data::Integer(1)).1, entry("", Data::Integer(2)).1]);
+        assert_eq!(read(vec![entry("number", two)]).unwrap_err()[0].message, "option `number` of filter x takes an integer from 1 to 10, not a list");
     }
 }

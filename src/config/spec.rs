@@ -51,6 +51,7 @@ impl PipelineSpec {
         self.sinks.extend(more.sinks);
         self.dead_letter = more.dead_letter.or(self.dead_letter.take());
         self.tests.extend(more.tests);
+        self.is_partial |= more.is_partial;
     }
 }
 
@@ -69,4 +70,6 @@ pub struct PipelineSpec {
     pub dead_letter: Option<ComponentSpec>,
     /// `[[test]]` tables.
     pub tests: Vec<Node>,
+    /// Whether a mistake in the grammar has kept parts of it from being read.
+    pub is_partial: bool,
 }

@@ -45,23 +45,47 @@ const TOP_LEVEL: &[&str] = &["pipeline", "source", "filter", "sink", "dead_lette
 /// # Errors
 /// Everything wrong with its syntax and structure at once.
 pub fn parse(text: &str, file: u32, expander: &Expander<'_>) -> Result<PipelineSpec, Vec<Diagnostic>> {
+    let (spec, problems) = read(text, file, expander);
+    if problems.is_empty() { Ok(spec) } else { Err(problems) }
+}
+
+/// As [`parse`], but answers with what could be read beside the problems.
+pub fn read(text: &str, file: u32, expander: &Expander<'_>) -> (PipelineSpec, Vec<Diagnostic>) {
     let (root, errors) = DeTable::parse_recoverable(text);
-    let mut reader = Reader { text, file, expander, verbatim: false, problems: Vec::new() };
+    let is_partial = !errors.is_empty();
+    let mut reader = Reader { text, file, expander, is_partial, verbatim: false, problems: Vec::new() };
     for error in errors {
         let range = error.span().unwrap_or(0..0);
-        reader.problems.push(Diagnostic::error(reader.span(range), error.message().to_string()));
+        let problem = syntax_problem(text, reader.span(range), error.message());
+        reader.problems.push(problem);
     }
-    if !reader.problems.is_empty() {
-        return Err(reader.problems);
+    let mut spec = reader.pipeline(root.into_inner());
+    spec.is_partial = is_partial;
+    (spec, reader.problems)
+}
+
+/// A mistake in the grammar, with advice where it is one that is often made.
+fn syntax_problem(text: &str, span: Span, message: &str) -> Diagnostic {
+    let problem = Diagnostic::error(span, message);
+    let start = text.get(..span.start as usize).map_or(0, |before| before.rfind('\n').map_or(0, |newline| newline + 1));
+    let line = text[start..].lines().next().unwrap_or_default();
+    let table = line.trim().trim_matches(['[', ']']).split('.').next().unwrap_or_default().trim();
+    let both = |name: &str| text.lines().any(|line| line.trim() == format!("[{name}]")) && text.lines().any(|line| line.trim() == format!("[[{name}]]"));
+    if TOP_LEVEL.contains(&table) && line.trim_start().starts_with('[') && both(table) {
+        return problem.with_help(format!("`[{table}]` is one table and `[[{table}]]` one of several: write `[[{table}]]` for each"));
     }
-    let spec = reader.pipeline(root.into_inner());
-    if reader.problems.is_empty() { Ok(spec) } else { Err(reader.problems) }
+    if message.contains("escape") {
+        return problem.with_help("in double quotes a backslash begins an escape: write '\\d' in single quotes, or \"\\\\d\"");
+    }
+    problem
 }
 
 struct Reader<'a> {
     text: &'a str,
     file: u32,
     expander: &'a Expander<'a>,
+    /// Whether the file has mistakes in its grammar.
+    is_partial: bool,
     /// Whether texts are taken as they stand.
     verbatim: bool,
     problems: Vec<Diagnostic>,
@@ -128,7 +152,7 @@ impl Reader<'_> {
                 Ok(expanded) => Data::String(expanded),
                 Err(message) => {
                     self.problem(span, message);
-                    Data::String(text.into_owned())
+                    Data::Unset
                 }
             },
             DeValue::Integer(number) => {
@@ -213,7 +237,8 @@ impl Reader<'_> {
                 options.push((key, node));
             }
         }
-        if kind.is_none() {
+        // Of a table with a mistake in its grammar, a part may not have been read.
+        if kind.is_none() && !self.is_partial {
             self.problem(span, format!("this `{what}` has no `type`"));
         }
         kind.map(|kind| ComponentSpec { span, kind, entries: options })

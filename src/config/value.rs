@@ -24,6 +24,8 @@ pub enum Data {
     Boolean(bool),
     /// A list.
     Array(Vec<Node>),
+    /// A value that is not known, since a variable or a file in it is not there; what there is to say about it has been said.
+    Unset,
     /// Keys and values in the order written. A key may repeat in a Logstash file, never in TOML.
     Table(Vec<(Key, Node)>),
 }
@@ -55,9 +57,20 @@ impl Node {
         match &self.data {
             Data::String(text) => Some(text.clone()),
             Data::Integer(number) => Some(number.to_string()),
-            Data::Float(number) => Some(number.to_string()),
+            // With its fraction, even where that is zero: `1.0` stays `1.0`.
+            Data::Float(number) => Some(format!("{number:?}")),
             Data::Boolean(flag) => Some(flag.to_string()),
-            Data::Array(_) | Data::Table(_) => None,
+            Data::Array(_) | Data::Table(_) | Data::Unset => None,
+        }
+    }
+
+    /// Whether it, or something in it, is not known.
+    pub fn is_unset(&self) -> bool {
+        match &self.data {
+            Data::Unset => true,
+            Data::Array(items) => items.iter().any(Node::is_unset),
+            Data::Table(entries) => entries.iter().any(|(_, value)| value.is_unset()),
+            _ => false,
         }
     }
 
@@ -66,6 +79,25 @@ impl Node {
         match &self.data {
             Data::Array(nodes) => nodes,
             _ => std::slice::from_ref(self),
+        }
+    }
+
+    /// The value to take where a single one is wanted: the element of a list of one, otherwise the value itself.
+    pub fn into_single(self) -> Node {
+        match self.data {
+            Data::Array(mut items) if items.len() == 1 => match items.pop() {
+                Some(only) if only.to_text().is_some() => only,
+                only => Node { span: self.span, data: Data::Array(only.into_iter().collect()) },
+            },
+            data => Node { span: self.span, data },
+        }
+    }
+
+    /// A scalar, or the scalar in a list of one, as text.
+    pub fn single_text(&self) -> Option<String> {
+        match self.as_list() {
+            [only] => only.to_text(),
+            _ => None,
         }
     }
 
@@ -80,6 +112,7 @@ impl Node {
     /// A name that may have options of its own: `json`, or `{ line = { format = "…" } }`.
     pub fn named(&self) -> (String, &[(Key, Node)]) {
         match &self.data {
+            Data::Array(items) if items.len() == 1 => items[0].named(),
             Data::Table(entries) => match entries.first() {
                 Some((key, options)) => (key.name.clone(), options.entries()),
                 None => (String::new(), &[]),
@@ -88,14 +121,21 @@ impl Node {
         }
     }
 
-    pub(super) fn type_name(&self) -> &'static str {
+    /// The value in a message about it: a scalar as it is written, a list or table by its kind.
+    pub(super) fn shown(&self) -> String {
+        /// Longer texts are cut: the message shows the line of the file too.
+        const LONGEST: usize = 60;
         match &self.data {
-            Data::String(_) => "a string",
-            Data::Integer(_) => "an integer",
-            Data::Float(_) => "a float",
-            Data::Boolean(_) => "a boolean",
-            Data::Array(_) => "an array",
-            Data::Table(_) => "a table",
+            Data::String(text) if text.chars().count() > LONGEST => {
+                format!("`{}…`", text.chars().take(LONGEST).collect::<String>())
+            }
+            Data::String(text) => format!("`{text}`"),
+            Data::Integer(number) => number.to_string(),
+            Data::Float(number) => format!("{number:?}"),
+            Data::Boolean(flag) => format!("`{flag}`"),
+            Data::Array(_) => "a list".to_string(),
+            Data::Table(_) => "a table".to_string(),
+            Data::Unset => "a value that is not known".to_string(),
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use super::names::spelled;
 use super::{Field, Item, Pattern};
 use crate::event::Timestamp;
 use crate::event::timestamp::days_from_civil;
@@ -50,13 +51,11 @@ impl Pattern {
                     Ok(())
                 }
                 Item::MonthName { long } => {
-                    let names = if *long { &self.names.months } else { &self.names.short_months };
-                    out.push_str(names[month as usize - 1]);
+                    out.push_str(spelled(&self.names.months, month as usize - 1, *long));
                     Ok(())
                 }
                 Item::WeekdayName { long } => {
-                    let names = if *long { &self.names.weekdays } else { &self.names.short_weekdays };
-                    out.push_str(names[weekday as usize]);
+                    out.push_str(spelled(&self.names.weekdays, weekday as usize, *long));
                     Ok(())
                 }
                 Item::Halfday => out.write_str(if hour < 12 { "AM" } else { "PM" }),

@@ -9,6 +9,7 @@ pub mod format;
 pub mod iso8601;
 mod names;
 pub mod parse;
+pub mod strftime;
 pub mod unix;
 
 use names::Names;
@@ -104,6 +105,11 @@ pub struct Pattern {
     names: &'static Names,
 }
 
+/// Whether the names of months and days of a locale's language are known.
+pub fn knows_locale(locale: &str) -> bool {
+    names::of(locale).is_some()
+}
+
 /// Why a text is no date pattern.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PatternError {
@@ -118,14 +124,16 @@ pub enum PatternError {
     /// There is nothing in it.
     #[error("the pattern is empty")]
     Empty,
+    /// The language of the locale has no names of months and days here.
+    #[error("the names of months and days of the locale `{0}` are not known")]
+    UnknownLocale(String),
 }
 
 impl Pattern {
-    /// Compiles a Joda-Time pattern. `locale` names the language of month and day names (`en`, `de-DE`, `fr_FR`);
-    /// an unknown one is English.
+    /// Compiles a Joda-Time pattern. `locale` names the language of month and day names (`en`, `de-DE`, `fr_FR`).
     ///
     /// # Errors
-    /// A letter that is no field (text belongs in single quotes), or an empty pattern.
+    /// A letter that is no field (text belongs in single quotes), an empty pattern, or an unknown language.
     pub fn compile(pattern: &str, locale: &str) -> Result<Pattern, PatternError> {
         if pattern.is_empty() {
             return Err(PatternError::Empty);
@@ -142,7 +150,8 @@ impl Pattern {
             };
             items.push(item);
         }
-        Ok(Pattern { items, names: names::of(locale) })
+        let names = names::of(locale).ok_or_else(|| PatternError::UnknownLocale(locale.to_string()))?;
+        Ok(Pattern { items, names })
     }
 
     /// Whether a text read with this pattern has a year.

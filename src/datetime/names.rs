@@ -1,90 +1,72 @@
-//! Names of months, days and half days in the languages that logs are written in.
+//! Names of months and days in the languages of Unicode CLDR.
 
-/// The names of one language. Short names are a unique beginning where the language has no abbreviation of its own.
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+
+/// The spellings of one month or day: the long name, the short one, then others.
+type Spellings = Vec<&'static str>;
+
+/// The names of one language.
 #[derive(Debug)]
 pub struct Names {
     /// January to December.
-    pub months: [&'static str; 12],
-    /// Jan to Dec.
-    pub short_months: [&'static str; 12],
+    pub months: Vec<Spellings>,
     /// Monday to Sunday.
-    pub weekdays: [&'static str; 7],
-    /// Mon to Sun.
-    pub short_weekdays: [&'static str; 7],
+    pub weekdays: Vec<Spellings>,
 }
 
-static ENGLISH: Names = Names {
-    months: [
-        "January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November", "December",
-    ],
-    short_months: ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"],
-    weekdays: ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"],
-    short_weekdays: ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"],
-};
+/// One language a line: its code, twelve months and seven days, with bars between the spellings of each.
+const TABLE: &str = include_str!("cldr.tsv");
 
-static GERMAN: Names = Names {
-    months: [
-        "Januar", "Februar", "März", "April", "Mai", "Juni", "Juli", "August", "September", "Oktober", "November", "Dezember",
-    ],
-    short_months: ["Jan", "Feb", "Mär", "Apr", "Mai", "Jun", "Jul", "Aug", "Sep", "Okt", "Nov", "Dez"],
-    weekdays: ["Montag", "Dienstag", "Mittwoch", "Donnerstag", "Freitag", "Samstag", "Sonntag"],
-    short_weekdays: ["Mo", "Di", "Mi", "Do", "Fr", "Sa", "So"],
-};
+/// Codes of languages that have another one in the table.
+const OTHER_CODES: [(&str, &str); 6] = [("no", "nb"), ("iw", "he"), ("in", "id"), ("ji", "yi"), ("tl", "fil"), ("mo", "ro")];
 
-static FRENCH: Names = Names {
-    months: [
-        "janvier", "février", "mars", "avril", "mai", "juin", "juillet", "août", "septembre", "octobre", "novembre", "décembre",
-    ],
-    short_months: ["janv.", "févr.", "mars", "avr.", "mai", "juin", "juil.", "août", "sept.", "oct.", "nov.", "déc."],
-    weekdays: ["lundi", "mardi", "mercredi", "jeudi", "vendredi", "samedi", "dimanche"],
-    short_weekdays: ["lun.", "mar.", "mer.", "jeu.", "ven.", "sam.", "dim."],
-};
+/// Languages that have been asked for; they are few, and stay for as long as the process.
+static KNOWN: Mutex<BTreeMap<&'static str, &'static Names>> = Mutex::new(BTreeMap::new());
 
-static SPANISH: Names = Names {
-    months: [
-        "enero", "febrero", "marzo", "abril", "mayo", "junio", "julio", "agosto", "septiembre", "octubre", "noviembre", "diciembre",
-    ],
-    short_months: ["ene", "feb", "mar", "abr", "may", "jun", "jul", "ago", "sep", "oct", "nov", "dic"],
-    weekdays: ["lunes", "martes", "miércoles", "jueves", "viernes", "sábado", "domingo"],
-    short_weekdays: ["lun", "mar", "mié", "jue", "vie", "sáb", "dom"],
-};
+/// The names of a locale (`de`, `de-DE`, `de_DE`), which are those of its language; `None` for a language that has none.
+pub fn of(locale: &str) -> Option<&'static Names> {
+    let code = locale.split(['-', '_', '.', '@']).next().unwrap_or_default().to_ascii_lowercase();
+    let code = OTHER_CODES.iter().find(|(other, _)| *other == code).map_or(code.as_str(), |(_, code)| code);
+    let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(names) = known.get(code) {
+        return Some(names);
+    }
+    let (code, names) = TABLE.lines().filter(|line| !line.starts_with('#')).filter_map(|line| line.split_once('\t')).find(|(known, _)| *known == code)?;
+    let mut spellings: Vec<Spellings> = names.split('\t').map(|cell| cell.split('|').collect()).collect();
+    let weekdays = spellings.split_off(spellings.len().min(12));
+    let names: &'static Names = Box::leak(Box::new(Names { months: spellings, weekdays }));
+    known.insert(code, names);
+    Some(names)
+}
 
-static ITALIAN: Names = Names {
-    months: [
-        "gennaio", "febbraio", "marzo", "aprile", "maggio", "giugno", "luglio", "agosto", "settembre", "ottobre", "novembre", "dicembre",
-    ],
-    short_months: ["gen", "feb", "mar", "apr", "mag", "giu", "lug", "ago", "set", "ott", "nov", "dic"],
-    weekdays: ["lunedì", "martedì", "mercoledì", "giovedì", "venerdì", "sabato", "domenica"],
-    short_weekdays: ["lun", "mar", "mer", "gio", "ven", "sab", "dom"],
-};
+/// A name for printing: the long or the short one.
+pub fn spelled(names: &[Spellings], index: usize, long: bool) -> &'static str {
+    let spellings = names.get(index).map_or(&[][..], Vec::as_slice);
+    let short = spellings.get(1).filter(|_| !long);
+    short.or(spellings.first()).copied().unwrap_or_default()
+}
 
-static PORTUGUESE: Names = Names {
-    months: [
-        "janeiro", "fevereiro", "março", "abril", "maio", "junho", "julho", "agosto", "setembro", "outubro", "novembro", "dezembro",
-    ],
-    short_months: ["jan", "fev", "mar", "abr", "mai", "jun", "jul", "ago", "set", "out", "nov", "dez"],
-    weekdays: ["segunda-feira", "terça-feira", "quarta-feira", "quinta-feira", "sexta-feira", "sábado", "domingo"],
-    short_weekdays: ["seg", "ter", "qua", "qui", "sex", "sáb", "dom"],
-};
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-static DUTCH: Names = Names {
-    months: [
-        "januari", "februari", "maart", "april", "mei", "juni", "juli", "augustus", "september", "oktober", "november", "december",
-    ],
-    short_months: ["jan", "feb", "mrt", "apr", "mei", "jun", "jul", "aug", "sep", "okt", "nov", "dec"],
-    weekdays: ["maandag", "dinsdag", "woensdag", "donderdag", "vrijdag", "zaterdag", "zondag"],
-    short_weekdays: ["ma", "di", "wo", "do", "vr", "za", "zo"],
-};
+    #[test]
+    fn every_language_has_twelve_months_and_seven_days() {
+        for line in TABLE.lines().filter(|line| !line.starts_with('#')) {
+            let code = line.split('\t').next().unwrap();
+            let names = of(code).unwrap();
+            assert_eq!((names.months.len(), names.weekdays.len()), (12, 7), "{code}");
+            assert!(names.months.iter().chain(&names.weekdays).flatten().all(|name| !name.is_empty()), "{code}");
+        }
+    }
 
-/// The names of a locale (`de`, `de-DE`, `de_DE`); English for one that is not known.
-pub fn of(locale: &str) -> &'static Names {
-    match locale.split(['-', '_']).next().unwrap_or("").to_ascii_lowercase().as_str() {
-        "de" => &GERMAN,
-        "fr" => &FRENCH,
-        "es" => &SPANISH,
-        "it" => &ITALIAN,
-        "pt" => &PORTUGUESE,
-        "nl" => &DUTCH,
-        _ => &ENGLISH,
+    #[test]
+    fn a_locale_is_known_by_its_language() {
+        let march = |locale: &str| of(locale).map(|names| spelled(&names.months, 2, true));
+        for (locale, name) in [("de", "März"), ("de-AT", "März"), ("pt_BR", "março"), ("ru", "марта"), ("no", "mars"), ("zh-Hant-TW", "三月")] {
+            assert_eq!(march(locale), Some(name), "{locale}");
+        }
+        assert!(["", "klingon", "xx-YY"].iter().all(|locale| march(locale).is_none()));
     }
 }

@@ -43,8 +43,14 @@ impl Pattern {
     pub fn parse(&self, text: &str, context: Context<'_>) -> Option<Timestamp> {
         let mut found = Found::default();
         let mut rest = text;
-        for item in &self.items {
+        for (item, next) in self.items.iter().zip(self.items.iter().skip(1).map(Some).chain([None])) {
             self.read(item, &mut rest, &mut found)?;
+            // Whether a short name has a full stop behind it is a matter of taste and of the year.
+            let named = matches!(item, Item::MonthName { .. } | Item::WeekdayName { .. });
+            let stop = if matches!(next, Some(Item::Literal(text)) if text.starts_with('.')) { ".." } else { "." };
+            if named && rest.starts_with(stop) {
+                rest = &rest[1..];
+            }
         }
         if !rest.is_empty() {
             return None;
@@ -89,15 +95,15 @@ impl Pattern {
                 *rest = &rest[count..];
             }
             Item::MonthName { .. } => {
-                let month = name(rest, &self.names.months, &self.names.short_months)?;
+                let month = name(rest, spellings(&self.names.months))?;
                 found.month = Some(month as i64 + 1);
             }
             Item::WeekdayName { .. } => {
-                let weekday = name(rest, &self.names.weekdays, &self.names.short_weekdays)?;
+                let weekday = name(rest, spellings(&self.names.weekdays))?;
                 found.weekday = Some(weekday as i64 + 1);
             }
-            Item::Halfday => found.afternoon = Some(name(rest, &["AM", "PM"], &["AM", "PM"])? == 1),
-            Item::Era => found.before_christ = name(rest, &["BC", "AD", "BCE", "CE"], &["BC", "AD", "BCE", "CE"])? % 2 == 0,
+            Item::Halfday => found.afternoon = Some(name(rest, ["AM", "PM"].into_iter().enumerate())? == 1),
+            Item::Era => found.before_christ = name(rest, ["BC", "AD", "BCE", "CE"].into_iter().enumerate())? % 2 == 0,
             Item::Offset { .. } => found.offset_seconds = Some(offset(rest)?),
             Item::ZoneId => {
                 let length = rest.find(|c: char| !(c.is_ascii_alphanumeric() || "/_+-:".contains(c))).unwrap_or(rest.len());
@@ -165,8 +171,13 @@ fn number(rest: &mut &str, max: usize, signed: bool) -> Option<i64> {
     Some(if negative { -value } else { value })
 }
 
-/// The index of the longest name (long or short) at the start of the text, whatever its case.
-fn name(rest: &mut &str, long: &[&str], short: &[&str]) -> Option<usize> {
+/// All spellings of months or days with their indices, without full stops at their ends.
+fn spellings(names: &[Vec<&'static str>]) -> impl Iterator<Item = (usize, &'static str)> {
+    names.iter().enumerate().flat_map(|(index, names)| names.iter().map(move |name| (index, name.trim_end_matches('.'))))
+}
+
+/// The index of the longest name at the start of the text, whatever its case.
+fn name(rest: &mut &str, candidates: impl Iterator<Item = (usize, &'static str)>) -> Option<usize> {
     let starts = |name: &str| {
         let length = name.len();
         match rest.get(..length) {
@@ -177,7 +188,6 @@ fn name(rest: &mut &str, long: &[&str], short: &[&str]) -> Option<usize> {
             }
         }
     };
-    let candidates = long.iter().enumerate().chain(short.iter().enumerate());
     let (index, length) = candidates
         .filter(|(_, name)| {
             // The first letter decides nearly always, and is cheap to look at.
@@ -377,6 +387,23 @@ mod tests {
             assert_eq!(read(pattern, "en", text), expected, "{pattern} on {text}");
         }
         assert_eq!(read("dd MMMM yyyy", "de", "02 März 2013"), "2013-03-02T00:00:00.000Z");
+        // Abbreviations of today's CLDR and of earlier ones, with and without full stops.
+        for (pattern, locale, text, expected) in [
+            ("dd MMM yyyy", "en", "02 Sept 2013", "2013-09-02"),
+            ("dd MMM yyyy", "en-GB", "02 Sept. 2013", "2013-09-02"),
+            ("dd MMM yyyy", "en", "02 jan. 2013", "2013-01-02"),
+            ("dd MMM yyyy", "de", "02 Sept. 2013", "2013-09-02"),
+            ("dd.MMM.yyyy", "de", "02.Sept..2013", "2013-09-02"),
+            ("dd.MMM.yyyy", "fr", "02.janv.2013", "2013-01-02"),
+            ("dd MMM yyyy", "fr", "02 sept 2013", "2013-09-02"),
+            ("dd MMM yyyy", "es", "02 sept 2013", "2013-09-02"),
+            ("d MMMM yyyy", "ru", "2 марта 2013", "2013-03-02"),
+            ("d MMM yyyy", "pl", "2 paź 2013", "2013-10-02"),
+            ("EEEE d MMMM yyyy", "sv", "onsdag 2 oktober 2013", "2013-10-02"),
+            ("yyyy年MMMd日", "ja", "2013年11月2日", "2013-11-02"),
+        ] {
+            assert_eq!(read(pattern, locale, text), format!("{expected}T00:00:00.000Z"), "{locale}: {pattern} on {text}");
+        }
         assert_eq!(read("dd MMMM yyyy", "fr_FR", "02 FÉVRIER 2013"), "2013-02-02T00:00:00.000Z");
     }
 }

@@ -40,6 +40,10 @@ impl Event {
             Some(word) if self.knows(word) => word,
             _ => self.push_str(&constant.json),
         };
+        if constant.field.is_reserved() {
+            let text = json.slice(1, json.len() - 1);
+            return self.set(&constant.field, if constant.text { Value::Plain(text) } else { Value::Raw(json) });
+        }
         let value = || if constant.text { Value::Plain(json.slice(1, json.len() - 1)) } else { Value::Raw(json) };
         match self.places.room(constant.field.number) {
             Some(room) => {

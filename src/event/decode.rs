@@ -210,12 +210,12 @@ impl Event {
         }
     }
 
-    /// Keeps a record's `tags` that are none (an object, a number) as `_tags`, and says so in a tag, as Logstash does.
+    /// Keeps a record's `tags` that are none (see [`super::reserved`]) as `_tags`, and says so in a tag, as Logstash does.
     fn take_tags(&mut self) {
         let stranger = match self.peek(&TAGS) {
-            Some(Value::Raw(text)) => self.str(text).starts_with('{'),
-            Some(Value::Number(_) | Value::Bool(_)) => true,
-            _ => false,
+            Some(Value::Raw(text)) => !self.are_raw_tags(text),
+            Some(value) => !self.are_tags(value),
+            None => false,
         };
         if stranger && let Some(value) = self.remove(&TAGS) {
             let root = self.root();

@@ -8,6 +8,7 @@ use std::fmt;
 
 use super::vocabulary::{self, UNNUMBERED};
 use super::Text;
+use super::reserved::Reserved;
 
 /// One step of a path: a key, and the index it stands for when what it meets is an array.
 #[derive(Clone, Debug)]
@@ -47,6 +48,8 @@ pub struct FieldRef {
     pub(super) number: u32,
     /// The number of the path without its last step.
     pub(super) parent: u32,
+    /// Whether the field takes only certain values.
+    pub(super) reserved: Reserved,
 }
 
 /// Why a text is no field reference.
@@ -120,7 +123,9 @@ impl FieldRef {
             listed: format!(",\"{name}\":").into(),
             word: None,
         });
-        FieldRef { metadata, path: segments.collect(), number: UNNUMBERED, parent: UNNUMBERED }
+        let path: Box<[Segment]> = segments.collect();
+        let reserved = Reserved::of(path.first().filter(|_| !metadata).map(|segment| &*segment.name));
+        FieldRef { metadata, path, number: UNNUMBERED, parent: UNNUMBERED, reserved }
     }
 
     /// The same reference as part of the process' vocabulary, which makes its use cheaper: for what stands in a pipeline's
@@ -143,7 +148,8 @@ impl FieldRef {
 
     /// The first `steps` steps of this path.
     pub fn prefix(&self, steps: usize) -> FieldRef {
-        FieldRef { metadata: self.metadata, path: self.path[..steps].into(), number: UNNUMBERED, parent: UNNUMBERED }
+        let reserved = if steps == 0 { Reserved::No } else { self.reserved };
+        FieldRef { metadata: self.metadata, path: self.path[..steps].into(), number: UNNUMBERED, parent: UNNUMBERED, reserved }
     }
 
     /// The keys, `@metadata` among them.

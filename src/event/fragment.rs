@@ -141,6 +141,9 @@ impl Event {
     /// # Errors
     /// Something on the path, or at its end, is a value that is no object.
     pub fn merge(&mut self, target: Option<&FieldRef>, fragment: &Fragment) -> Result<(), NotAnObject> {
+        if target.is_some_and(FieldRef::is_reserved) {
+            return Err(NotAnObject);
+        }
         let text = self.push_str(&fragment.text);
         if !fragment.fields.is_empty() && self.merge_fields(target, fragment, text.start) {
             return Ok(());

@@ -34,6 +34,7 @@ mod named;
 mod path;
 mod places;
 mod read;
+mod reserved;
 mod scan;
 mod shapes;
 mod tags;
@@ -201,9 +202,10 @@ fn tag_bit(tag: u32) -> u64 {
     1 << (tag.wrapping_mul(0x9E37_79B1) >> 26)
 }
 
-/// A field could not be set because something on its path is a value, not an object.
+/// A field could not be set because something on its path is a value, not an object, or because it takes only certain values (see
+/// [`reserved`]).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a part of the path is neither an object nor absent")]
+#[error("a part of the path is neither an object nor absent, or `@timestamp` would be no time, or `tags` no texts")]
 pub struct NotAnObject;
 
 /// One event. See the module's header for how it is held.

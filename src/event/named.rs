@@ -1,7 +1,6 @@
 //! Fields whose names come with the data: the keys of parsed JSON, of key-value pairs.
 //!
-//! Logstash takes such a name for a field reference, so `[a][b]` is a path, and guards two fields: `@timestamp` takes
-//! nothing but a time, `tags` nothing but texts.
+//! Logstash takes such a name for a field reference, so `[a][b]` is a path; what two fields take is in [`super::reserved`].
 
 use super::{Event, FieldRef, List, NotAnObject, Value};
 
@@ -12,30 +11,13 @@ impl Event {
     /// The name has brackets and is no reference, something on its path is a plain value, or the value is none that
     /// `@timestamp` or `tags` takes.
     pub fn set_named(&mut self, name: &str, value: Value) -> Result<(), NotAnObject> {
-        let bare = name.strip_prefix('[').and_then(|name| name.strip_suffix(']')).unwrap_or(name);
-        let fits = match bare {
-            "@timestamp" => matches!(value, Value::Time(_)),
-            "tags" => self.are_tags(value),
-            _ => true,
-        };
-        if !fits {
-            return Err(NotAnObject);
-        }
-        if name.contains(['[', ']']) || name == "@metadata" {
+        if name.contains(['[', ']']) || matches!(name, "@metadata" | "@timestamp" | "tags") {
             let field = FieldRef::parse(name).map_err(|_| NotAnObject)?;
             return self.set(&field, value);
         }
         let root = self.root();
         self.insert(root, name, value);
         Ok(())
-    }
-
-    /// Whether a value may be `tags`: a text or a list of texts.
-    pub fn are_tags(&mut self, value: Value) -> bool {
-        match self.load(value) {
-            Value::Array(list) => self.loaded_values(list).into_iter().all(|value| self.as_str(value).is_some()),
-            single => self.as_str(single).is_some(),
-        }
     }
 
     /// The value of an object's entry, opened for use.

@@ -150,9 +150,11 @@ impl Event {
     /// Sets a field, creating the objects on its path.
     ///
     /// # Errors
-    /// Something on the path is there and is neither an object nor an array (or the key is no index of the array).
+    /// Something on the path is there and is neither an object nor an array (or the key is no index of the array), or the field
+    /// takes only certain values and this is none (see [`super::reserved`]).
     #[inline]
     pub fn set(&mut self, field: &FieldRef, value: Value) -> Result<(), NotAnObject> {
+        self.admit(field, value)?;
         if self.places.add_new(field.number, value) {
             return Ok(());
         }
@@ -180,8 +182,9 @@ impl Event {
     /// Adds to a field: sets it where it is absent, and otherwise makes it a list that ends with the new value.
     ///
     /// # Errors
-    /// Something on the path is a plain value.
+    /// As [`Event::set`].
     pub fn add(&mut self, field: &FieldRef, value: Value) -> Result<(), NotAnObject> {
+        self.admit_addition(field, value)?;
         let spot = self.set_new(field, value)?;
         match self.value_at(&spot) {
             None => {}
@@ -195,9 +198,10 @@ impl Event {
     /// is, as in Logstash.
     ///
     /// # Errors
-    /// Something on the path is a plain value.
+    /// As [`Event::set`].
     #[inline]
     pub fn add_capture(&mut self, field: &FieldRef, value: Value) -> Result<(), NotAnObject> {
+        self.admit_addition(field, value)?;
         if self.places.add_new(field.number, value) {
             return Ok(());
         }
@@ -211,6 +215,9 @@ impl Event {
     #[inline(always)]
     pub fn add_captured_text(&mut self, field: &FieldRef, text: Text, plain: bool) -> Result<(), NotAnObject> {
         let value = || if plain { Value::Plain(text) } else { Value::Str(text) };
+        if field.is_reserved() {
+            return self.add_capture(field, value());
+        }
         match self.places.room(field.number) {
             Some(room) => {
                 *room = value();

@@ -34,7 +34,7 @@ impl Event {
             self.push(list, single);
         }
         // All fields together are always an object.
-        let _ = self.set(&TAGS, Value::Array(list));
+        let _ = self.set_any(&TAGS, Value::Array(list));
         list
     }
 

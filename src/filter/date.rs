@@ -7,7 +7,7 @@ use jiff::tz::TimeZone;
 use super::{Compiled, Compiler, Context, ECS_OPTION, Filter, Flow, field_option, parse_field, parse_template};
 use crate::config::{Args, ComponentDef, Diagnostic, Fallback, Kind, option};
 use crate::datetime::parse::{self, zone_named};
-use crate::datetime::{Pattern, iso8601, unix};
+use crate::datetime::{Pattern, iso8601, knows_locale, strftime, unix};
 use crate::event::{Event, FieldRef, Template, Timestamp, Value};
 
 pub const DEF: ComponentDef = ComponentDef {
@@ -17,7 +17,7 @@ pub const DEF: ComponentDef = ComponentDef {
         option("match", Kind::Strings, Fallback::Required, "The field, then one or more formats that are tried in order: Joda patterns (`dd/MMM/yyyy:HH:mm:ss Z`), `ISO8601`, `UNIX`, `UNIX_MS`, `TAI64N`."),
         option("target", Kind::Field, Fallback::Text("@timestamp"), "Where the time goes."),
         option("timezone", Kind::Template, Fallback::None, "The zone of dates that do not say: a name (`Europe/Berlin`), an offset (`+02:00`), or a field that holds one (`%{[event][timezone]}`). UTC by default."),
-        option("locale", Kind::String, Fallback::Text("en"), "The language of month and day names, such as `en` or `de-DE`."),
+        option("locale", Kind::String, Fallback::Text("en"), "The language of month and day names, such as `en` or `de-DE`: any of Unicode CLDR that has names."),
         option("tag_on_failure", Kind::Strings, Fallback::List(&["_dateparsefailure"]), "Tags for an event whose date fits no format."),
         ECS_OPTION,
     ],
@@ -74,7 +74,12 @@ pub fn compile(args: &Args, _: &mut Compiler) -> Compiled {
         return Err(problems);
     }
     let source = parse_field(&matches[0], span, &mut problems);
-    let locale = args.required_text("locale");
+    let mut locale = args.required_text("locale");
+    if !knows_locale(&locale) {
+        let message = format!("the names of months and days of the locale `{locale}` are not known");
+        problems.push(Diagnostic::error(args.span_of("locale"), message).with_help("a locale begins with the code of its language, such as `en`, `de-DE` or `pt_BR`"));
+        locale = "en".to_string();
+    }
     let nodes = args.node("match").map_or(&[][..], |node| node.as_list());
     let mut formats = Vec::new();
     for (index, text) in matches.iter().enumerate().skip(1) {
@@ -83,6 +88,15 @@ pub fn compile(args: &Args, _: &mut Compiler) -> Compiled {
             "UNIX" => Format::Unix,
             "UNIX_MS" => Format::UnixMillis,
             "TAI64N" => Format::Tai64n,
+            format if strftime::to_joda(format).is_some() => {
+                let span = nodes.get(index).map_or(span, |node| node.span);
+                let pattern = strftime::to_joda(format).unwrap_or_default();
+                problems.push(
+                    Diagnostic::error(span, format!("`{format}` is a format of strftime, not of Joda"))
+                        .with_help(format!("write `{pattern}`")),
+                );
+                continue;
+            }
             pattern => match Pattern::compile(pattern, &locale) {
                 Ok(pattern) => Format::Joda(pattern),
                 Err(error) => {

@@ -12,6 +12,7 @@ pub const DEF: ComponentDef = ComponentDef {
         option("nested", Kind::Boolean, Fallback::Boolean(false), "Make nested fields instead: `a.b` becomes `[a][b]`."),
         option("recursive", Kind::Boolean, Fallback::Boolean(false), "Look at names inside objects too."),
         option("fields", Kind::Strings, Fallback::None, "The fields to look at; all at the top of the event by default."),
+        option("tag_on_failure", Kind::Strings, Fallback::List(&["_de_dot_error"]), "Tags for an event with a field that can't have its new name."),
     ],
     example: r#"
 [[filter]]
@@ -30,6 +31,7 @@ struct DeDot {
     nested: bool,
     recursive: bool,
     fields: Option<Vec<FieldRef>>,
+    tag_on_failure: Vec<String>,
 }
 
 pub fn compile(args: &Args, _: &mut Compiler) -> Compiled {
@@ -43,7 +45,8 @@ pub fn compile(args: &Args, _: &mut Compiler) -> Compiled {
         return Err(problems);
     }
     let fields = args.is_given("fields").then_some(fields);
-    Ok(Box::new(DeDot { separator, nested: args.flag("nested"), recursive: args.flag("recursive"), fields }))
+    let tag_on_failure = args.strings("tag_on_failure");
+    Ok(Box::new(DeDot { separator, nested: args.flag("nested"), recursive: args.flag("recursive"), fields, tag_on_failure }))
 }
 
 impl Filter for DeDot {
@@ -59,7 +62,7 @@ impl Filter for DeDot {
         };
         for field in fields {
             if self.rename(event, field, false).is_err() {
-                context.fail(event, &["_de_dot_error".to_string()]);
+                context.fail(event, &self.tag_on_failure);
                 return Flow::Passed;
             }
         }

@@ -87,6 +87,8 @@ enum Outcome {
     Matched,
     Unmatched,
     TimedOut,
+    /// A pattern matched, but a capture can't be where its name says.
+    Unputtable,
 }
 
 pub fn compile(args: &Args, compiler: &mut Compiler) -> Compiled {
@@ -262,6 +264,10 @@ impl Filter for Grok {
                     context.fail(event, &options.tag_on_timeout);
                     return Flow::Passed;
                 }
+                Outcome::Unputtable => {
+                    context.fail(event, &options.tag_on_failure);
+                    return Flow::Passed;
+                }
             }
         }
         if matched {
@@ -288,7 +294,7 @@ fn match_field(options: &Options, scratch: &mut Scratch, target: &Target, event:
                 match match_value(options, scratch, target, event, element) {
                     Outcome::Unmatched => {}
                     Outcome::Matched => outcome = Outcome::Matched,
-                    Outcome::TimedOut => return Outcome::TimedOut,
+                    ended @ (Outcome::TimedOut | Outcome::Unputtable) => return ended,
                 }
             }
             outcome
@@ -319,8 +325,8 @@ fn match_value(options: &Options, scratch: &mut Scratch, target: &Target, event:
     for (expression, captures) in target.set.expressions().iter().zip(&target.captures) {
         match expression.find(event.str(text), scratch, &options.limit) {
             Ok(Some(found)) => match put_captures(options, captures, &found, event, text, plain) {
-                Outcome::Unmatched => return Outcome::Unmatched,
-                matched => outcome = matched,
+                Outcome::Matched => outcome = Outcome::Matched,
+                ended => return ended,
             },
             Ok(None) => outcome = Outcome::Unmatched,
             Err(_) => return Outcome::TimedOut,
@@ -337,11 +343,11 @@ fn put_captures(
     text: Text,
     plain: bool,
 ) -> Outcome {
+    let mut failed = false;
     for (index, destination) in destinations.iter().enumerate() {
         let value = match (found.get(index), &destination.field) {
             (Some(span), Some(field)) if !span.is_empty() && destination.is_text() => {
-                // As below.
-                let _ = event.add_captured_text(field, text.slice(span.start, span.end), plain);
+                failed |= event.add_captured_text(field, text.slice(span.start, span.end), plain).is_err();
                 continue;
             }
             (Some(span), _) if !span.is_empty() => typed(event, text.slice(span.start, span.end), plain, destination.ty),
@@ -350,13 +356,14 @@ fn put_captures(
             (None, _) => Value::Null,
         };
         let Some(field) = &destination.field else { return Outcome::Unmatched };
-        // A path through a plain value can't be set; Logstash drops such a capture too.
-        let _ = match destination.overwrite {
+        let put = match destination.overwrite {
             true => event.set(field, value),
             false => event.add_capture(field, value),
         };
+        failed |= put.is_err();
     }
-    Outcome::Matched
+    // The other captures are on the event all the same.
+    if failed { Outcome::Unputtable } else { Outcome::Matched }
 }
 
 fn typed(event: &mut Event, text: Text, plain: bool, ty: CaptureType) -> Value {

@@ -167,9 +167,11 @@ impl Filter for UrlParse {
                 return Flow::Passed;
             }
         }
-        if let Some(port) = parts.port {
-            // The target took the other parts, so it takes this one.
-            let _ = event.set(&targets.port, Value::Int(i64::from(port)));
+        if let Some(port) = parts.port
+            && event.set(&targets.port, Value::Int(i64::from(port))).is_err()
+        {
+            context.fail(event, &self.tag_on_failure);
+            return Flow::Passed;
         }
         Flow::Matched
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::program::{FilterStep, Program, Step, flatten};
 use crate::condition::Condition;
 use crate::config::diagnostic::nearest;
-use crate::config::logstash::plugins::instead_of;
+use crate::config::logstash::plugins::{Section, instead_of};
 use crate::config::spec::{ComponentSpec, ConditionSpec, Statement};
 use crate::config::{Args, ComponentDef, Diagnostic, Dialect, Expander};
 use crate::filter::common::Common;
@@ -89,7 +89,7 @@ pub fn filters_within(statements: &[Statement], environment: &Environment, memor
 
 fn compile_filter(spec: &ComponentSpec, position: usize, compiler: &mut Compiler) -> Result<FilterStep, Vec<Diagnostic>> {
     let Some(def) = filter::find(&spec.kind.name) else {
-        return Err(vec![unknown("filter", spec, filter::FILTERS.iter().map(|def| &def.component))]);
+        return Err(vec![unknown(Section::Filter, spec, filter::FILTERS.iter().map(|def| &def.component))]);
     };
     let what = format!("filter {}", def.component.name);
     let options = def.component.options.iter().chain(filter::COMMON_OPTIONS).copied();
@@ -127,10 +127,10 @@ pub fn condition(spec: &ConditionSpec, environment: &Environment) -> Result<Cond
 }
 
 /// The problem of a component whose type is not known.
-pub fn unknown<'a>(what: &str, spec: &ComponentSpec, known: impl Iterator<Item = &'a ComponentDef>) -> Diagnostic {
-    let problem = Diagnostic::error(spec.kind.span, format!("there is no {what} `{}`", spec.kind.name));
+pub fn unknown<'a>(section: Section, spec: &ComponentSpec, known: impl Iterator<Item = &'a ComponentDef>) -> Diagnostic {
+    let problem = Diagnostic::error(spec.kind.span, format!("there is no {} `{}`", section.word(), spec.kind.name));
     let names: Vec<&str> = known.map(|def| def.name).collect();
-    match (nearest(&spec.kind.name, names.iter().copied()), instead_of(&spec.kind.name)) {
+    match (nearest(&spec.kind.name, names.iter().copied()), instead_of(section, &spec.kind.name)) {
         (_, Some(advice)) => problem.with_help(advice),
         (Some(near), None) => problem.with_help(format!("did you mean `{near}`?")),
         (None, None) => problem.with_help(format!("there are {}", names.join(", "))),

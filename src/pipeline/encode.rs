@@ -18,6 +18,8 @@ pub enum Encoder {
     Kafka {
         /// The key of each record.
         key: Option<Template>,
+        /// The headers of each record.
+        headers: Vec<(Box<str>, Template)>,
         /// What the value is.
         form: Form,
     },
@@ -105,9 +107,10 @@ impl Encoder {
             "kafka" => {
                 let mut problems = Vec::new();
                 let key = template(args, "message_key", &mut problems);
+                let headers = headers(args, &mut problems);
                 let form = Form::from_args(args).map_err(|found| problems.extend(found));
                 match form {
-                    Ok(form) if problems.is_empty() => Ok(Encoder::Kafka { key, form }),
+                    Ok(form) if problems.is_empty() => Ok(Encoder::Kafka { key, headers, form }),
                     _ => Err(problems),
                 }
             }
@@ -166,13 +169,15 @@ impl Encoder {
     pub fn encode(&mut self, event: &mut Event, origin: &DocumentOrigin<'_>, out: &mut Vec<u8>) -> Result<(), EncodeError> {
         match self {
             Encoder::Elasticsearch(encoder) => encoder.encode(event, origin, out)?,
-            Encoder::Kafka { key, form } => {
-                let key = key.as_ref().map(|key| {
+            Encoder::Kafka { key, headers, form } => {
+                let mut filled = |template: &Template| {
                     let mut text = String::new();
-                    key.render(event, &mut text);
+                    template.render(event, &mut text);
                     text
-                });
-                frame(out, key.as_ref().map(|key| key.as_bytes()));
+                };
+                let key = key.as_ref().map(&mut filled);
+                let headers: Vec<(&str, String)> = headers.iter().map(|(name, value)| (&**name, filled(value))).collect();
+                frame(out, key.as_ref().map(|key| key.as_bytes()), &headers);
                 form.write(event, out);
                 return Ok(());
             }
@@ -196,6 +201,19 @@ fn template(args: &Args, name: &str, problems: &mut Vec<Diagnostic>) -> Option<T
             None
         }
     }
+}
+
+/// The headers of a record for Kafka.
+fn headers(args: &Args, problems: &mut Vec<Diagnostic>) -> Vec<(Box<str>, Template)> {
+    let mut headers = Vec::new();
+    for (name, node) in args.entries("message_headers") {
+        match node.single_text().map(|text| Template::parse(&text)) {
+            Some(Ok(template)) => headers.push((name.name.as_str().into(), template)),
+            Some(Err(error)) => problems.push(Diagnostic::error(node.span, error.to_string())),
+            None => problems.push(Diagnostic::error(node.span, "a header is a text")),
+        }
+    }
+    headers
 }
 
 /// A template as it is written: so it prints for an event without fields.

@@ -8,7 +8,10 @@ use std::sync::Arc;
 use super::compile::{self, Environment, unknown};
 use super::encode::Encoder;
 use super::program::{Program, Step, flatten};
+use super::{lint, offline};
 use super::worker::{Codec, Intake, PipelineWorker};
+use crate::config::logstash::plugins::{Section, Surroundings};
+use crate::config::logstash::settings::Settings as LogstashSettings;
 use crate::config::spec::{ComponentSpec, PipelineSpec, Statement};
 use crate::config::{
     Args, ComponentDef, Diagnostic, Dialect, Fallback, Files, Key, Kind, Node, OptionDef, Severity, Span, logstash, option, toml,
@@ -55,6 +58,14 @@ pub struct Overrides {
     pub ecs_compatibility: Option<EcsCompatibility>,
     /// The number of workers, whatever the file says.
     pub workers: Option<usize>,
+    /// Whether a backslash in a quoted text of Logstash's language begins an escape, whatever Logstash's settings say.
+    pub support_escapes: bool,
+    /// Logstash's settings: `logstash.yml`, `pipelines.yml`, or their folder.
+    pub settings: Option<PathBuf>,
+    /// Whether the pipeline must have a source and a sink of its own, unless they are replaced.
+    pub whole: bool,
+    /// Whether files that the pipeline names and that are not here are passed over with a warning.
+    pub offline: bool,
 }
 
 /// A loaded pipeline file.
@@ -63,8 +74,10 @@ pub struct Loaded {
     pub files: Files,
     /// Errors and warnings, in the order of the file.
     pub diagnostics: Vec<Diagnostic>,
-    /// The pipeline, unless there was an error.
+    /// The pipeline, unless there was an error or it was checked without the files that it names.
     pub pipeline: Option<Pipeline>,
+    /// Its name.
+    pub name: String,
     /// Its `[[test]]` tables.
     pub tests: Vec<Node>,
 }
@@ -208,10 +221,27 @@ type Tables = Vec<(&'static str, Vec<(Key, Node)>)>;
 /// # Errors
 /// A file can't be read, or there is none. What is wrong inside is among the diagnostics.
 pub fn load(path: &Path, overrides: &Overrides) -> std::io::Result<Loaded> {
-    let (paths, dialect) = pipeline_files(path)?;
+    let (paths, mut dialect) = pipeline_files(path)?;
+    let mut overrides = overrides.clone();
+    if dialect.is_logstash() {
+        let settings = LogstashSettings::of(path, overrides.settings.as_deref())?;
+        if overrides.support_escapes || settings.support_escapes == Some(true) {
+            dialect = Dialect::LogstashEscapes;
+        }
+        let ecs = settings.ecs_compatibility.as_deref().map(ecs_of);
+        overrides.ecs_compatibility = overrides.ecs_compatibility.or(ecs);
+    }
     let environment = Environment::of_process(&paths[0], dialect, EcsCompatibility::V8);
     let texts = paths.into_iter().map(|path| std::fs::read_to_string(&path).map(|text| (path, text)));
-    Ok(load_texts(path, &texts.collect::<std::io::Result<Vec<_>>>()?, environment, overrides))
+    Ok(load_texts(path, &texts.collect::<std::io::Result<Vec<_>>>()?, environment, &overrides))
+}
+
+fn ecs_of(word: &str) -> EcsCompatibility {
+    match word {
+        "disabled" => EcsCompatibility::Disabled,
+        "v1" => EcsCompatibility::V1,
+        _ => EcsCompatibility::V8,
+    }
 }
 
 /// Compiles the texts of a pipeline; see [`load`]. `path` gives the pipeline its name.
@@ -224,45 +254,50 @@ pub fn load_texts(path: &Path, texts: &[(PathBuf, String)], mut environment: Env
     for (path, text) in texts {
         whole.push_str(text);
         let file = files.add(path, text.clone());
-        let parsed = match dialect {
-            Dialect::Toml => toml::parse(text, file, &environment.expander()),
-            _ => logstash::parse(text, file, &environment.expander()),
+        let (part, problems) = match dialect {
+            Dialect::Toml => toml::read(text, file, &environment.expander()),
+            _ => logstash::read(text, file, &environment.expander()),
         };
-        match parsed {
-            Ok(part) => spec.append(part),
-            Err(problems) => diagnostics.extend(problems),
-        }
+        spec.append(part);
+        diagnostics.extend(problems);
     }
     environment.metadata_visible = whole.contains("@metadata][filter]") || whole.contains("@metadata]}");
-    let mut pipeline = None;
-    if diagnostics.is_empty() {
-        if dialect == Dialect::Logstash {
-            diagnostics = logstash::plugins::adapt(&mut spec, &*environment.variable);
-            diagnostics.extend(set_aside(&mut spec, overrides));
-        }
-        let mut loader = Loader { diagnostics, environment, overrides, text: &whole };
-        pipeline = loader.pipeline(path, &spec);
-        diagnostics = loader.diagnostics;
+    diagnostics.extend(lint::warnings(&spec));
+    if dialect.is_logstash() {
+        let ecs_disabled = overrides.ecs_compatibility == Some(EcsCompatibility::Disabled);
+        let surroundings = Surroundings { variable: &*environment.variable, ecs_disabled };
+        diagnostics.extend(logstash::plugins::adapt(&mut spec, surroundings));
+        diagnostics.extend(set_aside(&mut spec, overrides));
     }
+    if overrides.offline {
+        diagnostics.extend(offline::set_missing_files_aside(&mut spec, &environment.folder));
+    }
+    diagnostics.extend(lint::missing_ends(&spec, overrides, dialect));
+    let mut loader = Loader { diagnostics, environment, overrides, text: &whole };
+    let pipeline = loader.pipeline(path, &spec);
+    let mut diagnostics = loader.diagnostics;
     diagnostics.sort_by_key(|diagnostic| (diagnostic.span.file, diagnostic.span.start));
-    let pipeline = pipeline.filter(|_| !diagnostics.iter().any(Diagnostic::is_error));
-    Loaded { files, diagnostics, pipeline, tests: spec.tests }
+    // What was passed over would be missing in it.
+    let pipeline = pipeline.filter(|_| !overrides.offline && !diagnostics.iter().any(Diagnostic::is_error));
+    let named = spec.settings.iter().find(|(key, _)| key.name == "name").and_then(|(_, name)| name.to_text());
+    let name = named.unwrap_or_else(|| path.file_stem().unwrap_or_default().to_string_lossy().into_owned());
+    Loaded { files, diagnostics, pipeline, name, tests: spec.tests }
 }
 
 /// Leaves out inputs and outputs that are not here and that the command line replaces anyway, with a warning: so any
 /// configuration's filters can be tried.
 fn set_aside(spec: &mut PipelineSpec, overrides: &Overrides) -> Vec<Diagnostic> {
-    fn known(what: &str, component: &ComponentSpec, defs: &[&ComponentDef], warnings: &mut Vec<Diagnostic>) -> bool {
+    fn known(section: Section, component: &ComponentSpec, defs: &[&ComponentDef], warnings: &mut Vec<Diagnostic>) -> bool {
         let known = defs.iter().any(|def| def.name == component.kind.name);
         if !known {
-            let problem = unknown(what, component, defs.iter().copied());
+            let problem = unknown(section, component, defs.iter().copied());
             warnings.push(Diagnostic { severity: Severity::Warning, ..problem });
         }
         known
     }
     fn prune(statements: &mut Vec<Statement>, warnings: &mut Vec<Diagnostic>) {
         statements.retain_mut(|statement| match statement {
-            Statement::Component(component) => known("sink", component, sink::DEFS, warnings),
+            Statement::Component(component) => known(Section::Output, component, sink::DEFS, warnings),
             Statement::If { branches, otherwise } => {
                 branches.iter_mut().for_each(|(_, body)| prune(body, warnings));
                 prune(otherwise, warnings);
@@ -272,7 +307,7 @@ fn set_aside(spec: &mut PipelineSpec, overrides: &Overrides) -> Vec<Diagnostic> 
     }
     let mut warnings = Vec::new();
     if overrides.stdin {
-        spec.sources.retain(|component| known("source", component, source::DEFS, &mut warnings));
+        spec.sources.retain(|component| known(Section::Input, component, source::DEFS, &mut warnings));
     }
     if overrides.sink.is_some() {
         prune(&mut spec.sinks, &mut warnings);
@@ -330,13 +365,9 @@ impl Loader<'_> {
     }
 
     fn pipeline(&mut self, path: &Path, spec: &PipelineSpec) -> Option<Pipeline> {
-        let whole = Args::check("pipeline", Span::default(), spec.settings.clone(), PIPELINE_OPTIONS.iter().copied());
-        let args = self.keep(whole)?;
-        self.environment.ecs_compatibility = self.overrides.ecs_compatibility.unwrap_or(match args.required_text("ecs_compatibility").as_str() {
-            "disabled" => EcsCompatibility::Disabled,
-            "v1" => EcsCompatibility::V1,
-            _ => EcsCompatibility::V8,
-        });
+        let (args, problems) = Args::read("pipeline", Span::default(), spec.settings.clone(), PIPELINE_OPTIONS.iter().copied());
+        self.diagnostics.extend(problems);
+        self.environment.ecs_compatibility = self.overrides.ecs_compatibility.unwrap_or_else(|| ecs_of(&args.required_text("ecs_compatibility")));
         // A tenth is left to what the limit does not count: pages of files, the kernel's own for this process.
         let granted = cgroup::memory_limit().map_or(usize::MAX, |limit| (limit / 10 * 9) as usize);
         let wanted = args.bytes("memory_limit").unwrap_or(256 << 20) as usize;
@@ -402,15 +433,18 @@ impl Loader<'_> {
         })
     }
 
-    pub(super) fn component<'d>(&mut self, what: &str, spec: &ComponentSpec, defs: &[&'d ComponentDef]) -> Option<(&'d ComponentDef, Args)> {
-        let common = if what == "sink" { sink::COMMON_OPTIONS } else { source::COMMON_OPTIONS };
+    /// A component's options: those that are right, for its own checks to find what else is wrong. `None` where one that it can't do
+    /// without is missing or not known.
+    pub(super) fn component<'d>(&mut self, section: Section, spec: &ComponentSpec, defs: &[&'d ComponentDef]) -> Option<(&'d ComponentDef, Args)> {
+        let common = if section == Section::Output { sink::COMMON_OPTIONS } else { source::COMMON_OPTIONS };
         let Some(def) = defs.iter().find(|def| def.name == spec.kind.name) else {
-            self.diagnostics.push(unknown(what, spec, defs.iter().copied()));
+            self.diagnostics.push(unknown(section, spec, defs.iter().copied()));
             return None;
         };
         let known = def.options.iter().chain(common).copied();
-        let checked = Args::check(&format!("{what} {}", def.name), spec.kind.span, spec.entries.clone(), known);
-        self.keep(checked).map(|args| (*def, args))
+        let (args, problems) = Args::read(&format!("{} {}", section.word(), def.name), spec.kind.span, spec.entries.clone(), known);
+        self.diagnostics.extend(problems);
+        args.is_complete().then_some((*def, args))
     }
 
     fn sinks(&mut self, spec: &PipelineSpec) -> Option<Sinks> {
@@ -420,7 +454,7 @@ impl Loader<'_> {
         let environment = self.environment.clone();
         let conditions = std::cell::RefCell::new(Vec::new());
         let mut leaf = |component: &ComponentSpec| {
-            let (def, args) = self.component("sink", component, sink::DEFS)?;
+            let (def, args) = self.component(Section::Output, component, sink::DEFS)?;
             let encoder = self.keep(Encoder::from_args(def.name, &args));
             // One that the command line replaces needs neither certificates nor credentials here.
             let is_replaced = self.overrides.sink.is_some();

@@ -8,6 +8,8 @@ pub mod compile;
 pub mod encode;
 pub mod id;
 pub mod load;
+mod lint;
+mod offline;
 pub mod program;
 pub mod schema;
 mod sources;

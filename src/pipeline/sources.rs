@@ -2,6 +2,7 @@
 
 use super::load::{Loader, default_component};
 use super::worker::{Codec, Decoration, Intake};
+use crate::config::logstash::plugins::Section;
 use crate::config::spec::{ComponentSpec, PipelineSpec};
 use crate::config::{Args, Diagnostic};
 use crate::filter::common::Common;
@@ -56,11 +57,11 @@ impl Loader<'_> {
     }
 
     fn source(&mut self, declared: &ComponentSpec) -> Option<(SourceSpec, Intake, Option<usize>)> {
-        let (def, args) = self.component("source", declared, source::DEFS)?;
-        let declared_codec = self.codec(&args)?;
+        let (def, args) = self.component(Section::Input, declared, source::DEFS)?;
+        let declared_codec = self.codec(&args);
         let mut problems = Vec::new();
         let mut intake = Intake {
-            codec: self.overrides.codec.or(declared_codec).unwrap_or(Codec::Plain),
+            codec: self.overrides.codec.or(declared_codec.flatten()).unwrap_or(Codec::Plain),
             decoration: Decoration::None,
             group: String::new(),
             file_path: def.name == "file",
@@ -73,6 +74,7 @@ impl Loader<'_> {
         self.diagnostics.extend(problems);
         let built = SourceSpec::from_args(def.name, &args);
         let built = self.keep(built)?;
+        declared_codec?;
         let mut threads = None;
         if def.name == "kafka" {
             intake.group = args.required_text("group_id");

@@ -120,7 +120,7 @@ impl std::str::FromStr for Rate {
                 rate.events = NonZeroU32::new(events);
                 rate.events
             } else {
-                let bytes = crate::config::options::parse_bytes(number).and_then(|bytes| u32::try_from(bytes).ok());
+                let bytes = crate::config::units::parse_bytes(number).and_then(|bytes| u32::try_from(bytes).ok());
                 rate.bytes = bytes.and_then(NonZeroU32::new);
                 rate.bytes
             };

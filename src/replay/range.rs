@@ -8,7 +8,7 @@ use anyhow::Context as _;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
-use crate::config::options::parse_duration;
+use crate::config::units::parse_duration;
 use crate::event::Timestamp;
 use crate::misuse::misuse;
 use crate::source::kafka::Part;

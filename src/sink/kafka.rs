@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use rdkafka::ClientConfig;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{DeliveryFuture, FutureProducer, FutureRecord};
 use tokio::sync::mpsc;
 use tracing::warn;
@@ -25,6 +26,7 @@ pub const DEF: ComponentDef = ComponentDef {
         option("bootstrap_servers", Kind::Strings, Fallback::List(&["localhost:9092"]), "Brokers to ask first, `host:port`."),
         option("topic_id", Kind::String, Fallback::Required, "The topic."),
         option("message_key", Kind::Template, Fallback::None, "The key of each record."),
+        option("message_headers", Kind::Hash, Fallback::None, "Headers of each record: names with texts that may hold `%{[field]}`."),
         option("compression_type", Kind::Enum(&["none", "gzip", "snappy", "lz4", "zstd"]), Fallback::Text("none"), "How batches are compressed."),
         option("client_id", Kind::String, Fallback::Text("logproc"), "A name for this client in the brokers' logs and quotas."),
         CODEC_OPTION,
@@ -41,18 +43,49 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 const NO_KEY: u32 = u32::MAX;
 
 /// Begins a document for this sink: the encoder appends the value right after.
-pub fn frame(body: &mut Vec<u8>, key: Option<&[u8]>) {
+pub fn frame(body: &mut Vec<u8>, key: Option<&[u8]>, headers: &[(&str, String)]) {
     body.extend_from_slice(&key.map_or(NO_KEY, |key| key.len() as u32).to_le_bytes());
     body.extend_from_slice(key.unwrap_or_default());
+    body.extend_from_slice(&(headers.len() as u32).to_le_bytes());
+    for text in headers.iter().flat_map(|(name, value)| [name, value.as_str()]) {
+        body.extend_from_slice(&(text.len() as u32).to_le_bytes());
+        body.extend_from_slice(text.as_bytes());
+    }
 }
 
-/// Key and value of a framed document.
-pub fn unframe(document: &[u8]) -> Option<(Option<&[u8]>, &[u8])> {
+/// The parts of a framed document.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Framed<'a> {
+    /// The record's key.
+    pub key: Option<&'a [u8]>,
+    /// The record's headers: names and values.
+    pub headers: Vec<(&'a str, &'a [u8])>,
+    /// The record's value.
+    pub value: &'a [u8],
+}
+
+/// The parts of a framed document; `None` where it is none.
+pub fn unframe(document: &[u8]) -> Option<Framed<'_>> {
     let (length, rest) = document.split_first_chunk::<4>()?;
-    match u32::from_le_bytes(*length) {
-        NO_KEY => Some((None, rest)),
-        length => rest.split_at_checked(length as usize).map(|(key, value)| (Some(key), value)),
+    let (key, rest) = match u32::from_le_bytes(*length) {
+        NO_KEY => (None, rest),
+        length => rest.split_at_checked(length as usize).map(|(key, rest)| (Some(key), rest))?,
+    };
+    let (count, mut rest) = rest.split_first_chunk::<4>()?;
+    let mut headers = Vec::new();
+    for _ in 0..u32::from_le_bytes(*count) {
+        let (name, after) = sized(rest)?;
+        let (value, after) = sized(after)?;
+        headers.push((std::str::from_utf8(name).ok()?, value));
+        rest = after;
     }
+    Some(Framed { key, headers, value: rest })
+}
+
+/// A run of bytes after its length, and what follows it.
+fn sized(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (length, rest) = bytes.split_first_chunk::<4>()?;
+    rest.split_at_checked(u32::from_le_bytes(*length) as usize)
 }
 
 /// The Kafka sink as configured.
@@ -167,9 +200,14 @@ impl KafkaSink {
 
     async fn send(&self, producer: &FutureProducer, batch: &DocumentBatch) -> Vec<Result<usize, KafkaError>> {
         let queue = |index: usize| -> Result<DeliveryFuture, KafkaError> {
-            let (key, value) = unframe(batch.document(index)).unwrap_or((None, batch.document(index)));
+            let whole = batch.document(index);
+            let Framed { key, headers, value } = unframe(whole).unwrap_or(Framed { key: None, headers: Vec::new(), value: whole });
             let mut record: FutureRecord<'_, [u8], [u8]> = FutureRecord::to(&self.topic).payload(value);
             record.key = key;
+            if !headers.is_empty() {
+                let insert = |headers: OwnedHeaders, (key, value): &(&str, &[u8])| headers.insert(Header { key, value: Some(*value) });
+                record.headers = Some(headers.iter().fold(OwnedHeaders::new_with_capacity(headers.len()), insert));
+            }
             producer.send_result(record).map_err(|(error, _)| error)
         };
         let queued: Vec<_> = (0..batch.len()).map(queue).collect();
@@ -193,13 +231,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_frame_keeps_key_and_value_apart() {
+    fn a_frame_keeps_key_headers_and_value_apart() {
         for key in [None, Some(&b""[..]), Some(&b"k"[..])] {
-            let mut body = Vec::new();
-            frame(&mut body, key);
-            body.extend_from_slice(b"value");
-            assert_eq!(unframe(&body), Some((key, &b"value"[..])));
+            for headers in [vec![], vec![("source", "a".to_string()), ("", String::new())]] {
+                let mut body = Vec::new();
+                frame(&mut body, key, &headers);
+                body.extend_from_slice(b"value");
+                let headers = headers.iter().map(|(name, value)| (*name, value.as_bytes())).collect();
+                assert_eq!(unframe(&body), Some(Framed { key, headers, value: b"value" }));
+            }
         }
         assert_eq!(unframe(b"\x09\0\0\0ab"), None);
+        assert_eq!(unframe(b"\xff\xff\xff\xff\x01\0\0\0ab"), None);
     }
 }

@@ -156,6 +156,7 @@ pub fn as_json(node: &Node) -> Value {
         Data::Integer(number) => Value::from(*number),
         Data::Float(number) => Value::from(*number),
         Data::Boolean(flag) => Value::from(*flag),
+        Data::Unset => Value::Null,
         Data::Array(items) => items.iter().map(as_json).collect(),
         Data::Table(entries) => entries.iter().map(|(key, node)| (key.name.clone(), as_json(node))).collect::<Map<_, _>>().into(),
     }

@@ -11,7 +11,7 @@ use std::path::Path;
 use super::diagnostic::{Diagnostic, Files, Span};
 use super::expand::{Dialect, Expander};
 use super::logstash;
-use super::logstash::plugins::{LeftOut, Section, adapt_component, instead_of};
+use super::logstash::plugins::{LeftOut, Section, Surroundings, adapt_component, instead_of};
 use super::options::{Args, ComponentDef, OptionDef};
 use super::spec::{ComponentSpec, ConditionSpec, PipelineSpec, Statement};
 use super::value::{Key, Node};
@@ -32,10 +32,20 @@ pub struct Converted {
 /// # Errors
 /// The text is no Logstash configuration.
 pub fn convert(files: &Files, file: u32, ecs: Option<&str>) -> Result<Converted, Vec<Diagnostic>> {
+    convert_with_escapes(files, file, ecs, false)
+}
+
+/// As [`convert`], with `escapes` as Logstash's setting `config.support_escapes` has them.
+///
+/// # Errors
+/// As [`convert`].
+pub fn convert_with_escapes(files: &Files, file: u32, ecs: Option<&str>, escapes: bool) -> Result<Converted, Vec<Diagnostic>> {
     let text = files.text(file);
-    let expander = Expander { variable: &|_| None, folder: Path::new("."), dialect: Dialect::Verbatim };
+    let dialect = if escapes { Dialect::VerbatimEscapes } else { Dialect::Verbatim };
+    let expander = Expander { variable: &|_| None, folder: Path::new("."), dialect };
     let (spec, comments) = logstash::parse_with_comments(text, file, &expander)?;
-    let mut writer = Writer { text, files, comments: comments.into(), out: String::new(), lost: Vec::new() };
+    let ecs_disabled = ecs == Some("disabled");
+    let mut writer = Writer { text, files, escapes, ecs_disabled, comments: comments.into(), out: String::new(), lost: Vec::new() };
     writer.pipeline(&spec, ecs);
     Ok(Converted { toml: writer.out, lost: writer.lost })
 }
@@ -43,6 +53,10 @@ pub fn convert(files: &Files, file: u32, ecs: Option<&str>) -> Result<Converted,
 struct Writer<'a> {
     text: &'a str,
     files: &'a Files,
+    /// Whether a backslash in a quoted text begins an escape.
+    escapes: bool,
+    /// Whether names from before the Elastic Common Schema hold.
+    ecs_disabled: bool,
     /// Comments that are not written yet, in the order of the file.
     comments: std::collections::VecDeque<Span>,
     out: String,
@@ -211,7 +225,7 @@ impl Writer<'_> {
 
     /// The condition for TOML, and the comments that stood inside.
     fn condition(&self, condition: &ConditionSpec) -> Result<(String, Vec<String>), String> {
-        let (converted, comments) = text::condition(&condition.text)?;
+        let (converted, comments) = text::condition(&condition.text, self.escapes)?;
         Condition::parse(&condition.text, &|text| Ok(text.to_string())).map_err(|error| error.message)?;
         Ok((converted, comments))
     }
@@ -265,11 +279,12 @@ impl Writer<'_> {
     /// A component's options as they are here, and those that are not.
     fn args(&self, section: Section, component: &ComponentSpec) -> Result<(Args, Vec<LeftOut>), String> {
         let (what, def, common) = definition(section, &component.kind.name).ok_or_else(|| {
-            let advice = instead_of(&component.kind.name).map(|advice| format!(" ({advice})")).unwrap_or_default();
-            format!("there is no {} `{}`{advice}", section_word(section), component.kind.name)
+            let advice = instead_of(section, &component.kind.name).map(|advice| format!(" ({advice})")).unwrap_or_default();
+            format!("there is no {} `{}`{advice}", section.word(), component.kind.name)
         })?;
         let mut spec = component.clone();
-        let mut left_out = adapt_component(section, &mut spec, &|name| Some(format!("${{{name}}}")));
+        let variable = |name: &str| Some(format!("${{{name}}}"));
+        let mut left_out = adapt_component(section, &mut spec, Surroundings { variable: &variable, ecs_disabled: self.ecs_disabled });
         let known = || def.options.iter().chain(common).copied();
         let whole = |key: &Key, node: &Node| Span { end: node.span.end, ..key.span };
         let checks = |entry: &(Key, Node)| {
@@ -293,14 +308,6 @@ impl Writer<'_> {
     }
 }
 
-fn section_word(section: Section) -> &'static str {
-    match section {
-        Section::Input => "source",
-        Section::Filter => "filter",
-        Section::Output => "sink",
-    }
-}
-
 fn definition(section: Section, name: &str) -> Option<(String, &'static ComponentDef, &'static [OptionDef])> {
     let named = |defs: &'static [&'static ComponentDef]| defs.iter().copied().find(|def| def.name == name);
     let (def, common) = match section {
@@ -308,7 +315,7 @@ fn definition(section: Section, name: &str) -> Option<(String, &'static Componen
         Section::Output => (named(sink::DEFS)?, sink::COMMON_OPTIONS),
         Section::Filter => (filter::find(name).map(|def| &def.component)?, filter::COMMON_OPTIONS),
     };
-    Some((format!("{} {name}", section_word(section)), def, common))
+    Some((format!("{} {name}", section.word()), def, common))
 }
 
 /// From the first condition of a chain to the end of its last block.

@@ -55,6 +55,7 @@ pub(super) fn value(node: &Node, indent: &str) -> Option<String> {
         Data::Integer(number) => number.to_string(),
         Data::Float(number) => format!("{number:?}"),
         Data::Boolean(flag) => flag.to_string(),
+        Data::Unset => return None,
         Data::Array(items) => {
             let items = items.iter().map(|item| value(item, indent)).collect::<Option<Vec<_>>>()?;
             enclosed(&items, '[', ']', "", indent)
@@ -81,8 +82,9 @@ fn enclosed(items: &[String], open: char, close: char, pad: &str, indent: &str) 
     format!("{open}\n{lines}{indent}{close}")
 }
 
-/// A condition on one line with its variables in TOML's form, and the comments that stood inside it.
-pub(super) fn condition(text: &str) -> Result<(String, Vec<String>), String> {
+/// A condition on one line with its variables in TOML's form, and the comments that stood inside it. `escapes` says that a
+/// backslash in its texts begins an escape, of which conditions in TOML know nothing.
+pub(super) fn condition(text: &str, escapes: bool) -> Result<(String, Vec<String>), String> {
     let mut out = String::new();
     let mut comments = Vec::new();
     let mut rest = text;
@@ -91,10 +93,18 @@ pub(super) fn condition(text: &str) -> Result<(String, Vec<String>), String> {
         if matches!(first, '"' | '\'') || regex {
             let length = cursor::quoted(rest).unwrap_or(rest.len());
             let whole = &rest[..length];
+            const NO_WAY: &str = "there is no way to write a text of this condition";
             if regex {
                 out.push_str(whole);
+            } else if escapes {
+                let inner = whole.get(1..whole.len() - 1).unwrap_or_default();
+                let inner = expand::to_toml(&expand::unescape(inner)).ok_or(NO_WAY)?;
+                let quote = ['"', '\''].into_iter().find(|quote| !inner.contains(*quote)).ok_or(NO_WAY)?;
+                out.extend([quote]);
+                out.push_str(&inner);
+                out.push(quote);
             } else {
-                out.push_str(&expand::to_toml(whole).ok_or("there is no way to write a text of this condition")?);
+                out.push_str(&expand::to_toml(whole).ok_or(NO_WAY)?);
             }
             rest = &rest[length..];
         } else if first == '#' {
@@ -128,8 +138,11 @@ mod tests {
 
     #[test]
     fn conditions_stand_on_one_line() {
-        let (converted, comments) = condition("[a] == \"${X:y}  z\" # why\n   and [b] =~ /a b\"#${c}/").unwrap();
+        let (converted, comments) = condition("[a] == \"${X:y}  z\" # why\n   and [b] =~ /a b\"#${c}/", false).unwrap();
         assert_eq!(converted, "[a] == \"${X:-y}  z\" and [b] =~ /a b\"#${c}/");
         assert_eq!(comments, ["# why"]);
+        let (converted, _) = condition(r#"[a] == "x \"y\"" and [b] =~ /\t/"#, true).unwrap();
+        assert_eq!(converted, r#"[a] == 'x "y"' and [b] =~ /\t/"#);
+        assert!(condition(r#"[a] == "\"\'""#, true).is_err());
     }
 }

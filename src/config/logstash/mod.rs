@@ -2,10 +2,11 @@
 //!
 //! The grammar is that of Logstash 8 (`input`, `filter` and `output` sections; plugins with `name => value` options;
 //! barewords, quoted texts, numbers, arrays, hashes, plugins as values; `if / else if / else`; `#` comments). Texts are
-//! taken as they stand between their quotes, as Logstash takes them without `config.support_escapes`; the entries of a hash
+//! taken as they stand between their quotes, unless the dialect has escapes (`config.support_escapes`); the entries of a hash
 //! come in the order in which Logstash hands them to a plugin ([`hash_order`]).
 
 pub mod plugins;
+pub mod settings;
 
 use super::cursor;
 use super::diagnostic::{Diagnostic, Span};
@@ -22,15 +23,27 @@ pub fn parse(text: &str, file: u32, expander: &Expander<'_>) -> Result<PipelineS
     parse_with_comments(text, file, expander).map(|(spec, _)| spec)
 }
 
+/// As [`parse`], but answers with what could be read beside the problems: all of it, unless its grammar is broken.
+pub fn read(text: &str, file: u32, expander: &Expander<'_>) -> (PipelineSpec, Vec<Diagnostic>) {
+    let mut reader = Reader::new(text, file, expander);
+    let mut spec = PipelineSpec::default();
+    if let Err(problem) = reader.sections(&mut spec) {
+        reader.problems.push(*problem);
+        spec.is_partial = true;
+    }
+    (spec, reader.problems)
+}
+
 /// As [`parse`], but answers with the places of the comments too, except those inside conditions.
 ///
 /// # Errors
 /// As [`parse`].
 pub fn parse_with_comments(text: &str, file: u32, expander: &Expander<'_>) -> Result<(PipelineSpec, Vec<Span>), Vec<Diagnostic>> {
-    let mut reader = Reader { text, at: 0, depth: 0, file, expander, problems: Vec::new(), comments: Vec::new() };
-    match reader.sections() {
-        Ok(spec) if reader.problems.is_empty() => Ok((spec, reader.comments)),
-        Ok(_) => Err(reader.problems),
+    let mut reader = Reader::new(text, file, expander);
+    let mut spec = PipelineSpec::default();
+    match reader.sections(&mut spec) {
+        Ok(()) if reader.problems.is_empty() => Ok((spec, reader.comments)),
+        Ok(()) => Err(reader.problems),
         Err(problem) => {
             reader.problems.push(*problem);
             Err(reader.problems)
@@ -54,6 +67,10 @@ struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
+    fn new(text: &'a str, file: u32, expander: &'a Expander<'a>) -> Reader<'a> {
+        Reader { text, at: 0, depth: 0, file, expander, problems: Vec::new(), comments: Vec::new() }
+    }
+
     fn rest(&self) -> &'a str {
         &self.text[self.at..]
     }
@@ -122,12 +139,11 @@ impl<'a> Reader<'a> {
         Some(Key { span: self.span_from(start), name: self.text[start..self.at].to_string() })
     }
 
-    fn sections(&mut self) -> Parsed<PipelineSpec> {
-        let mut spec = PipelineSpec::default();
+    fn sections(&mut self, spec: &mut PipelineSpec) -> Parsed<()> {
         loop {
             self.skip_blank();
             if self.rest().is_empty() {
-                return Ok(spec);
+                return Ok(());
             }
             let start = self.at;
             let section = self.name();
@@ -314,7 +330,7 @@ impl<'a> Reader<'a> {
             Ok(expanded) => Data::String(expanded),
             Err(message) => {
                 self.problems.push(Diagnostic::error(span, message));
-                Data::String(text.to_string())
+                Data::Unset
             }
         };
         Ok(Node { span, data })

@@ -88,7 +88,8 @@ pub fn compile(args: &Args, _: &mut Compiler) -> Compiled {
     if separator.is_empty() {
         problems.push(Diagnostic::error(args.span_of("separator"), "`separator` is empty"));
     }
-    let quote = args.required_text("quote_char");
+    // Without escapes, a configuration of Logstash's has no other way to write a NUL.
+    let quote = args.required_text("quote_char").replace("\\x00", "\0").replace("\\u0000", "\0");
     let mut quotes = quote.chars();
     let (Some(quote), None) = (quotes.next(), quotes.next()) else {
         problems.push(Diagnostic::error(args.span_of("quote_char"), "`quote_char` is one character"));

@@ -189,9 +189,11 @@ impl Conversion {
                             (Number::Int, Some(whole)) => Value::Int(whole),
                             _ => Value::Float(parsed),
                         };
-                        // The field is there, so it can be set.
-                        let _ = event.set(&self.field, converted);
-                        return;
+                        if event.set(&self.field, converted).is_ok() {
+                            return;
+                        }
+                        // `@timestamp` and `tags` hold no numbers.
+                        "uncoercible"
                     }
                     Err(_) => "uncoercible",
                 }

@@ -105,7 +105,7 @@ pub fn compile(args: &Args, compiler: &mut Compiler) -> Compiled {
             problems.push(Diagnostic::error(
                 args.span_of("source"),
                 "with ECS, `geoip` needs a `target` unless its source is named `[…][ip]`",
-            ));
+            ).with_help("give it a `target`, or take the names from before ECS with `ecs_compatibility = \"disabled\"`"));
         }
     }
     let span = args.span_of("database");

@@ -313,6 +313,7 @@ fn value_of(node: &Node, event: &mut Event) -> Value {
         Data::Integer(number) => Value::Int(*number),
         Data::Float(number) => Value::Float(*number),
         Data::Boolean(flag) => Value::Bool(*flag),
+        Data::Unset => Value::Null,
         Data::String(text) => Value::Str(event.push_str(text)),
         Data::Array(items) => {
             let list = event.new_list();

@@ -250,7 +250,10 @@ fn rename(event: &mut Event, from: &FieldRef, to: &FieldRef) -> Result<(), Faile
         return Ok(());
     }
     if let Some(value) = event.remove(from) {
-        event.set(to, value)?;
+        event.set(to, value).inspect_err(|_| {
+            // Nothing is lost where the new name can't be: it was under the old one a moment ago.
+            let _ = event.set(from, value);
+        })?;
     }
     Ok(())
 }
@@ -348,6 +351,7 @@ impl Operation {
 fn merge(event: &mut Event, field: &FieldRef, source: &FieldRef) -> Result<(), Failed> {
     let Some(added) = event.get(source).filter(|value| *value != Value::Null) else { return Ok(()) };
     let added = event.deep_copy(added);
+    event.admit(field, added)?;
     match (event.get(field), added) {
         (Some(Value::Object(into)), Value::Object(from)) => {
             for (key, value) in event.loaded_entries(from) {

@@ -180,6 +180,7 @@ fn json_of(node: &Node) -> Json {
         Data::Integer(number) => Json::from(*number),
         Data::Float(number) => Json::from(*number),
         Data::Boolean(flag) => Json::Bool(*flag),
+        Data::Unset => Json::Null,
         Data::Array(items) => Json::Array(items.iter().map(json_of).collect()),
         Data::Table(entries) => Json::Object(entries.iter().map(|(key, item)| (key.name.clone(), json_of(item))).collect()),
     }

@@ -163,7 +163,7 @@ impl Filter for Translate {
             Ok(translated) if translated || options.in_place => Flow::Matched,
             Ok(_) => Flow::Passed,
             Err(NotAnObject) => {
-                context.failures += 1;
+                context.fail(event, &["_translate_error".to_string()]);
                 Flow::Passed
             }
         }

@@ -145,7 +145,7 @@ impl Filter for UserAgent {
         Footprint { shared: EXPRESSIONS + caches.shared, ..caches }
     }
 
-    fn run(&mut self, event: &mut Event, _: &mut Context) -> Flow {
+    fn run(&mut self, event: &mut Event, context: &mut Context) -> Flow {
         let value = match event.get(&self.source) {
             Some(Value::Array(list)) => event.loaded_values(list).first().copied(),
             value => value,
@@ -168,7 +168,11 @@ impl Filter for UserAgent {
                 self.put(event, &description)
             }
         };
-        if merged.is_ok() { Flow::Matched } else { Flow::Passed }
+        if merged.is_err() {
+            context.fail(event, &["_useragent_error".to_string()]);
+            return Flow::Passed;
+        }
+        Flow::Matched
     }
 
     fn fork(&self) -> Box<dyn Filter> {

@@ -17,13 +17,15 @@ pub(super) struct Transport {
     client: reqwest::Client,
     base: Url,
     authorization: Option<HeaderValue>,
+    /// Added to the query of every request.
+    parameters: Vec<(String, String)>,
 }
 
 impl Transport {
     /// Sends one request and reads the whole answer. The error is the innermost cause, in words.
     pub async fn send(&self, method: Method, path: &str, query: &[(&str, &str)], payload: Payload) -> Result<Answer, String> {
         let url = self.base.join(path.trim_start_matches('/')).map_err(|error| error.to_string())?;
-        let mut request = self.client.request(method, url).query(query);
+        let mut request = self.client.request(method, url).query(query).query(&self.parameters);
         if let Some(authorization) = &self.authorization {
             request = request.header(AUTHORIZATION, authorization);
         }
@@ -50,6 +52,7 @@ pub(super) struct Connection {
     client: reqwest::Client,
     authorization: Option<HeaderValue>,
     tls_by_default: bool,
+    parameters: Vec<(String, String)>,
 }
 
 impl Connection {
@@ -83,7 +86,8 @@ impl Connection {
         let client = trust.apply(builder).and_then(|builder| builder.build().map_err(|error| innermost(&error)));
         let client = client.map_err(|message| problems.push(Diagnostic::error(args.span_of("hosts"), message))).ok()?;
         let tls_by_default = args.optional_flag("ssl_enabled").unwrap_or(has_trust);
-        (problems.len() == known).then_some(Connection { client, authorization, tls_by_default })
+        let parameters = args.properties("parameters").collect();
+        (problems.len() == known).then_some(Connection { client, authorization, tls_by_default, parameters })
     }
 
     /// The name of a node, without credentials, and the way to it.
@@ -118,7 +122,7 @@ impl Connection {
         if !url.path().ends_with('/') {
             url.set_path(&format!("{}/", url.path()));
         }
-        Ok((name, Transport { client: self.client.clone(), base: url, authorization }))
+        Ok((name, Transport { client: self.client.clone(), base: url, authorization, parameters: self.parameters.clone() }))
     }
 }
 

@@ -24,6 +24,7 @@ const OPTIONS: &[OptionDef] = &[
     option("ssl_key", Kind::Path, Fallback::None, "The key of that certificate (PEM)."),
     option("ssl_verification_mode", Kind::Enum(&["full", "none"]), Fallback::Text("full"), "`none` accepts any certificate."),
     option("custom_headers", Kind::Hash, Fallback::None, "Headers sent with every request."),
+    option("parameters", Kind::Hash, Fallback::None, "Names and values that are added to the query of every request."),
     option("http_compression", Kind::Boolean, Fallback::None, "Whether bodies are compressed with gzip."),
     option("compression_level", Kind::Integer(0, 9), Fallback::None, "The level of gzip, 0 for none; 1 when only `http_compression` is given."),
     option("timeout", Kind::Duration, Fallback::Text("60s"), "A request that has no answer by then is sent again."),
