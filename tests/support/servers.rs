@@ -416,12 +416,8 @@ path = "${{DEAD_LETTER_PATH}}"
 
     /// Returns the number of documents whose message begins with a word.
     pub fn documents_by_message(&self, word: &str) -> usize {
-        let index = format!("logs-nginx.access-{}", self.namespace);
-        assert_eq!(self.request("POST", &format!("/{index}/_refresh"), "").0, 200);
         let query = format!(r#"{{"size":0,"track_total_hits":true,"query":{{"match":{{"message":"{word}"}}}}}}"#);
-        let (status, answer) = self.request("POST", &format!("/{index}/_search"), &query);
-        assert_eq!(status, 200, "{answer}");
-        answer["hits"]["total"]["value"].as_u64().unwrap() as usize
+        self.search("_search", &query)["hits"]["total"]["value"].as_u64().unwrap() as usize
     }
 
     /// Returns the number of dead letters in the world's file.
