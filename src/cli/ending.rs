@@ -114,7 +114,6 @@ impl Ending {
             return result.map(ExitCode::from);
         }
         exit_now(match result {
-            Ok(super::DONE) => self.forced_code(),
             Ok(code) => code,
             Err(error) => {
                 logs::print_line(&format!("logproc: {error:#}"));

@@ -279,6 +279,10 @@ pub fn run(plan: Plan, shutdown: &Shutdown) -> Result<Summary, RunFailure> {
     }
     drained.store(true, Ordering::Release);
     let source_results: Vec<_> = readers.into_iter().map(|reader| runtime.block_on(join(reader, shutdown, READERS_END))).collect();
+    if source_results.iter().any(|result| matches!(result, Joined::LeftBehind)) {
+        // Nobody knows what such a source has committed.
+        hub.note_uncommitted(1);
+    }
     ended.force();
     watch.abort();
     gauges.abort();

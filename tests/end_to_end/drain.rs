@@ -95,9 +95,11 @@ impl Drop for Frozen {
 
 #[test]
 fn brokers_that_are_frozen_do_not_hold_the_end_up() {
-    let world = World::with_source("frozen", "shutdown_timeout = \"5s\"", "rebalance_timeout = \"1s\"");
+    let world = World::with_source("frozen", &format!("{SMALL}\nshutdown_timeout = \"5s\""), "rebalance_timeout = \"1s\"");
     world.generate(EVENTS, 0.0);
     let cluster = FakeCluster::start().unwrap();
+    // Requests are under way at any time, so there is something to commit after the brokers are frozen.
+    cluster.fail_always(Some(Fault::Delay(Duration::from_millis(300))));
     let run = Run::start_towards(&world, &cluster.url());
     wait_until("some to be stored", || !cluster.stored().is_empty());
     let frozen = Frozen::now();
