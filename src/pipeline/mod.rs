@@ -8,6 +8,7 @@ pub mod compile;
 pub mod encode;
 pub mod id;
 pub mod load;
+mod memory;
 pub mod program;
 pub mod schema;
 mod sources;
