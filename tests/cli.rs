@@ -86,6 +86,29 @@ fn running_an_invalid_pipeline_is_refused_before_anything_starts() {
 }
 
 #[test]
+fn a_memory_limit_that_can_not_hold_is_refused_with_the_least_that_does() {
+    let with = |settings: &str| {
+        pipeline(&format!("[pipeline]\n{settings}\n[source]\ntype = \"kafka\"\ntopics = \"t\"\n[sink]\ntype = \"elasticsearch\"\nindex = \"i\"\n"))
+    };
+    let (_folder, path) = with("memory_limit = \"20MiB\"");
+    let checked = logproc(&["check", &path], "");
+    let problem = text(&checked.stderr);
+    assert_eq!(checked.status.code(), Some(1));
+    assert!(problem.contains("pipeline.toml:2:16: error: `memory_limit` = 20MiB is below what this pipeline needs: "), "{problem}");
+    assert_eq!(logproc(&["run", "--pipeline", &path], "").status.code(), Some(2));
+    let least: u64 = problem.split("needs: ").nth(1).and_then(|rest| rest.split("MiB").next()).unwrap().parse().unwrap();
+    for (settings, is_accepted) in [
+        (format!("memory_limit = \"{least}MiB\""), true),
+        (format!("memory_limit = \"{}MiB\"", least - 1), false),
+        ("memory_limit = \"20MiB\"\nmemory_check = \"warn\"".to_string(), true),
+        (format!("memory_limit = \"{least}MiB\"\nin_flight_limit = \"32MiB\""), false),
+    ] {
+        let (_folder, path) = with(&settings);
+        assert_eq!(logproc(&["check", &path], "").status.success(), is_accepted, "{settings}");
+    }
+}
+
+#[test]
 fn wrong_usage_is_exit_code_2_and_help_is_a_result() {
     assert_eq!(logproc(&["--nonsense"], "").status.code(), Some(2));
     let help = logproc(&["--help"], "");

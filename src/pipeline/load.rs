@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use super::compile::{self, Environment, unknown};
 use super::encode::Encoder;
+use super::memory::Memory;
 use super::program::{Program, Step, flatten};
 use super::{lint, offline};
 use super::worker::{Codec, Intake, PipelineWorker};
@@ -145,49 +146,6 @@ impl Pipeline {
         let ends = self.sinks.iter().map(|(_, sink)| std::mem::discriminant(sink)).collect();
         Fixed { tables: self.fixed.clone(), ends, sources: self.sources.len() }
     }
-}
-
-/// The memory that a pipeline needs, and what there is.
-#[derive(Clone, Debug)]
-pub struct Memory {
-    /// The least `memory_limit` with which the process stays below it.
-    pub least: usize,
-    /// What `least` consists of.
-    parts: String,
-    /// What the container's limit leaves.
-    granted: usize,
-    /// Whether less than `least` is an error.
-    is_enforced: bool,
-}
-
-impl Memory {
-    /// Returns what is wrong with a `memory_limit`, if it is less than the pipeline needs.
-    fn refuse(&self, limit: usize, span: Span) -> Option<Diagnostic> {
-        let message = || {
-            let (limit, least) = (in_mib(limit), in_mib(self.least));
-            format!("`memory_limit` = {limit} is below what this pipeline needs: {least} ({})", self.parts)
-        };
-        let severity = if self.is_enforced { Severity::Error } else { Severity::Warning };
-        (limit < self.least).then(|| Diagnostic { severity, ..Diagnostic::error(span, message()) })
-    }
-
-    /// Returns what is wrong with the container that the process runs in, and whether that is an error, if its limit is less than the
-    /// pipeline needs.
-    pub fn shortage(&self) -> Option<(String, bool)> {
-        (self.granted < self.least).then(|| {
-            let (granted, least, container) = (in_mib(self.granted), in_mib(self.least), in_mib(self.least / 9 * 10 + 10));
-            let message = format!(
-                "the memory limit of this container leaves {granted} for `memory_limit`, which is below what this pipeline needs: {least} ({}); \
-                 give the container at least {container}",
-                self.parts
-            );
-            (message, self.is_enforced)
-        })
-    }
-}
-
-fn in_mib(bytes: usize) -> String {
-    format!("{}MiB", bytes.div_ceil(1 << 20))
 }
 
 /// What is the same for as long as a run lives.
@@ -406,7 +364,7 @@ impl Loader<'_> {
         let (sinks, program, dead_letter) = (sinks?, program?, dead_letter?);
         let mut settings = Settings { filters: program.footprint(), ..settings };
         let demand = Demand::new(&settings, &sources, &sinks.specs, &dead_letter);
-        let memory = Memory { granted, is_enforced: args.required_text("memory_check") == "refuse", least: demand.least(), parts: demand.describe() };
+        let memory = Memory::new(&demand, granted, args.required_text("memory_check") == "refuse");
         if args.is_given("memory_limit") {
             self.diagnostics.extend(memory.refuse(wanted, args.span_of("memory_limit")));
         } else {

@@ -9,6 +9,7 @@ pub mod encode;
 pub mod id;
 pub mod load;
 mod lint;
+mod memory;
 mod offline;
 pub mod program;
 pub mod schema;

@@ -99,7 +99,7 @@ fn a_second_signal_ends_the_process_at_once_while_standard_error_stands_still() 
 #[test]
 fn a_standard_output_that_was_closed_ends_commands_quietly() {
     let folder = Folder::with_pipeline("[source]\ntype = \"stdin\"\n[sink]\ntype = \"null\"\n[[test]]\ninput = \"x\"\nexpect = { message = \"x\" }\n");
-    std::fs::write(folder.path("dead"), "{\"reason\":\"decode\",\"offset\":\"7\",\"partition\":\"0\",\"topic\":\"in\",\"value\":\"x\"}\n").unwrap();
+    std::fs::write(folder.path("dead"), "{\"reason\":\"decode\",\"offset\":7,\"partition\":0,\"topic\":\"in\",\"value\":\"x\"}\n").unwrap();
     std::fs::write(folder.path("logstash.conf"), "input { stdin {} } output { stdout {} }").unwrap();
     let (pipeline, dead, logstash) = (folder.path("pipeline.toml"), folder.path("dead"), folder.path("logstash.conf"));
     let (pipeline, dead, logstash) = (pipeline.to_str().unwrap(), dead.to_str().unwrap(), logstash.to_str().unwrap());

@@ -22,7 +22,7 @@ fn after_reading(shutdown_timeout: &str) -> (MockCluster<'static, DefaultProduce
     producer.flush(Duration::from_secs(30)).unwrap();
     let folder = Folder::with_pipeline(&format!(
         "[pipeline]\nhttp_address = \"\"\nshutdown_timeout = \"{shutdown_timeout}\"\n[source]\ntype = \"kafka\"\n\
-         bootstrap_servers = \"{}\"\ntopics = \"in\"\ngroup_id = \"logproc\"\npartition_assignment_strategy = \"range\"\n\
+         bootstrap_servers = \"{}\"\ntopics = \"in\"\ntopic_identity = \"name\"\ngroup_id = \"logproc\"\npartition_assignment_strategy = \"range\"\n\
          commit_interval = \"10m\"\nauto_offset_reset = \"earliest\"\n[sink]\ntype = \"file\"\npath = \"FOLDER/out\"\n\
          [dead_letter]\npath = \"FOLDER/dead\"\n",
         brokers.bootstrap_servers()
