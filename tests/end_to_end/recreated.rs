@@ -150,3 +150,22 @@ fn a_taken_id_is_no_delivery_where_the_document_is_another_event() {
     assert_eq!((world.documents_by_message("old"), new + letters), (100, 100));
     assert!(letters > 0, "ids are taken");
 }
+
+#[test]
+fn records_that_were_deleted_before_they_were_read_hold_no_commit_up() {
+    let world = World::with_source("deleted", "", "");
+    world.generate(400, 0.0);
+    let run = Run::start(&world);
+    wait_until("the first records to arrive", || world.documents() == 400);
+    wait_until("the lag to be zero", || world.lag() == 0);
+    assert!(run.stop().success());
+    world.generate(4_000, 0.0);
+    // Each partition has a hundred records that are committed, and a thousand that are not.
+    world.delete_records(0, 600);
+    let run = Run::start(&world);
+    wait_until("the lag to be zero", || world.lag() == 0);
+    let gaps = |reason: &str| run.metric(&format!("logproc_offset_gaps_total{{reason=\"{reason}\"}}"));
+    assert_eq!((run.metric(RESETS), gaps("deleted"), gaps("unexplained")), (1.0, 1.0, 0.0));
+    assert!(run.stop().success());
+    assert_eq!((world.documents(), world.distinct_ids()), (3_900, 3_900));
+}

@@ -484,9 +484,6 @@ impl Reader<'_, '_, '_> {
                 Ok((first, _)) if first > next && (self.stretches.is_some() || !self.consumer.context().topics.resets_to_end()) => {
                     let deleted = self.positions.deleted_before(index, first, Instant::now());
                     warn!(topic, partition, from = next, deleted, "records were deleted before they could be read; reading goes on behind them");
-                    if let Some(stretches) = &mut self.stretches {
-                        stretches.count_deleted(partition, next, first);
-                    }
                 }
                 Ok((first, end)) if first > next || end < next => self.begin_again(&topic, partition, Cause::Reset),
                 Ok(_) => self.positions.interrupt(index, Instant::now()),

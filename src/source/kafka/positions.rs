@@ -57,7 +57,7 @@ impl GapReason {
 pub(super) enum Take {
     /// It is the next one; the offsets from here to its own have no record.
     Accept {
-        /// The offset that was expected.
+        /// One past the last record that was accepted.
         from: i64,
     },
     /// It is not read now: its partition has no position yet, or it was read before.
@@ -82,6 +82,8 @@ struct Position {
     origin: Origin,
     /// The expected offset, once it is known where reading begins.
     next: Option<i64>,
+    /// One past the last record that was accepted, or where reading began. Offsets from here to the expected one have no record.
+    read_to: i64,
     /// When reading is to be told to go on at `next`; records that come before that are ignored.
     seek_at: Option<Instant>,
     /// The next gap is the first one since an assignment, a seek or an error.
@@ -105,7 +107,7 @@ pub(super) struct Positions {
 impl Positions {
     /// Notes that a partition is assigned, with its new origin; nothing is read of it before [`begin`](Self::begin).
     pub(super) fn assign(&mut self, origin: Origin) -> usize {
-        let position = Position { next: None, seek_at: None, unconfirmed: true, check: None, origin };
+        let position = Position { next: None, read_to: 0, seek_at: None, unconfirmed: true, check: None, origin };
         let (topic, partition) = (position.origin.topic.clone(), position.origin.partition);
         match self.find(&topic, partition) {
             Some(index) => {
@@ -142,7 +144,7 @@ impl Positions {
 
     /// Notes where reading of a partition begins.
     pub(super) fn begin(&mut self, index: usize, origin: Origin, start: i64, now: Instant) {
-        self.list[index] = Position { origin, next: Some(start), seek_at: Some(now), unconfirmed: true, check: None };
+        self.list[index] = Position { origin, next: Some(start), read_to: start, seek_at: Some(now), unconfirmed: true, check: None };
     }
 
     /// Forgets where a partition is read, until it begins again.
@@ -178,7 +180,7 @@ impl Positions {
         let Some(next) = position.next.filter(|_| position.seek_at.is_none()) else { return Take::Ignore };
         if offset == next && position.check.is_none() {
             position.unconfirmed = false;
-            return Take::Accept { from: next };
+            return Take::Accept { from: position.read_to };
         }
         if offset < next {
             return Take::Ignore;
@@ -211,18 +213,20 @@ impl Positions {
             }
             None => GapReason::InSequence,
         };
+        let from = position.read_to;
         position.unconfirmed = false;
         position.next = Some(offset);
         self.gaps[reason as usize] += 1;
         if reason == GapReason::Skipped {
             self.skipped = Some((index, offset));
         }
-        Take::Accept { from: next }
+        Take::Accept { from }
     }
 
-    /// Notes that the records of a partition before this offset have been read.
+    /// Notes that the records of a partition before this offset have been accepted.
     pub(super) fn advance(&mut self, index: usize, next: i64) {
-        self.list[index].next = Some(next);
+        let position = &mut self.list[index];
+        (position.next, position.read_to) = (Some(next), next);
     }
 
     /// Notes that a partition begins later than the expected offset, which ends what is being looked at again. Returns how many offsets
@@ -389,7 +393,19 @@ mod tests {
         assert_eq!(read(&mut positions, 40, now), Take::Check);
         assert_eq!(positions.deleted_before(0, 40, now), 35);
         positions.sought(0, None);
-        assert_eq!(read(&mut positions, 40, now), Take::Accept { from: 40 });
+        assert_eq!(read(&mut positions, 40, now), Take::Accept { from: 5 }, "the ledger gets the whole span");
         assert_eq!(positions.take_gaps(), [0, 0, 1, 0]);
+    }
+
+    #[test]
+    fn an_end_that_was_reached_is_part_of_the_next_span() {
+        let (mut positions, now) = reading();
+        read(&mut positions, 5, now);
+        for take in [Take::Check, Take::Accept { from: 6 }] {
+            assert_eq!(positions.reach(0, 9, || now), take);
+            positions.sought(0, None);
+        }
+        assert_eq!(read(&mut positions, 9, now), Take::Accept { from: 6 });
+        assert_eq!(read(&mut positions, 10, now), Take::Accept { from: 10 });
     }
 }
