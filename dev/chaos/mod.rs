@@ -60,7 +60,7 @@ pub struct Chaos {
 
 const ROUND: Duration = Duration::from_secs(180);
 /// How long the lag may take to reach zero once faults have ended.
-const PATIENCE: Duration = Duration::from_secs(240);
+const PATIENCE: Duration = Duration::from_secs(300);
 
 pub fn run(options: &Chaos) -> anyhow::Result<()> {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?.as_secs();

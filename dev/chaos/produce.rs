@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 use rdkafka::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::KafkaError;
 use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer as _, ThreadedProducer};
 
@@ -25,7 +26,7 @@ const KEYS: u64 = 200;
 const SIZES: [usize; 10] = [1, 1, 2, 2, 3, 3, 5, 8, 30, 120];
 /// How long a request of a transaction may take before it is repeated.
 const STEP: Duration = Duration::from_secs(10);
-/// How long servers may be away.
+/// How long servers may be away, or a transaction open.
 const PATIENCE: Duration = Duration::from_secs(600);
 /// The number of the producer that writes the last record of each partition.
 const LAST_WRITER: u64 = STRIDE - 1;
@@ -162,6 +163,7 @@ impl Writer {
     }
 
     fn write_last_records(&mut self) -> anyhow::Result<()> {
+        self.wait_for_markers()?;
         let producer = self.plain_producer()?;
         for partition in 0..PARTITIONS {
             // Both topics get one: numbers go on until there was one for each.
@@ -178,6 +180,27 @@ impl Writer {
             }
         }
         producer.flush(PATIENCE).context("failed to write the last records")
+    }
+
+    /// Waits until no transaction is open on any partition: its marker may follow long after the producer was told that it has ended.
+    fn wait_for_markers(&self) -> anyhow::Result<()> {
+        let consumer = |isolation: &str| -> anyhow::Result<BaseConsumer> {
+            let mut config = ClientConfig::new();
+            Ok(config.set("bootstrap.servers", &self.traffic.kafka).set("isolation.level", isolation).create()?)
+        };
+        let (committed, all) = (consumer("read_committed")?, consumer("read_uncommitted")?);
+        let began = Instant::now();
+        for (topic, partitions) in self.traffic.topics.iter().zip([PARTITIONS, COMPACTED_PARTITIONS]) {
+            for partition in 0..partitions as i32 {
+                while committed.fetch_watermarks(topic, partition, STEP)? != all.fetch_watermarks(topic, partition, STEP)? {
+                    if began.elapsed() > PATIENCE {
+                        bail!("a transaction stays open on {topic}, partition {partition}");
+                    }
+                    std::thread::sleep(Duration::from_millis(100));
+                }
+            }
+        }
+        Ok(())
     }
 
     fn plain_producer(&self) -> anyhow::Result<Client> {

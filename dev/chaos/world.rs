@@ -113,6 +113,7 @@ name = "chaos"
 http_address = ""
 shutdown_timeout = "5s"
 memory_limit = "{memory_limit}"
+memory_check = "warn"
 {in_flight_limit}
 [source]
 type = "kafka"
@@ -160,6 +161,8 @@ path = "{folder}/letters.ndjson"
         let log = std::fs::File::options().create(true).append(true).open(self.folder.join("log"))?;
         let mut command = Command::new(binary);
         command.arg("--pipeline").arg(self.folder.join("pipeline.toml")).args(["--workers", "2"]);
+        // Each pause of reading is a line, which `pauses` counts.
+        command.env("RUST_LOG", "info,logproc::source::kafka::consume=debug");
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().context("logproc can't be started")
     }
 
