@@ -331,14 +331,15 @@ impl Request<'_> {
         drop(stop);
         let Ok(watch) = watcher.join() else { bail!("the watching thread panicked") };
         let own = Figures::new(summary?, &before, &Counters::now(&self.handle), &counts);
-        let (state, figures) = match watch.is_cancelled {
-            // Nothing is left of the job but what this process knows.
-            true => (state, own.clone()),
-            false => {
-                let state = watch.job.state()?.map(|(_, state)| state).unwrap_or_default();
+        let left = if watch.is_cancelled { None } else { watch.job.state()? };
+        let is_cancelled = left.is_none();
+        let (state, figures) = match left {
+            Some((_, state)) => {
                 let figures = Figures::of(&job::tally(&state));
                 (state, figures)
             }
+            // Cancelling deletes the job's offsets, so this process knows only its own part.
+            None => (state, own.clone()),
         };
         let failures = gauges.failures().clone().into_iter().collect();
         let mut ended = Ended {
@@ -348,7 +349,7 @@ impl Request<'_> {
             took: began.elapsed(),
             failures,
             done: job::totals(&state),
-            is_cancelled: watch.is_cancelled,
+            is_cancelled,
             alias: None,
         };
         if let (Some(alias), Some(client), true) = (&self.definition.swap_alias, client, ended.is_complete() && !ended.is_cancelled) {

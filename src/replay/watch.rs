@@ -51,19 +51,27 @@ impl Watch {
         let speed = self.restraint.look(Counters::now(&self.handle).busy(), self.live.lag());
         self.gauges.speed.store(speed, Ordering::Relaxed);
         match self.job.is_cancelled() {
-            Ok(true) => {
-                warn!(job = self.job.id, "the job was cancelled");
-                self.is_cancelled = true;
-                self.shutdown.force();
-            }
+            Ok(true) => self.cancel(),
             Ok(false) => {}
             Err(error) => warn!(%error, "could not look up whether the job was cancelled"),
         }
-        if let Ok(Some((_, state))) = self.job.state() {
-            self.show_figures(&Figures::of(&job::tally(&state)));
-            for progress in state {
-                self.gauges.reach(progress.part.partition, progress.done_to);
+        match self.job.state() {
+            Ok(Some((_, state))) => {
+                self.show_figures(&Figures::of(&job::tally(&state)));
+                for progress in state {
+                    self.gauges.reach(progress.part.partition, progress.done_to);
+                }
             }
+            // Cancelling deletes the job's offsets once its group has no member; this process may not have joined by then.
+            Ok(None) => self.cancel(),
+            Err(error) => warn!(%error, "failed to look up how far the job is; retrying"),
+        }
+    }
+
+    fn cancel(&mut self) {
+        if !std::mem::replace(&mut self.is_cancelled, true) {
+            warn!(job = self.job.id, "the job was cancelled");
+            self.shutdown.force();
         }
     }
 

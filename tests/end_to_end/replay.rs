@@ -103,7 +103,7 @@ fn a_killed_replay_goes_on_beside_the_live_pipeline_and_ends_with_an_alias() {
         // What is in the index may not be committed yet: bulks under way hold more documents than this.
         wait_until("a part of the replay to be committed", || status()["figures"]["records"].as_u64() > Some(kill_at));
         replay.kill().unwrap();
-        replay.wait().unwrap();
+        replay.wait();
         assert!(figures(&status())["records"].as_u64() < Some(EVENTS as u64), "killed too late to prove anything");
     }
     // What comes now is the live pipeline's only.
@@ -150,7 +150,7 @@ fn when_one_of_two_processes_is_killed_the_other_ends_the_job_whose_figures_add_
     let mut second = world.start_replay(&args);
     wait_until("both to have a part in it", || status()["processes"] == json!(2) && status()["figures"]["records"].as_u64() > Some(20_000));
     second.kill().unwrap();
-    second.wait().unwrap();
+    second.wait();
     let left = status();
     assert!(figures(&left)["records"].as_u64() < Some(EVENTS as u64), "killed too late to prove anything: {left}");
     assert_eq!(metric_at(&address, "logproc_replay_offsets{"), EVENTS as f64);
@@ -179,7 +179,7 @@ fn what_retention_deletes_on_the_way_is_counted_and_said() {
     let status = || -> Value { serde_json::from_slice(&world.logproc(&["replay", "status", "--job", "old"], &[]).stdout).unwrap_or_default() };
     wait_until("a part of the replay", || status()["partitions"][0]["done_to"].as_u64() > Some(0));
     slow.kill().unwrap();
-    slow.wait().unwrap();
+    slow.wait();
     let done_to = status()["partitions"][0]["done_to"].as_u64().unwrap();
     assert!(done_to < 100, "stopped too late to prove anything");
     world.configure_topic(&[("segment.ms", "3600000"), ("retention.ms", "3600000")]);
@@ -276,6 +276,24 @@ fn every_record_is_in_one_figure() {
 }
 
 #[test]
+fn a_job_that_is_cancelled_before_its_process_joins_the_group_ends() {
+    let world = World::with_pipeline("cancelled-early", PIPELINE, 4);
+    produce(&world, 100);
+    let mut replay = world.start_replay(&["--job", "early", "--stdout", "--rate", "10/s", "--execute"]);
+    let signal = |name: &str, id: u32| assert!(std::process::Command::new("kill").args([name, &id.to_string()]).status().unwrap().success());
+    let client = world.client_of_group("logproc-replay-early");
+    wait_until("the job's first offsets", || {
+        world.committed_by(&client).elements().iter().any(|element| element.offset() == rdkafka::Offset::Offset(0))
+    });
+    // A stopped process that had joined already is a member until its session times out; `cancel` waits for that.
+    signal("-STOP", replay.id());
+    let cancelled = world.logproc(&["replay", "cancel", "--job", "early"], &[]);
+    signal("-CONT", replay.id());
+    assert!(cancelled.status.success(), "{cancelled:?}");
+    assert_eq!(replay.wait().code(), Some(1));
+}
+
+#[test]
 fn processes_share_a_job_which_can_be_looked_at_resumed_and_cancelled() {
     let world = World::with_pipeline("shared", PIPELINE, 4);
     produce(&world, 4_000);
@@ -292,7 +310,7 @@ fn processes_share_a_job_which_can_be_looked_at_resumed_and_cancelled() {
     for child in &mut both {
         let asked = std::process::Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap();
         assert!(asked.success());
-        child.wait().unwrap();
+        child.wait();
     }
     let left = status();
     assert_eq!(left["state"], json!("stopped"), "{left}");
@@ -306,7 +324,7 @@ fn processes_share_a_job_which_can_be_looked_at_resumed_and_cancelled() {
     wait_until("the slow one", || !world.logproc(&["replay", "status", "--job", "cancelled"], &[]).stdout.is_empty());
     let cancelled = world.logproc(&["replay", "cancel", "--job", "cancelled"], &[]);
     assert!(cancelled.status.success(), "{cancelled:?}");
-    assert_eq!(slow.wait().unwrap().code(), Some(1));
+    assert_eq!(slow.wait().code(), Some(1));
     assert_eq!(world.logproc(&["replay", "status", "--job", "cancelled"], &[]).status.code(), Some(1));
 }
 
@@ -325,7 +343,7 @@ fn a_stretch_ends_where_it_was_fixed_whatever_lies_there() {
     let mut slow = world.start_replay(&args);
     wait_until("the job to begin", || !world.logproc(&["replay", "status", "--job", "deleted"], &[]).stdout.is_empty());
     slow.kill().unwrap();
-    slow.wait().unwrap();
+    slow.wait();
     let status = world.logproc(&["replay", "status", "--job", "deleted"], &[]);
     let status: Value = serde_json::from_slice(&status.stdout).unwrap();
     let done_to = status["partitions"][0]["done_to"].as_i64().unwrap();

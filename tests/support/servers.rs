@@ -83,6 +83,21 @@ impl Process {
         Process(Some(command.spawn().unwrap()))
     }
 
+    /// Waits for its end. A process that takes longer than any command may is killed, and the test fails.
+    pub fn wait(&mut self) -> ExitStatus {
+        let began = Instant::now();
+        loop {
+            if let Some(status) = self.try_wait().unwrap() {
+                return status;
+            }
+            if began.elapsed() > LONGEST_COMMAND {
+                self.kill().unwrap();
+                panic!("a process does not end");
+            }
+            std::thread::park_timeout(Duration::from_millis(20));
+        }
+    }
+
     /// Waits for its end and takes what it says. A process that takes too long is killed, which its status tells.
     pub fn output(mut self) -> Output {
         let child = self.0.take().expect("a process that was started");
@@ -254,12 +269,21 @@ path = "${{DEAD_LETTER_PATH}}"
     }
 
     fn group_client(&self) -> BaseConsumer {
-        ClientConfig::new().set("bootstrap.servers", &self.brokers).set("group.id", &self.group).create().unwrap()
+        self.client_of_group(&self.group)
+    }
+
+    /// A client of a group that is no member of it.
+    pub fn client_of_group(&self, group: &str) -> BaseConsumer {
+        ClientConfig::new().set("bootstrap.servers", &self.brokers).set("group.id", group).create().unwrap()
     }
 
     /// What the brokers hold for the group, and what stands beside it.
     pub fn committed(&self) -> TopicPartitionList {
-        let client = self.group_client();
+        self.committed_by(&self.group_client())
+    }
+
+    /// The offsets and metadata that a client's group has committed for the topic.
+    pub fn committed_by(&self, client: &BaseConsumer) -> TopicPartitionList {
         let metadata = client.fetch_metadata(Some(&self.topic), PATIENCE).unwrap();
         let mut wanted = TopicPartitionList::new();
         for partition in metadata.topics().iter().flat_map(|topic| topic.partitions()) {
@@ -700,7 +724,7 @@ impl Run {
 
     pub fn kill(&mut self) {
         self.child.kill().unwrap();
-        self.child.wait().unwrap();
+        self.child.wait();
     }
 
     /// Asks the process to stop and waits for its end.

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
-use rdkafka::error::KafkaResult;
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use serde::{Deserialize, Serialize};
 use tracing::warn;
@@ -313,12 +313,15 @@ impl Stretches {
 /// Partitions that have a mark: how far each is done, and the mark.
 ///
 /// # Errors
-/// The brokers don't answer.
+/// The brokers don't answer, or don't know the topic.
 pub fn marks<C: rdkafka::consumer::ConsumerContext>(consumer: &BaseConsumer<C>, topic: &str) -> KafkaResult<Vec<(i32, i64, Mark)>> {
     let metadata = consumer.fetch_metadata(Some(topic), LOOK_UP_TIMEOUT)?;
     let mut all = TopicPartitionList::new();
     for partition in metadata.topics().iter().flat_map(|topic| topic.partitions()) {
         all.add_partition(topic, partition.id());
+    }
+    if all.count() == 0 {
+        return Err(KafkaError::MetadataFetch(RDKafkaErrorCode::UnknownTopicOrPartition));
     }
     let committed = consumer.committed_offsets(all, LOOK_UP_TIMEOUT)?;
     let mut marks = Vec::new();
