@@ -1,5 +1,6 @@
 //! `topic`: create, delete, count, and how far a group is behind.
 
+use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
@@ -44,6 +45,9 @@ pub enum Command {
         /// The consumer group
         #[arg(long)]
         group: String,
+        /// Print each partition that is behind: number, committed offset, end of what has been committed by producers, end of the log
+        #[arg(long)]
+        by_partition: bool,
     },
     /// Prints the number of records
     Count {
@@ -56,9 +60,15 @@ pub fn run(command: &Command) -> anyhow::Result<()> {
     match command {
         Command::Create { target, partitions } => create(&target.kafka, &target.topic, *partitions, &[]),
         Command::Delete { target } => delete(&target.kafka, &[&target.topic]),
-        Command::Lag { target, group } => {
-            let (lag, _) = lag(&target.kafka, &target.topic, group)?;
-            println!("{lag}");
+        Command::Lag { target, group, by_partition } => {
+            let positions = positions(&target.kafka, &target.topic, group)?;
+            if *by_partition {
+                for Position { partition, committed, end, high_watermark, .. } in positions.iter().filter(|position| position.committed < position.high_watermark) {
+                    println!("{partition} {committed} {end} {high_watermark}");
+                }
+            } else {
+                println!("{}", positions.iter().map(|position| position.end - position.committed).sum::<i64>());
+            }
             Ok(())
         }
         Command::Count { target } => {
@@ -83,23 +93,47 @@ pub fn delete(kafka: &str, topics: &[&str]) -> anyhow::Result<()> {
     admin(kafka, |client, options| async move { client.delete_topics(topics, &options).await })
 }
 
-/// How many records of a topic a group has not committed, and how many there are.
-pub fn lag(kafka: &str, topic: &str, group: &str) -> anyhow::Result<(i64, i64)> {
+/// The offsets of a partition.
+#[derive(Debug)]
+pub struct Position {
+    pub partition: i32,
+    pub first: i64,
+    /// The group's committed offset, or the first one.
+    pub committed: i64,
+    /// One past the last record that a `read_committed` consumer may see.
+    pub end: i64,
+    /// One past the last offset, whatever transactions are open.
+    pub high_watermark: i64,
+}
+
+/// Returns how far a group is in each partition of a topic.
+pub fn positions(kafka: &str, topic: &str, group: &str) -> anyhow::Result<Vec<Position>> {
     let target = Target { kafka: kafka.to_string(), topic: topic.to_string() };
     let consumer = consumer(&target, group)?;
+    let uncommitted: BaseConsumer =
+        ClientConfig::new().set("bootstrap.servers", kafka).set("isolation.level", "read_uncommitted").create()?;
     let mut wanted = TopicPartitionList::new();
     let ends = watermarks(&consumer, &target)?;
+    let high_watermarks: HashMap<i32, i64> = watermarks(&uncommitted, &target)?.into_iter().map(|(partition, _, high)| (partition, high)).collect();
     for (partition, ..) in &ends {
         wanted.add_partition(topic, *partition);
     }
     let committed = committed(&consumer, &wanted)?;
-    let (mut lag, mut total) = (0, 0);
-    for (partition, low, high) in ends {
-        let offset = committed.find_partition(topic, partition).map(|found| found.offset());
-        lag += high - if let Some(Offset::Offset(offset)) = offset { offset } else { low };
-        total += high - low;
-    }
-    Ok((lag, total))
+    let position = |(partition, first, end)| {
+        let committed = match committed.find_partition(topic, partition).map(|found| found.offset()) {
+            Some(Offset::Offset(offset)) => offset,
+            _ => first,
+        };
+        Position { partition, first, committed, end, high_watermark: high_watermarks.get(&partition).copied().unwrap_or(end) }
+    };
+    Ok(ends.into_iter().map(position).collect())
+}
+
+/// Returns the number of records of a topic that a group has not committed, and the number of records.
+pub fn lag(kafka: &str, topic: &str, group: &str) -> anyhow::Result<(i64, i64)> {
+    let positions = positions(kafka, topic, group)?;
+    let lag = positions.iter().map(|position| position.end - position.committed).sum();
+    Ok((lag, positions.iter().map(|position| position.end - position.first).sum()))
 }
 
 /// A group's offsets. A broker that has just started says for a moment that it coordinates no group.

@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 use rdkafka::ClientConfig;
-use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::KafkaError;
 use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer as _, ThreadedProducer};
 
@@ -28,8 +27,6 @@ const SIZES: [usize; 10] = [1, 1, 2, 2, 3, 3, 5, 8, 30, 120];
 const STEP: Duration = Duration::from_secs(10);
 /// How long servers may be away, or a transaction open.
 const PATIENCE: Duration = Duration::from_secs(600);
-/// The number of the producer that writes the last record of each partition.
-const LAST_WRITER: u64 = STRIDE - 1;
 const DYING_WRITER: u64 = STRIDE - 2;
 
 /// A producer that a thread of its own polls: aborting a transaction waits for reports that somebody must take.
@@ -80,8 +77,7 @@ impl Producers {
         self.written.load(Ordering::Relaxed)
     }
 
-    /// Stops the producers, has every transaction ended, and then writes a plain record to each partition: the group's offset
-    /// reaches the end of a partition only if the last offset is that of a record.
+    /// Stops the producers. Returns what has become of each record, as far as they know.
     pub fn finish(self) -> anyhow::Result<Outcomes> {
         self.stop.store(true, Ordering::SeqCst);
         let mut outcomes = Outcomes::new();
@@ -89,9 +85,6 @@ impl Producers {
             let Ok(written) = thread.join() else { bail!("a producer panicked") };
             outcomes.extend(written?);
         }
-        let mut last = Writer::new(self.traffic, LAST_WRITER, self.stop, self.written);
-        last.write_last_records()?;
-        outcomes.extend(last.outcomes);
         Ok(outcomes)
     }
 }
@@ -160,47 +153,6 @@ impl Writer {
             std::thread::sleep(Duration::from_millis(10));
         }
         producer.flush(PATIENCE).context("failed to write all plain records")
-    }
-
-    fn write_last_records(&mut self) -> anyhow::Result<()> {
-        self.wait_for_markers()?;
-        let producer = self.plain_producer()?;
-        for partition in 0..PARTITIONS {
-            // Both topics get one: numbers go on until there was one for each.
-            let mut topics = vec![false; self.traffic.topics.len()];
-            while topics.contains(&false) {
-                let is_second = topics.len() > 1 && is_compacted(self.next);
-                if is_second && is_tombstone(self.next) {
-                    self.next += STRIDE;
-                    continue;
-                }
-                let number = self.send(&producer, Some(partition))?;
-                self.outcomes.insert(number, Outcome::Committed);
-                topics[usize::from(is_second)] = true;
-            }
-        }
-        producer.flush(PATIENCE).context("failed to write the last records")
-    }
-
-    /// Waits until no transaction is open on any partition: its marker may follow long after the producer was told that it has ended.
-    fn wait_for_markers(&self) -> anyhow::Result<()> {
-        let consumer = |isolation: &str| -> anyhow::Result<BaseConsumer> {
-            let mut config = ClientConfig::new();
-            Ok(config.set("bootstrap.servers", &self.traffic.kafka).set("isolation.level", isolation).create()?)
-        };
-        let (committed, all) = (consumer("read_committed")?, consumer("read_uncommitted")?);
-        let began = Instant::now();
-        for (topic, partitions) in self.traffic.topics.iter().zip([PARTITIONS, COMPACTED_PARTITIONS]) {
-            for partition in 0..partitions as i32 {
-                while committed.fetch_watermarks(topic, partition, STEP)? != all.fetch_watermarks(topic, partition, STEP)? {
-                    if began.elapsed() > PATIENCE {
-                        bail!("a transaction stays open on {topic}, partition {partition}");
-                    }
-                    std::thread::sleep(Duration::from_millis(100));
-                }
-            }
-        }
-        Ok(())
     }
 
     fn plain_producer(&self) -> anyhow::Result<Client> {

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::thread::JoinHandle;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context as _, bail};
 
@@ -14,6 +14,7 @@ use super::busy::BusyCores;
 use super::cluster::Cluster;
 use super::conditions::{Assignment, Conditions, Numbers};
 use super::faults::Fault;
+use super::judge::Ends;
 use super::produce::{COMPACTED_PARTITIONS, PARTITIONS};
 use super::proxy::{Proxy, Weather};
 use crate::topic;
@@ -27,6 +28,9 @@ const COMPACTED: [(&str, &str); 5] = [
     ("min.cleanable.dirty.ratio", "0.01"),
     ("delete.retention.ms", "2000"),
 ];
+
+/// The longest time for which a transaction may be open: its timeout, and the time until the broker notices it.
+const LONGEST_TRANSACTION: Duration = Duration::from_secs(90);
 
 /// What a round consists of.
 pub struct World<'a> {
@@ -94,6 +98,16 @@ impl<'a> World<'a> {
         &self.topics[0]
     }
 
+    /// Returns the group's name.
+    pub fn group(&self) -> &str {
+        &self.group
+    }
+
+    /// Returns the topics, each with the number of its partitions.
+    pub fn partitions(&self) -> Vec<(String, usize)> {
+        self.topics.iter().cloned().zip([PARTITIONS, COMPACTED_PARTITIONS]).collect()
+    }
+
     fn pipeline(&self) -> String {
         let Conditions { memory_limit, in_flight_limit, bulk_max_items, assignment, .. } = &self.conditions;
         let in_flight_limit = match in_flight_limit.as_str() {
@@ -158,7 +172,7 @@ path = "{folder}/letters.ndjson"
     pub fn start(&self) -> anyhow::Result<Child> {
         let beside = std::env::current_exe()?.with_file_name("logproc");
         let binary = self.options.logproc.as_deref().unwrap_or(&beside);
-        let log = std::fs::File::options().create(true).append(true).open(self.folder.join("log"))?;
+        let log = std::fs::File::options().create(true).append(true).open(self.log())?;
         let mut command = Command::new(binary);
         command.arg("--pipeline").arg(self.folder.join("pipeline.toml")).args(["--workers", "2"]);
         // Each pause of reading is a line, which `pauses` counts.
@@ -170,7 +184,7 @@ path = "{folder}/letters.ndjson"
     pub fn check_processes(&mut self) -> anyhow::Result<()> {
         for process in &mut self.processes {
             if let Some(status) = process.try_wait()? {
-                bail!("a process ended by itself: {status}; see {}", self.folder.join("log").display());
+                bail!("a process ended by itself: {status}; see {}", self.log().display());
             }
         }
         Ok(())
@@ -191,14 +205,45 @@ path = "{folder}/letters.ndjson"
         Ok(())
     }
 
-    /// Returns the number of offsets that the group has not committed.
-    pub fn lag(&self) -> Option<i64> {
-        self.topics.iter().map(|topic| topic::lag(&self.options.kafka, topic, &self.group).map(|(lag, _)| lag).ok()).sum()
+    /// Waits until no transaction is open. Returns the places where one stays open longer than any may: a broker that is killed can lose
+    /// that a transaction was ended (a hanging transaction, which an operator would abort with Kafka's own tool).
+    pub fn wait_for_transactions(&self) -> anyhow::Result<Vec<String>> {
+        let began = Instant::now();
+        loop {
+            let mut open = Vec::new();
+            for topic in &self.topics {
+                let positions = topic::positions(&self.options.kafka, topic, &self.group)?;
+                let hidden = positions.iter().filter(|position| position.end < position.high_watermark);
+                open.extend(hidden.map(|position| format!("{topic}, partition {}, offset {}", position.partition, position.end)));
+            }
+            if open.is_empty() || began.elapsed() > LONGEST_TRANSACTION {
+                return Ok(open);
+            }
+            std::thread::sleep(Duration::from_millis(500));
+        }
+    }
+
+    /// Returns the partitions that are not committed to these ends.
+    pub fn behind(&self, ends: &Ends) -> anyhow::Result<Vec<String>> {
+        let mut behind = Vec::new();
+        for (index, topic) in self.topics.iter().enumerate() {
+            for position in topic::positions(&self.options.kafka, topic, &self.group)? {
+                if let Some(end) = ends.get(&(index, position.partition)).filter(|end| position.committed < **end) {
+                    behind.push(format!("{topic}, partition {}: {} of {end}", position.partition, position.committed));
+                }
+            }
+        }
+        Ok(behind)
+    }
+
+    /// Returns the file to which the processes log.
+    pub fn log(&self) -> PathBuf {
+        self.folder.join("log")
     }
 
     /// Returns how often reading was paused.
     pub fn pauses(&self) -> usize {
-        let log = std::fs::read_to_string(self.folder.join("log")).unwrap_or_default();
+        let log = std::fs::read_to_string(self.log()).unwrap_or_default();
         log.lines().filter(|line| line.contains("reading is paused")).count()
     }
 
@@ -208,7 +253,7 @@ path = "{folder}/letters.ndjson"
             signal(process, "TERM")?;
             let status = process.wait()?;
             if !status.success() {
-                bail!("a process that had nothing left to do ended with {status}; see {}", self.folder.join("log").display());
+                bail!("a process that had nothing left to do ended with {status}; see {}", self.log().display());
             }
         }
         self.processes.clear();

@@ -78,7 +78,6 @@ struct Slot {
     /// What became of the records before `done_to`.
     tally: Tally,
     requested: Option<i64>,
-    confirmed: Option<i64>,
 }
 
 /// The ledger of one source.
@@ -116,7 +115,6 @@ impl Ledger {
             done_to: None,
             tally: Tally::default(),
             requested: None,
-            confirmed: None,
         });
         self.by_name.entry(topic).or_default().insert(partition, self.slots.len() - 1);
         origin
@@ -224,19 +222,6 @@ impl Ledger {
         }
     }
 
-    /// Notes what the brokers hold as committed.
-    pub fn confirmed(&mut self, topic: &str, partition: i32, offset: i64) {
-        if let Some(slot) = self.slot_of(topic, partition) {
-            self.slots[slot].confirmed = Some(offset);
-        }
-    }
-
-    /// Commits under way of which it is not known that they have arrived.
-    pub fn unanswered(&self) -> Vec<Commit> {
-        let open = self.slots.iter().filter(|slot| slot.requested != slot.confirmed);
-        open.filter_map(|slot| Some(slot.commit_of(slot.requested?))).collect()
-    }
-
     /// Notes that commits failed: whatever is done may be asked for again.
     pub fn commit_failed(&mut self) {
         for slot in &mut self.slots {
@@ -339,7 +324,6 @@ impl Slot {
         self.done_to = None;
         self.tally = Tally::default();
         self.requested = None;
-        self.confirmed = None;
     }
 }
 
@@ -430,13 +414,8 @@ mod tests {
         assert_eq!(ledger.committable(), std::slice::from_ref(&commit));
         ledger.requested(&commit);
         assert_eq!(ledger.committable(), []);
-        assert_eq!(ledger.unanswered(), std::slice::from_ref(&commit));
         ledger.commit_failed();
-        assert_eq!(ledger.unanswered(), []);
         assert_eq!(ledger.committable(), std::slice::from_ref(&commit));
-        ledger.requested(&commit);
-        ledger.confirmed("t", 0, 20);
-        assert_eq!(ledger.unanswered(), []);
     }
 
     #[test]

@@ -3,6 +3,8 @@
 //! A broker that is frozen, or behind a network that swallows packets, returns nothing. librdkafka's synchronous commit has no timeout,
 //! and `rdkafka` closes a consumer by polling until the group has been left.
 
+use std::ffi::CStr;
+use std::ptr::NonNull;
 use std::sync::mpsc::{RecvTimeoutError, sync_channel};
 use std::time::{Duration, Instant};
 
@@ -22,44 +24,103 @@ const FORCED_COMMIT: Duration = Duration::from_millis(400);
 /// and leaving the group until this one.
 const FORCED_LEAVE: Duration = Duration::from_millis(600);
 
+/// A commit that was sent, and the queue on which the brokers' answer comes.
+///
+/// It must be dropped before its client is: the queue belongs to that.
+#[derive(Debug)]
+pub(super) struct PendingCommit(NonNull<bindings::rd_kafka_queue_t>);
+
+// SAFETY: librdkafka's queues are guarded by locks of their own and belong to no thread.
+#[allow(unsafe_code)]
+unsafe impl Send for PendingCommit {}
+
+/// The brokers' answer to a commit that they have taken: the partitions whose offset they refuse nevertheless.
+pub(super) type Refused = Vec<(String, i32, RDKafkaErrorCode)>;
+
+#[allow(unsafe_code)]
+impl PendingCommit {
+    /// Sends a commit.
+    ///
+    /// # Errors
+    /// The client has no group.
+    pub(super) fn send<C: ConsumerContext>(consumer: &BaseConsumer<C>, offsets: &TopicPartitionList) -> KafkaResult<PendingCommit> {
+        let client = consumer.client().native_ptr();
+        // SAFETY: the client is borrowed, so its handle is alive, and so is the list, which the callee copies. The queue is destroyed once, by
+        // `drop`; librdkafka keeps a reference of its own for an answer that comes later.
+        let (queue, code) = unsafe {
+            let queue = bindings::rd_kafka_queue_new(client);
+            (queue, bindings::rd_kafka_commit_queue(client, offsets.ptr(), queue, None, std::ptr::null_mut()))
+        };
+        let pending = NonNull::new(queue).map(PendingCommit);
+        match (pending, code) {
+            (Some(pending), RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR) => Ok(pending),
+            (_, code) => Err(KafkaError::ConsumerCommit(RDKafkaErrorCode::from(code))),
+        }
+    }
+
+    /// Returns the answer if it comes within this time.
+    pub(super) fn answer(&self, timeout: Duration) -> Option<KafkaResult<Refused>> {
+        // SAFETY: the queue is alive. The event is ours to read and to destroy, once; its list lives as long as the event, and its elements'
+        // topics are strings that end with a zero byte.
+        unsafe {
+            let event = bindings::rd_kafka_queue_poll(self.0.as_ptr(), timeout.as_millis() as i32);
+            if event.is_null() {
+                return None;
+            }
+            let code = bindings::rd_kafka_event_error(event);
+            let list = bindings::rd_kafka_event_topic_partition_list(event);
+            let mut refused = Refused::new();
+            for index in 0..list.as_ref().map_or(0, |list| list.cnt as usize) {
+                let element = &*(*list).elems.add(index);
+                if element.err != RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR {
+                    let topic = CStr::from_ptr(element.topic).to_string_lossy().into_owned();
+                    refused.push((topic, element.partition, RDKafkaErrorCode::from(element.err)));
+                }
+            }
+            bindings::rd_kafka_event_destroy(event);
+            Some(match code {
+                RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR => Ok(refused),
+                code => Err(KafkaError::ConsumerCommit(RDKafkaErrorCode::from(code))),
+            })
+        }
+    }
+
+    /// Returns the answer if it comes within `timeout` or, while the run stops, until some time after everything was let go.
+    pub(super) fn answer_within(&self, timeout: Duration, shutdown: &Shutdown) -> Option<KafkaResult<Refused>> {
+        let began = Instant::now();
+        loop {
+            let answer = self.answer(LOOK_EVERY);
+            let is_over = if shutdown.is_requested() { shutdown.is_forced_for(FORCED_COMMIT) } else { began.elapsed() >= timeout };
+            if answer.is_some() || is_over {
+                return answer;
+            }
+        }
+    }
+}
+
+impl Drop for PendingCommit {
+    #[allow(unsafe_code)]
+    fn drop(&mut self) {
+        // SAFETY: the queue is ours, is destroyed once, and its client is alive.
+        unsafe { bindings::rd_kafka_queue_destroy(self.0.as_ptr()) }
+    }
+}
+
 /// Commits offsets and waits for the brokers' answer: at most `timeout` or, while the run stops, until some time after everything was
 /// let go.
 ///
 /// # Errors
-/// The brokers refuse, or return nothing in time; then the commit may still arrive.
-#[allow(unsafe_code)]
+/// The brokers refuse an offset, or return nothing in time; then the commit may still arrive.
 pub(crate) fn commit_within<C: ConsumerContext>(
     consumer: &BaseConsumer<C>,
     offsets: &TopicPartitionList,
     timeout: Duration,
     shutdown: &Shutdown,
 ) -> KafkaResult<()> {
-    let client = consumer.client().native_ptr();
-    let began = Instant::now();
-    // SAFETY: the client is borrowed, so its handle is alive, and so is the list; the callee copies the list. The queue is ours and is
-    // destroyed once, after its last use; librdkafka keeps a reference of its own for an answer that comes later. An event is ours to
-    // read and to destroy, once.
-    let code = unsafe {
-        let queue = bindings::rd_kafka_queue_new(client);
-        let mut code = bindings::rd_kafka_commit_queue(client, offsets.ptr(), queue, None, std::ptr::null_mut());
-        while code == RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR {
-            let event = bindings::rd_kafka_queue_poll(queue, LOOK_EVERY.as_millis() as i32);
-            if !event.is_null() {
-                code = bindings::rd_kafka_event_error(event);
-                bindings::rd_kafka_event_destroy(event);
-                break;
-            }
-            let is_over = if shutdown.is_requested() { shutdown.is_forced_for(FORCED_COMMIT) } else { began.elapsed() >= timeout };
-            if is_over {
-                code = RDKafkaRespErr::RD_KAFKA_RESP_ERR__TIMED_OUT;
-            }
-        }
-        bindings::rd_kafka_queue_destroy(queue);
-        code
-    };
-    match code {
-        RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR => Ok(()),
-        code => Err(KafkaError::ConsumerCommit(RDKafkaErrorCode::from(code))),
+    let refused = PendingCommit::send(consumer, offsets)?.answer_within(timeout, shutdown);
+    match refused.unwrap_or(Err(KafkaError::ConsumerCommit(RDKafkaErrorCode::OperationTimedOut)))?.first() {
+        Some((_, _, code)) => Err(KafkaError::ConsumerCommit(*code)),
+        None => Ok(()),
     }
 }
 

@@ -8,14 +8,15 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::BorrowedMessage;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use tracing::{debug, error, info, warn};
 
 use super::extract::{LETTER_HEADER, Place, Stretches};
-use super::group::{Group, commit, look_up};
+use super::commits::{EndOfCommits, commit_and_wait, commit_what_is_done};
+use super::group::Group;
 use super::KafkaSource;
 use super::membership::is_name_lost;
 use super::beginnings::{Beginning, Beginnings, Cause};
@@ -32,8 +33,7 @@ const BUSY_POLL: Duration = Duration::from_millis(5);
 const SEEK_TIMEOUT: Duration = Duration::from_millis(500);
 /// The longest time for a broker to tell the first and the last offset of a partition.
 const LOOK_UP_TIMEOUT: Duration = Duration::from_secs(2);
-/// How often it is looked up whether commits have arrived: brokers that restart may lose a request for good.
-const UNANSWERED: Duration = Duration::from_secs(15);
+
 /// How reading has ended.
 pub(super) enum Ended {
     /// The run is over.
@@ -65,6 +65,7 @@ pub(super) fn read<'scope, 'env>(
     renew: Renew<'_>,
 ) -> Read {
     let records = Records::new(consumer.client());
+    let _end_of_commits = EndOfCommits(consumer);
     let mut reader = Reader {
         records: &records,
         builder: empty_batch(&context, source.extract.is_some()),
@@ -77,7 +78,6 @@ pub(super) fn read<'scope, 'env>(
         positions: Positions::default(),
         beginnings,
         committed: Instant::now(),
-        answered: Instant::now(),
         stretches: source.extract.as_ref().map(Stretches::new),
         max_event_bytes: source.max_event_bytes,
         commit_interval: source.commit_interval,
@@ -126,8 +126,6 @@ struct Reader<'a, 'scope, 'env> {
     positions: Positions,
     beginnings: Beginnings<'scope, 'env>,
     committed: Instant,
-    /// When commits were last looked up, or all known to have arrived.
-    answered: Instant,
     /// For an extract, what is to be read of each partition.
     stretches: Option<Stretches>,
     max_event_bytes: usize,
@@ -610,15 +608,7 @@ impl Reader<'_, '_, '_> {
             return;
         }
         self.committed = Instant::now();
-        let unanswered = self.context.hub.ledger().unanswered();
-        if unanswered.is_empty() {
-            self.answered = self.committed;
-        } else if self.answered.elapsed() > UNANSWERED {
-            look_up(self.consumer, &self.context.hub, &unanswered);
-            self.answered = Instant::now();
-        }
-        let commits = self.context.hub.ledger().committable();
-        commit(self.consumer, &self.context.hub, commits, CommitMode::Async);
+        commit_what_is_done(self.consumer, &self.context.hub);
     }
 
     /// Reads no more. What was gathered and not handed over is unknown to the ledger and will be read again.
@@ -637,8 +627,7 @@ impl Reader<'_, '_, '_> {
         while !self.context.is_drained() {
             self.poll_for_the_group();
         }
-        let commits = self.context.hub.ledger().committable();
-        commit(self.consumer, &self.context.hub, commits, CommitMode::Sync);
+        commit_and_wait(self.consumer, &self.context.hub, || self.context.hub.ledger().committable());
     }
 
     /// Stays in the group until workers have taken what waits for them, at most for `limit`. The rest is let go with the partitions,

@@ -7,26 +7,23 @@ use std::time::{Duration, Instant};
 
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
-use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _, ConsumerContext, Rebalance};
+use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext, Rebalance};
 use rdkafka::error::KafkaError;
 use rdkafka::statistics::Statistics;
-use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use rdkafka::topic_partition_list::TopicPartitionList;
 use tracing::{debug, error, info, warn};
 
-use super::bounded::commit_within;
+use super::commits::{Commits, commit_and_wait};
 use super::extract::Mark;
 use super::beginnings::TopicFacts;
-use super::topic_id::{TopicIdentity, as_kafka_prints_it, note};
+use super::topic_id::{TopicIdentity, as_kafka_prints_it};
 use crate::delivery::Hub;
 use crate::delivery::ledger::Commit;
 use crate::observe::health::Readiness;
 use crate::observe::metrics as names;
 
-/// How long the brokers may take to say what they hold; polling waits meanwhile.
-const LOOK_UP_TIMEOUT: Duration = Duration::from_secs(2);
-
-/// How long a commit may take that is waited for; while the run stops, it may take what is left of the time to drain.
-const COMMIT_TIMEOUT: Duration = Duration::from_secs(10);
+/// librdkafka's default of `session.timeout.ms`.
+pub(super) const DEFAULT_SESSION_TIMEOUT: Duration = Duration::from_secs(45);
 
 /// Called by librdkafka, on the source's thread unless it is about logs.
 pub(super) struct Group {
@@ -37,6 +34,9 @@ pub(super) struct Group {
     pub changed: AtomicBool,
     /// Whether offsets are committed at all.
     pub commits: bool,
+    pub under_way: Commits,
+    /// A member that brokers have not heard of for this long is no member any more.
+    pub session_timeout: Duration,
     /// What stands beside a partition's committed offset, for an extract.
     pub marks: Mutex<HashMap<i32, Mark>>,
     /// The topics that offsets belong to, and what librdkafka has logged of them.
@@ -54,6 +54,8 @@ impl Group {
             readiness,
             changed: false.into(),
             commits: true,
+            under_way: Commits::default(),
+            session_timeout: DEFAULT_SESSION_TIMEOUT,
             marks: Default::default(),
             topics: TopicFacts::new(None, TopicIdentity::TopicId),
             is_extract: false,
@@ -63,6 +65,11 @@ impl Group {
     /// Commits of this partition carry this text from now on.
     pub(super) fn keep_mark(&self, partition: i32, mark: Mark) {
         self.marks().insert(partition, mark);
+    }
+
+    /// Returns the text that stands beside this commit, if the partition has a mark.
+    pub(super) fn mark_after(&self, commit: &Commit) -> Option<String> {
+        self.marks().get(&commit.partition).map(|mark| mark.after(commit.tally.clone()).to_text())
     }
 
     /// Whether a mark is known for commits of this partition: one that was taken away has none.
@@ -100,11 +107,10 @@ impl Group {
             let began = Instant::now();
             let drained =
                 self.hub.wait_until(limit, |ledger| names.iter().all(|(topic, partition)| ledger.open(topic, *partition) == 0));
-            let commits: Vec<Commit> = {
+            commit_and_wait(consumer, &self.hub, || {
                 let ledger = self.hub.ledger();
                 names.iter().filter_map(|(topic, partition)| ledger.committable_of(topic, *partition)).collect()
-            };
-            commit(consumer, &self.hub, commits, CommitMode::Sync);
+            });
             info!(partitions = names.len(), drained, waited_ms = began.elapsed().as_millis() as u64, "partitions revoked");
         }
         let mut ledger = self.hub.ledger();
@@ -149,8 +155,6 @@ impl ClientContext for Group {
                     );
                 }
             }
-            // All that it ever says of a commit that nobody waits for: a success it keeps to itself.
-            RDKafkaLogLevel::Warning if facility == "COMMITFAIL" => commit_failed(&self.hub, message),
             RDKafkaLogLevel::Warning | RDKafkaLogLevel::Notice => warn!(facility, "librdkafka: {message}"),
             RDKafkaLogLevel::Info | RDKafkaLogLevel::Debug => {
                 if let Some((topic, id)) = renewed_topic(message) {
@@ -200,96 +204,9 @@ fn reset_partition(message: &str) -> Option<(&str, i32, &str)> {
     Some((topic, partition.parse().ok()?, after.split([',', '(']).nth(1).unwrap_or_default().trim()))
 }
 
-fn note_confirmed(hub: &Hub, offsets: &TopicPartitionList) {
-    let mut ledger = hub.ledger();
-    for partition in offsets.elements() {
-        if let Offset::Offset(offset) = partition.offset() {
-            ledger.confirmed(partition.topic(), partition.partition(), offset);
-        }
-    }
-}
-
-/// Commits and notes it in the ledger; a failure is logged and the offsets are committed again later.
-pub(super) fn commit(consumer: &BaseConsumer<Group>, hub: &Hub, commits: Vec<Commit>, mode: CommitMode) {
-    if commits.is_empty() || !consumer.context().commits {
-        return;
-    }
-    let mut offsets = TopicPartitionList::with_capacity(commits.len());
-    let marks = consumer.context().marks();
-    for commit in &commits {
-        let mut element = offsets.add_partition(&commit.topic, commit.partition);
-        if let Err(error) = element.set_offset(Offset::Offset(commit.offset)) {
-            error!(%error, topic = &*commit.topic, partition = commit.partition, "an offset can't be committed");
-        }
-        if let Some(mark) = marks.get(&commit.partition) {
-            element.set_metadata(mark.after(commit.tally.clone()).to_text());
-        } else if let Some(id) = consumer.context().topics.of(&commit.topic, commit.partition) {
-            element.set_metadata(note(&id));
-        }
-    }
-    drop(marks);
-    {
-        let mut ledger = hub.ledger();
-        for commit in &commits {
-            ledger.requested(commit);
-        }
-    }
-    let is_answered = matches!(mode, CommitMode::Sync);
-    let result = match mode {
-        CommitMode::Sync => commit_within(consumer, &offsets, COMMIT_TIMEOUT, &hub.shutdown),
-        CommitMode::Async => consumer.commit(&offsets, mode),
-    };
-    match result {
-        Ok(()) if is_answered => {
-            note_confirmed(hub, &offsets);
-            metrics::counter!(names::COMMITS, "outcome" => "ok").increment(1);
-        }
-        Ok(()) => {}
-        Err(error) => {
-            if is_answered && hub.shutdown.is_requested() {
-                hub.note_uncommitted(commits.len());
-            }
-            commit_failed(hub, &error.to_string());
-        }
-    }
-}
-
-fn commit_failed(hub: &Hub, error: &str) {
-    warn!(error, "a commit failed; it is asked for again");
-    metrics::counter!(names::COMMITS, "outcome" => "failed").increment(1);
-    hub.ledger().commit_failed();
-}
-
-/// Looks up what the brokers hold of these commits: one that was lost on the way is asked for again.
-pub(super) fn look_up(consumer: &BaseConsumer<Group>, hub: &Hub, asked: &[Commit]) {
-    let mut wanted = TopicPartitionList::with_capacity(asked.len());
-    for commit in asked {
-        wanted.add_partition(&commit.topic, commit.partition);
-    }
-    match consumer.committed_offsets(wanted, LOOK_UP_TIMEOUT) {
-        Ok(held) => {
-            note_confirmed(hub, &held);
-            let is_held = |commit: &Commit| {
-                let found = held.find_partition(&commit.topic, commit.partition);
-                found.is_some_and(|found| found.offset() == Offset::Offset(commit.offset))
-            };
-            match asked.iter().find(|commit| !is_held(commit)) {
-                None => metrics::counter!(names::COMMITS, "outcome" => "ok").increment(1),
-                Some(commit) => commit_failed(hub, &format!("{} is not held for {}:{}", commit.offset, commit.topic, commit.partition)),
-            }
-        }
-        Err(error) => commit_failed(hub, &format!("it can't be looked up: {error}")),
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use rdkafka::ClientConfig;
-    use rdkafka::mocking::MockCluster;
-
     use super::*;
-    use crate::delivery::{Shutdown, Span};
-    use crate::observe::health::Health;
 
     #[test]
     fn log_messages_of_librdkafka_name_topics_and_partitions() {
@@ -300,32 +217,5 @@ mod tests {
         let reset = "[thrd:main]: nginx-logs [12]: offset reset (at offset 9 (leader epoch 0), broker 1) to BEGINNING: fetch failed";
         assert_eq!(reset_partition(reset), Some(("nginx-logs", 12, "at offset 9")));
         assert_eq!(reset_partition("t [x]: offset reset"), None);
-    }
-
-    #[test]
-    fn a_commit_that_was_lost_on_the_way_is_asked_for_again_and_one_that_is_held_is_not() {
-        let brokers = MockCluster::new(1).unwrap();
-        brokers.create_topic("in", 1, 1).unwrap();
-        let hub = Hub::new("test", "1", 1 << 20, Shutdown::new());
-        let group = Group::new(hub.clone(), Health::default().readiness("source"));
-        let mut config = ClientConfig::new();
-        config.set("bootstrap.servers", brokers.bootstrap_servers()).set("group.id", "logproc").set("enable.auto.commit", "false");
-        let consumer: BaseConsumer<Group> = config.create_with_context(group).unwrap();
-        let origin = hub.ledger().assign("in", 0);
-        let ticket = hub.ledger().deliver(&origin, Span { start: None, end: 7 }, 0).unwrap();
-        hub.ledger().complete(ticket);
-        let asked = hub.ledger().committable();
-        // As when brokers restart: the ledger has asked, and nothing has come of it.
-        hub.ledger().requested(&asked[0]);
-        assert_eq!(hub.ledger().committable(), []);
-        assert_eq!(hub.ledger().unanswered(), asked);
-        look_up(&consumer, &hub, &asked);
-        assert_eq!(hub.ledger().committable(), asked, "it is asked for again");
-
-        commit(&consumer, &hub, asked.clone(), CommitMode::Sync);
-        hub.ledger().requested(&asked[0]);
-        look_up(&consumer, &hub, &asked);
-        assert_eq!(hub.ledger().committable(), []);
-        assert_eq!(hub.ledger().unanswered(), [], "the brokers hold it");
     }
 }

@@ -16,7 +16,7 @@ use tracing::{info, warn};
 
 use super::bounded::leave;
 use super::consume::{self, Ended};
-use super::group::Group;
+use super::group::{DEFAULT_SESSION_TIMEOUT, Group};
 use super::beginnings::{Beginnings, TopicFacts};
 use super::{Extract, KafkaSource, Topics, client_config, sizes};
 use crate::delivery::Hub;
@@ -110,6 +110,10 @@ fn open(source: &KafkaSource, properties: &BTreeMap<String, String>, hub: &Arc<H
         commits: source.extract.as_ref().is_none_or(|extract| extract.parts.is_empty()),
         topics: TopicFacts::new(properties.get("auto.offset.reset").map(String::as_str), source.topic_identity),
         is_extract: source.extract.is_some(),
+        session_timeout: properties
+            .get("session.timeout.ms")
+            .and_then(|millis| millis.parse().ok())
+            .map_or(DEFAULT_SESSION_TIMEOUT, Duration::from_millis),
         ..Group::new(hub.clone(), readiness.clone())
     };
     let mut config = client_config(properties);

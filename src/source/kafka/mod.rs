@@ -13,6 +13,7 @@ use crate::login::{Login, client_properties};
 
 mod beginnings;
 mod bounded;
+mod commits;
 mod consume;
 mod extract;
 mod group;

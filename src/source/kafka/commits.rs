@@ -1,0 +1,276 @@
+//! The group's commits: one at a time, each with its answer.
+//!
+//! A second commit is sent when the first has been answered, and a partition is given away when none is under way. Otherwise a commit that
+//! librdkafka sends again, or has kept until the coordinator was back, could follow that of the next owner: in a cooperative rebalance
+//! the former owner stays a member, and brokers don't look at which member a partition is assigned to.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::error::{KafkaError, KafkaResult};
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use rdkafka::types::RDKafkaErrorCode;
+use tracing::warn;
+
+use super::bounded::{PendingCommit, Refused};
+use super::group::Group;
+use super::topic_id::note;
+use crate::delivery::Hub;
+use crate::delivery::ledger::Commit;
+use crate::observe::metrics as names;
+
+/// The longest time for brokers to tell what they hold; polling waits meanwhile.
+const LOOK_UP_TIMEOUT: Duration = Duration::from_secs(2);
+/// The longest time for a commit that is waited for; while the run stops, it may take what is left of the time to drain.
+const COMMIT_TIMEOUT: Duration = Duration::from_secs(10);
+/// The longest time without an answer before it is looked up what brokers hold.
+const UNANSWERED: Duration = Duration::from_secs(15);
+
+/// The commit under way.
+#[derive(Debug, Default)]
+pub(super) struct Commits(Mutex<Option<UnderWay>>);
+
+#[derive(Debug)]
+struct UnderWay {
+    pending: PendingCommit,
+    commits: Vec<Commit>,
+    since: Instant,
+}
+
+/// Has no commit under way any more when it is dropped, which must be before its client is.
+pub(super) struct EndOfCommits<'a>(pub &'a BaseConsumer<Group>);
+
+impl Drop for EndOfCommits<'_> {
+    fn drop(&mut self) {
+        self.0.context().under_way.lock().take();
+    }
+}
+
+impl Commits {
+    fn lock(&self) -> MutexGuard<'_, Option<UnderWay>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Commits everything that is done, unless the commit before it has not been answered yet.
+pub(super) fn commit_what_is_done(consumer: &BaseConsumer<Group>, hub: &Hub) {
+    let mut under_way = consumer.context().under_way.lock();
+    if !settle(&mut under_way, hub, |pending| pending.answer(Duration::ZERO)) {
+        if let Some(UnderWay { commits, .. }) = under_way.take_if(|commit| commit.since.elapsed() > UNANSWERED) {
+            look_up(consumer, hub, &commits);
+        }
+        return;
+    }
+    let commits = hub.ledger().committable();
+    match send(consumer, hub, &commits) {
+        Ok(pending) => *under_way = pending.map(|pending| UnderWay { pending, commits, since: Instant::now() }),
+        Err(error) => failed(hub, &error.to_string()),
+    }
+}
+
+/// Waits until the commit under way has been answered, then commits and waits for the answer. `commits` is called in between.
+///
+/// Brokers that have not answered for the session timeout have not heard of this member either: they take no commit of it any more.
+pub(super) fn commit_and_wait(consumer: &BaseConsumer<Group>, hub: &Hub, commits: impl FnOnce() -> Vec<Commit>) {
+    let mut under_way = consumer.context().under_way.lock();
+    let patience = consumer.context().session_timeout;
+    if !settle(&mut under_way, hub, |pending| pending.answer_within(patience, &hub.shutdown)) {
+        warn!("brokers have not answered a commit in time; it may still arrive");
+        *under_way = None;
+    }
+    let commits = commits();
+    let result = match send(consumer, hub, &commits) {
+        Ok(None) => return,
+        Ok(Some(pending)) => pending.answer_within(COMMIT_TIMEOUT, &hub.shutdown),
+        Err(error) => Some(Err(error)),
+    };
+    let result = result.unwrap_or(Err(KafkaError::ConsumerCommit(RDKafkaErrorCode::OperationTimedOut)));
+    if result.is_err() && hub.shutdown.is_requested() {
+        hub.note_uncommitted(commits.len());
+    }
+    take_in(hub, result);
+}
+
+/// Takes the answer to the commit under way. Returns whether none is under way any more.
+fn settle(under_way: &mut Option<UnderWay>, hub: &Hub, answer: impl FnOnce(&PendingCommit) -> Option<KafkaResult<Refused>>) -> bool {
+    let Some(commit) = under_way else { return true };
+    let Some(result) = answer(&commit.pending) else { return false };
+    take_in(hub, result);
+    *under_way = None;
+    true
+}
+
+/// Sends a commit and notes it in the ledger. Returns nothing where nothing is to be committed.
+fn send(consumer: &BaseConsumer<Group>, hub: &Hub, commits: &[Commit]) -> KafkaResult<Option<PendingCommit>> {
+    let group = consumer.context();
+    if commits.is_empty() || !group.commits {
+        return Ok(None);
+    }
+    let mut offsets = TopicPartitionList::with_capacity(commits.len());
+    for commit in commits {
+        let mut element = offsets.add_partition(&commit.topic, commit.partition);
+        element.set_offset(Offset::Offset(commit.offset))?;
+        if let Some(mark) = group.mark_after(commit) {
+            element.set_metadata(mark);
+        } else if let Some(id) = group.topics.of(&commit.topic, commit.partition) {
+            element.set_metadata(note(&id));
+        }
+    }
+    let mut ledger = hub.ledger();
+    for commit in commits {
+        ledger.requested(commit);
+    }
+    drop(ledger);
+    PendingCommit::send(consumer, &offsets).map(Some)
+}
+
+/// Counts a commit that was answered. What has failed, even in part, is committed again later.
+fn take_in(hub: &Hub, result: KafkaResult<Refused>) {
+    match result.as_ref().map(|refused| refused.first()) {
+        Ok(None) => metrics::counter!(names::COMMITS, "outcome" => "ok").increment(1),
+        Ok(Some((topic, partition, code))) => failed(hub, &format!("{topic}:{partition}: {code}")),
+        Err(error) => failed(hub, &error.to_string()),
+    }
+}
+
+fn failed(hub: &Hub, error: &str) {
+    warn!(error, "failed to commit offsets; retrying");
+    metrics::counter!(names::COMMITS, "outcome" => "failed").increment(1);
+    hub.ledger().commit_failed();
+}
+
+/// Looks up what the brokers hold of these commits: one that was lost on the way is sent again.
+fn look_up(consumer: &BaseConsumer<Group>, hub: &Hub, asked: &[Commit]) {
+    let mut wanted = TopicPartitionList::with_capacity(asked.len());
+    for commit in asked {
+        wanted.add_partition(&commit.topic, commit.partition);
+    }
+    let held = match consumer.committed_offsets(wanted, LOOK_UP_TIMEOUT) {
+        Ok(held) => held,
+        Err(error) => return failed(hub, &format!("what brokers hold can't be looked up: {error}")),
+    };
+    let is_held = |commit: &Commit| {
+        let found = held.find_partition(&commit.topic, commit.partition);
+        found.is_some_and(|found| found.offset() == Offset::Offset(commit.offset))
+    };
+    match asked.iter().find(|commit| !is_held(commit)) {
+        None => metrics::counter!(names::COMMITS, "outcome" => "ok").increment(1),
+        Some(commit) => failed(hub, &format!("{} is not held for {}:{}", commit.offset, commit.topic, commit.partition)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use rdkafka::ClientConfig;
+    use rdkafka::mocking::MockCluster;
+    use rdkafka::producer::DefaultProducerContext;
+    use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
+
+    use super::*;
+    use crate::delivery::{Shutdown, Span};
+    use crate::observe::health::Health;
+
+    const PATIENCE: Duration = Duration::from_secs(10);
+
+    /// A group without members, of which records are done.
+    struct World {
+        // Dropped first: see `PendingCommit`.
+        consumer: BaseConsumer<Group>,
+        hub: Arc<Hub>,
+        brokers: MockCluster<'static, DefaultProducerContext>,
+    }
+
+    impl World {
+        fn new() -> World {
+            let brokers = MockCluster::new(1).unwrap();
+            brokers.create_topic("in", 1, 1).unwrap();
+            let hub = Hub::new("test", "1", 1 << 20, Shutdown::new());
+            hub.ledger().assign("in", 0);
+            let group = Group::new(hub.clone(), Health::default().readiness("source"));
+            let mut config = ClientConfig::new();
+            config.set("bootstrap.servers", brokers.bootstrap_servers()).set("group.id", "logproc").set("enable.auto.commit", "false");
+            World { consumer: config.create_with_context(group).unwrap(), hub, brokers }
+        }
+
+        fn is_done_to(&self, end: i64) {
+            let origin = self.hub.ledger().origin("in", 0).unwrap();
+            let ticket = self.hub.ledger().deliver(&origin, Span { start: None, end }, 0).unwrap();
+            self.hub.ledger().complete(ticket);
+        }
+
+        fn is_under_way(&self) -> bool {
+            self.consumer.context().under_way.lock().is_some()
+        }
+
+        /// Waits for the answer to the commit under way.
+        fn settle(&self) {
+            assert!(settle(&mut self.consumer.context().under_way.lock(), &self.hub, |pending| pending.answer(PATIENCE)));
+        }
+
+        fn held(&self) -> Offset {
+            let mut wanted = TopicPartitionList::new();
+            wanted.add_partition("in", 0);
+            self.consumer.committed_offsets(wanted, PATIENCE).unwrap().elements()[0].offset()
+        }
+    }
+
+    #[test]
+    fn a_commit_is_sent_when_the_one_before_it_has_been_answered() {
+        let world = World::new();
+        let _end = EndOfCommits(&world.consumer);
+        world.is_done_to(7);
+        world.brokers.broker_round_trip_time(1, Duration::from_millis(300)).unwrap();
+        commit_what_is_done(&world.consumer, &world.hub);
+        world.is_done_to(9);
+        commit_what_is_done(&world.consumer, &world.hub);
+        assert_eq!(world.hub.ledger().committable()[0].offset, 9, "it was not sent");
+        world.settle();
+        world.brokers.broker_round_trip_time(1, Duration::ZERO).unwrap();
+        assert_eq!(world.held(), Offset::Offset(7));
+        commit_what_is_done(&world.consumer, &world.hub);
+        world.settle();
+        assert_eq!(world.held(), Offset::Offset(9));
+    }
+
+    #[test]
+    fn whoever_gives_partitions_away_waits_for_the_commit_under_way() {
+        let world = World::new();
+        world.is_done_to(7);
+        world.brokers.broker_round_trip_time(1, Duration::from_millis(500)).unwrap();
+        commit_what_is_done(&world.consumer, &world.hub);
+        commit_and_wait(&world.consumer, &world.hub, || {
+            world.is_done_to(9);
+            world.hub.ledger().committable()
+        });
+        assert!(!world.is_under_way());
+        world.brokers.broker_round_trip_time(1, Duration::ZERO).unwrap();
+        assert_eq!(world.held(), Offset::Offset(9));
+    }
+
+    #[test]
+    fn what_brokers_refuse_is_committed_again() {
+        let world = World::new();
+        world.is_done_to(7);
+        world.brokers.request_errors(RDKafkaApiKey::OffsetCommit, &[RDKafkaRespErr::RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED]);
+        commit_and_wait(&world.consumer, &world.hub, || world.hub.ledger().committable());
+        assert_eq!(world.hub.ledger().committable()[0].offset, 7);
+        commit_and_wait(&world.consumer, &world.hub, || world.hub.ledger().committable());
+        assert_eq!((world.hub.ledger().committable(), world.held()), (vec![], Offset::Offset(7)));
+    }
+
+    #[test]
+    fn a_commit_that_was_lost_on_the_way_is_sent_again_and_one_that_is_held_is_not() {
+        let world = World::new();
+        world.is_done_to(7);
+        let asked = world.hub.ledger().committable();
+        world.hub.ledger().requested(&asked[0]);
+        look_up(&world.consumer, &world.hub, &asked);
+        assert_eq!(world.hub.ledger().committable(), asked);
+        commit_and_wait(&world.consumer, &world.hub, || asked.clone());
+        look_up(&world.consumer, &world.hub, &asked);
+        assert_eq!(world.hub.ledger().committable(), []);
+    }
+}
