@@ -28,8 +28,7 @@ test-e2e: ## Tests on a real Kafka and a real Elasticsearch, which are started
 	$(CARGO) test --features testkit --test end_to_end --no-run
 	eval "$$(dev/services up kafka elasticsearch)"; \
 	timeout 1800 $(CARGO) test --features testkit --test end_to_end -- --test-threads=1; \
-	$${CARGO_TARGET_DIR:-target}/debug/logproc-dev chaos --seconds 45 --seed 6 --transactional 0 --compaction false --dying false --busy false \
-	  --bulk-max-items 500 --memory-limit 256MiB --in-flight-limit auto --rate 400 --padding 200
+	$${CARGO_TARGET_DIR:-target}/debug/logproc-dev chaos --seconds 60 --seed 6
 
 check-deploy: ## What can be checked of Terraform, chart, manifests, compose files and image without a cluster
 	@deploy/check/run
