@@ -274,7 +274,7 @@ impl Reader<'_, '_, '_> {
         // Another topic of the same name may be read from here on.
         if self.consumer.context().topics.has_news() {
             self.needs_attention = true;
-            return Take::Ignore;
+            return self.positions.pass_over(index, Instant::now());
         }
         let take = self.positions.reach(index, offset, Instant::now);
         self.needs_attention |= take == Take::Check;

@@ -162,6 +162,12 @@ impl Positions {
         }
     }
 
+    /// Passes over a record that can't be taken now. It has left librdkafka's queue, so reading goes on at the expected offset again.
+    pub(super) fn pass_over(&mut self, index: usize, now: Instant) -> Take {
+        self.interrupt(index, now);
+        Take::Ignore
+    }
+
     /// Returns the partitions that are to be read from their expected offset now, with that offset.
     pub(super) fn seeks(&self, now: Instant) -> Vec<(usize, i64)> {
         let due = self.list.iter().enumerate().filter(|(_, position)| position.origin.is_owned() && position.seek_at.is_some_and(|at| at <= now));
