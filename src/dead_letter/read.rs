@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use rdkafka::ClientConfig;
-use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::consumer::Consumer as _;
 use rdkafka::error::KafkaError;
 use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
@@ -21,6 +21,7 @@ use serde_json::Value;
 
 use super::{DeadLetterSpec, TopicSpec};
 use crate::login::client_properties;
+use crate::observe::kafka_client::{Logged, LookUpClient};
 
 /// How long the brokers may be silent.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -184,7 +185,7 @@ fn read_topic<E: From<ReadError>>(
         config.set(name, value);
     }
     config.set("group.id", "logproc-dlq").set("client.id", "logproc-dlq");
-    let consumer: BaseConsumer = config.create().map_err(failed)?;
+    let consumer: LookUpClient = config.create_with_context(Logged::named("dead letters")).map_err(failed)?;
     let metadata = consumer.fetch_metadata(Some(&spec.topic), PATIENCE).map_err(failed)?;
     let mut assignment = TopicPartitionList::new();
     let mut open = HashMap::new();

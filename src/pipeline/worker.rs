@@ -100,6 +100,8 @@ pub struct PipelineWorker {
     program: Program,
     routes: Arc<Vec<Step<usize>>>,
     encoders: Vec<Encoder>,
+    /// The names of the sinks.
+    sink_names: Arc<[String]>,
     context: Context,
     survivors: Survivors,
     event: Event,
@@ -116,6 +118,7 @@ impl PipelineWorker {
         program: Program,
         routes: Arc<Vec<Step<usize>>>,
         encoders: Vec<Encoder>,
+        sink_names: Arc<[String]>,
         number: usize,
     ) -> PipelineWorker {
         let seed = Timestamp::now().as_millis() as u64 ^ ((number as u64) << 48);
@@ -132,6 +135,7 @@ impl PipelineWorker {
             program,
             routes,
             encoders,
+            sink_names,
             context: Context::new(Timestamp::now(), seed),
             survivors: Survivors::default(),
             event: Event::versed(),
@@ -199,7 +203,7 @@ impl PipelineWorker {
         let mut origin = document_origin(intake, batch, index);
         let mut documents = 0;
         for event in original.into_iter().chain(&mut self.survivors.made) {
-            match write_event(&self.routes, &mut self.encoders, event, &origin, out) {
+            match write_event(&self.routes, &mut self.encoders, &self.sink_names, event, &origin, out) {
                 Ok(written) => documents += written,
                 Err(reason) => return Verdict::DeadLetter(reason),
             }
@@ -211,7 +215,7 @@ impl PipelineWorker {
     /// Writes what came of a record that was done ahead.
     fn write_ahead(&mut self, found: usize, batch: &RawBatch, index: usize, out: &mut Outputs) -> Verdict {
         let origin = document_origin(&self.intakes[batch.source()], batch, index);
-        self.ahead.end(found, |event| match write_event(&self.routes, &mut self.encoders, event, &origin, out) {
+        self.ahead.end(found, |event| match write_event(&self.routes, &mut self.encoders, &self.sink_names, event, &origin, out) {
             Ok(documents) => written(documents),
             Err(reason) => Verdict::DeadLetter(reason),
         })
@@ -340,6 +344,7 @@ fn read(event: &mut Event, codec: Codec, value: &[u8]) -> Result<(), Reason> {
 fn write_event(
     routes: &[Step<usize>],
     encoders: &mut [Encoder],
+    sink_names: &[String],
     event: &mut Event,
     origin: &DocumentOrigin<'_>,
     out: &mut Outputs,
@@ -356,7 +361,7 @@ fn write_event(
             }
             Err(error) => {
                 buffer.abandon(start);
-                problem = Some(Reason::new("encode", Some(format!("sink {sink}").into()), error.to_string()));
+                problem = Some(Reason::new("encode", sink_names.get(*sink).cloned().map(Into::into), error.to_string()));
             }
         }
     });

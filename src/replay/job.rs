@@ -11,13 +11,13 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, bail};
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions};
-use rdkafka::client::DefaultClientContext;
-use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::consumer::Consumer as _;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use serde::{Deserialize, Serialize};
 
 use super::range::LOOK_UP_TIMEOUT;
 use crate::delivery::{Shutdown, Tally};
+use crate::observe::kafka_client::{Logged, LookUpClient};
 use crate::source::kafka::{KafkaSource, Mark, Part, commit_within, marks};
 
 /// What a broker keeps beside an offset at most, unless it is told otherwise.
@@ -107,8 +107,8 @@ pub struct Job {
     pub topic: String,
     /// Its group.
     pub group: String,
-    client: BaseConsumer,
-    cancellation: BaseConsumer,
+    client: LookUpClient,
+    cancellation: LookUpClient,
     admin: ClientConfig,
 }
 
@@ -130,7 +130,7 @@ impl Job {
     }
 
     /// A client of the job's group that is no member: for looking things up.
-    pub fn client(&self) -> &BaseConsumer {
+    pub fn client(&self) -> &LookUpClient {
         &self.client
     }
 
@@ -214,7 +214,7 @@ impl Job {
             }
             std::thread::sleep(Duration::from_millis(250));
         }
-        let admin: AdminClient<DefaultClientContext> = self.admin.create()?;
+        let admin: AdminClient<Logged> = self.admin.create_with_context(Logged::named("cancellation"))?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let cancel = format!("{}-cancel", self.group);
         let options = AdminOptions::new().request_timeout(Some(LOOK_UP_TIMEOUT));

@@ -17,6 +17,7 @@ use tracing::{info, warn};
 use crate::dead_letter::DeadLetterSpec;
 use crate::delivery::{self, Processors, Shutdown};
 use crate::misuse::{Misuse, misuse};
+use crate::observe::failures::FailureLog;
 use crate::observe::health::Health;
 use crate::pipeline::load::{Pipeline, digest};
 use crate::sink::elasticsearch::Client;
@@ -312,6 +313,7 @@ impl Request<'_> {
             handle: self.handle.clone(),
             shutdown: self.shutdown.clone(),
             is_cancelled: false,
+            failures: FailureLog::default(),
         };
         gauges.speed.store(gauge::FULL_SPEED - self.headroom.min(99) * gauge::FULL_SPEED / 100, Ordering::Relaxed);
         let counts = Arc::new(ExtractCounts::default());
@@ -437,6 +439,8 @@ impl Request<'_> {
         comparison: Option<&Arc<Comparison>>,
     ) -> anyhow::Result<delivery::Summary> {
         pipeline.sources = vec![source];
+        // A replay shows its own progress.
+        pipeline.settings.summary_interval = None;
         let mut plan = pipeline.into_plan(self.health.clone());
         let comparison = comparison.cloned();
         let (inner, around) = (plan.processors, around.clone());

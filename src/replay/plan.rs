@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use rdkafka::ClientConfig;
-use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::consumer::Consumer as _;
 use rdkafka::message::Message as _;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use serde::Serialize;
@@ -14,6 +14,7 @@ use serde::Serialize;
 use super::compare::{self, Sample};
 use super::range::{Found, time};
 use crate::misuse::Misuse;
+use crate::observe::kafka_client::{Logged, LookUpClient};
 
 /// The last record of a part is looked for in so many offsets before its end: behind it may lie marks of transactions and
 /// gaps of compaction.
@@ -107,7 +108,7 @@ pub fn files(files: &[PathBuf]) -> anyhow::Result<Vec<(String, u64)>> {
 /// The brokers refuse.
 pub fn partitions(mut config: ClientConfig, topic: &str, found: &[Found]) -> anyhow::Result<Vec<PartitionPlan>> {
     config.set("enable.partition.eof", "true").set("auto.offset.reset", "earliest").set("enable.auto.commit", "false");
-    let client: BaseConsumer = config.create()?;
+    let client: LookUpClient = config.create_with_context(Logged::named("look-ups of the plan"))?;
     let parts: Vec<Found> = found.iter().filter(|found| found.part.start < found.part.end).copied().collect();
     let first = probe(&client, topic, &parts, |found| (found.part.start, found.part.start + LOOK_BACK))?;
     let last = probe(&client, topic, &parts, |found| ((found.part.end - LOOK_BACK).max(found.part.start), found.part.end))?;
@@ -142,7 +143,7 @@ struct Probed {
 
 /// Reads a stretch of each part.
 fn probe(
-    client: &BaseConsumer,
+    client: &LookUpClient,
     topic: &str,
     parts: &[Found],
     stretch: impl Fn(&Found) -> (i64, i64),

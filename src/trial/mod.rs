@@ -45,13 +45,10 @@ pub struct Trial {
 impl Trial {
     /// Takes a pipeline apart for trying; its sources and sinks are never started.
     pub fn new(pipeline: Pipeline) -> Trial {
-        let sinks = pipeline.sinks.iter().enumerate().map(|(number, (id, sink))| {
-            id.clone().unwrap_or_else(|| format!("{}[{number}]", sink.kind()))
-        });
-        let sinks = sinks.collect();
+        let sinks = crate::sink::names(&pipeline.sinks);
         let intakes = pipeline.intakes.into();
         let worker =
-            PipelineWorker::new(pipeline.name.as_str().into(), intakes, pipeline.program, pipeline.routes, pipeline.encoders, 0);
+            PipelineWorker::new(pipeline.name.as_str().into(), intakes, pipeline.program, pipeline.routes, pipeline.encoders, sinks.as_slice().into(), 0);
         Trial { worker, sinks }
     }
 

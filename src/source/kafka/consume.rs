@@ -253,7 +253,7 @@ impl Reader<'_, '_, '_> {
                 Err(error.clone().into())
             }
             error => {
-                warn!(%error, "failed to fetch records of a partition; retrying");
+                self.consumer.context().log.error(error, "failed to fetch records of a partition");
                 Ok(())
             }
         }
@@ -488,7 +488,9 @@ impl Reader<'_, '_, '_> {
                 Ok((first, end)) if first > next || end < next => self.begin_again(&topic, partition, Cause::Reset),
                 Ok(_) => self.positions.interrupt(index, Instant::now()),
                 Err(error) => {
-                    warn!(%error, topic, partition, "failed to look up the first offset of a partition; retrying");
+                    if let Some(repeated) = self.consumer.context().log.failed("look_up") {
+                        warn!(%error, topic, partition, repeated, "failed to look up the first offset of a partition; retrying");
+                    }
                     self.consumer.context().topics.look_at_again(&topic, partition);
                 }
             }
@@ -546,7 +548,11 @@ impl Reader<'_, '_, '_> {
             match stretches.take_over(self.consumer) {
                 Ok(()) => break,
                 Err(error) if self.context.shutdown().is_requested() => return Err(error.into()),
-                Err(error) => warn!(%error, "could not look up where partitions begin and end; trying again"),
+                Err(error) => {
+                    if let Some(repeated) = self.consumer.context().log.failed("look_up") {
+                        warn!(%error, repeated, "failed to look up where partitions begin and end; retrying");
+                    }
+                }
             }
         }
         let now = Instant::now();
@@ -614,7 +620,7 @@ impl Reader<'_, '_, '_> {
         if unanswered.is_empty() {
             self.answered = self.committed;
         } else if self.answered.elapsed() > UNANSWERED {
-            look_up(self.consumer, &self.context.hub, &unanswered);
+            look_up(self.consumer, &unanswered);
             self.answered = Instant::now();
         }
         let commits = self.context.hub.ledger().committable();

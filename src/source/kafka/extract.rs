@@ -303,7 +303,9 @@ impl Stretches {
         match marks(consumer, &self.topic) {
             Ok(marks) => !marks.is_empty() && marks.iter().all(|(_, done_to, mark)| *done_to >= mark.end),
             Err(error) => {
-                warn!(%error, "could not look up how far the others are");
+                if let Some(repeated) = consumer.context().log.failed("look_up") {
+                    warn!(%error, repeated, "failed to look up how far the other members are; retrying");
+                }
                 false
             }
         }

@@ -11,7 +11,7 @@ use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _, ConsumerContext
 use rdkafka::error::KafkaError;
 use rdkafka::statistics::Statistics;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
-use tracing::{debug, error, info, warn};
+use tracing::{error, info, warn};
 
 use super::bounded::commit_within;
 use super::extract::Mark;
@@ -19,7 +19,9 @@ use super::beginnings::TopicFacts;
 use super::topic_id::{TopicIdentity, as_kafka_prints_it, note};
 use crate::delivery::Hub;
 use crate::delivery::ledger::Commit;
+use crate::observe::failures::{FailureLog, seconds};
 use crate::observe::health::Readiness;
+use crate::observe::kafka_client::ClientLog;
 use crate::observe::metrics as names;
 
 /// How long the brokers may take to say what they hold; polling waits meanwhile.
@@ -43,12 +45,22 @@ pub(super) struct Group {
     pub topics: TopicFacts,
     /// Whether an extract is read, which knows its topic by its marks.
     pub is_extract: bool,
+    /// The log of this client.
+    pub log: ClientLog,
+    /// Failures of commits.
+    pub(super) commit_failures: FailureLog,
 }
 
 impl Group {
     /// A member of a group that commits, gives partitions away at once, and reads new topics from their beginning.
     pub(super) fn new(hub: Arc<Hub>, readiness: Readiness) -> Group {
+        let log = ClientLog::new(match hub.source {
+            0 => "kafka source".to_string(),
+            more => format!("kafka source {}", more + 1),
+        });
         Group {
+            log,
+            commit_failures: FailureLog::default(),
             hub,
             rebalance_timeout: Duration::ZERO,
             readiness,
@@ -72,6 +84,14 @@ impl Group {
 
     fn marks(&self) -> MutexGuard<'_, HashMap<i32, Mark>> {
         self.marks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn commit_failed(&self, error: &str) {
+        if let Some(repeated) = self.commit_failures.failed("commit") {
+            warn!(client = self.log.client(), error, repeated, "failed to commit offsets; retrying");
+        }
+        metrics::counter!(names::COMMITS, "outcome" => "failed").increment(1);
+        self.hub.ledger().commit_failed();
     }
 
     pub(super) fn assigned(&self, partitions: &TopicPartitionList) {
@@ -134,9 +154,6 @@ impl ConsumerContext for Group {
 impl ClientContext for Group {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
         match level {
-            RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical | RDKafkaLogLevel::Error => {
-                error!(facility, "librdkafka: {message}");
-            }
             // librdkafka logs this when a position is not valid, not at a first start.
             RDKafkaLogLevel::Warning if facility == "OFFSET" && message.contains("offset reset") => {
                 // Reading is told to go on at the same position once more before it is known that it is not valid.
@@ -150,22 +167,23 @@ impl ClientContext for Group {
                 }
             }
             // All that it ever says of a commit that nobody waits for: a success it keeps to itself.
-            RDKafkaLogLevel::Warning if facility == "COMMITFAIL" => commit_failed(&self.hub, message),
-            RDKafkaLogLevel::Warning | RDKafkaLogLevel::Notice => warn!(facility, "librdkafka: {message}"),
+            RDKafkaLogLevel::Warning if facility == "COMMITFAIL" => self.commit_failed(message),
             RDKafkaLogLevel::Info | RDKafkaLogLevel::Debug => {
                 if let Some((topic, id)) = renewed_topic(message) {
                     self.topics.note_renewal(topic, &as_kafka_prints_it(id));
                 }
-                debug!(facility, "librdkafka: {message}");
+                self.log.log(level, facility, message);
             }
+            level => self.log.log(level, facility, message),
         }
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        warn!(%error, reason, "trouble with the brokers");
+        self.log.error(&error, reason);
     }
 
     fn stats(&self, statistics: Statistics) {
+        self.log.statistics(&statistics);
         let partitions = statistics.topics.iter().flat_map(|(topic, state)| state.partitions.iter().map(move |(id, state)| (topic, id, state)));
         let lags: Vec<(&String, i32, i64)> = {
             let ledger = self.hub.ledger();
@@ -177,7 +195,9 @@ impl ClientContext for Group {
                 })
                 .collect()
         };
-        for (topic, partition, lag) in lags.into_iter().filter(|(.., lag)| *lag >= 0) {
+        let known = lags.into_iter().filter(|(.., lag)| *lag >= 0).collect::<Vec<_>>();
+        self.hub.set_lag(known.iter().map(|(.., lag)| lag).sum());
+        for (topic, partition, lag) in known {
             metrics::gauge!(names::LAG, "topic" => topic.clone(), "partition" => partition.to_string()).set(lag as f64);
         }
     }
@@ -200,8 +220,11 @@ fn reset_partition(message: &str) -> Option<(&str, i32, &str)> {
     Some((topic, partition.parse().ok()?, after.split([',', '(']).nth(1).unwrap_or_default().trim()))
 }
 
-fn note_confirmed(hub: &Hub, offsets: &TopicPartitionList) {
-    let mut ledger = hub.ledger();
+fn note_confirmed(group: &Group, offsets: &TopicPartitionList) {
+    if let Some(away) = group.commit_failures.works() {
+        info!(client = group.log.client(), away_seconds = seconds(away), "commits succeed again");
+    }
+    let mut ledger = group.hub.ledger();
     for partition in offsets.elements() {
         if let Offset::Offset(offset) = partition.offset() {
             ledger.confirmed(partition.topic(), partition.partition(), offset);
@@ -241,7 +264,7 @@ pub(super) fn commit(consumer: &BaseConsumer<Group>, hub: &Hub, commits: Vec<Com
     };
     match result {
         Ok(()) if is_answered => {
-            note_confirmed(hub, &offsets);
+            note_confirmed(consumer.context(), &offsets);
             metrics::counter!(names::COMMITS, "outcome" => "ok").increment(1);
         }
         Ok(()) => {}
@@ -249,36 +272,30 @@ pub(super) fn commit(consumer: &BaseConsumer<Group>, hub: &Hub, commits: Vec<Com
             if is_answered && hub.shutdown.is_requested() {
                 hub.note_uncommitted(commits.len());
             }
-            commit_failed(hub, &error.to_string());
+            consumer.context().commit_failed(&error.to_string());
         }
     }
 }
 
-fn commit_failed(hub: &Hub, error: &str) {
-    warn!(error, "a commit failed; it is asked for again");
-    metrics::counter!(names::COMMITS, "outcome" => "failed").increment(1);
-    hub.ledger().commit_failed();
-}
-
 /// Looks up what the brokers hold of these commits: one that was lost on the way is asked for again.
-pub(super) fn look_up(consumer: &BaseConsumer<Group>, hub: &Hub, asked: &[Commit]) {
+pub(super) fn look_up(consumer: &BaseConsumer<Group>, asked: &[Commit]) {
     let mut wanted = TopicPartitionList::with_capacity(asked.len());
     for commit in asked {
         wanted.add_partition(&commit.topic, commit.partition);
     }
     match consumer.committed_offsets(wanted, LOOK_UP_TIMEOUT) {
         Ok(held) => {
-            note_confirmed(hub, &held);
+            note_confirmed(consumer.context(), &held);
             let is_held = |commit: &Commit| {
                 let found = held.find_partition(&commit.topic, commit.partition);
                 found.is_some_and(|found| found.offset() == Offset::Offset(commit.offset))
             };
             match asked.iter().find(|commit| !is_held(commit)) {
                 None => metrics::counter!(names::COMMITS, "outcome" => "ok").increment(1),
-                Some(commit) => commit_failed(hub, &format!("{} is not held for {}:{}", commit.offset, commit.topic, commit.partition)),
+                Some(commit) => consumer.context().commit_failed(&format!("{} is not held for {}:{}", commit.offset, commit.topic, commit.partition)),
             }
         }
-        Err(error) => commit_failed(hub, &format!("it can't be looked up: {error}")),
+        Err(error) => consumer.context().commit_failed(&format!("failed to look up the committed offsets: {error}")),
     }
 }
 
@@ -319,12 +336,12 @@ mod tests {
         hub.ledger().requested(&asked[0]);
         assert_eq!(hub.ledger().committable(), []);
         assert_eq!(hub.ledger().unanswered(), asked);
-        look_up(&consumer, &hub, &asked);
+        look_up(&consumer, &asked);
         assert_eq!(hub.ledger().committable(), asked, "it is asked for again");
 
         commit(&consumer, &hub, asked.clone(), CommitMode::Sync);
         hub.ledger().requested(&asked[0]);
-        look_up(&consumer, &hub, &asked);
+        look_up(&consumer, &asked);
         assert_eq!(hub.ledger().committable(), []);
         assert_eq!(hub.ledger().unanswered(), [], "the brokers hold it");
     }
