@@ -22,6 +22,7 @@ use crate::observe::kafka_client::{ClientLog, WRITE};
 use crate::observe::metrics as names;
 
 mod file;
+pub mod message;
 pub mod read;
 mod record;
 mod report;

@@ -10,7 +10,7 @@ use super::encode::Encoder;
 use super::memory::Memory;
 use super::program::{Program, Step, flatten};
 use super::{lint, offline};
-use super::worker::{Codec, Intake, PipelineWorker};
+use super::worker::{Codec, Intake, Intakes, PipelineWorker, SourceOfTopic};
 use crate::config::logstash::plugins::{Section, Surroundings};
 use crate::config::logstash::settings::Settings as LogstashSettings;
 use crate::config::spec::{ComponentSpec, PipelineSpec, Statement};
@@ -94,6 +94,8 @@ pub struct Pipeline {
     pub sources: Vec<SourceSpec>,
     /// How they become events, for each source.
     pub intakes: Vec<Intake>,
+    /// Which of them holds for a record's topic, where one source gives out records of several.
+    pub intake_by_topic: Option<SourceOfTopic>,
     /// The filters.
     pub program: Program,
     /// Conditions that lead to sinks.
@@ -135,7 +137,7 @@ impl Pipeline {
     /// What workers run.
     pub fn processors(&self) -> Processors {
         let (program, routes, encoders) = (self.program.fork(), self.routes.clone(), self.encoders.clone());
-        let (label, intakes): (Arc<str>, Arc<[Intake]>) = (self.name.as_str().into(), self.intakes.as_slice().into());
+        let (label, intakes): (Arc<str>, Intakes) = (self.name.as_str().into(), Intakes::new(&self.intakes, self.intake_by_topic.clone()));
         let sinks: Arc<[String]> = sink::names(&self.sinks).into();
         Processors::new(&self.version, move |number| {
             let worker =
@@ -381,6 +383,7 @@ impl Loader<'_> {
             version: format!("{:016x}", digest(self.text)),
             sources,
             intakes,
+            intake_by_topic: None,
             program,
             routes: Arc::new(sinks.routes),
             encoders: sinks.encoders,

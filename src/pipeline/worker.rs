@@ -76,6 +76,32 @@ pub struct Intake {
     pub distinction: String,
 }
 
+/// Returns the number of the source whose intake holds for records of a topic.
+pub type SourceOfTopic = Arc<dyn Fn(&str) -> usize + Send + Sync>;
+
+/// The intakes of a pipeline's sources.
+#[derive(Clone)]
+pub struct Intakes {
+    list: Arc<[Intake]>,
+    /// For a source that gives out records of the others, which the topics of their origins tell.
+    by_topic: Option<SourceOfTopic>,
+}
+
+impl Intakes {
+    /// Returns these intakes, one for each source; with `by_topic` they are chosen by the topics of records' origins.
+    pub fn new(list: &[Intake], by_topic: Option<SourceOfTopic>) -> Intakes {
+        Intakes { list: list.into(), by_topic }
+    }
+
+    /// Returns the intake of a record.
+    fn of(&self, batch: &RawBatch, index: usize) -> &Intake {
+        match &self.by_topic {
+            None => &self.list[batch.source()],
+            Some(by_topic) => &self.list[by_topic(&batch.origin(index).topic)],
+        }
+    }
+}
+
 /// Paths that are set on events, compiled once.
 struct Fields {
     ingested: FieldRef,
@@ -95,8 +121,7 @@ pub struct Outcome {
 /// A pipeline as one worker runs it.
 pub struct PipelineWorker {
     pipeline: Arc<str>,
-    /// One for each source.
-    intakes: Arc<[Intake]>,
+    intakes: Intakes,
     program: Program,
     routes: Arc<Vec<Step<usize>>>,
     encoders: Vec<Encoder>,
@@ -114,7 +139,7 @@ impl PipelineWorker {
     /// A worker for a program and its sinks. `intakes` are those of the sources, `routes` leads to indices into `encoders`.
     pub fn new(
         pipeline: Arc<str>,
-        intakes: Arc<[Intake]>,
+        intakes: Intakes,
         program: Program,
         routes: Arc<Vec<Step<usize>>>,
         encoders: Vec<Encoder>,
@@ -169,7 +194,7 @@ impl PipelineWorker {
         const SEED: u64 = 1;
         self.context = Context::new(now, SEED);
         match codec {
-            None => self.fields.decode(&self.intakes[batch.source()], self.context.now, &mut self.event, batch, 0)?,
+            None => self.fields.decode(self.intakes.of(batch, 0), self.context.now, &mut self.event, batch, 0)?,
             Some(codec) => {
                 self.event.reset();
                 read(&mut self.event, codec, batch.value(0))?;
@@ -191,7 +216,7 @@ impl PipelineWorker {
 
     /// Decodes a record, runs it through the filters, and writes what comes out.
     fn process_alone(&mut self, batch: &RawBatch, index: usize, out: &mut Outputs) -> Verdict {
-        let intake = &self.intakes[batch.source()];
+        let intake = self.intakes.of(batch, index);
         if let Err(verdict) = self.fields.read(intake, self.context.now, &mut self.event, batch, index) {
             return verdict;
         }
@@ -214,7 +239,7 @@ impl PipelineWorker {
 
     /// Writes what came of a record that was done ahead.
     fn write_ahead(&mut self, found: usize, batch: &RawBatch, index: usize, out: &mut Outputs) -> Verdict {
-        let origin = document_origin(&self.intakes[batch.source()], batch, index);
+        let origin = document_origin(self.intakes.of(batch, index), batch, index);
         self.ahead.end(found, |event| match write_event(&self.routes, &mut self.encoders, &self.sink_names, event, &origin, out) {
             Ok(documents) => written(documents),
             Err(reason) => Verdict::DeadLetter(reason),
@@ -385,12 +410,12 @@ impl Processor for PipelineWorker {
         if self.program.makes_events() {
             return;
         }
-        let (intake, now) = (&self.intakes[batch.source()], self.context.now);
+        let (intakes, now) = (&self.intakes, self.context.now);
         let fetch = |records: std::ops::Range<usize>| records.for_each(|index| fetch_all(batch.value(index)));
         if records.first() == Some(&0) {
             fetch(0..records.len());
         }
-        self.ahead.read(records, |event, index| self.fields.read(intake, now, event, batch, index));
+        self.ahead.read(records, |event, index| self.fields.read(intakes.of(batch, index), now, event, batch, index));
         // Another core has written the next ones; they come while these are filtered.
         if let Some(last) = records.last() {
             fetch(last + 1..(last + 1 + records.len()).min(batch.len()));

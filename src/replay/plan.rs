@@ -74,6 +74,14 @@ pub struct Plan {
     pub failures: Vec<(String, u64)>,
     /// Records that were tried.
     pub tried: u64,
+    /// How the index that documents go to comes to be.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
+    /// What may be a mistake.
+    pub warnings: Vec<String>,
+    /// The command that points the alias back to where it points now.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub swap_back: Option<String>,
     /// The command that carries the plan out.
     pub command: String,
 }
@@ -241,6 +249,12 @@ impl Plan {
         for destination in &self.destinations {
             writeln!(f, "Documents of {destination}.")?;
         }
+        for note in &self.notes {
+            writeln!(f, "{note}")?;
+        }
+        for warning in &self.warnings {
+            writeln!(f, "Warning: {warning}.")?;
+        }
         if let Some(condition) = &self.condition {
             writeln!(f, "Only events with: {condition}")?;
         }
@@ -260,7 +274,11 @@ impl Plan {
         }
         f.write_str(&compare::show(&self.samples))?;
         let end = if self.files.is_empty() { " The end of the range is fixed when it starts." } else { "" };
-        writeln!(f, "\nNothing has been written.{end} To carry it out:\n  {}", self.command)
+        writeln!(f, "\nNothing has been written.{end} To carry it out:\n  {}", self.command)?;
+        match &self.swap_back {
+            Some(swap_back) => writeln!(f, "To point the alias back afterwards:\n  {swap_back}"),
+            None => Ok(()),
+        }
     }
 }
 

@@ -57,6 +57,14 @@ impl FromStr for Bound {
 }
 
 impl Bound {
+    /// Returns the bound as it is at a time, in milliseconds since 1970: one that is relative to it becomes a time.
+    pub fn at(self, now_ms: i64) -> Bound {
+        match self {
+            Bound::Ago(ago) => Bound::Time(now_ms.saturating_sub(i64::try_from(ago.as_millis()).unwrap_or(i64::MAX)).max(0)),
+            other => other,
+        }
+    }
+
     /// Whether a stretch from here to `to` ends before it begins, as far as that can be told without asking brokers.
     pub fn is_after(self, to: Bound) -> bool {
         let now = Timestamp::now().as_millis();

@@ -107,6 +107,11 @@ impl Client {
         &self.files
     }
 
+    /// The address of its first node, without credentials.
+    pub fn host(&self) -> String {
+        self.nodes().first().map(|node| node.name.clone()).unwrap_or_default()
+    }
+
     /// Goes on with the addresses, credentials and certificates of another client; requests under way end as they began.
     pub fn adopt(&self, other: &Client) {
         let nodes = other.nodes();

@@ -26,7 +26,7 @@ mod sizes;
 mod topic_id;
 
 pub(crate) use bounded::commit_within;
-pub use extract::{Extract, ExtractCounts, Letters, Mark, Part, marks};
+pub use extract::{Extract, ExtractCounts, Letters, Mark, Part, marks, marks_of};
 pub use topic_id::TopicIdentity;
 
 /// The options of `kafka`.
