@@ -1,12 +1,9 @@
 //! `logproc dlq`: looks at dead letters, and sends them through the pipeline again. Repeats that a crash has left are folded by origin.
 
-use std::collections::BTreeMap;
-use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Subcommand;
-use serde_json::json;
 
 use super::ending::Ending;
 use super::replay::{LettersArgs, begin};
@@ -15,10 +12,13 @@ use crate::dead_letter::DeadLetterSpec;
 use crate::dead_letter::read::{Folded, Letter, Unreadable, read};
 use crate::pipeline::load::Overrides;
 
+mod list;
+
 /// Subcommands of `logproc dlq`.
 #[derive(Subcommand)]
 pub enum DlqCommand {
-    /// Count dead letters, grouped by reason and by the filter or sink that refused them.
+    /// Count dead letters, grouped by reason, by the filter or sink that refused them, and by message without its values; says how many
+    /// are open, which is what no replay has sent through the pipeline since.
     List(ListArgs),
     /// Print dead letters: reason, origin, and the record as it came.
     Show(ShowArgs),
@@ -75,6 +75,9 @@ pub struct ShowArgs {
     /// At most so many; 0 for all.
     #[arg(long, default_value_t = 10)]
     limit: usize,
+    /// At most this many bytes of each key, value and header; the rest is counted.
+    #[arg(long, value_name = "BYTES")]
+    max_bytes: Option<usize>,
 }
 
 /// Runs the subcommand; with `as_json`, the results of a replay are JSON.
@@ -85,7 +88,7 @@ pub fn run(command: &DlqCommand, as_json: bool) -> anyhow::Result<ExitCode> {
     match command {
         DlqCommand::List(args) => {
             let _ending = Ending::listen(FORCED)?;
-            list(args)
+            list::list(args)
         }
         DlqCommand::Show(args) => {
             let _ending = Ending::listen(FORCED)?;
@@ -111,59 +114,6 @@ impl Selection {
     }
 }
 
-/// What is known of one reason.
-#[derive(Default)]
-struct Group {
-    records: u64,
-    repeats: u64,
-    first: String,
-    last: String,
-    example: String,
-    origin: String,
-}
-
-fn list(args: &ListArgs) -> anyhow::Result<ExitCode> {
-    let Some(spec) = args.selection.spec() else { return Ok(ExitCode::from(INVALID)) };
-    let mut groups: BTreeMap<(String, String, String), Group> = BTreeMap::new();
-    let mut folded = Folded::default();
-    let unreadable = read(&spec, |letter| {
-        if args.selection.takes(&letter) {
-            let key = ["reason", "component", "status"].map(|name| letter.fact(name).to_string());
-            let group = groups.entry(key.into()).or_default();
-            if folded.is_first(&letter) { group.records += 1 } else { group.repeats += 1 }
-            let time = letter.fact("time");
-            if group.first.is_empty() || time < group.first.as_str() {
-                group.first = time.to_string();
-            }
-            if time >= group.last.as_str() {
-                (group.last, group.example, group.origin) = (time.to_string(), letter.fact("error").to_string(), letter.origin());
-            }
-        }
-        anyhow::Ok(true)
-    })?;
-    let mut out = std::io::stdout().lock();
-    let (mut records, mut repeats) = (0, 0);
-    for ((reason, component, status), group) in &groups {
-        (records, repeats) = (records + group.records, repeats + group.repeats);
-        if args.json {
-            let line = json!({
-                "reason": reason, "component": component, "status": status, "records": group.records, "repeats": group.repeats,
-                "first": group.first, "last": group.last, "error": group.example, "origin": group.origin,
-            });
-            writeln!(out, "{line}")?;
-            continue;
-        }
-        let status = if status.is_empty() { String::new() } else { format!(", status {status}") };
-        writeln!(out, "{:>8}  {reason} ({component}{status}), {} to {}", group.records, group.first, group.last)?;
-        writeln!(out, "          {}: {}", group.origin, shown(Some(group.example.as_bytes())))?;
-    }
-    if !args.json {
-        writeln!(out, "{records} records, {repeats} of them written again after a crash or a rebalance")?;
-    }
-    report(&unreadable);
-    Ok(ExitCode::SUCCESS)
-}
-
 fn show(args: &ShowArgs) -> anyhow::Result<ExitCode> {
     let Some(spec) = args.selection.spec() else { return Ok(ExitCode::from(INVALID)) };
     let mut folded = Folded::default();
@@ -172,7 +122,7 @@ fn show(args: &ShowArgs) -> anyhow::Result<ExitCode> {
     let unreadable = read(&spec, |letter| {
         let wanted = args.origin.as_deref().is_none_or(|origin| letter.origin() == origin);
         if wanted && args.selection.takes(&letter) && folded.is_first(&letter) {
-            print(&mut out, &letter)?;
+            print(&mut out, &letter, args.max_bytes.unwrap_or(usize::MAX))?;
             left -= 1;
         }
         anyhow::Ok(left > 0)
@@ -192,21 +142,26 @@ fn report(unreadable: &Unreadable) {
     }
 }
 
-fn print(out: &mut impl std::io::Write, letter: &Letter) -> std::io::Result<()> {
+fn print(out: &mut impl std::io::Write, letter: &Letter, max_bytes: usize) -> std::io::Result<()> {
     writeln!(out, "{}", letter.origin())?;
     for (name, value) in letter.facts.iter().filter(|(name, _)| !matches!(name.as_str(), "topic" | "partition" | "offset")) {
-        writeln!(out, "  {name}: {}", shown(Some(value.as_bytes())))?;
+        writeln!(out, "  {name}: {}", shown(Some(value.as_bytes()), usize::MAX))?;
     }
     for (name, value) in &letter.headers {
-        writeln!(out, "  header {name}: {}", shown(value.as_deref()))?;
+        writeln!(out, "  header {name}: {}", shown(value.as_deref(), max_bytes))?;
     }
-    writeln!(out, "  key: {}", shown(letter.key.as_deref()))?;
-    writeln!(out, "  value: {}", shown(letter.value.as_deref()))
+    writeln!(out, "  key: {}", shown(letter.key.as_deref(), max_bytes))?;
+    writeln!(out, "  value: {}", shown(letter.value.as_deref(), max_bytes))
 }
 
-/// Bytes for a terminal: text as it is; what a terminal would obey, and what is no text, escaped.
-fn shown(bytes: Option<&[u8]>) -> String {
+/// Bytes for a terminal, at most `max_bytes` of them: text as it is; what a terminal would obey, and what is no text, escaped.
+fn shown(bytes: Option<&[u8]>, max_bytes: usize) -> String {
     let Some(bytes) = bytes else { return "(none)".to_string() };
+    let is_inside = |at: usize| bytes.get(at).is_some_and(|byte| byte & 0xC0 == 0x80);
+    // Not in the middle of a character, which takes four bytes at most.
+    let least = max_bytes.saturating_sub(3);
+    let cut = (least..=max_bytes.min(bytes.len())).rev().find(|at| !is_inside(*at)).unwrap_or(max_bytes);
+    let (bytes, rest) = bytes.split_at(if max_bytes < bytes.len() { cut } else { bytes.len() });
     let mut text = String::with_capacity(bytes.len());
     for chunk in bytes.utf8_chunks() {
         for character in chunk.valid().chars() {
@@ -214,5 +169,22 @@ fn shown(bytes: Option<&[u8]>) -> String {
         }
         text.extend(chunk.invalid().iter().map(|byte| format!("\\x{byte:02x}")));
     }
+    if !rest.is_empty() {
+        text.push_str(&format!("… ({} more bytes)", rest.len()));
+    }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::shown;
+
+    #[test]
+    fn bytes_are_cut_between_characters_and_the_rest_is_counted() {
+        assert_eq!(shown(None, 5), "(none)");
+        assert_eq!(shown(Some(b"a\nb"), 3), "a\\nb");
+        assert_eq!(shown(Some("aäöü".as_bytes()), 4), "aä… (4 more bytes)");
+        assert_eq!(shown(Some(b"\x80\x80\x80\x80\x80\x80"), 5), "\\x80\\x80\\x80\\x80\\x80… (1 more bytes)");
+        assert_eq!(shown(Some(b"abc"), 0), "… (3 more bytes)");
+    }
 }

@@ -250,7 +250,13 @@ fn load(path: &Path, overrides: &Overrides) -> Option<crate::pipeline::load::Pip
             for diagnostic in &loaded.diagnostics {
                 eprint_line(loaded.files.render(diagnostic).trim_end());
             }
-            loaded.pipeline
+            let mut pipeline = loaded.pipeline;
+            if let Some(pipeline) = &mut pipeline {
+                let words = ["logproc", "dlq", "list", "--pipeline"].map(str::to_string).into_iter();
+                let words: Vec<String> = words.chain([path.display().to_string()]).collect();
+                pipeline.dead_letter.set_command(crate::replay::plan::shell_line(&words));
+            }
+            pipeline
         }
         Err(error) => {
             eprint_line(&format!("{}: error: {error}", path.display()));

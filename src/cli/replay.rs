@@ -9,18 +9,19 @@ use serde_json::json;
 
 use super::ending::Ending;
 use super::{DONE, FAILED, FORCED, INVALID};
-use crate::misuse::misuse;
+use crate::event::Timestamp;
 use crate::observe::health::Health;
 use crate::observe::metrics;
 use crate::pipeline::load::Overrides;
 use crate::replay::gauge::{Failure, Rate};
-use crate::replay::counts::Figures;
-use crate::replay::job::{self, Definition, Job};
+use crate::replay::job::Definition;
 use crate::replay::target::{Mode, Target};
 use crate::replay::{Ended, Request};
-use crate::source::SourceSpec;
-use crate::source::kafka::{KafkaSource, Topics};
 use crate::trial::report::Style;
+
+mod jobs;
+
+use jobs::Named;
 
 /// Options of `logproc replay`.
 #[derive(Args)]
@@ -95,6 +96,9 @@ pub struct Options {
     /// What becomes of documents that are there already; by default what the pipeline's sink does.
     #[arg(long, value_enum)]
     mode: Option<Mode>,
+    /// Make the new index with the mapping and the settings of this one, or of the newest one behind an alias or data stream.
+    #[arg(long, value_name = "INDEX", requires = "sink_index")]
+    like: Option<String>,
     /// At the end, point this alias to the new index, once as many documents are there as were made.
     #[arg(long, value_name = "ALIAS", requires = "sink_index")]
     swap_alias: Option<String>,
@@ -147,6 +151,7 @@ struct How {
 
 /// Options of `logproc dlq replay`: bounds and partitions are those of the topic of dead letters.
 #[derive(Args)]
+#[command(mut_arg("topic", |topic| topic.help("Only dead letters whose record came from this topic")))]
 pub struct LettersArgs {
     /// Only dead letters of this reason (`decode`, `rejected`, ...); may be given several times.
     #[arg(long, value_name = "REASON")]
@@ -157,6 +162,8 @@ pub struct LettersArgs {
 
 #[derive(Subcommand)]
 enum Command {
+    /// List the jobs that the pipeline's clusters know.
+    List(jobs::ListArgs),
     /// Show how far a job is.
     Status(Named),
     /// Go on with a job as it was begun.
@@ -170,40 +177,31 @@ enum Command {
     Cancel(Named),
 }
 
-#[derive(Args)]
-struct Named {
-    /// The pipeline file, which names the cluster.
-    #[arg(long, short, value_name = "FILE")]
-    pipeline: PathBuf,
-    /// The topic; by default the only one that the pipeline reads.
-    #[arg(long)]
-    topic: Option<String>,
-    /// The job's name.
-    #[arg(long, value_name = "ID")]
-    job: String,
-}
-
 /// Runs the subcommand; with `as_json`, results are JSON.
 ///
 /// # Errors
 /// The request makes no sense, brokers or cluster don't answer, or a part of the pipeline can't go on.
 pub fn run(args: &ReplayArgs, as_json: bool) -> anyhow::Result<ExitCode> {
     match &args.command {
+        Some(Command::List(args)) => {
+            let _ending = Ending::listen(FORCED)?;
+            jobs::list(args, as_json)
+        }
         Some(Command::Status(named)) => {
             let _ending = Ending::listen(FORCED)?;
-            status(named, as_json)
+            jobs::status(named, as_json)
         }
         Some(Command::Cancel(named)) => {
             let _ending = Ending::listen(FORCED)?;
-            let Some(job) = find(named)? else { return Ok(ExitCode::from(INVALID)) };
+            let Some(job) = jobs::find(named)? else { return Ok(ExitCode::from(INVALID)) };
             job.cancel()?;
             writeln!(std::io::stdout(), "job {} is cancelled and forgotten", job.id)?;
             Ok(ExitCode::SUCCESS)
         }
         Some(Command::Resume { named, how }) => {
             let ending = Ending::listen(FORCED)?;
-            let Some(job) = find(named)? else { return Ok(ExitCode::from(INVALID)) };
-            let Some((definition, _)) = job.state()? else { return no_job(&job) };
+            let Some(job) = jobs::find(named)? else { return Ok(ExitCode::from(INVALID)) };
+            let Some((definition, _)) = job.state()? else { return jobs::no_job(&job) };
             let which = Which { pipeline: Some(named.pipeline.clone()), topic: Some(job.topic.clone()), job: Some(job.id.clone()) };
             with_request(&ending, &which, how, definition, Vec::new(), as_json, |request| {
                 request.execute().and_then(|ended| show_end(&ended, &request.definition, as_json))
@@ -230,8 +228,10 @@ pub(super) fn begin(args: &Options, letters: Option<Vec<String>>, as_json: bool)
     let definition = Definition {
         from: args.from.clone(),
         to: args.to.clone(),
+        relative: None,
         partitions: args.partitions.clone(),
         condition: args.condition.clone(),
+        letters_topic: letters.as_ref().and(args.which.topic.clone()),
         letters,
         files: args.file.clone(),
         records: args.records,
@@ -240,8 +240,11 @@ pub(super) fn begin(args: &Options, letters: Option<Vec<String>>, as_json: bool)
         mode: args.mode,
         sink: args.sink.clone(),
         swap_alias: args.swap_alias.clone(),
+        like: args.like.clone(),
     };
     definition.check()?;
+    // What is relative to now is fixed now: the same words are another job later.
+    let definition = definition.made_absolute(Timestamp::now().as_millis());
     let ending = Ending::listen(FORCED)?;
     with_request(&ending, &args.which, &args.how, definition, args.ignore_field.clone(), as_json, |request| {
         if args.execute {
@@ -306,7 +309,8 @@ fn with_request(
     }
     let result = act(&Request {
         load: &load,
-        topic: which.topic.clone(),
+        // Of dead letters it says which ones, not where they are.
+        topic: if definition.letters.is_some() { None } else { which.topic.clone() },
         job: which.job.clone(),
         definition,
         rate: how.rate.unwrap_or_default(),
@@ -329,6 +333,7 @@ fn show_end(ended: &Ended, definition: &Definition, as_json: bool) -> anyhow::Re
             "figures": ended.figures, "this_process": ended.own, "seconds": ended.took.as_secs_f64(),
             "failures": failures_json(&ended.failures),
             "alias": ended.alias.as_ref().and_then(|alias| alias.as_ref().ok()),
+            "swap_back": ended.swap_back,
             "alias_problem": ended.alias.as_ref().and_then(|alias| alias.as_ref().err()),
         });
         format!("{end}\n")
@@ -341,7 +346,10 @@ fn show_end(ended: &Ended, definition: &Definition, as_json: bool) -> anyhow::Re
             "has stopped before its end; the same command goes on"
         };
         let (Ok(alias) | Err(alias)) = ended.alias.as_ref().map_or(Ok(String::new()), |alias| match alias {
-            Ok(said) => Ok(format!("{said}\n")),
+            Ok(said) => {
+                let back = ended.swap_back.as_ref().map(|command| format!("To point it back:\n  {command}\n"));
+                Ok(format!("{said}\n{}", back.unwrap_or_default()))
+            }
             Err(problem) => Err(format!("error: {problem}\n")),
         });
         let what = match definition.files.is_empty() {
@@ -389,73 +397,4 @@ fn failures_text(failures: &[(String, Failure)]) -> String {
         failure.examples.iter().for_each(|example| out.push_str(&format!("  {example}\n")));
     }
     out
-}
-
-/// The job of a name, through the pipeline's Kafka source.
-fn find(named: &Named) -> anyhow::Result<Option<Job>> {
-    let Some(pipeline) = super::load(&named.pipeline, &Overrides::default()) else { return Ok(None) };
-    let kafka = pipeline.sources.into_iter().find_map(|source| match source {
-        SourceSpec::Kafka(source) => Some(source),
-        _ => None,
-    });
-    let Some(source) = kafka else { misuse!("{}: the pipeline has no kafka source", named.pipeline.display()) };
-    let topic = match (&named.topic, source.topics()) {
-        (Some(topic), _) => topic.clone(),
-        (None, Topics::Named(names)) if names.len() == 1 => names[0].clone(),
-        _ => misuse!("the pipeline reads several topics: say with --topic which one is meant"),
-    };
-    let source: &KafkaSource = &source;
-    let job = Job::new(source, &named.job, &topic)?;
-    // A job of `dlq replay` reads the topic of dead letters.
-    if let (None, Some((letters, properties))) = (&named.topic, pipeline.dead_letter.topic())
-        && job.state()?.is_none()
-    {
-        let of_letters = Job::new(&source.clone().with_properties(properties), &named.job, letters)?;
-        if of_letters.state()?.is_some() {
-            return Ok(Some(of_letters));
-        }
-    }
-    Ok(Some(job))
-}
-
-fn no_job(job: &Job) -> anyhow::Result<ExitCode> {
-    super::eprint_line(&format!("there is no job {} on topic {}", job.id, job.topic));
-    Ok(ExitCode::from(FAILED))
-}
-
-fn status(named: &Named, as_json: bool) -> anyhow::Result<ExitCode> {
-    let Some(job) = find(named)? else { return Ok(ExitCode::from(INVALID)) };
-    let Some((definition, state)) = job.state()? else { return no_job(&job) };
-    let members = job.members()?;
-    let is_complete = state.iter().all(job::Progress::is_complete);
-    let word = match (is_complete, job.is_cancelled()?, members) {
-        (_, true, _) => "being cancelled",
-        (true, ..) => "complete",
-        (false, _, 0) => "stopped",
-        (false, ..) => "running",
-    };
-    let figures = Figures::of(&job::tally(&state));
-    let mut out = std::io::stdout();
-    if as_json {
-        let partitions: Vec<_> = state.iter().map(|progress| {
-            json!({"partition": progress.part.partition, "start": progress.part.start, "done_to": progress.done_to, "end": progress.part.end})
-        }).collect();
-        let all = json!({"job": job.id, "topic": job.topic, "state": word, "processes": members, "definition": definition,
-            "partitions": partitions, "figures": figures});
-        writeln!(out, "{all}")?;
-        return Ok(ExitCode::SUCCESS);
-    }
-    let processes = if members == 1 { "process" } else { "processes" };
-    writeln!(out, "job {} on topic {}: {word}, {members} {processes}", job.id, job.topic)?;
-    writeln!(out, "{:>9} {:>14} {:>14} {:>14} {:>6}", "partition", "start", "done to", "end", "done")?;
-    for progress in &state {
-        let part = progress.part;
-        let percent = if part.end > part.start { (progress.done_to - part.start) * 100 / (part.end - part.start) } else { 100 };
-        writeln!(out, "{:>9} {:>14} {:>14} {:>14} {percent:>5}%", part.partition, part.start, progress.done_to, part.end)?;
-    }
-    let (done, all) = job::totals(&state);
-    let percent = if all > 0 { done * 100 / all } else { 100 };
-    writeln!(out, "{:>9} {:>14} {:>14} {:>14} {percent:>5}%\n", "all", "", done, all)?;
-    write!(out, "{figures}")?;
-    Ok(ExitCode::SUCCESS)
 }

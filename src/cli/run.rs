@@ -83,7 +83,7 @@ pub fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
         workers: args.workers.map(|workers| workers.max(1)),
         ..args.logstash.overrides()
     };
-    let Some(pipeline) = super::load(path, &overrides) else { return Ok(ExitCode::from(INVALID)) };
+    let Some(mut pipeline) = super::load(path, &overrides) else { return Ok(ExitCode::from(INVALID)) };
     if let Some((shortage, is_error)) = pipeline.memory.shortage() {
         if is_error {
             error!("{}:1:1: {shortage}, or set `memory_check = \"warn\"`", path.display());
@@ -95,6 +95,10 @@ pub fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
     serve(args, &pipeline, &health)?;
     if pipeline.manage_template {
         install_templates(&pipeline);
+    }
+    if args.stdin {
+        // A trial is watched by whoever has started it.
+        pipeline.settings.summary_interval = None;
     }
     let reloader = Reloader::new(path, overrides, &pipeline);
     let plan = pipeline.into_plan(health);

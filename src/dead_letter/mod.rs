@@ -18,14 +18,18 @@ use crate::config::{Args, ComponentDef, Diagnostic, Fallback, Kind, option};
 use crate::delivery::bounds::PRODUCED_TOGETHER;
 use crate::delivery::{Hub, Rejected, count};
 use crate::login::Login;
+use crate::observe::kafka_client::{ClientLog, WRITE};
 use crate::observe::metrics as names;
 
 mod file;
+pub mod message;
 pub mod read;
 mod record;
+mod report;
 mod topic;
 
 pub use record::DeadLetter;
+use report::Report;
 
 /// The options of `dead_letter`.
 pub const DEF: ComponentDef = ComponentDef {
@@ -57,6 +61,8 @@ pub struct DeadLetterSpec {
     topic: Option<TopicSpec>,
     /// Dead letters are counted and not written.
     is_discarded: bool,
+    /// The command that shows them, for the log.
+    command: Option<String>,
 }
 
 /// A topic for dead letters.
@@ -78,12 +84,22 @@ impl fmt::Debug for DeadLetterSpec {
 impl DeadLetterSpec {
     /// Dead letters to a file.
     pub fn file(path: impl Into<PathBuf>) -> Self {
-        DeadLetterSpec { path: path.into(), topic: None, is_discarded: false }
+        DeadLetterSpec { path: path.into(), topic: None, is_discarded: false, command: None }
     }
 
     /// Dead letters that are counted and written nowhere, for runs that write nothing.
     pub fn discarded() -> Self {
         DeadLetterSpec { is_discarded: true, ..DeadLetterSpec::file("") }
+    }
+
+    /// Sets the command that the log names for looking at them.
+    pub fn set_command(&mut self, command: String) {
+        self.command = Some(command);
+    }
+
+    /// Returns the command that shows them.
+    fn command(&self) -> String {
+        self.command.clone().unwrap_or_else(|| format!("logproc dlq list --file {}", self.path.display()))
     }
 
     /// What the client of the topic logs in with.
@@ -126,18 +142,40 @@ impl DeadLetterSpec {
 
 /// Writes dead letters until every sender is gone.
 pub(crate) async fn run(spec: DeadLetterSpec, mut letters: mpsc::Receiver<Vec<Rejected>>, hub: Arc<Hub>) {
-    let mut writer = Writer { file: file::FileTarget::new(spec.path), topic: None, spec: spec.topic, is_discarded: spec.is_discarded };
-    while let Some(mut rejected) = letters.recv().await {
+    let mut writer = Writer {
+        report: Report::new(spec.command()),
+        log: ClientLog::new("dead letters"),
+        file: file::FileTarget::new(spec.path),
+        topic: None,
+        spec: spec.topic,
+        is_discarded: spec.is_discarded,
+    };
+    loop {
+        let received = match writer.report.due() {
+            None => letters.recv().await,
+            Some(due) => match tokio::time::timeout_at(due.into(), letters.recv()).await {
+                Ok(received) => received,
+                Err(_) => {
+                    writer.report.log();
+                    continue;
+                }
+            },
+        };
+        let Some(mut rejected) = received else { break };
         while rejected.len() < TOGETHER
             && let Ok(more) = letters.try_recv()
         {
             rejected.extend(more);
         }
         writer.write(rejected, &hub).await;
+        writer.report.log_if_due();
     }
+    writer.report.log();
 }
 
 struct Writer {
+    report: Report,
+    log: ClientLog,
     file: file::FileTarget,
     topic: Option<topic::TopicTarget>,
     spec: Option<TopicSpec>,
@@ -161,9 +199,17 @@ impl Writer {
         let mut pause = FIRST_PAUSE;
         loop {
             match self.try_write(&mut open, hub).await {
-                Ok(()) => return,
+                Ok(()) => {
+                    if self.log.is_failing(WRITE) {
+                        self.log.works();
+                    }
+                    return;
+                }
                 Err(problem) => {
-                    error!(error = problem, waiting = open.len(), "dead letters can't be written; delivery waits for them");
+                    if let Some(repeated) = self.log.failed(WRITE) {
+                        let client = self.log.client();
+                        error!(client, error = problem, waiting = open.len(), repeated, "failed to write dead letters; retrying while delivery waits");
+                    }
                     metrics::counter!(names::DEAD_LETTER_RETRIES).increment(1);
                 }
             }
@@ -182,13 +228,13 @@ impl Writer {
     /// Writes what it can and settles it; what stays in `open` is to be tried again.
     async fn try_write(&mut self, open: &mut Vec<Rejected>, hub: &Hub) -> Result<(), String> {
         if self.is_discarded {
-            open.drain(..).for_each(|rejected| done(rejected, hub, "none"));
+            open.drain(..).for_each(|rejected| done(rejected, hub, "none", None));
             return Ok(());
         }
         let mut for_file = Vec::new();
         if let Some(spec) = &self.spec {
             if self.topic.is_none() {
-                self.topic = Some(topic::TopicTarget::new(spec).map_err(|error| error.to_string())?);
+                self.topic = Some(topic::TopicTarget::new(spec, &self.log).map_err(|error| error.to_string())?);
             }
             let Some(topic) = &mut self.topic else { return Ok(()) };
             let outcomes = topic.write(open, hub).await;
@@ -196,7 +242,7 @@ impl Writer {
             let mut again = Vec::new();
             for (rejected, outcome) in open.drain(..).zip(outcomes) {
                 match outcome {
-                    topic::Outcome::Written => done(rejected, hub, "kafka"),
+                    topic::Outcome::Written => done(rejected, hub, "kafka", Some(&mut self.report)),
                     topic::Outcome::TooLarge => for_file.push(rejected),
                     topic::Outcome::Failed(error) => {
                         problem = Some(error);
@@ -221,7 +267,7 @@ impl Writer {
         let lines = for_file.iter().map(|rejected| DeadLetter::of(rejected, hub));
         match self.file.append(lines).await {
             Ok(()) => {
-                for_file.into_iter().for_each(|rejected| done(rejected, hub, "file"));
+                for_file.into_iter().for_each(|rejected| done(rejected, hub, "file", Some(&mut self.report)));
                 Ok(())
             }
             Err(error) => {
@@ -242,7 +288,10 @@ fn first_group(rejected: &[Rejected]) -> usize {
     fit.count().max(1)
 }
 
-fn done(rejected: Rejected, hub: &Hub, target: &'static str) {
+fn done(rejected: Rejected, hub: &Hub, target: &'static str, report: Option<&mut Report>) {
+    if let Some(report) = report {
+        report.note(&rejected);
+    }
     hub.totals.dead_lettered.fetch_add(1, Ordering::Relaxed);
     metrics::counter!(names::DEAD_LETTERS, "reason" => rejected.reason.kind, "target" => target).increment(1);
     rejected.raw.note(rejected.record as usize, |tally| count(&mut tally.dead_letters, rejected.reason.kind, 1));

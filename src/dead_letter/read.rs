@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use rdkafka::ClientConfig;
-use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::consumer::Consumer as _;
 use rdkafka::error::KafkaError;
 use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
@@ -21,6 +21,7 @@ use serde_json::Value;
 
 use super::{DeadLetterSpec, TopicSpec};
 use crate::login::client_properties;
+use crate::observe::kafka_client::{Logged, LookUpClient};
 
 /// How long the brokers may be silent.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -40,6 +41,8 @@ pub struct Letter {
     pub value: Option<Vec<u8>>,
     /// The record's own headers.
     pub headers: Vec<(String, Option<Vec<u8>>)>,
+    /// Partition and offset of the dead letter itself, where it is a record of a topic.
+    pub place: Option<(i32, i64)>,
 }
 
 /// Why dead letters can't be read.
@@ -114,15 +117,19 @@ impl Letter {
                 }
                 _ => None,
             }),
-            _ => return Ok(Letter { facts: facts_of(object), key, value, headers: Vec::new() }),
+            _ => return Ok(Letter { facts: facts_of(object), key, value, ..Letter::default() }),
         };
-        Ok(Letter { headers: headers.collect(), facts: facts_of(object), key, value })
+        Ok(Letter { headers: headers.collect(), facts: facts_of(object), key, value, place: None })
     }
 
     /// `None` where the headers do not name the record's origin.
     fn of_message(message: &BorrowedMessage<'_>) -> Option<Letter> {
-        let mut letter =
-            Letter { key: message.key().map(<[u8]>::to_vec), value: message.payload().map(<[u8]>::to_vec), ..Letter::default() };
+        let mut letter = Letter {
+            key: message.key().map(<[u8]>::to_vec),
+            value: message.payload().map(<[u8]>::to_vec),
+            place: Some((message.partition(), message.offset())),
+            ..Letter::default()
+        };
         for header in message.headers().into_iter().flat_map(|headers| headers.iter()) {
             match header.key.strip_prefix(PREFIX) {
                 // The last one counts: a record that was a dead letter before has such headers of its own.
@@ -173,18 +180,27 @@ pub fn read<E: From<ReadError>>(spec: &DeadLetterSpec, mut visit: impl FnMut(Let
     Ok(unreadable)
 }
 
+/// Returns the properties of a client that reads the topic, without a group.
+fn client_config(spec: &TopicSpec) -> ClientConfig {
+    let mut config: ClientConfig = client_properties::for_reading(&spec.properties).into_iter().collect();
+    config.set("client.id", "logproc-dlq");
+    config
+}
+
+/// Returns the topic of dead letters and the properties of a client that reads it, where they go to one.
+pub fn topic_client(spec: &DeadLetterSpec) -> Option<(&str, ClientConfig)> {
+    spec.topic.as_ref().map(|topic| (topic.topic.as_str(), client_config(topic)))
+}
+
 fn read_topic<E: From<ReadError>>(
     spec: &TopicSpec,
     unreadable: &mut Unreadable,
     visit: &mut impl FnMut(Letter) -> Result<bool, E>,
 ) -> Result<bool, E> {
     let failed = |error: KafkaError| ReadError::Topic { topic: spec.topic.clone(), error };
-    let mut config = ClientConfig::new();
-    for (name, value) in client_properties::for_reading(&spec.properties) {
-        config.set(name, value);
-    }
-    config.set("group.id", "logproc-dlq").set("client.id", "logproc-dlq");
-    let consumer: BaseConsumer = config.create().map_err(failed)?;
+    let mut config = client_config(spec);
+    config.set("group.id", "logproc-dlq");
+    let consumer: LookUpClient = config.create_with_context(Logged::named("dead letters")).map_err(failed)?;
     let metadata = consumer.fetch_metadata(Some(&spec.topic), PATIENCE).map_err(failed)?;
     let mut assignment = TopicPartitionList::new();
     let mut open = HashMap::new();

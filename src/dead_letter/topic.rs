@@ -10,6 +10,7 @@ use rdkafka::producer::{FutureProducer, FutureRecord};
 use super::{DeadLetter, TopicSpec};
 use crate::delivery::{Hub, Rejected};
 use crate::login::{Follower, client_properties};
+use crate::observe::kafka_client::{ClientLog, Logged};
 
 /// What became of one dead letter.
 pub(super) enum Outcome {
@@ -19,10 +20,11 @@ pub(super) enum Outcome {
 }
 
 pub(super) struct TopicTarget {
-    producer: FutureProducer,
+    producer: FutureProducer<Logged>,
     topic: String,
     properties: BTreeMap<String, String>,
     login: Follower,
+    logged: Logged,
 }
 
 pub(super) fn client_config(properties: &BTreeMap<String, String>) -> ClientConfig {
@@ -32,6 +34,8 @@ pub(super) fn client_config(properties: &BTreeMap<String, String>) -> ClientConf
     config.set("queue.buffering.max.kbytes", "16384");
     config.set("message.timeout.ms", "30000");
     config.set("enable.idempotence", "true");
+    // They tell that brokers are back.
+    config.set("statistics.interval.ms", "5000");
     // Some of them may be for those who read the topic.
     for (name, value) in client_properties::for_producing(properties) {
         config.set(name, value);
@@ -41,15 +45,16 @@ pub(super) fn client_config(properties: &BTreeMap<String, String>) -> ClientConf
 }
 
 impl TopicTarget {
-    pub(super) fn new(spec: &TopicSpec) -> KafkaResult<Self> {
+    pub(super) fn new(spec: &TopicSpec, log: &ClientLog) -> KafkaResult<Self> {
         let login = spec.login.follow("dead letters");
-        let producer = client_config(&login.up_to_date(&spec.properties)).create()?;
-        Ok(TopicTarget { producer, topic: spec.topic.clone(), properties: spec.properties.clone(), login })
+        let logged = Logged::new(log.clone());
+        let producer = client_config(&login.up_to_date(&spec.properties)).create_with_context(logged.clone())?;
+        Ok(TopicTarget { producer, topic: spec.topic.clone(), properties: spec.properties.clone(), login, logged })
     }
 
     /// Sends all and waits for every broker's answer; the outcomes are in the order of the records.
     pub(super) async fn write(&mut self, open: &[Rejected], hub: &Hub) -> Vec<Outcome> {
-        self.login.keep_up(&mut self.producer, &self.properties, client_config);
+        self.login.keep_up(&mut self.producer, &self.properties, client_config, &self.logged);
         let mut sending = Vec::with_capacity(open.len());
         for rejected in open {
             let letter = DeadLetter::of(rejected, hub);

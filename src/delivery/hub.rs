@@ -5,7 +5,7 @@
 //!
 //! Every lock here is taken once a batch, never once an event.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -66,6 +66,8 @@ pub struct Hub {
     ledger: Mutex<Ledger>,
     changed: Condvar,
     started: Instant,
+    /// Records that are not committed yet, in all assigned partitions; negative while that is not known.
+    lag: AtomicI64,
 }
 
 impl Hub {
@@ -82,6 +84,7 @@ impl Hub {
             ledger: Mutex::new(Ledger::default()),
             changed: Condvar::new(),
             started: Instant::now(),
+            lag: AtomicI64::new(-1),
         })
     }
 
@@ -99,6 +102,7 @@ impl Hub {
             ledger: Mutex::default(),
             changed: Condvar::new(),
             started: self.started,
+            lag: AtomicI64::new(-1),
         })
     }
 
@@ -178,6 +182,16 @@ impl Hub {
         let (guard, _) =
             self.changed.wait_timeout_while(guard, timeout, |ledger| !settled(ledger)).unwrap_or_else(PoisonError::into_inner);
         settled(&guard)
+    }
+
+    /// Sets the number of records that are not committed yet.
+    pub(crate) fn set_lag(&self, records: i64) {
+        self.lag.store(records, Ordering::Relaxed);
+    }
+
+    /// Returns the number of records that are not committed yet, where it is known.
+    pub(crate) fn lag(&self) -> Option<u64> {
+        u64::try_from(self.lag.load(Ordering::Relaxed)).ok()
     }
 
     /// Counts records that were dropped on purpose.

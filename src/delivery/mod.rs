@@ -18,6 +18,7 @@ pub mod processor;
 mod processors;
 mod run;
 pub mod shutdown;
+mod summary_log;
 #[cfg(test)]
 mod simulation;
 mod tally;

@@ -19,6 +19,7 @@ use super::hub::{Hub, Summary};
 use super::pace::Pace;
 use super::processors::Processors;
 use super::shutdown::{Phase, Shutdown};
+use super::summary_log::log_summaries;
 use super::worker::{SinkEntry, Way, Worker};
 use crate::dead_letter::DeadLetterSpec;
 use crate::observe::health::Health;
@@ -74,6 +75,8 @@ pub struct Settings {
     pub rate_limit: Option<NonZeroU32>,
     /// Memory of the pipeline's filters.
     pub filters: Footprint,
+    /// The interval at which the run logs a line about itself; never without it.
+    pub summary_interval: Option<Duration>,
 }
 
 impl Default for Settings {
@@ -88,6 +91,7 @@ impl Default for Settings {
             shutdown_timeout: Duration::from_secs(30),
             rate_limit: None,
             filters: Footprint::default(),
+            summary_interval: None,
         }
     }
 }
@@ -158,6 +162,7 @@ pub fn run(plan: Plan, shutdown: &Shutdown) -> Result<Summary, RunFailure> {
     let hub_of = |source| if source == 0 { hub.clone() } else { hub.for_source(source) };
     let hubs: Vec<Arc<Hub>> = (0..sources.len()).map(hub_of).collect();
     let gauges = runtime.spawn(crate::observe::metrics::report_gauges(hubs.clone()));
+    let summaries = settings.summary_interval.map(|interval| runtime.spawn(log_summaries(hubs.clone(), interval)));
 
     // Those that wait hold texts of their own.
     let (rejected, letters) = mpsc::channel(1);
@@ -166,15 +171,8 @@ pub fn run(plan: Plan, shutdown: &Shutdown) -> Result<Summary, RunFailure> {
 
     let mut entries = Vec::with_capacity(sinks.len());
     let mut sink_tasks: Vec<(String, tokio::task::JoinHandle<_>)> = Vec::with_capacity(sinks.len());
-    let mut names: Vec<String> = Vec::with_capacity(sinks.len());
-    for (id, spec) in sinks {
-        let taken = |name: &str| names.iter().any(|known| known == name);
-        let mut name = id.unwrap_or_else(|| spec.kind().to_string());
-        if taken(&name) {
-            let numbered = (2..).map(|number| format!("{name}-{number}")).find(|name| !taken(name));
-            name = numbered.unwrap_or(name);
-        }
-        names.push(name.clone());
+    let names = crate::sink::names(&sinks);
+    for (name, (_, spec)) in names.into_iter().zip(sinks) {
         let context = SinkContext::new(&name, hub.clone(), rejected.clone(), &health);
         let Some(sink) = spec.build() else {
             context.set_ready(true);
@@ -286,6 +284,9 @@ pub fn run(plan: Plan, shutdown: &Shutdown) -> Result<Summary, RunFailure> {
     ended.force();
     watch.abort();
     gauges.abort();
+    if let Some(summaries) = summaries {
+        summaries.abort();
+    }
     runtime.shutdown_timeout(RUNTIME_ENDS);
 
     let summary = hub.summary();

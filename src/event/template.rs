@@ -105,6 +105,17 @@ impl Template {
         }
     }
 
+    /// The text with `*` for each place.
+    pub fn as_pattern(&self) -> String {
+        self.pieces
+            .iter()
+            .map(|piece| match piece {
+                Piece::Literal(text) => text,
+                _ => "*",
+            })
+            .collect()
+    }
+
     /// The field, where the template is one place and nothing else.
     pub fn as_field(&self) -> Option<&FieldRef> {
         match self.pieces.as_slice() {

@@ -20,6 +20,7 @@ use rdkafka::producer::{FutureProducer, Producer as _};
 use rdkafka::{ClientConfig, ClientContext};
 use tracing::{error, info, warn};
 
+use crate::observe::kafka_client::Logged;
 use crate::observe::metrics as names;
 
 pub(crate) mod client_properties;
@@ -136,13 +137,19 @@ impl Follower {
 
     /// For a producer that has nothing under way: tells it of another password, and puts another in its place where that is not enough,
     /// or where it has met what an idempotent producer never recovers from.
-    pub fn keep_up(&mut self, producer: &mut FutureProducer, properties: &BTreeMap<String, String>, config: impl Fn(&BTreeMap<String, String>) -> ClientConfig) {
+    pub fn keep_up(
+        &mut self,
+        producer: &mut FutureProducer<Logged>,
+        properties: &BTreeMap<String, String>,
+        config: impl Fn(&BTreeMap<String, String>) -> ClientConfig,
+        logged: &Logged,
+    ) {
         self.refresh(producer.client());
-        if let Some(newer) = self.renew(properties, |properties| config(properties).create()) {
+        if let Some(newer) = self.renew(properties, |properties| config(properties).create_with_context(logged.clone())) {
             *producer = newer;
         }
         if let Some((_, problem)) = producer.client().fatal_error() {
-            match config(&self.up_to_date(properties)).create() {
+            match config(&self.up_to_date(properties)).create_with_context(logged.clone()) {
                 Ok(newer) => {
                     warn!(client = self.client, problem, "a producer has given up for good: another takes over");
                     *producer = newer;

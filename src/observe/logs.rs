@@ -7,15 +7,20 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use tracing::error;
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{EnvFilter, fmt};
 
 pub use super::log_writer::Overflow;
+use super::fold::Fold;
 use super::log_writer::LogWriter;
 
 /// How long the end of the process waits for the last lines to be written.
 const LAST_LINES: Duration = Duration::from_millis(200);
 
 static WRITER: OnceLock<LogWriter> = OnceLock::new();
+/// Folds the lines of processes that deliver.
+static FOLD: OnceLock<Fold> = OnceLock::new();
 
 /// How log lines look.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -43,12 +48,14 @@ pub fn init_at(format: Format, level: &str, overflow: Overflow) {
     }
     let Some(writer) = WRITER.get() else { return };
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(|| writer.clone()).log_internal_errors(false);
-    // A second start (tests, a library user's own subscriber) leaves the first in place.
-    let _ = match format {
-        Format::Text => builder.with_ansi(std::io::stderr().is_terminal()).try_init(),
-        Format::Json => builder.json().flatten_event(true).try_init(),
+    let layer = fmt::layer().with_writer(|| writer.clone()).log_internal_errors(false);
+    let layer = match format {
+        Format::Text => layer.with_ansi(std::io::stderr().is_terminal()).boxed(),
+        Format::Json => layer.json().flatten_event(true).boxed(),
     };
+    let fold = (overflow == Overflow::Drop).then(|| FOLD.get_or_init(Fold::default).clone());
+    // A second start (tests, a library user's own subscriber) leaves the first in place.
+    let _ = tracing_subscriber::registry().with(layer).with(filter).with(fold).try_init();
 }
 
 /// Writes a line to standard error, in its turn among the log lines.
@@ -73,8 +80,18 @@ pub fn report_panics() {
     }));
 }
 
+/// Logs how often lines were repeated in the last ten seconds; for calling now and again.
+pub(crate) fn report_repeats() {
+    if let Some(fold) = FOLD.get() {
+        fold.report(false);
+    }
+}
+
 /// Waits for the last lines to be written: a moment, or for as long as it takes where [`Overflow::Wait`] holds.
 pub fn flush() {
+    if let Some(fold) = FOLD.get() {
+        fold.report(true);
+    }
     if let Some(writer) = WRITER.get() {
         writer.flush((writer.overflow() == Overflow::Drop).then_some(LAST_LINES));
     }

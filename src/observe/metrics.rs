@@ -168,6 +168,7 @@ pub(crate) async fn report_gauges(hubs: Vec<Arc<Hub>>) {
         metrics::gauge!(OLDEST_OPEN, "pipeline" => label()).set(age as f64 / 1e3);
         metrics::gauge!(PARTITIONS, "pipeline" => label()).set(assigned as f64);
         metrics::counter!(LOG_LINES_DROPPED).absolute(super::logs::dropped_lines());
+        super::logs::report_repeats();
         tokio::time::sleep(Duration::from_secs(1)).await;
     }
 }

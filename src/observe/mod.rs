@@ -1,7 +1,10 @@
 //! What a running process shows of itself: logs, metrics, health.
 
+pub mod failures;
+mod fold;
 pub mod health;
 pub mod http;
+pub mod kafka_client;
 mod log_writer;
 pub mod logs;
 pub mod metrics;

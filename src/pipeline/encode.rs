@@ -147,6 +147,19 @@ impl Encoder {
         }
     }
 
+    /// The index or data stream that documents go to, with `*` for what differs between events.
+    pub fn index_pattern(&self) -> Option<String> {
+        match self {
+            Encoder::Elasticsearch(encoder) => Some(match &encoder.target {
+                Target::Index(template) => template.as_pattern(),
+                Target::DataStream { parts, auto_routing: false, .. } => parts.each_ref().map(|part| part.template.as_pattern()).join("-"),
+                // The type is the same for all as a rule.
+                Target::DataStream { parts, .. } => format!("{}-*", parts[0].template.as_pattern()),
+            }),
+            _ => None,
+        }
+    }
+
     /// The action of documents for Elasticsearch, and whether their ids come from fields.
     pub fn action(&self) -> Option<(&'static str, bool)> {
         match self {

@@ -10,7 +10,7 @@ use super::encode::Encoder;
 use super::memory::Memory;
 use super::program::{Program, Step, flatten};
 use super::{lint, offline};
-use super::worker::{Codec, Intake, PipelineWorker};
+use super::worker::{Codec, Intake, Intakes, PipelineWorker, SourceOfTopic};
 use crate::config::logstash::plugins::{Section, Surroundings};
 use crate::config::logstash::settings::Settings as LogstashSettings;
 use crate::config::spec::{ComponentSpec, PipelineSpec, Statement};
@@ -43,6 +43,7 @@ const PIPELINE_OPTIONS: &[OptionDef] = &[
     option("rate_limit", Kind::Integer(1, 1_000_000_000), Fallback::None, "Records a second that go through the pipeline at most, all workers together; no limit by default."),
     option("ecs_compatibility", Kind::Enum(&["disabled", "v1", "v8"]), Fallback::Text("v8"), "Which field names and grok patterns hold where a filter does not say."),
     option("http_address", Kind::String, Fallback::Text("127.0.0.1:9600"), "Where `/metrics`, `/livez` and `/readyz` are served; an empty text turns it off."),
+    option("summary_interval", Kind::Duration, Fallback::Text("1m"), "How often a running pipeline logs a line about itself: records and documents a second, lag, records and bytes in flight, dead letters. `0` turns it off."),
     option("templates", Kind::Strings, Fallback::None, "Folders of index templates, component templates and lifecycle policies that `logproc setup` installs."),
 ];
 
@@ -93,6 +94,8 @@ pub struct Pipeline {
     pub sources: Vec<SourceSpec>,
     /// How they become events, for each source.
     pub intakes: Vec<Intake>,
+    /// Which of them holds for a record's topic, where one source gives out records of several.
+    pub intake_by_topic: Option<SourceOfTopic>,
     /// The filters.
     pub program: Program,
     /// Conditions that lead to sinks.
@@ -134,9 +137,11 @@ impl Pipeline {
     /// What workers run.
     pub fn processors(&self) -> Processors {
         let (program, routes, encoders) = (self.program.fork(), self.routes.clone(), self.encoders.clone());
-        let (label, intakes): (Arc<str>, Arc<[Intake]>) = (self.name.as_str().into(), self.intakes.as_slice().into());
+        let (label, intakes): (Arc<str>, Intakes) = (self.name.as_str().into(), Intakes::new(&self.intakes, self.intake_by_topic.clone()));
+        let sinks: Arc<[String]> = sink::names(&self.sinks).into();
         Processors::new(&self.version, move |number| {
-            let worker = PipelineWorker::new(label.clone(), intakes.clone(), program.fork(), routes.clone(), encoders.clone(), number);
+            let worker =
+                PipelineWorker::new(label.clone(), intakes.clone(), program.fork(), routes.clone(), encoders.clone(), sinks.clone(), number);
             Box::new(worker)
         })
     }
@@ -334,6 +339,7 @@ impl Loader<'_> {
             in_flight_limit: args.bytes("in_flight_limit").map(|bytes| bytes as usize),
             shutdown_timeout: args.duration("shutdown_timeout").unwrap_or_default(),
             rate_limit: args.integer("rate_limit").and_then(|rate| u32::try_from(rate).ok()).and_then(std::num::NonZeroU32::new),
+            summary_interval: args.duration("summary_interval").filter(|interval| !interval.is_zero()),
             ..Settings::default()
         };
         let http_address = match args.required_text("http_address").as_str() {
@@ -377,6 +383,7 @@ impl Loader<'_> {
             version: format!("{:016x}", digest(self.text)),
             sources,
             intakes,
+            intake_by_topic: None,
             program,
             routes: Arc::new(sinks.routes),
             encoders: sinks.encoders,

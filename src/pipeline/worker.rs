@@ -76,6 +76,32 @@ pub struct Intake {
     pub distinction: String,
 }
 
+/// Returns the number of the source whose intake holds for records of a topic.
+pub type SourceOfTopic = Arc<dyn Fn(&str) -> usize + Send + Sync>;
+
+/// The intakes of a pipeline's sources.
+#[derive(Clone)]
+pub struct Intakes {
+    list: Arc<[Intake]>,
+    /// For a source that gives out records of the others, which the topics of their origins tell.
+    by_topic: Option<SourceOfTopic>,
+}
+
+impl Intakes {
+    /// Returns these intakes, one for each source; with `by_topic` they are chosen by the topics of records' origins.
+    pub fn new(list: &[Intake], by_topic: Option<SourceOfTopic>) -> Intakes {
+        Intakes { list: list.into(), by_topic }
+    }
+
+    /// Returns the intake of a record.
+    fn of(&self, batch: &RawBatch, index: usize) -> &Intake {
+        match &self.by_topic {
+            None => &self.list[batch.source()],
+            Some(by_topic) => &self.list[by_topic(&batch.origin(index).topic)],
+        }
+    }
+}
+
 /// Paths that are set on events, compiled once.
 struct Fields {
     ingested: FieldRef,
@@ -95,11 +121,12 @@ pub struct Outcome {
 /// A pipeline as one worker runs it.
 pub struct PipelineWorker {
     pipeline: Arc<str>,
-    /// One for each source.
-    intakes: Arc<[Intake]>,
+    intakes: Intakes,
     program: Program,
     routes: Arc<Vec<Step<usize>>>,
     encoders: Vec<Encoder>,
+    /// The names of the sinks.
+    sink_names: Arc<[String]>,
     context: Context,
     survivors: Survivors,
     event: Event,
@@ -112,10 +139,11 @@ impl PipelineWorker {
     /// A worker for a program and its sinks. `intakes` are those of the sources, `routes` leads to indices into `encoders`.
     pub fn new(
         pipeline: Arc<str>,
-        intakes: Arc<[Intake]>,
+        intakes: Intakes,
         program: Program,
         routes: Arc<Vec<Step<usize>>>,
         encoders: Vec<Encoder>,
+        sink_names: Arc<[String]>,
         number: usize,
     ) -> PipelineWorker {
         let seed = Timestamp::now().as_millis() as u64 ^ ((number as u64) << 48);
@@ -132,6 +160,7 @@ impl PipelineWorker {
             program,
             routes,
             encoders,
+            sink_names,
             context: Context::new(Timestamp::now(), seed),
             survivors: Survivors::default(),
             event: Event::versed(),
@@ -165,7 +194,7 @@ impl PipelineWorker {
         const SEED: u64 = 1;
         self.context = Context::new(now, SEED);
         match codec {
-            None => self.fields.decode(&self.intakes[batch.source()], self.context.now, &mut self.event, batch, 0)?,
+            None => self.fields.decode(self.intakes.of(batch, 0), self.context.now, &mut self.event, batch, 0)?,
             Some(codec) => {
                 self.event.reset();
                 read(&mut self.event, codec, batch.value(0))?;
@@ -187,7 +216,7 @@ impl PipelineWorker {
 
     /// Decodes a record, runs it through the filters, and writes what comes out.
     fn process_alone(&mut self, batch: &RawBatch, index: usize, out: &mut Outputs) -> Verdict {
-        let intake = &self.intakes[batch.source()];
+        let intake = self.intakes.of(batch, index);
         if let Err(verdict) = self.fields.read(intake, self.context.now, &mut self.event, batch, index) {
             return verdict;
         }
@@ -199,7 +228,7 @@ impl PipelineWorker {
         let mut origin = document_origin(intake, batch, index);
         let mut documents = 0;
         for event in original.into_iter().chain(&mut self.survivors.made) {
-            match write_event(&self.routes, &mut self.encoders, event, &origin, out) {
+            match write_event(&self.routes, &mut self.encoders, &self.sink_names, event, &origin, out) {
                 Ok(written) => documents += written,
                 Err(reason) => return Verdict::DeadLetter(reason),
             }
@@ -210,8 +239,8 @@ impl PipelineWorker {
 
     /// Writes what came of a record that was done ahead.
     fn write_ahead(&mut self, found: usize, batch: &RawBatch, index: usize, out: &mut Outputs) -> Verdict {
-        let origin = document_origin(&self.intakes[batch.source()], batch, index);
-        self.ahead.end(found, |event| match write_event(&self.routes, &mut self.encoders, event, &origin, out) {
+        let origin = document_origin(self.intakes.of(batch, index), batch, index);
+        self.ahead.end(found, |event| match write_event(&self.routes, &mut self.encoders, &self.sink_names, event, &origin, out) {
             Ok(documents) => written(documents),
             Err(reason) => Verdict::DeadLetter(reason),
         })
@@ -340,6 +369,7 @@ fn read(event: &mut Event, codec: Codec, value: &[u8]) -> Result<(), Reason> {
 fn write_event(
     routes: &[Step<usize>],
     encoders: &mut [Encoder],
+    sink_names: &[String],
     event: &mut Event,
     origin: &DocumentOrigin<'_>,
     out: &mut Outputs,
@@ -356,7 +386,7 @@ fn write_event(
             }
             Err(error) => {
                 buffer.abandon(start);
-                problem = Some(Reason::new("encode", Some(format!("sink {sink}").into()), error.to_string()));
+                problem = Some(Reason::new("encode", sink_names.get(*sink).cloned().map(Into::into), error.to_string()));
             }
         }
     });
@@ -380,12 +410,12 @@ impl Processor for PipelineWorker {
         if self.program.makes_events() {
             return;
         }
-        let (intake, now) = (&self.intakes[batch.source()], self.context.now);
+        let (intakes, now) = (&self.intakes, self.context.now);
         let fetch = |records: std::ops::Range<usize>| records.for_each(|index| fetch_all(batch.value(index)));
         if records.first() == Some(&0) {
             fetch(0..records.len());
         }
-        self.ahead.read(records, |event, index| self.fields.read(intake, now, event, batch, index));
+        self.ahead.read(records, |event, index| self.fields.read(intakes.of(batch, index), now, event, batch, index));
         // Another core has written the next ones; they come while these are filtered.
         if let Some(last) = records.last() {
             fetch(last + 1..(last + 1 + records.len()).min(batch.len()));

@@ -3,16 +3,18 @@
 use anyhow::{Context as _, bail};
 use serde_json::{Value, json};
 
+use super::index::curl;
+use super::plan::shell_line;
 use crate::sink::elasticsearch::{Client, Method, Payload};
 
 /// Sends a request and reads its JSON; answers the status with it.
-async fn ask(client: &Client, method: Method, path: &str, body: Option<Value>) -> anyhow::Result<(u16, Value)> {
+pub(super) async fn ask(client: &Client, method: Method, path: &str, body: Option<Value>) -> anyhow::Result<(u16, Value)> {
     let payload = body.map_or(Payload::None, |body| Payload::Json(body.to_string().into()));
     let answer = client.request(method, path, &[], payload).await.with_context(|| path.to_string())?;
     Ok((answer.status, serde_json::from_slice(&answer.body).unwrap_or_default()))
 }
 
-fn expect(status: u16, what: &str, body: &Value) -> anyhow::Result<()> {
+pub(super) fn expect(status: u16, what: &str, body: &Value) -> anyhow::Result<()> {
     if (200..300).contains(&status) {
         return Ok(());
     }
@@ -59,11 +61,20 @@ pub async fn is_data_stream(client: &Client, name: &str) -> anyhow::Result<bool>
     Ok(!streams.is_empty())
 }
 
+/// An index that an alias points to.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Member {
+    /// The index.
+    pub index: String,
+    /// What the alias says of it: whether it is the one to write to, a filter, routing.
+    pub options: Value,
+}
+
 /// Indices that an alias points to; none where there is no such alias.
 ///
 /// # Errors
 /// The name is that of an index, or the cluster does not answer as it should.
-pub async fn indices_of(client: &Client, alias: &str) -> anyhow::Result<Vec<String>> {
+pub async fn indices_of(client: &Client, alias: &str) -> anyhow::Result<Vec<Member>> {
     let (status, body) = ask(client, Method::GET, &format!("_alias/{alias}"), None).await?;
     if status == 404 {
         let (status, _) = ask(client, Method::GET, &format!("{alias}/_settings"), None).await?;
@@ -75,15 +86,31 @@ pub async fn indices_of(client: &Client, alias: &str) -> anyhow::Result<Vec<Stri
     expect(status, alias, &body)?;
     let indices = body.as_object().filter(|indices| !indices.is_empty());
     let indices = indices.with_context(|| format!("{alias}: no indices in the response: {body}"))?;
-    Ok(indices.keys().cloned().collect())
+    Ok(indices.iter().map(|(name, index)| Member { index: name.clone(), options: index["aliases"][alias].clone() }).collect())
+}
+
+/// Returns the command that points an alias to where it has pointed before it was moved to an index.
+///
+/// # Errors
+/// Never in practice: it is JSON that was read before.
+pub fn swap_back(client: &Client, alias: &str, before: &[Member], index: &str) -> anyhow::Result<String> {
+    let add = |member: &Member| {
+        let mut options = member.options.as_object().cloned().unwrap_or_default();
+        options.insert("index".to_string(), json!(member.index));
+        options.insert("alias".to_string(), json!(alias));
+        json!({ "add": options })
+    };
+    let remove = json!({"remove": {"index": index, "alias": alias}});
+    let actions: Vec<Value> = std::iter::once(remove).chain(before.iter().filter(|member| member.index != index).map(add)).collect();
+    Ok(shell_line(&curl(&client.host(), "_aliases", &json!({ "actions": actions }))?))
 }
 
 /// Moves an alias from wherever it points to an index, in one step.
 ///
 /// # Errors
 /// The cluster refuses.
-pub async fn swap(client: &Client, alias: &str, from: &[String], to: &str) -> anyhow::Result<()> {
-    let mut actions: Vec<Value> = from.iter().filter(|index| *index != to).map(|index| json!({"remove": {"index": index, "alias": alias}})).collect();
+pub async fn swap(client: &Client, alias: &str, from: &[Member], to: &str) -> anyhow::Result<()> {
+    let mut actions: Vec<Value> = from.iter().filter(|member| member.index != to).map(|member| json!({"remove": {"index": member.index, "alias": alias}})).collect();
     actions.push(json!({"add": {"index": to, "alias": alias, "is_write_index": true}}));
     let (status, body) = ask(client, Method::POST, "_aliases", Some(json!({ "actions": actions }))).await?;
     expect(status, "_aliases", &body)?;

@@ -11,13 +11,13 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, bail};
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions};
-use rdkafka::client::DefaultClientContext;
-use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::consumer::Consumer as _;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use serde::{Deserialize, Serialize};
 
-use super::range::LOOK_UP_TIMEOUT;
+use super::range::{Bound, LOOK_UP_TIMEOUT};
 use crate::delivery::{Shutdown, Tally};
+use crate::observe::kafka_client::{Logged, LookUpClient};
 use crate::source::kafka::{KafkaSource, Mark, Part, commit_within, marks};
 
 /// What a broker keeps beside an offset at most, unless it is told otherwise.
@@ -27,14 +27,20 @@ const FOR_FIGURES: usize = 1_280;
 /// How long cancelling waits for the members of the group to leave.
 const MEMBERS_LEAVE: Duration = Duration::from_secs(60);
 
+/// The beginning of the names of jobs' groups.
+pub const GROUP_PREFIX: &str = "logproc-replay-";
+
 /// What of a replay must stay the same from one start to the next.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Definition {
-    /// Where the stretch begins, as it was written.
+    /// Where the stretch begins. A bound that was written relative to now is a time by then.
     pub from: String,
-    /// Where it ends, as it was written.
+    /// Where it ends, likewise.
     pub to: String,
+    /// Both bounds as they were written, where one was relative to now.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub relative: Option<(String, String)>,
     /// These partitions only.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub partitions: Vec<i32>,
@@ -44,6 +50,9 @@ pub struct Definition {
     /// The topic holds dead letters: those of these reasons are read, or all.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub letters: Option<Vec<String>>,
+    /// Only dead letters whose record came from this topic.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub letters_topic: Option<String>,
     /// Files to read instead of a topic.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub files: Vec<PathBuf>,
@@ -65,6 +74,35 @@ pub struct Definition {
     /// The alias that points to the new index at the end.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub swap_alias: Option<String>,
+    /// The index whose mapping and settings a new index gets.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub like: Option<String>,
+}
+
+impl Definition {
+    /// Returns the same with its relative bounds made absolute.
+    pub fn made_absolute(mut self, now_ms: i64) -> Definition {
+        let written = (self.from.clone(), self.to.clone());
+        for text in [&mut self.from, &mut self.to] {
+            if let Ok(bound @ Bound::Ago(_)) = text.parse::<Bound>() {
+                *text = bound.at(now_ms).to_string();
+                self.relative = Some(written.clone());
+            }
+        }
+        self
+    }
+
+    /// Returns whether a job that was begun with these arguments is asked for with `other`: the same words about time are the same
+    /// stretch then.
+    pub fn is_asked_for_with(&self, other: &Definition) -> bool {
+        match (&self.relative, &other.relative) {
+            (Some(ours), Some(theirs)) if ours == theirs => {
+                let bounds = (self.from.clone(), self.to.clone());
+                *self == Definition { from: bounds.0, to: bounds.1, ..other.clone() }
+            }
+            _ => self == other,
+        }
+    }
 }
 
 /// How far a partition of a job is.
@@ -83,6 +121,19 @@ impl Progress {
     pub fn is_complete(&self) -> bool {
         self.done_to >= self.part.end
     }
+}
+
+/// Returns whether every part is done.
+pub fn is_complete(state: &[Progress]) -> bool {
+    state.iter().all(Progress::is_complete)
+}
+
+pub(super) fn definition_of(mark: &Mark) -> anyhow::Result<Definition> {
+    serde_json::from_str(&mark.purpose).context("the job was begun by another version of logproc")
+}
+
+pub(super) fn progress_of(partition: i32, done_to: i64, mark: &Mark) -> Progress {
+    Progress { part: Part { partition, start: mark.start, end: mark.end }, done_to, tally: mark.tally.clone() }
 }
 
 /// Offsets of a job that are done, and all of them.
@@ -107,8 +158,8 @@ pub struct Job {
     pub topic: String,
     /// Its group.
     pub group: String,
-    client: BaseConsumer,
-    cancellation: BaseConsumer,
+    client: LookUpClient,
+    cancellation: LookUpClient,
     admin: ClientConfig,
 }
 
@@ -118,7 +169,7 @@ impl Job {
     /// # Errors
     /// The client can't be built.
     pub fn new(source: &KafkaSource, id: &str, topic: &str) -> anyhow::Result<Job> {
-        let group = format!("logproc-replay-{id}");
+        let group = format!("{GROUP_PREFIX}{id}");
         Ok(Job {
             id: id.to_string(),
             topic: topic.to_string(),
@@ -130,7 +181,7 @@ impl Job {
     }
 
     /// A client of the job's group that is no member: for looking things up.
-    pub fn client(&self) -> &BaseConsumer {
+    pub fn client(&self) -> &LookUpClient {
         &self.client
     }
 
@@ -141,11 +192,8 @@ impl Job {
     pub fn state(&self) -> anyhow::Result<Option<(Definition, Vec<Progress>)>> {
         let marks = marks(&self.client, &self.topic).context("the job's offsets can't be looked up")?;
         let Some((_, _, first)) = marks.first() else { return Ok(None) };
-        let definition = serde_json::from_str(&first.purpose).context("the job was begun by another version of logproc")?;
-        let progress = |(partition, done_to, mark): &(i32, i64, Mark)| {
-            Progress { part: Part { partition: *partition, start: mark.start, end: mark.end }, done_to: *done_to, tally: mark.tally.clone() }
-        };
-        Ok(Some((definition, marks.iter().map(progress).collect())))
+        let definition = definition_of(first)?;
+        Ok(Some((definition, marks.iter().map(|(partition, done_to, mark)| progress_of(*partition, *done_to, mark)).collect())))
     }
 
     /// Fixes what is to be read. Several processes may do so at the same time; one of them wins, and each then reads what
@@ -214,7 +262,7 @@ impl Job {
             }
             std::thread::sleep(Duration::from_millis(250));
         }
-        let admin: AdminClient<DefaultClientContext> = self.admin.create()?;
+        let admin: AdminClient<Logged> = self.admin.create_with_context(Logged::named("cancellation"))?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let cancel = format!("{}-cancel", self.group);
         let options = AdminOptions::new().request_timeout(Some(LOOK_UP_TIMEOUT));
@@ -226,5 +274,35 @@ impl Job {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn asked(from: &str, to: &str, now_ms: i64) -> Definition {
+        Definition { from: from.into(), to: to.into(), ..Definition::default() }.made_absolute(now_ms)
+    }
+
+    #[test]
+    fn relative_bounds_become_times_and_the_same_words_later_are_another_definition() {
+        let first = asked("-10m", "-5m", 1_700_000_600_000);
+        assert_eq!((first.from.as_str(), first.to.as_str()), ("2023-11-14T22:13:20.000Z", "2023-11-14T22:18:20.000Z"));
+        assert_ne!(first, asked("-10m", "-5m", 1_700_000_601_000));
+        let absolute = asked("beginning", "2026-07-01T00:00Z", 1);
+        assert_eq!((absolute.from.as_str(), absolute.to.as_str(), &absolute.relative), ("beginning", "2026-07-01T00:00Z", &None));
+    }
+
+    #[test]
+    fn a_job_that_is_named_goes_on_with_the_words_that_it_was_begun_with() {
+        let begun = asked("-10m", "end", 1_700_000_600_000);
+        assert!(begun.is_asked_for_with(&asked("-10m", "end", 1_700_009_000_000)));
+        assert!(!begun.is_asked_for_with(&asked("-11m", "end", 1_700_000_600_000)));
+        assert!(!begun.is_asked_for_with(&Definition { limit: Some(5), ..asked("-10m", "end", 1_700_009_000_000) }));
+        assert!(begun.is_asked_for_with(&begun.clone()));
+        // The command of a plan names the time, so it never differs from itself.
+        let named = asked(&begun.from, "end", 1_700_009_000_000);
+        assert!(named.is_asked_for_with(&asked(&begun.from, "end", 1_800_000_000_000)));
     }
 }

@@ -17,6 +17,7 @@ use tracing::{info, warn};
 use crate::dead_letter::DeadLetterSpec;
 use crate::delivery::{self, Processors, Shutdown};
 use crate::misuse::{Misuse, misuse};
+use crate::observe::failures::FailureLog;
 use crate::observe::health::Health;
 use crate::pipeline::load::{Pipeline, digest};
 use crate::sink::elasticsearch::Client;
@@ -29,7 +30,11 @@ pub mod alias;
 pub mod compare;
 pub mod counts;
 pub mod gauge;
+mod index;
 pub mod job;
+pub mod list;
+mod mapping;
+mod planning;
 pub mod plan;
 pub mod progress;
 pub mod range;
@@ -42,7 +47,6 @@ use compare::{Comparer, Comparison};
 use counts::{Counters, Figures};
 use gauge::{Around, Failure, Gauged, Gauges, Rate};
 use job::{Definition, Job};
-use plan::Compared;
 use range::{Found, Wanted};
 use restraint::{LiveGroup, Restraint};
 use stage::{Stage, only_client};
@@ -103,6 +107,8 @@ pub struct Ended {
     pub is_cancelled: bool,
     /// What was said about the alias, or why it was not swapped.
     pub alias: Option<Result<String, String>>,
+    /// The command that swaps the alias back.
+    pub swap_back: Option<String>,
 }
 
 impl Ended {
@@ -147,73 +153,6 @@ impl Request<'_> {
             limit: limit.into_iter().chain(self.definition.limit).min(),
         };
         range::resolve(job.client(), &wanted)
-    }
-
-    /// Looks at everything and writes nothing.
-    ///
-    /// # Errors
-    /// The request makes no sense, or brokers or cluster don't answer.
-    pub fn plan(&self, command: &[String], style: Style) -> anyhow::Result<plan::Plan> {
-        let stage = self.redirected()?;
-        if !self.definition.files.is_empty() {
-            let mut words = command.to_vec();
-            words.push("--execute".to_string());
-            return Ok(plan::Plan {
-                pipeline: stage.pipeline.name.clone(),
-                files: plan::files(&self.definition.files)?,
-                destinations: target::describe(&stage.pipeline, self.definition.mode, if self.definition.records {
-                    OF_RECORDS
-                } else {
-                    "the file's path, as it is given here, and the place in it"
-                }),
-                condition: self.definition.condition.clone(),
-                live_group: stage.source.group_id().to_string(),
-                command: plan::shell_line(&words),
-                ..plan::Plan::default()
-            });
-        }
-        let job = self.job_of(&stage)?;
-        let found = self.resolve(&job, None)?;
-        let partitions = plan::partitions(stage.source.client_config(&job.group), &job.topic, &found)?;
-        let mut plan = plan::Plan {
-            pipeline: stage.pipeline.name.clone(),
-            topic: job.topic.clone(),
-            job: job.id.clone(),
-            destinations: target::describe(&stage.pipeline, self.definition.mode, OF_RECORDS),
-            condition: self.definition.condition.clone(),
-            live_group: stage.source.group_id().to_string(),
-            partitions,
-            ..plan::Plan::default()
-        };
-        let workers = stage.pipeline.settings.workers.max(1) as f64;
-        if plan.count() > 0 {
-            let (dry, gauges) = self.try_out(Some(TRIED), Some(SAMPLES), style)?;
-            let busy = gauges.busy_ns.load(Ordering::Relaxed) as f64 / 1e9;
-            let records = dry.figures.records;
-            let per_second = records as f64 / busy.max(1e-9) * workers;
-            let size = gauges.bytes.load(Ordering::Relaxed) as f64 / records.max(1) as f64;
-            let by_bytes = self.rate.bytes.map(|limit| f64::from(limit.get()) / size.max(1.0));
-            let limit = self.rate.events.map(|limit| f64::from(limit.get())).into_iter().chain(by_bytes).reduce(f64::min);
-            let (per_second, basis) = match limit {
-                Some(limit) if limit < per_second => (limit, "at the rate that was asked for, by one process".to_string()),
-                _ => (per_second, format!("at the pipeline's own speed on {records} records; what takes the documents may be slower")),
-            };
-            plan.duration = Some(((plan.count() as f64 / per_second.max(1.0)).ceil() as u64, basis));
-            plan.tried = records;
-            plan.failures = dry.failures.iter().map(|(kind, failure)| (kind.clone(), failure.records)).collect();
-            if let Some(found) = dry.findings {
-                plan.samples = found.samples();
-                let found = found.findings();
-                plan.compared = Some(Compared { same: found.same, changed: found.changed, absent: found.absent });
-            }
-        }
-        let mut words = command.to_vec();
-        if self.job.is_none() {
-            words.extend(["--job".to_string(), job.id.clone()]);
-        }
-        words.push("--execute".to_string());
-        plan.command = plan::shell_line(&words);
-        Ok(plan)
     }
 
     /// Runs everything and writes nothing; with `compare`, every document is looked up in the index.
@@ -312,6 +251,7 @@ impl Request<'_> {
             handle: self.handle.clone(),
             shutdown: self.shutdown.clone(),
             is_cancelled: false,
+            failures: FailureLog::default(),
         };
         gauges.speed.store(gauge::FULL_SPEED - self.headroom.min(99) * gauge::FULL_SPEED / 100, Ordering::Relaxed);
         let counts = Arc::new(ExtractCounts::default());
@@ -322,7 +262,7 @@ impl Request<'_> {
             true => Ok(delivery::Summary::default()),
             false => {
                 let extract = Extract { topic, parts: Vec::new(), letters: self.letters(), counts: counts.clone() };
-                let group = format!("logproc-replay-{}", self.job_of(&stage)?.id);
+                let group = format!("{}{}", job::GROUP_PREFIX, self.job_of(&stage)?.id);
                 let source = stage.source.clone().extract(extract, Some(&group));
                 self.deliver(stage.pipeline, SourceSpec::Kafka(Box::new(source)), &around, None)
             }
@@ -351,16 +291,24 @@ impl Request<'_> {
             done: job::totals(&state),
             is_cancelled,
             alias: None,
+            swap_back: None,
         };
         if let (Some(alias), Some(client), true) = (&self.definition.swap_alias, client, ended.is_complete() && !ended.is_cancelled) {
             // However that ends, what was replayed is said.
-            ended.alias = Some(self.swap(&client, alias, ended.figures.documents).map_err(|error| format!("{error:#}")));
+            let swapped = self.swap(&client, alias, ended.figures.documents).map_err(|error| format!("{error:#}"));
+            ended.alias = Some(swapped.map(|(said, back)| {
+                ended.swap_back = back;
+                said
+            }));
         }
         Ok(ended)
     }
 
     /// Runs the files through the pipeline. They are read from the beginning each time: their ids make that harmless.
     fn execute_files(&self, stage: Stage) -> anyhow::Result<Ended> {
+        if let (Some(like), Some(Target::Index(index))) = (&self.definition.like, &self.definition.target) {
+            block_on(index::make_like(only_client(&stage)?, index, like))?;
+        }
         let gauges = Arc::new(Gauges::new(&stage.topic, &[]));
         let around = Around::new(gauges.clone(), self.rate, self.shutdown.clone(), false);
         let counts = Arc::new(ExtractCounts::default());
@@ -380,12 +328,13 @@ impl Request<'_> {
             done,
             is_cancelled: false,
             alias: None,
+            swap_back: None,
         })
     }
 
     /// Which dead letters are read, where the topic holds such.
     fn letters(&self) -> Option<Letters> {
-        self.definition.letters.clone().map(|reasons| Letters { reasons })
+        self.definition.letters.clone().map(|reasons| Letters { reasons, topic: self.definition.letters_topic.clone() })
     }
 
     /// The files to read, where there are such.
@@ -415,10 +364,13 @@ impl Request<'_> {
             if gone > 0 {
                 warn!(offsets = gone, "the brokers have deleted a part of this range already");
             }
+            if let (Some(like), Some(Target::Index(index))) = (&self.definition.like, &self.definition.target) {
+                block_on(index::make_like(only_client(stage)?, index, like))?;
+            }
             job.begin(&found.iter().map(|found| found.part).collect::<Vec<_>>(), &self.definition)?;
         }
         let (definition, state) = job.state()?.context("the job's offsets are not there after they were committed")?;
-        if definition != self.definition {
+        if !definition.is_asked_for_with(&self.definition) {
             misuse!(
                 "job {} was begun with other arguments ({}): go on with `logproc replay resume`, cancel it, or take another --job",
                 job.id,
@@ -437,6 +389,8 @@ impl Request<'_> {
         comparison: Option<&Arc<Comparison>>,
     ) -> anyhow::Result<delivery::Summary> {
         pipeline.sources = vec![source];
+        // A replay shows its own progress.
+        pipeline.settings.summary_interval = None;
         let mut plan = pipeline.into_plan(self.health.clone());
         let comparison = comparison.cloned();
         let (inner, around) = (plan.processors, around.clone());
@@ -448,25 +402,28 @@ impl Request<'_> {
     }
 
     /// Swaps the alias if as many documents are in the index as were made.
-    fn swap(&self, client: &Client, alias: &str, made: u64) -> anyhow::Result<String> {
+    fn swap(&self, client: &Client, alias: &str, made: u64) -> anyhow::Result<(String, Option<String>)> {
         let Some(Target::Index(index)) = &self.definition.target else { bail!("--swap-alias needs --sink-index") };
         block_on(async {
             let there = alias::count(client, index).await?.unwrap_or(0);
             let from = alias::indices_of(client, alias).await?;
-            if from == [index.clone()] {
-                return Ok(format!("alias {alias} points to {index} already, which holds {there} documents"));
+            let is_there = |members: &[alias::Member]| matches!(members, [member] if member.index == *index);
+            if is_there(&from) {
+                return Ok((format!("alias {alias} points to {index} already, which holds {there} documents"), None));
             }
             if there != made {
                 bail!("alias {alias} is not swapped: the replay has made {made} documents and index {index} holds {there}");
             }
             if let Err(error) = alias::swap(client, alias, &from, index).await {
                 // Of several processes that come to the end together, one swaps.
-                if alias::indices_of(client, alias).await? != [index.clone()] {
+                if !is_there(&alias::indices_of(client, alias).await?) {
                     return Err(error);
                 }
             }
-            let before = if from.is_empty() { "nothing".to_string() } else { from.join(", ") };
-            Ok(format!("alias {alias} now points to {index} (before: {before}); {made} documents made, {there} there"))
+            let names: Vec<&str> = from.iter().map(|member| member.index.as_str()).collect();
+            let before = if names.is_empty() { "nothing".to_string() } else { names.join(", ") };
+            let said = format!("alias {alias} now points to {index} (before: {before}); {made} documents made, {there} there");
+            Ok((said, Some(alias::swap_back(client, alias, &from, index)?)))
         })
     }
 }

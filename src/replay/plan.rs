@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use rdkafka::ClientConfig;
-use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::consumer::Consumer as _;
 use rdkafka::message::Message as _;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use serde::Serialize;
@@ -14,6 +14,7 @@ use serde::Serialize;
 use super::compare::{self, Sample};
 use super::range::{Found, time};
 use crate::misuse::Misuse;
+use crate::observe::kafka_client::{Logged, LookUpClient};
 
 /// The last record of a part is looked for in so many offsets before its end: behind it may lie marks of transactions and
 /// gaps of compaction.
@@ -73,6 +74,14 @@ pub struct Plan {
     pub failures: Vec<(String, u64)>,
     /// Records that were tried.
     pub tried: u64,
+    /// How the index that documents go to comes to be.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
+    /// What may be a mistake.
+    pub warnings: Vec<String>,
+    /// The command that points the alias back to where it points now.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub swap_back: Option<String>,
     /// The command that carries the plan out.
     pub command: String,
 }
@@ -107,7 +116,7 @@ pub fn files(files: &[PathBuf]) -> anyhow::Result<Vec<(String, u64)>> {
 /// The brokers refuse.
 pub fn partitions(mut config: ClientConfig, topic: &str, found: &[Found]) -> anyhow::Result<Vec<PartitionPlan>> {
     config.set("enable.partition.eof", "true").set("auto.offset.reset", "earliest").set("enable.auto.commit", "false");
-    let client: BaseConsumer = config.create()?;
+    let client: LookUpClient = config.create_with_context(Logged::named("look-ups of the plan"))?;
     let parts: Vec<Found> = found.iter().filter(|found| found.part.start < found.part.end).copied().collect();
     let first = probe(&client, topic, &parts, |found| (found.part.start, found.part.start + LOOK_BACK))?;
     let last = probe(&client, topic, &parts, |found| ((found.part.end - LOOK_BACK).max(found.part.start), found.part.end))?;
@@ -142,7 +151,7 @@ struct Probed {
 
 /// Reads a stretch of each part.
 fn probe(
-    client: &BaseConsumer,
+    client: &LookUpClient,
     topic: &str,
     parts: &[Found],
     stretch: impl Fn(&Found) -> (i64, i64),
@@ -240,6 +249,12 @@ impl Plan {
         for destination in &self.destinations {
             writeln!(f, "Documents of {destination}.")?;
         }
+        for note in &self.notes {
+            writeln!(f, "{note}")?;
+        }
+        for warning in &self.warnings {
+            writeln!(f, "Warning: {warning}.")?;
+        }
         if let Some(condition) = &self.condition {
             writeln!(f, "Only events with: {condition}")?;
         }
@@ -259,7 +274,11 @@ impl Plan {
         }
         f.write_str(&compare::show(&self.samples))?;
         let end = if self.files.is_empty() { " The end of the range is fixed when it starts." } else { "" };
-        writeln!(f, "\nNothing has been written.{end} To carry it out:\n  {}", self.command)
+        writeln!(f, "\nNothing has been written.{end} To carry it out:\n  {}", self.command)?;
+        match &self.swap_back {
+            Some(swap_back) => writeln!(f, "To point the alias back afterwards:\n  {swap_back}"),
+            None => Ok(()),
+        }
     }
 }
 

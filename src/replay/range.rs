@@ -5,12 +5,13 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::consumer::Consumer as _;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
 use crate::config::units::parse_duration;
 use crate::event::Timestamp;
 use crate::misuse::misuse;
+use crate::observe::kafka_client::LookUpClient;
 use crate::source::kafka::Part;
 
 /// How long brokers may take for an answer.
@@ -56,6 +57,14 @@ impl FromStr for Bound {
 }
 
 impl Bound {
+    /// Returns the bound as it is at a time, in milliseconds since 1970: one that is relative to it becomes a time.
+    pub fn at(self, now_ms: i64) -> Bound {
+        match self {
+            Bound::Ago(ago) => Bound::Time(now_ms.saturating_sub(i64::try_from(ago.as_millis()).unwrap_or(i64::MAX)).max(0)),
+            other => other,
+        }
+    }
+
     /// Whether a stretch from here to `to` ends before it begins, as far as that can be told without asking brokers.
     pub fn is_after(self, to: Bound) -> bool {
         let now = Timestamp::now().as_millis();
@@ -122,7 +131,7 @@ pub struct Found {
 ///
 /// # Errors
 /// The topic or a partition is not there, or the brokers don't answer.
-pub fn resolve(client: &BaseConsumer, wanted: &Wanted<'_>) -> anyhow::Result<Vec<Found>> {
+pub fn resolve(client: &LookUpClient, wanted: &Wanted<'_>) -> anyhow::Result<Vec<Found>> {
     let topic = wanted.topic;
     let metadata = client.fetch_metadata(Some(topic), LOOK_UP_TIMEOUT).context("the brokers don't answer")?;
     let mut known: Vec<i32> = metadata.topics().iter().flat_map(|topic| topic.partitions()).map(|partition| partition.id()).collect();
@@ -171,7 +180,7 @@ enum At {
     Offset(i64),
 }
 
-fn offsets(client: &BaseConsumer, topic: &str, partitions: &[i32], bound: Bound, now: i64) -> anyhow::Result<Vec<At>> {
+fn offsets(client: &LookUpClient, topic: &str, partitions: &[i32], bound: Bound, now: i64) -> anyhow::Result<Vec<At>> {
     let millis = match bound {
         Bound::Beginning => return Ok(partitions.iter().map(|_| At::Low).collect()),
         Bound::End => return Ok(partitions.iter().map(|_| At::High).collect()),

@@ -4,12 +4,14 @@
 //! it settles where both still keep up.
 
 
-use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::consumer::Consumer as _;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use tracing::{info, warn};
 
 use super::gauge::FULL_SPEED;
 use super::range::LOOK_UP_TIMEOUT;
+use crate::observe::failures::FailureLog;
+use crate::observe::kafka_client::LookUpClient;
 
 /// The slowest a replay gets: it must still find out whether others feel better.
 const SLOWEST: u32 = 10;
@@ -56,15 +58,16 @@ impl Restraint {
 
 /// The live group, looked at and never touched.
 pub struct LiveGroup {
-    client: BaseConsumer,
+    client: LookUpClient,
     group: String,
     topic: String,
+    failures: FailureLog,
 }
 
 impl LiveGroup {
     /// Looks at the group of this client, which is no member of it.
-    pub fn new(client: BaseConsumer, group: &str, topic: &str) -> LiveGroup {
-        LiveGroup { client, group: group.to_string(), topic: topic.to_string() }
+    pub fn new(client: LookUpClient, group: &str, topic: &str) -> LiveGroup {
+        LiveGroup { client, group: group.to_string(), topic: topic.to_string(), failures: FailureLog::default() }
     }
 
     /// Records that the group has not committed; `None` where it has no members, has never committed, or
@@ -73,7 +76,9 @@ impl LiveGroup {
         match self.look() {
             Ok(lags) => (!lags.is_empty()).then(|| lags.iter().sum()),
             Err(error) => {
-                warn!(%error, "the live group's lag can't be looked up");
+                if let Some(repeated) = self.failures.failed("look_up") {
+                    warn!(%error, repeated, "failed to look up the lag of the live group; retrying");
+                }
                 None
             }
         }

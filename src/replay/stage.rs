@@ -1,5 +1,6 @@
 //! A pipeline made ready for a replay: one source, and sinks as the replay wants them.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
@@ -8,9 +9,11 @@ use super::target::{self, Target};
 use super::{Request, alias, block_on};
 use crate::misuse::misuse;
 use crate::pipeline::load::Pipeline;
+use crate::pipeline::worker::SourceOfTopic;
 use crate::sink::SinkSpec;
 use crate::sink::elasticsearch::Client;
 use crate::source::SourceSpec;
+use crate::source::file::FileSource;
 use crate::source::kafka::{KafkaSource, Topics};
 
 /// A pipeline made ready for one run of a replay.
@@ -20,6 +23,8 @@ pub(super) struct Stage {
     pub topic: String,
     /// The clients of Elasticsearch sinks, by sink.
     pub clients: Vec<Option<Arc<Client>>>,
+    /// Where the pipeline's one Elasticsearch sink writes by itself, with `*` for what differs between events.
+    pub writes_to: Option<String>,
 }
 
 impl Request<'_> {
@@ -34,16 +39,25 @@ impl Request<'_> {
             (SourceSpec::Kafka(_), None) => true,
             _ => false,
         };
+        // Dead letters and archived records carry the topics that they came from.
+        let carries_topics = self.definition.letters.is_some() || self.definition.records;
         // A topic that no source reads, an archive's for example, is read with the first one's connection.
         let is_kafka = |source: &SourceSpec| matches!(source, SourceSpec::Kafka(_));
         let chosen = pipeline.sources.iter().position(reads).or_else(|| pipeline.sources.iter().position(is_kafka));
         let chosen = chosen.context("the pipeline has no kafka source")?;
+        let sources = pipeline.sources.len();
+        let by_topic = (carries_topics && sources > 1).then(|| source_of_topic(&pipeline.sources, chosen));
         let SourceSpec::Kafka(source) = pipeline.sources.swap_remove(chosen) else { bail!("the pipeline has no kafka source") };
-        pipeline.intakes = vec![pipeline.intakes.swap_remove(chosen)];
+        match by_topic {
+            Some(by_topic) => pipeline.intake_by_topic = Some(by_topic),
+            None => pipeline.intakes = vec![pipeline.intakes.swap_remove(chosen)],
+        }
         pipeline.sources.clear();
+        let is_told = carries_topics || (!self.definition.files.is_empty() && sources == 1);
         let topic = match (&self.topic, source.topics()) {
             (Some(topic), _) => topic.clone(),
-            (None, Topics::Named(names)) if names.len() == 1 => names[0].clone(),
+            (None, Topics::Named(names)) if names.len() == 1 || is_told => names.first().cloned().unwrap_or_default(),
+            (None, Topics::Pattern(pattern)) if is_told => pattern.clone(),
             _ => misuse!("the pipeline reads several topics: say with --topic which one is meant"),
         };
         let (source, topic) = match (&self.definition.letters, pipeline.dead_letter.topic()) {
@@ -66,7 +80,11 @@ impl Request<'_> {
             _ => None,
         };
         let clients = pipeline.sinks.iter().map(client).collect();
-        Ok(Stage { pipeline, source, topic, clients })
+        let writes_to = match target::elasticsearch_sinks(&pipeline)[..] {
+            [chosen] => pipeline.encoders[chosen].index_pattern(),
+            _ => None,
+        };
+        Ok(Stage { pipeline, source, topic, clients, writes_to })
     }
 
     /// The same with documents going where the replay sends them.
@@ -82,6 +100,9 @@ impl Request<'_> {
         if self.definition.swap_alias.is_some() && !matches!(self.definition.target, Some(Target::Index(_))) {
             misuse!("--swap-alias needs --sink-index: an alias of a data stream is not swapped");
         }
+        if self.definition.like.is_some() && !matches!(self.definition.target, Some(Target::Index(_))) {
+            misuse!("--like needs --sink-index: data streams get their mappings from templates");
+        }
         if let Some(Target::Index(name)) = &self.definition.target {
             let client = only_client(&stage)?;
             if block_on(alias::is_data_stream(client, name))? {
@@ -90,6 +111,37 @@ impl Request<'_> {
         }
         Ok(stage)
     }
+}
+
+/// Returns a function from a record's topic to the number of the source that reads it; `otherwise` is that of topics that none reads.
+fn source_of_topic(sources: &[SourceSpec], otherwise: usize) -> SourceOfTopic {
+    enum Reads {
+        Topics(Vec<String>),
+        Pattern(Option<regex::Regex>),
+        Files(Box<FileSource>),
+        Nothing,
+    }
+    let reads: Vec<Reads> = sources
+        .iter()
+        .map(|source| match source {
+            SourceSpec::Kafka(source) => match source.topics() {
+                Topics::Named(names) => Reads::Topics(names.clone()),
+                Topics::Pattern(pattern) => Reads::Pattern(regex::Regex::new(&format!("^(?:{pattern})$")).ok()),
+            },
+            SourceSpec::File(source) => Reads::Files(Box::new(source.clone())),
+            _ => Reads::Nothing,
+        })
+        .collect();
+    Arc::new(move |topic| {
+        let is_of = |reads: &Reads| match reads {
+            Reads::Topics(names) => names.iter().any(|name| name == topic),
+            Reads::Pattern(pattern) => pattern.as_ref().is_some_and(|pattern| pattern.is_match(topic)),
+            // The topic of a file's record is its path.
+            Reads::Files(source) => source.covers(Path::new(topic)),
+            Reads::Nothing => false,
+        };
+        reads.iter().position(is_of).unwrap_or(otherwise)
+    })
 }
 
 /// The client of the first sink that writes to Elasticsearch.

@@ -54,8 +54,17 @@ pub fn keep_only(pipeline: &mut Pipeline, condition: &str) -> anyhow::Result<()>
     Ok(())
 }
 
+/// Gives sinks the names that they have in the pipeline, which would change with the types of others.
+fn keep_names(pipeline: &mut Pipeline) {
+    let names = sink::names(&pipeline.sinks);
+    for ((id, _), name) in pipeline.sinks.iter_mut().zip(names) {
+        *id = Some(name);
+    }
+}
+
 /// Sinks that are left out get nothing: their routes lead nowhere.
 fn leave_out(pipeline: &mut Pipeline, keep: impl Fn(usize) -> bool) {
+    keep_names(pipeline);
     for (index, (_, spec)) in pipeline.sinks.iter_mut().enumerate() {
         if !keep(index) {
             *spec = SinkSpec::Null;
@@ -74,24 +83,12 @@ fn leave_out(pipeline: &mut Pipeline, keep: impl Fn(usize) -> bool) {
 /// # Errors
 /// There is no such sink.
 pub fn keep_sink(pipeline: &mut Pipeline, name: &str) -> anyhow::Result<()> {
-    let names: Vec<String> = sink_names(pipeline);
+    let names: Vec<String> = sink::names(&pipeline.sinks);
     let Some(chosen) = names.iter().position(|known| known == name) else {
         misuse!("--sink: there is no sink `{name}`: there are {}", names.join(", "));
     };
     leave_out(pipeline, |index| index == chosen);
     Ok(())
-}
-
-/// The names of the pipeline's sinks: their ids, or types with numbers from the second on.
-fn sink_names(pipeline: &Pipeline) -> Vec<String> {
-    let mut names: Vec<String> = Vec::new();
-    for (id, spec) in &pipeline.sinks {
-        let name = id.clone().unwrap_or_else(|| spec.kind().to_string());
-        let numbered = (2..).map(|number| format!("{name}-{number}"));
-        let free = std::iter::once(name.clone()).chain(numbered).find(|name| !names.contains(name));
-        names.extend(free);
-    }
-    names
 }
 
 /// The sinks that write to Elasticsearch.
@@ -119,7 +116,7 @@ pub fn redirect(pipeline: &mut Pipeline, target: &Target, source: Option<&KafkaS
         }
     };
     let [chosen] = elasticsearch_sinks(pipeline)[..] else {
-        let names = sink_names(pipeline).join(", ");
+        let names = sink::names(&pipeline.sinks).join(", ");
         misuse!("the pipeline has not one elasticsearch sink but these: {names}; say with --sink which one is meant");
     };
     pipeline.encoders[chosen].redirect(&redirect);
@@ -166,6 +163,7 @@ pub fn set_mode(pipeline: &mut Pipeline, mode: Option<Mode>) {
 
 /// Nothing is written: every document is made, with its action and id, and thrown away.
 pub fn write_nothing(pipeline: &mut Pipeline) {
+    keep_names(pipeline);
     for (_, spec) in &mut pipeline.sinks {
         *spec = SinkSpec::Null;
     }
@@ -175,7 +173,7 @@ pub fn write_nothing(pipeline: &mut Pipeline) {
 /// those that are there already. `places` says what ids are made of where the pipeline makes none itself.
 pub fn describe(pipeline: &Pipeline, mode: Option<Mode>, places: &str) -> Vec<String> {
     let mut lines = Vec::new();
-    for (index, name) in sink_names(pipeline).into_iter().enumerate() {
+    for (index, name) in sink::names(&pipeline.sinks).into_iter().enumerate() {
         let encoder = &pipeline.encoders[index];
         let line = match (&pipeline.sinks[index].1, encoder.action()) {
             (SinkSpec::Null, _) => continue,

@@ -14,6 +14,7 @@ use super::job::{self, Job};
 use super::progress;
 use super::restraint::{LiveGroup, Restraint};
 use crate::delivery::Shutdown;
+use crate::observe::failures::FailureLog;
 use crate::observe::metrics as names;
 
 /// How often others are looked at.
@@ -30,6 +31,7 @@ pub(super) struct Watch {
     pub before: Counters,
     pub shutdown: Shutdown,
     pub is_cancelled: bool,
+    pub failures: FailureLog,
 }
 
 impl Watch {
@@ -53,7 +55,7 @@ impl Watch {
         match self.job.is_cancelled() {
             Ok(true) => self.cancel(),
             Ok(false) => {}
-            Err(error) => warn!(%error, "could not look up whether the job was cancelled"),
+            Err(error) => self.note_failure(&error),
         }
         match self.job.state() {
             Ok(Some((_, state))) => {
@@ -64,7 +66,13 @@ impl Watch {
             }
             // Cancelling deletes the job's offsets once its group has no member; this process may not have joined by then.
             Ok(None) => self.cancel(),
-            Err(error) => warn!(%error, "failed to look up how far the job is; retrying"),
+            Err(error) => self.note_failure(&error),
+        }
+    }
+
+    fn note_failure(&self, error: &anyhow::Error) {
+        if let Some(repeated) = self.failures.failed("look_up") {
+            warn!(job = self.job.id, error = format!("{error:#}"), repeated, "failed to look up how far the job is; retrying");
         }
     }
 

@@ -16,6 +16,7 @@ use crate::config::{Args, ComponentDef, Diagnostic, Fallback, Kind, option};
 use crate::delivery::bounds::PRODUCED_TOGETHER;
 use crate::delivery::{DocumentBatch, Fate, Limits, Reason};
 use crate::login::{Follower, Login};
+use crate::observe::kafka_client::{ClientLog, Logged, WRITE};
 use crate::pipeline::encode::CODEC_OPTION;
 
 /// The options of `kafka`.
@@ -117,6 +118,8 @@ impl KafkaSink {
             ("enable.idempotence".to_string(), "true".to_string()),
             ("queue.buffering.max.kbytes".to_string(), "16384".to_string()),
             ("message.timeout.ms".to_string(), "30000".to_string()),
+            // They tell that brokers are back.
+            ("statistics.interval.ms".to_string(), "5000".to_string()),
         ]);
         properties.extend(args.properties("properties"));
         properties.insert("acks".to_string(), "all".to_string());
@@ -158,9 +161,11 @@ impl Sink for KafkaSink {
     fn run(self: Box<Self>, mut input: mpsc::Receiver<DocumentBatch>, context: SinkContext) -> SinkFuture {
         Box::pin(async move {
             let mut login = self.login.follow("sink");
-            let mut producer: FutureProducer = config(&login.up_to_date(&self.properties)).create().map_err(|error| SinkError::Client(error.to_string()))?;
+            let logged = Logged::new(ClientLog::with_failures(format!("sink {}", context.name), context.failures().clone()));
+            let producer = config(&login.up_to_date(&self.properties)).create_with_context(logged.clone());
+            let mut producer: FutureProducer<Logged> = producer.map_err(|error| SinkError::Client(error.to_string()))?;
             while let Some(batch) = input.recv().await {
-                self.deliver(&mut producer, &mut login, batch, &context).await;
+                self.deliver(&mut producer, &mut login, &logged, batch, &context).await;
             }
             Ok(())
         })
@@ -169,10 +174,10 @@ impl Sink for KafkaSink {
 
 impl KafkaSink {
     /// Sends until every document of the batch has ended; what fails is sent again.
-    async fn deliver(&self, producer: &mut FutureProducer, login: &mut Follower, mut batch: DocumentBatch, context: &SinkContext) {
+    async fn deliver(&self, producer: &mut FutureProducer<Logged>, login: &mut Follower, logged: &Logged, mut batch: DocumentBatch, context: &SinkContext) {
         let mut pause = FIRST_PAUSE;
         loop {
-            login.keep_up(producer, &self.properties, config);
+            login.keep_up(producer, &self.properties, config, logged);
             let outcomes = self.send(producer, &batch).await;
             let mut delivered = (0, 0);
             batch.note(|index| outcomes[index].is_ok().then_some(super::WRITTEN));
@@ -182,23 +187,28 @@ impl KafkaSink {
                     Fate::Done
                 }
                 Err(KafkaError::MessageProduction(RDKafkaErrorCode::MessageSizeTooLarge)) => {
-                    Fate::Rejected(Reason::new("too_large", Some("kafka".into()), "larger than the topic or the client allows"))
+                    Fate::Rejected(Reason::new("too_large", Some(context.name.to_string().into()), "larger than the topic or the client allows"))
                 }
                 Err(_) => Fate::GoesOn(()),
             });
             context.set_ready(again.is_empty());
             context.count_delivered(delivered.0, delivered.1);
             context.reject(rejected).await;
-            let Some(((), rest)) = again.pop() else { return };
+            let Some(((), rest)) = again.pop() else {
+                context.works();
+                return;
+            };
             let error = outcomes.iter().find_map(|outcome| outcome.as_ref().err()).map(ToString::to_string).unwrap_or_default();
-            warn!(sink = "kafka", error, documents = rest.len(), "documents could not be written; they are sent again");
+            if let Some(repeated) = context.failed(WRITE) {
+                warn!(sink = &*context.name, error, documents = rest.len(), repeated, "failed to write documents; retrying");
+            }
             batch = rest;
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(LONGEST_PAUSE);
         }
     }
 
-    async fn send(&self, producer: &FutureProducer, batch: &DocumentBatch) -> Vec<Result<usize, KafkaError>> {
+    async fn send(&self, producer: &FutureProducer<Logged>, batch: &DocumentBatch) -> Vec<Result<usize, KafkaError>> {
         let queue = |index: usize| -> Result<DeliveryFuture, KafkaError> {
             let whole = batch.document(index);
             let Framed { key, headers, value } = unframe(whole).unwrap_or(Framed { key: None, headers: Vec::new(), value: whole });

@@ -8,9 +8,11 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use tokio::sync::mpsc;
+use tracing::info;
 
 use crate::config::{Args, ComponentDef, Diagnostic, Fallback, Kind, OptionDef, option};
 use crate::delivery::{DocumentBatch, Hub, Limits, Rejected, Shutdown};
+use crate::observe::failures::{FailureLog, seconds};
 use crate::observe::health::{Health, Readiness};
 use crate::observe::metrics as names;
 
@@ -95,6 +97,19 @@ impl SinkSpec {
     }
 }
 
+/// Returns the names of a pipeline's sinks, by which metrics, logs, dead letters and replays call them: their ids, or their types with
+/// numbers from the second on.
+pub fn names(sinks: &[(Option<String>, SinkSpec)]) -> Vec<String> {
+    let mut names: Vec<String> = Vec::with_capacity(sinks.len());
+    for (id, spec) in sinks {
+        let name = id.clone().unwrap_or_else(|| spec.kind().to_string());
+        let numbered = (2..).map(|number| format!("{name}-{number}"));
+        let free = std::iter::once(name.clone()).chain(numbered).find(|name| !names.contains(name));
+        names.extend(free);
+    }
+    names
+}
+
 /// What a sink's work ends with.
 pub type SinkFuture = Pin<Box<dyn Future<Output = Result<(), SinkError>> + Send>>;
 
@@ -135,6 +150,7 @@ pub struct SinkContext {
     pub(crate) hub: Arc<Hub>,
     dead_letters: mpsc::Sender<Vec<Rejected>>,
     readiness: Readiness,
+    failures: Arc<FailureLog>,
 }
 
 impl fmt::Debug for SinkContext {
@@ -146,7 +162,7 @@ impl fmt::Debug for SinkContext {
 impl SinkContext {
     pub(crate) fn new(name: &str, hub: Arc<Hub>, dead_letters: mpsc::Sender<Vec<Rejected>>, health: &Health) -> Self {
         let readiness = health.readiness(format!("sink {name}"));
-        SinkContext { name: Arc::from(name), hub, dead_letters, readiness }
+        SinkContext { name: Arc::from(name), hub, dead_letters, readiness, failures: Arc::default() }
     }
 
     /// The order to stop.
@@ -157,6 +173,23 @@ impl SinkContext {
     /// Says whether the target answers.
     pub fn set_ready(&self, ready: bool) {
         self.readiness.set(ready);
+    }
+
+    /// The failures of the sink, whoever of its parts notes them.
+    pub(crate) fn failures(&self) -> &Arc<FailureLog> {
+        &self.failures
+    }
+
+    /// Notes a failure. Returns `Some` where a log line is due, with the number of failures since the last one that were not logged.
+    pub(crate) fn failed(&self, kind: &'static str) -> Option<u64> {
+        self.failures.failed(kind)
+    }
+
+    /// Notes that the target takes documents, and logs it where a failure was logged before.
+    pub(crate) fn works(&self) {
+        if let Some(away) = self.failures.works() {
+            info!(sink = &*self.name, away_seconds = seconds(away), "sink works again");
+        }
     }
 
     /// Counts documents that the target has acknowledged.

@@ -19,7 +19,7 @@ pub const DEF: ComponentDef = ComponentDef {
         option("document", Kind::Any, Fallback::None, "The whole document that comes out, without `@metadata`; for several events a list."),
         option("absent", Kind::Strings, Fallback::None, "Fields that must not be there."),
         option("tags", Kind::Strings, Fallback::None, "The tags, all of them and in their order."),
-        option("sinks", Kind::Strings, Fallback::None, "The sinks that it goes to, by `id`, or as `type[number]`."),
+        option("sinks", Kind::Strings, Fallback::None, "The sinks that it goes to, by the names that they have in metrics and logs: `id`, or the type, with `-2`, `-3` … from the second of it on."),
         option("dead_letter", Kind::String, Fallback::None, "A part of the reason for which the record must become a dead letter."),
         option("dropped", Kind::Boolean, Fallback::Boolean(false), "Whether nothing must come out."),
     ],

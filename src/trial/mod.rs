@@ -13,7 +13,7 @@ use crate::delivery::{BatchBuilder, NewRecord, Origin, Shape};
 use crate::event::{Event, Timestamp};
 use crate::pipeline::load::Pipeline;
 use crate::pipeline::program::Seen;
-use crate::pipeline::worker::{Codec, PipelineWorker};
+use crate::pipeline::worker::{Codec, Intakes, PipelineWorker};
 
 /// The time at which things happen where nothing says otherwise: 2000-01-01T00:00:00Z.
 pub const DEFAULT_NOW_MS: i64 = 946_684_800_000;
@@ -45,13 +45,10 @@ pub struct Trial {
 impl Trial {
     /// Takes a pipeline apart for trying; its sources and sinks are never started.
     pub fn new(pipeline: Pipeline) -> Trial {
-        let sinks = pipeline.sinks.iter().enumerate().map(|(number, (id, sink))| {
-            id.clone().unwrap_or_else(|| format!("{}[{number}]", sink.kind()))
-        });
-        let sinks = sinks.collect();
-        let intakes = pipeline.intakes.into();
+        let sinks = crate::sink::names(&pipeline.sinks);
+        let intakes = Intakes::new(&pipeline.intakes, None);
         let worker =
-            PipelineWorker::new(pipeline.name.as_str().into(), intakes, pipeline.program, pipeline.routes, pipeline.encoders, 0);
+            PipelineWorker::new(pipeline.name.as_str().into(), intakes, pipeline.program, pipeline.routes, pipeline.encoders, sinks.as_slice().into(), 0);
         Trial { worker, sinks }
     }
 

@@ -104,7 +104,7 @@ fn a_group_is_taken_over_from_an_eager_client_and_given_back() {
     let taken = world.read_as_another_client(1_000, || {
         let (run, log) = Run::start_with_log(&world);
         // A cooperative member is turned away as long as an eager one is there, and asks again.
-        wait_until("it to be turned away twice", || log.text().matches("trouble with the brokers error=Global error: InconsistentGroupProtocol").count() > 1);
+        wait_until("it to be turned away twice", || log.text().matches("Global error: InconsistentGroupProtocol").count() > 1);
         assert_eq!((run.metric(ASSIGNED), world.documents()), (0.0, 0));
         early = Some(run);
     });

@@ -207,7 +207,7 @@ fn tokens_are_fetched_from_an_issuer_renewed_and_waited_for() {
     let refused = || issuer.refused.load(Ordering::Relaxed);
     let replaced = std::cell::Cell::new(0);
     let done = |out: &str, log: &str| {
-        if replaced.get() == 0 && log.contains("401") && log.contains("trouble with the brokers") {
+        if replaced.get() == 0 && log.contains("401") && log.contains("kafka client has failed") {
             folder.write("client.secret", Issuer::SECRET);
             replaced.set(refused());
         }
@@ -284,16 +284,16 @@ fn elasticsearch_with_tls_users_and_client_certificates_is_written_to_and_a_chan
         ("stranger", format!("{authority}{}", own("stranger"))),
     ] {
         let run = start(name, &trust);
-        wait_until(&format!("{name} to be refused"), || logged(name, "elasticsearch does not answer"));
+        wait_until(&format!("{name} to be refused"), || logged(name, "failed to reach elasticsearch"));
         drop(run);
-        assert!(!logged(name, "elasticsearch answers"), "{name}");
+        assert!(!logged(name, "elasticsearch is reachable"), "{name}");
     }
 
     folder.show("stranger");
     let (pem, key) = (folder.path("own.pem"), folder.path("own.key"));
     let exchanged = format!("ssl_certificate = \"{}\"\nssl_key = \"{}\"\n", pem.display(), key.display());
     let run = start("exchanged", &format!("{authority}{exchanged}"));
-    wait_until("the stranger to be refused", || logged("exchanged", "elasticsearch does not answer"));
+    wait_until("the stranger to be refused", || logged("exchanged", "failed to reach elasticsearch"));
     folder.show("client");
     arrives("exchanged", run);
 

@@ -8,10 +8,11 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use reqwest::Method;
-use tracing::warn;
+use tracing::{info, warn};
 
 use super::connection::{self, Connection, Transport};
 use crate::config::{Args, Diagnostic};
+use crate::observe::failures::{FailureLog, seconds};
 
 /// A node that fails rests for this long at first, and twice as long each time,
 const FIRST_REST: Duration = Duration::from_secs(1);
@@ -61,6 +62,7 @@ struct Node {
     name: String,
     transport: Transport,
     rest: Mutex<Rest>,
+    failures: FailureLog,
 }
 
 #[derive(Default)]
@@ -86,7 +88,7 @@ impl Client {
         let mut nodes = Vec::new();
         for host in args.strings("hosts") {
             match connection.as_ref().map(|connection| connection.to_node(&host)) {
-                Some(Ok((name, transport))) => nodes.push(Node { name, transport, rest: Mutex::default() }),
+                Some(Ok((name, transport))) => nodes.push(Node { name, transport, rest: Mutex::default(), failures: FailureLog::default() }),
                 None => {}
                 Some(Err(message)) => problems.push(Diagnostic::error(args.span_of("hosts"), message)),
             }
@@ -103,6 +105,11 @@ impl Client {
     /// The files that certificates and keys were read from.
     pub fn files(&self) -> &[PathBuf] {
         &self.files
+    }
+
+    /// The address of its first node, without credentials.
+    pub fn host(&self) -> String {
+        self.nodes().first().map(|node| node.name.clone()).unwrap_or_default()
     }
 
     /// Goes on with the addresses, credentials and certificates of another client; requests under way end as they began.
@@ -131,11 +138,11 @@ impl Client {
         match node.transport.send(method, path, query, payload).await {
             Ok(answer) => {
                 // A node that has lost its cluster, or a proxy without one, answers; another node may do better.
-                if matches!(answer.status, 502..=504) { node.failed() } else { node.works() }
+                if matches!(answer.status, 502..=504) { node.failed(nodes.len() > 1) } else { node.works() }
                 Ok(answer)
             }
             Err(message) => {
-                node.failed();
+                node.failed(nodes.len() > 1);
                 Err(Unreachable { host: node.name.clone(), message })
             }
         }
@@ -161,17 +168,20 @@ impl Node {
 
     fn works(&self) {
         *self.rest() = Rest::default();
+        if let Some(away) = self.failures.works() {
+            info!(host = self.name, away_seconds = seconds(away), "elasticsearch node works again");
+        }
     }
 
-    fn failed(&self) {
+    /// Lets the node rest. That a node of several does is logged; of a single one its sink has more to say.
+    fn failed(&self, has_others: bool) {
         let mut rest = self.rest();
         let pause = FIRST_REST.saturating_mul(1 << rest.failures.min(10)).min(LONGEST_REST);
         rest.failures += 1;
         rest.until = Some(Instant::now() + pause);
-        let first = rest.failures == 1;
         drop(rest);
-        if first {
-            warn!(host = self.name, rest_seconds = pause.as_secs(), "a node fails and rests for a while");
+        if has_others && let Some(repeated) = self.failures.failed("node") {
+            warn!(host = self.name, rest_seconds = pause.as_secs(), repeated, "elasticsearch node fails; using the others meanwhile");
         }
     }
 }
@@ -224,10 +234,10 @@ mod tests {
         let args = Args::check("sink elasticsearch", span, entries, DEF.options.iter().copied()).unwrap();
         let client = Client::from_args(&args).unwrap();
         let nodes = client.nodes();
-        nodes[0].failed();
+        nodes[0].failed(true);
         assert!((0..4).all(|_| client.pick(&nodes).name.contains("//b")));
-        nodes[1].failed();
-        nodes[1].failed();
+        nodes[1].failed(true);
+        nodes[1].failed(true);
         assert!((0..4).all(|_| client.pick(&nodes).name.contains("//a")), "the one that wakes first is tried");
         nodes[1].works();
         assert!((0..4).all(|_| client.pick(&nodes).name.contains("//b")));

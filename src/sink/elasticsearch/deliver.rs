@@ -4,9 +4,9 @@
 //! for, documents that failed, halves of a request that was too large. A place among the concurrent requests is held only
 //! while a request is under way, never during a pause; what waits counts in the budget all the same.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::io::Write as _;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -23,9 +23,6 @@ use crate::observe::metrics as names;
 use crate::sink::SinkContext;
 use crate::sink::backoff::Backoff;
 use reqwest::Method;
-
-/// The same trouble is logged this often at most.
-const LOUD_EVERY: Duration = Duration::from_secs(10);
 
 /// A cluster that is too busy for a request as often as this may never have room for one so large.
 const HALVED_AFTER: u32 = 4;
@@ -48,7 +45,6 @@ pub(super) struct Delivery {
     existing: Existing,
     context: SinkContext,
     suspects: Suspects,
-    logged: Mutex<HashMap<&'static str, Instant>>,
 }
 
 /// Documents that are to be sent together.
@@ -90,8 +86,7 @@ impl Delivery {
         existing: Existing,
         context: SinkContext,
     ) -> Self {
-        let (suspects, logged) = Default::default();
-        Delivery { client, limiter, backoff, compression, poison_timeout, existing, context, suspects, logged }
+        Delivery { client, limiter, backoff, compression, poison_timeout, existing, context, suspects: Suspects::default() }
     }
 
     /// Brings every document of a batch to its end.
@@ -150,7 +145,9 @@ impl Delivery {
         metrics::gauge!(names::BULK_CONCURRENCY, "sink" => self.context.name.clone()).set(self.limiter.places() as f64);
         let (label, outcome) = match answer {
             Err(problem) => {
-                self.loudly("unreachable", || error!(error = %problem, "elasticsearch does not answer; sending again until it does"));
+                if let Some(repeated) = self.context.failed("unreachable") {
+                    error!(sink = &*self.context.name, error = %problem, repeated, "failed to reach elasticsearch; retrying");
+                }
                 self.context.set_ready(false);
                 ("unreachable", Outcome::Again("unreachable"))
             }
@@ -167,6 +164,7 @@ impl Delivery {
 
     /// What the status of the whole request says.
     fn judge(&self, status: u16, body: &Bytes, batch: &DocumentBatch) -> (&'static str, Outcome) {
+        let sink = &*self.context.name;
         let excerpt = || String::from_utf8_lossy(&body[..body.len().min(300)]).into_owned();
         let item = || {
             let error = serde_json::from_slice::<WholeError>(body).ok().map(|answer| answer.error);
@@ -179,18 +177,24 @@ impl Delivery {
                     ("ok", Outcome::Answered(answer))
                 }
                 Err(problem) => {
-                    self.loudly("bad_answer", || error!(error = %problem, body = excerpt(), "a bulk answer can't be believed; sending again"));
+                    if let Some(repeated) = self.context.failed("bad_answer") {
+                        error!(sink, error = %problem, body = excerpt(), repeated, "failed to read the response to a bulk request; retrying");
+                    }
                     ("bad_answer", Outcome::Again("bad_answer"))
                 }
             },
             413 => ("too_large", Outcome::Split(status, "the request is too large for the cluster".to_string())),
             400 => ("bad_request", Outcome::Split(status, excerpt())),
             408 | 429 => {
-                self.loudly("busy", || warn!(status, "elasticsearch has too much to do; sending again, more slowly"));
+                if let Some(repeated) = self.context.failed("busy") {
+                    warn!(sink, status, repeated, "elasticsearch is too busy for a bulk request; retrying with fewer at once");
+                }
                 ("busy", Outcome::Again("busy"))
             }
             500.. => {
-                self.loudly("failing", || error!(status, body = excerpt(), "elasticsearch fails; sending again until it does not"));
+                if let Some(repeated) = self.context.failed("failing") {
+                    error!(sink, status, body = excerpt(), repeated, "elasticsearch failed a bulk request; retrying");
+                }
                 ("failing", Outcome::Again("failing"))
             }
             _ => {
@@ -200,7 +204,9 @@ impl Delivery {
                     _ => Class::Denied,
                 };
                 let label = class.label();
-                self.loudly(label, || error!(status, body = excerpt(), "elasticsearch refuses everything; delivery waits until this is put right"));
+                if let Some(repeated) = self.context.failed(label) {
+                    error!(sink, status, body = excerpt(), repeated, "elasticsearch refuses all bulk requests; retrying");
+                }
                 self.context.set_ready(false);
                 (label, Outcome::Again(label))
             }
@@ -212,6 +218,7 @@ impl Delivery {
         self.count_items("replaced", replaced);
         self.count_items("failure_store", failure_store);
         self.suspects.taken(&batch, |_| true, Instant::now());
+        self.context.works();
         // Where tallies are kept, documents with different outcomes come one by one.
         self.context.finish_as(batch, if replaced > 0 { outcome::REPLACED } else { outcome::CREATED });
     }
@@ -231,7 +238,7 @@ impl Delivery {
         let (groups, rejected) = attempt.batch.sort_out(|index| {
             let answer = &items[index];
             match classes[index] {
-                Class::Duplicate if conflicts.others.contains(&index) => Fate::Rejected(conflict::reason()),
+                Class::Duplicate if conflicts.others.contains(&index) => Fate::Rejected(conflict::reason(&self.context.name)),
                 Class::Duplicate if conflicts.unknown.contains(&index) => Fate::GoesOn(Class::Unavailable),
                 class if is_done(class) => {
                     delivered = (delivered.0 + 1, delivered.1 + sizes[index]);
@@ -245,6 +252,9 @@ impl Delivery {
         self.context.count_delivered(delivered.0, delivered.1);
         self.count_classes(&classes, items);
         self.context.reject(rejected).await;
+        if groups.is_empty() {
+            self.context.works();
+        }
         let mut attempts = Vec::with_capacity(groups.len());
         for (class, batch) in groups {
             if class == Class::Duplicate {
@@ -253,9 +263,10 @@ impl Delivery {
             }
             let example = items.iter().find(|item| item.class() == class).and_then(|item| item.error.as_ref());
             let example = example.map(ToString::to_string).unwrap_or_default();
-            self.loudly(class.label(), || {
-                warn!(class = class.label(), documents = batch.len(), example, "documents were not taken; only these are sent again");
-            });
+            if let Some(repeated) = self.context.failed(class.label()) {
+                let (sink, class, documents) = (&*self.context.name, class.label(), batch.len());
+                warn!(sink, class, documents, example, repeated, "elasticsearch has not taken some documents; retrying these");
+            }
             let suspect_since = (class == Class::Failing).then(|| attempt.suspect_since.unwrap_or(now));
             attempts.push(self.again(Attempt { batch, tries: attempt.tries, not_before: None, suspect_since, looked_up: attempt.looked_up }, class.label()));
         }
@@ -289,7 +300,7 @@ impl Delivery {
     async fn split(&self, attempt: Attempt, status: u16, message: String) -> Vec<Attempt> {
         if attempt.batch.len() <= 1 {
             let kind = if status == 413 { "too_large" } else { "rejected" };
-            let reason = Reason { status: Some(status), ..Reason::new(kind, Some("elasticsearch".into()), message) };
+            let reason = Reason { status: Some(status), ..Reason::new(kind, Some(self.context.name.to_string().into()), message) };
             let (_, rejected) = attempt.batch.sort_out(|_| Fate::<()>::Rejected(reason.clone()));
             self.count_items(Class::Rejected.label(), rejected.len());
             self.context.reject(rejected).await;
@@ -307,7 +318,7 @@ impl Delivery {
 
     fn reason(&self, kind: &'static str, answer: &ItemAnswer) -> Reason {
         let message = answer.error.as_ref().map(ToString::to_string).unwrap_or_default();
-        Reason { status: Some(answer.status), ..Reason::new(kind, Some("elasticsearch".into()), message) }
+        Reason { status: Some(answer.status), ..Reason::new(kind, Some(self.context.name.to_string().into()), message) }
     }
 
     fn count_items(&self, class: &'static str, items: usize) {
@@ -337,17 +348,6 @@ impl Delivery {
             }
             let count = classes.iter().filter(|of| **of == class).count();
             self.count_items(class.label(), if class == Class::Created { count.saturating_sub(in_failure_store + replaced) } else { count });
-        }
-    }
-
-    /// Logs the first of a kind of trouble at once and then one now and again.
-    fn loudly(&self, kind: &'static str, log: impl FnOnce()) {
-        let mut logged = self.logged.lock().unwrap_or_else(PoisonError::into_inner);
-        let now = Instant::now();
-        if logged.get(kind).is_none_or(|last| now.saturating_duration_since(*last) >= LOUD_EVERY) {
-            logged.insert(kind, now);
-            drop(logged);
-            log();
         }
     }
 }

@@ -145,21 +145,41 @@ fn check(ended: Result<(), JoinError>) -> Result<(), SinkError> {
     }
 }
 
-/// Looks for the cluster until it answers, so that readiness is known before the first document.
+/// Asks the cluster until it responds, so that readiness is known before the first document. Not `GET /`: an Elasticsearch that is
+/// built without the module `rest-root`, and some proxies, return 405 for it.
 async fn greet(client: Arc<Client>, context: SinkContext) {
     let backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(10));
     for tries in 0.. {
-        match client.request(Method::GET, "", &[], Payload::None).await {
+        let query = [("local", "true"), ("filter_path", "cluster_name,status")];
+        match client.request(Method::GET, "_cluster/health", &query, Payload::None).await {
             Ok(answer) if !matches!(answer.status, 401 | 403 | 500..) => {
-                info!(status = answer.status, "elasticsearch answers");
+                let health = serde_json::from_slice::<Health>(&answer.body).unwrap_or_default();
+                info!(sink = &*context.name, cluster = health.cluster_name, health = health.status, "elasticsearch is reachable");
                 context.set_ready(true);
+                context.works();
                 return;
             }
-            Ok(answer) => warn!(status = answer.status, "elasticsearch answers, but not well"),
-            Err(error) => warn!(%error, "elasticsearch does not answer"),
+            Ok(answer) => {
+                if let Some(repeated) = context.failed("greeting") {
+                    warn!(sink = &*context.name, status = answer.status, repeated, "elasticsearch refuses a request for its health; retrying");
+                }
+            }
+            Err(error) => {
+                if let Some(repeated) = context.failed("unreachable") {
+                    warn!(sink = &*context.name, %error, repeated, "failed to reach elasticsearch; retrying");
+                }
+            }
         }
         tokio::time::sleep(backoff.pause(tries)).await;
     }
+}
+
+/// What a cluster says of itself.
+#[derive(Default, serde::Deserialize)]
+#[serde(default)]
+struct Health {
+    cluster_name: Option<String>,
+    status: Option<String>,
 }
 
 /// Reads a bulk answer as the sink does: whether it is one for so many documents. For measuring.

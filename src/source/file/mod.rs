@@ -115,7 +115,7 @@ impl FileSource {
     }
 
     /// Whether a pattern stands for this absolute path.
-    fn covers(&self, path: &Path) -> bool {
+    pub(crate) fn covers(&self, path: &Path) -> bool {
         let mut patterns = self.patterns.iter().filter_map(|pattern| std::path::absolute(pattern).ok());
         let is_it = |pattern: PathBuf| pattern.parent() == path.parent() && matches(name_of(&pattern).as_bytes(), name_of(path).as_bytes());
         !self.leaves_out(path) && patterns.any(is_it)

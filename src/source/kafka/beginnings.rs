@@ -30,9 +30,6 @@ const OPTIONAL_LOOK_UP_TIMEOUT: Duration = Duration::from_millis(500);
 const INTERVAL: Duration = Duration::from_secs(15);
 /// The pause before brokers that have not answered are asked again.
 const PAUSE: Duration = Duration::from_millis(250);
-/// The time between log lines about partitions that can't begin.
-const LOUD_EVERY: Duration = Duration::from_secs(10);
-
 /// Topic and number of a partition.
 pub(super) type Partition = (String, i32);
 
@@ -186,7 +183,6 @@ pub(super) struct Beginnings<'scope, 'env> {
     /// When brokers were last asked which topics exist.
     compared: Instant,
     failed: Option<Instant>,
-    logged: Option<Instant>,
 }
 
 /// The changes since the last look.
@@ -210,7 +206,6 @@ impl<'scope, 'env> Beginnings<'scope, 'env> {
             asking: None,
             compared: Instant::now(),
             failed: None,
-            logged: None,
         }
     }
 
@@ -288,9 +283,12 @@ impl<'scope, 'env> Beginnings<'scope, 'env> {
         }
         self.without_ids |= without_ids;
         self.failed = problem.as_ref().map(|_| Instant::now());
-        if let Some(error) = problem.filter(|_| self.logged.is_none_or(|logged| logged.elapsed() >= LOUD_EVERY)) {
-            self.logged = Some(Instant::now());
-            warn!(error, waiting = self.waiting.len(), "failed to look up where partitions begin; retrying");
+        if problem.is_none() {
+            context.log.works_again(&["look_up"]);
+        } else if let Some(error) = problem
+            && let Some(repeated) = context.log.failed("look_up")
+        {
+            warn!(client = context.log.client(), error, waiting = self.waiting.len(), repeated, "failed to look up where partitions begin; retrying");
         }
         let mut changes = Changes::default();
         let mut known = context.topics.known();

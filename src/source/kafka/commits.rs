@@ -16,9 +16,7 @@ use tracing::warn;
 use super::bounded::{PendingCommit, Refused};
 use super::group::Group;
 use super::topic_id::note;
-use crate::delivery::Hub;
 use crate::delivery::ledger::Commit;
-use crate::observe::metrics as names;
 
 /// The longest time for brokers to tell what they hold; polling waits meanwhile.
 const LOOK_UP_TIMEOUT: Duration = Duration::from_secs(2);
@@ -54,55 +52,57 @@ impl Commits {
 }
 
 /// Commits everything that is done, unless the commit before it has not been answered yet.
-pub(super) fn commit_what_is_done(consumer: &BaseConsumer<Group>, hub: &Hub) {
-    let mut under_way = consumer.context().under_way.lock();
-    if !settle(&mut under_way, hub, |pending| pending.answer(Duration::ZERO)) {
+pub(super) fn commit_what_is_done(consumer: &BaseConsumer<Group>) {
+    let group = consumer.context();
+    let mut under_way = group.under_way.lock();
+    if !settle(&mut under_way, group, |pending| pending.answer(Duration::ZERO)) {
         if let Some(UnderWay { commits, .. }) = under_way.take_if(|commit| commit.since.elapsed() > UNANSWERED) {
-            look_up(consumer, hub, &commits);
+            look_up(consumer, &commits);
         }
         return;
     }
-    let commits = hub.ledger().committable();
-    match send(consumer, hub, &commits) {
+    let commits = group.hub.ledger().committable();
+    match send(consumer, &commits) {
         Ok(pending) => *under_way = pending.map(|pending| UnderWay { pending, commits, since: Instant::now() }),
-        Err(error) => failed(hub, &error.to_string()),
+        Err(error) => group.commit_failed(&error.to_string()),
     }
 }
 
 /// Waits until the commit under way has been answered, then commits and waits for the answer. `commits` is called in between.
 ///
 /// Brokers that have not answered for the session timeout have not heard of this member either: they take no commit of it any more.
-pub(super) fn commit_and_wait(consumer: &BaseConsumer<Group>, hub: &Hub, commits: impl FnOnce() -> Vec<Commit>) {
-    let mut under_way = consumer.context().under_way.lock();
-    let patience = consumer.context().session_timeout;
-    if !settle(&mut under_way, hub, |pending| pending.answer_within(patience, &hub.shutdown)) {
-        warn!("brokers have not answered a commit in time; it may still arrive");
+pub(super) fn commit_and_wait(consumer: &BaseConsumer<Group>, commits: impl FnOnce() -> Vec<Commit>) {
+    let group = consumer.context();
+    let shutdown = &group.hub.shutdown;
+    let mut under_way = group.under_way.lock();
+    if !settle(&mut under_way, group, |pending| pending.answer_within(group.session_timeout, shutdown)) {
+        warn!(client = group.log.client(), "brokers have not answered a commit in time; it may still arrive");
         *under_way = None;
     }
     let commits = commits();
-    let result = match send(consumer, hub, &commits) {
+    let result = match send(consumer, &commits) {
         Ok(None) => return,
-        Ok(Some(pending)) => pending.answer_within(COMMIT_TIMEOUT, &hub.shutdown),
+        Ok(Some(pending)) => pending.answer_within(COMMIT_TIMEOUT, shutdown),
         Err(error) => Some(Err(error)),
     };
     let result = result.unwrap_or(Err(KafkaError::ConsumerCommit(RDKafkaErrorCode::OperationTimedOut)));
-    if result.is_err() && hub.shutdown.is_requested() {
-        hub.note_uncommitted(commits.len());
+    if result.is_err() && shutdown.is_requested() {
+        group.hub.note_uncommitted(commits.len());
     }
-    take_in(hub, result);
+    take_in(group, result);
 }
 
 /// Takes the answer to the commit under way. Returns whether none is under way any more.
-fn settle(under_way: &mut Option<UnderWay>, hub: &Hub, answer: impl FnOnce(&PendingCommit) -> Option<KafkaResult<Refused>>) -> bool {
+fn settle(under_way: &mut Option<UnderWay>, group: &Group, answer: impl FnOnce(&PendingCommit) -> Option<KafkaResult<Refused>>) -> bool {
     let Some(commit) = under_way else { return true };
     let Some(result) = answer(&commit.pending) else { return false };
-    take_in(hub, result);
+    take_in(group, result);
     *under_way = None;
     true
 }
 
 /// Sends a commit and notes it in the ledger. Returns nothing where nothing is to be committed.
-fn send(consumer: &BaseConsumer<Group>, hub: &Hub, commits: &[Commit]) -> KafkaResult<Option<PendingCommit>> {
+fn send(consumer: &BaseConsumer<Group>, commits: &[Commit]) -> KafkaResult<Option<PendingCommit>> {
     let group = consumer.context();
     if commits.is_empty() || !group.commits {
         return Ok(None);
@@ -117,7 +117,7 @@ fn send(consumer: &BaseConsumer<Group>, hub: &Hub, commits: &[Commit]) -> KafkaR
             element.set_metadata(note(&id));
         }
     }
-    let mut ledger = hub.ledger();
+    let mut ledger = group.hub.ledger();
     for commit in commits {
         ledger.requested(commit);
     }
@@ -125,38 +125,33 @@ fn send(consumer: &BaseConsumer<Group>, hub: &Hub, commits: &[Commit]) -> KafkaR
     PendingCommit::send(consumer, &offsets).map(Some)
 }
 
-/// Counts a commit that was answered. What has failed, even in part, is committed again later.
-fn take_in(hub: &Hub, result: KafkaResult<Refused>) {
+/// Notes the answer to a commit. What has failed, even in part, is committed again later.
+fn take_in(group: &Group, result: KafkaResult<Refused>) {
     match result.as_ref().map(|refused| refused.first()) {
-        Ok(None) => metrics::counter!(names::COMMITS, "outcome" => "ok").increment(1),
-        Ok(Some((topic, partition, code))) => failed(hub, &format!("{topic}:{partition}: {code}")),
-        Err(error) => failed(hub, &error.to_string()),
+        Ok(None) => group.committed(),
+        Ok(Some((topic, partition, code))) => group.commit_failed(&format!("{topic}:{partition}: {code}")),
+        Err(error) => group.commit_failed(&error.to_string()),
     }
 }
 
-fn failed(hub: &Hub, error: &str) {
-    warn!(error, "failed to commit offsets; retrying");
-    metrics::counter!(names::COMMITS, "outcome" => "failed").increment(1);
-    hub.ledger().commit_failed();
-}
-
 /// Looks up what the brokers hold of these commits: one that was lost on the way is sent again.
-fn look_up(consumer: &BaseConsumer<Group>, hub: &Hub, asked: &[Commit]) {
+fn look_up(consumer: &BaseConsumer<Group>, asked: &[Commit]) {
+    let group = consumer.context();
     let mut wanted = TopicPartitionList::with_capacity(asked.len());
     for commit in asked {
         wanted.add_partition(&commit.topic, commit.partition);
     }
     let held = match consumer.committed_offsets(wanted, LOOK_UP_TIMEOUT) {
         Ok(held) => held,
-        Err(error) => return failed(hub, &format!("what brokers hold can't be looked up: {error}")),
+        Err(error) => return group.commit_failed(&format!("failed to look up the committed offsets: {error}")),
     };
     let is_held = |commit: &Commit| {
         let found = held.find_partition(&commit.topic, commit.partition);
         found.is_some_and(|found| found.offset() == Offset::Offset(commit.offset))
     };
     match asked.iter().find(|commit| !is_held(commit)) {
-        None => metrics::counter!(names::COMMITS, "outcome" => "ok").increment(1),
-        Some(commit) => failed(hub, &format!("{} is not held for {}:{}", commit.offset, commit.topic, commit.partition)),
+        None => group.committed(),
+        Some(commit) => group.commit_failed(&format!("{} is not held for {}:{}", commit.offset, commit.topic, commit.partition)),
     }
 }
 
@@ -170,7 +165,7 @@ mod tests {
     use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 
     use super::*;
-    use crate::delivery::{Shutdown, Span};
+    use crate::delivery::{Hub, Shutdown, Span};
     use crate::observe::health::Health;
 
     const PATIENCE: Duration = Duration::from_secs(10);
@@ -207,7 +202,7 @@ mod tests {
 
         /// Waits for the answer to the commit under way.
         fn settle(&self) {
-            assert!(settle(&mut self.consumer.context().under_way.lock(), &self.hub, |pending| pending.answer(PATIENCE)));
+            assert!(settle(&mut self.consumer.context().under_way.lock(), self.consumer.context(), |pending| pending.answer(PATIENCE)));
         }
 
         fn held(&self) -> Offset {
@@ -223,14 +218,14 @@ mod tests {
         let _end = EndOfCommits(&world.consumer);
         world.is_done_to(7);
         world.brokers.broker_round_trip_time(1, Duration::from_millis(300)).unwrap();
-        commit_what_is_done(&world.consumer, &world.hub);
+        commit_what_is_done(&world.consumer);
         world.is_done_to(9);
-        commit_what_is_done(&world.consumer, &world.hub);
+        commit_what_is_done(&world.consumer);
         assert_eq!(world.hub.ledger().committable()[0].offset, 9, "it was not sent");
         world.settle();
         world.brokers.broker_round_trip_time(1, Duration::ZERO).unwrap();
         assert_eq!(world.held(), Offset::Offset(7));
-        commit_what_is_done(&world.consumer, &world.hub);
+        commit_what_is_done(&world.consumer);
         world.settle();
         assert_eq!(world.held(), Offset::Offset(9));
     }
@@ -240,8 +235,8 @@ mod tests {
         let world = World::new();
         world.is_done_to(7);
         world.brokers.broker_round_trip_time(1, Duration::from_millis(500)).unwrap();
-        commit_what_is_done(&world.consumer, &world.hub);
-        commit_and_wait(&world.consumer, &world.hub, || {
+        commit_what_is_done(&world.consumer);
+        commit_and_wait(&world.consumer, || {
             world.is_done_to(9);
             world.hub.ledger().committable()
         });
@@ -255,9 +250,9 @@ mod tests {
         let world = World::new();
         world.is_done_to(7);
         world.brokers.request_errors(RDKafkaApiKey::OffsetCommit, &[RDKafkaRespErr::RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED]);
-        commit_and_wait(&world.consumer, &world.hub, || world.hub.ledger().committable());
+        commit_and_wait(&world.consumer, || world.hub.ledger().committable());
         assert_eq!(world.hub.ledger().committable()[0].offset, 7);
-        commit_and_wait(&world.consumer, &world.hub, || world.hub.ledger().committable());
+        commit_and_wait(&world.consumer, || world.hub.ledger().committable());
         assert_eq!((world.hub.ledger().committable(), world.held()), (vec![], Offset::Offset(7)));
     }
 
@@ -267,10 +262,10 @@ mod tests {
         world.is_done_to(7);
         let asked = world.hub.ledger().committable();
         world.hub.ledger().requested(&asked[0]);
-        look_up(&world.consumer, &world.hub, &asked);
+        look_up(&world.consumer, &asked);
         assert_eq!(world.hub.ledger().committable(), asked);
-        commit_and_wait(&world.consumer, &world.hub, || asked.clone());
-        look_up(&world.consumer, &world.hub, &asked);
+        commit_and_wait(&world.consumer, || asked.clone());
+        look_up(&world.consumer, &asked);
         assert_eq!(world.hub.ledger().committable(), []);
     }
 }

@@ -251,7 +251,7 @@ impl Reader<'_, '_, '_> {
                 Err(error.clone().into())
             }
             error => {
-                warn!(%error, "failed to fetch records of a partition; retrying");
+                self.consumer.context().log.error(error, "failed to fetch records of a partition");
                 Ok(())
             }
         }
@@ -486,7 +486,9 @@ impl Reader<'_, '_, '_> {
                 Ok((first, end)) if first > next || end < next => self.begin_again(&topic, partition, Cause::Reset),
                 Ok(_) => self.positions.interrupt(index, Instant::now()),
                 Err(error) => {
-                    warn!(%error, topic, partition, "failed to look up the first offset of a partition; retrying");
+                    if let Some(repeated) = self.consumer.context().log.failed("look_up") {
+                        warn!(%error, topic, partition, repeated, "failed to look up the first offset of a partition; retrying");
+                    }
                     self.consumer.context().topics.look_at_again(&topic, partition);
                 }
             }
@@ -544,7 +546,11 @@ impl Reader<'_, '_, '_> {
             match stretches.take_over(self.consumer) {
                 Ok(()) => break,
                 Err(error) if self.context.shutdown().is_requested() => return Err(error.into()),
-                Err(error) => warn!(%error, "could not look up where partitions begin and end; trying again"),
+                Err(error) => {
+                    if let Some(repeated) = self.consumer.context().log.failed("look_up") {
+                        warn!(%error, repeated, "failed to look up where partitions begin and end; retrying");
+                    }
+                }
             }
         }
         let now = Instant::now();
@@ -608,7 +614,7 @@ impl Reader<'_, '_, '_> {
             return;
         }
         self.committed = Instant::now();
-        commit_what_is_done(self.consumer, &self.context.hub);
+        commit_what_is_done(self.consumer);
     }
 
     /// Reads no more. What was gathered and not handed over is unknown to the ledger and will be read again.
@@ -627,7 +633,7 @@ impl Reader<'_, '_, '_> {
         while !self.context.is_drained() {
             self.poll_for_the_group();
         }
-        commit_and_wait(self.consumer, &self.context.hub, || self.context.hub.ledger().committable());
+        commit_and_wait(self.consumer, || self.context.hub.ledger().committable());
     }
 
     /// Stays in the group until workers have taken what waits for them, at most for `limit`. The rest is let go with the partitions,

@@ -41,6 +41,8 @@ pub struct Extract {
 pub struct Letters {
     /// Those of these reasons; all when empty.
     pub reasons: Vec<String>,
+    /// Those whose record came from this topic.
+    pub topic: Option<String>,
 }
 
 /// Where a dead letter's record once stood.
@@ -73,7 +75,9 @@ impl Letters {
                 _ => {}
             }
         }
-        Some(LetterOrigin { topic: topic?, partition: partition?, offset: offset?, timestamp_ms, topic_id }).filter(|_| wanted)
+        let origin = LetterOrigin { topic: topic?, partition: partition?, offset: offset?, timestamp_ms, topic_id };
+        let is_of_topic = self.topic.as_ref().is_none_or(|topic| *topic == origin.topic);
+        (wanted && is_of_topic).then_some(origin)
     }
 }
 
@@ -303,7 +307,9 @@ impl Stretches {
         match marks(consumer, &self.topic) {
             Ok(marks) => !marks.is_empty() && marks.iter().all(|(_, done_to, mark)| *done_to >= mark.end),
             Err(error) => {
-                warn!(%error, "could not look up how far the others are");
+                if let Some(repeated) = consumer.context().log.failed("look_up") {
+                    warn!(%error, repeated, "failed to look up how far the other members are; retrying");
+                }
                 false
             }
         }
@@ -323,11 +329,22 @@ pub fn marks<C: rdkafka::consumer::ConsumerContext>(consumer: &BaseConsumer<C>, 
     if all.count() == 0 {
         return Err(KafkaError::MetadataFetch(RDKafkaErrorCode::UnknownTopicOrPartition));
     }
-    let committed = consumer.committed_offsets(all, LOOK_UP_TIMEOUT)?;
+    Ok(marks_of(consumer, all)?.into_iter().map(|(_, partition, offset, mark)| (partition, offset, mark)).collect())
+}
+
+/// Returns the committed offsets of these partitions that have a mark beside them: topic, partition, offset and mark.
+///
+/// # Errors
+/// The brokers don't respond.
+pub fn marks_of<C: rdkafka::consumer::ConsumerContext>(
+    consumer: &BaseConsumer<C>,
+    partitions: TopicPartitionList,
+) -> KafkaResult<Vec<(String, i32, i64, Mark)>> {
+    let committed = consumer.committed_offsets(partitions, LOOK_UP_TIMEOUT)?;
     let mut marks = Vec::new();
     for element in committed.elements() {
         if let (Offset::Offset(offset), Some(mark)) = (element.offset(), Mark::parse(element.metadata())) {
-            marks.push((element.partition(), offset, mark));
+            marks.push((element.topic().to_string(), element.partition(), offset, mark));
         }
     }
     Ok(marks)
@@ -351,10 +368,12 @@ mod tests {
         let headers = [("own", Some(&b"x"[..])), ("logproc.reason", Some(b"decode")), ("logproc.topic", Some(b"t")),
             ("logproc.partition", Some(b"2")), ("logproc.offset", Some(b"41"))];
         let origin = Some(LetterOrigin { topic: "t".into(), partition: 2, offset: 41, timestamp_ms: -1, topic_id: None });
-        let letters = |reasons: &[&str]| Letters { reasons: reasons.iter().map(|reason| reason.to_string()).collect() };
+        let letters = |reasons: &[&str]| Letters { reasons: reasons.iter().map(|reason| reason.to_string()).collect(), topic: None };
         assert_eq!(letters(&[]).origin(headers.into_iter()), origin);
         assert_eq!(letters(&["rejected", "decode"]).origin(headers.into_iter()), origin);
         assert_eq!(letters(&["rejected"]).origin(headers.into_iter()), None);
+        let of_topic = |topic: &str| Letters { topic: Some(topic.into()), ..letters(&[]) };
+        assert_eq!((of_topic("t").origin(headers.into_iter()), of_topic("u").origin(headers.into_iter())), (origin, None));
         assert_eq!(letters(&[]).origin(headers.into_iter().take(3)), None);
     }
 }

@@ -11,7 +11,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext, Rebalance}
 use rdkafka::error::KafkaError;
 use rdkafka::statistics::Statistics;
 use rdkafka::topic_partition_list::TopicPartitionList;
-use tracing::{debug, error, info, warn};
+use tracing::{error, info, warn};
 
 use super::commits::{Commits, commit_and_wait};
 use super::extract::Mark;
@@ -19,7 +19,9 @@ use super::beginnings::TopicFacts;
 use super::topic_id::{TopicIdentity, as_kafka_prints_it};
 use crate::delivery::Hub;
 use crate::delivery::ledger::Commit;
+use crate::observe::failures::{FailureLog, seconds};
 use crate::observe::health::Readiness;
+use crate::observe::kafka_client::ClientLog;
 use crate::observe::metrics as names;
 
 /// librdkafka's default of `session.timeout.ms`.
@@ -43,12 +45,22 @@ pub(super) struct Group {
     pub topics: TopicFacts,
     /// Whether an extract is read, which knows its topic by its marks.
     pub is_extract: bool,
+    /// The log of this client.
+    pub log: ClientLog,
+    /// Failures of commits.
+    pub(super) commit_failures: FailureLog,
 }
 
 impl Group {
     /// A member of a group that commits, gives partitions away at once, and reads new topics from their beginning.
     pub(super) fn new(hub: Arc<Hub>, readiness: Readiness) -> Group {
+        let log = ClientLog::new(match hub.source {
+            0 => "kafka source".to_string(),
+            more => format!("kafka source {}", more + 1),
+        });
         Group {
+            log,
+            commit_failures: FailureLog::default(),
             hub,
             rebalance_timeout: Duration::ZERO,
             readiness,
@@ -81,6 +93,23 @@ impl Group {
         self.marks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Notes that brokers have taken a commit.
+    pub(super) fn committed(&self) {
+        if let Some(away) = self.commit_failures.works() {
+            info!(client = self.log.client(), away_seconds = seconds(away), "commits succeed again");
+        }
+        metrics::counter!(names::COMMITS, "outcome" => "ok").increment(1);
+    }
+
+    /// Notes that a commit has failed: the offsets are committed again.
+    pub(super) fn commit_failed(&self, error: &str) {
+        if let Some(repeated) = self.commit_failures.failed("commit") {
+            warn!(client = self.log.client(), error, repeated, "failed to commit offsets; retrying");
+        }
+        metrics::counter!(names::COMMITS, "outcome" => "failed").increment(1);
+        self.hub.ledger().commit_failed();
+    }
+
     pub(super) fn assigned(&self, partitions: &TopicPartitionList) {
         let mut ledger = self.hub.ledger();
         for partition in partitions.elements() {
@@ -107,7 +136,7 @@ impl Group {
             let began = Instant::now();
             let drained =
                 self.hub.wait_until(limit, |ledger| names.iter().all(|(topic, partition)| ledger.open(topic, *partition) == 0));
-            commit_and_wait(consumer, &self.hub, || {
+            commit_and_wait(consumer, || {
                 let ledger = self.hub.ledger();
                 names.iter().filter_map(|(topic, partition)| ledger.committable_of(topic, *partition)).collect()
             });
@@ -140,9 +169,6 @@ impl ConsumerContext for Group {
 impl ClientContext for Group {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
         match level {
-            RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical | RDKafkaLogLevel::Error => {
-                error!(facility, "librdkafka: {message}");
-            }
             // librdkafka logs this when a position is not valid, not at a first start.
             RDKafkaLogLevel::Warning if facility == "OFFSET" && message.contains("offset reset") => {
                 // Reading is told to go on at the same position once more before it is known that it is not valid.
@@ -155,21 +181,22 @@ impl ClientContext for Group {
                     );
                 }
             }
-            RDKafkaLogLevel::Warning | RDKafkaLogLevel::Notice => warn!(facility, "librdkafka: {message}"),
             RDKafkaLogLevel::Info | RDKafkaLogLevel::Debug => {
                 if let Some((topic, id)) = renewed_topic(message) {
                     self.topics.note_renewal(topic, &as_kafka_prints_it(id));
                 }
-                debug!(facility, "librdkafka: {message}");
+                self.log.log(level, facility, message);
             }
+            level => self.log.log(level, facility, message),
         }
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        warn!(%error, reason, "trouble with the brokers");
+        self.log.error(&error, reason);
     }
 
     fn stats(&self, statistics: Statistics) {
+        self.log.statistics(&statistics);
         let partitions = statistics.topics.iter().flat_map(|(topic, state)| state.partitions.iter().map(move |(id, state)| (topic, id, state)));
         let lags: Vec<(&String, i32, i64)> = {
             let ledger = self.hub.ledger();
@@ -181,7 +208,9 @@ impl ClientContext for Group {
                 })
                 .collect()
         };
-        for (topic, partition, lag) in lags.into_iter().filter(|(.., lag)| *lag >= 0) {
+        let known = lags.into_iter().filter(|(.., lag)| *lag >= 0).collect::<Vec<_>>();
+        self.hub.set_lag(known.iter().map(|(.., lag)| lag).sum());
+        for (topic, partition, lag) in known {
             metrics::gauge!(names::LAG, "topic" => topic.clone(), "partition" => partition.to_string()).set(lag as f64);
         }
     }

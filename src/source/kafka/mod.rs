@@ -10,6 +10,7 @@ use super::{Source, SourceContext, SourceError};
 use crate::config::{Args, ComponentDef, Diagnostic, Fallback, Kind, OptionDef, option};
 use crate::delivery::bounds::DEFAULT_RECORD;
 use crate::login::{Login, client_properties};
+use crate::observe::kafka_client::{Logged, LookUpClient};
 
 mod beginnings;
 mod bounded;
@@ -26,7 +27,7 @@ mod sizes;
 mod topic_id;
 
 pub(crate) use bounded::commit_within;
-pub use extract::{Extract, ExtractCounts, Letters, Mark, Part, marks};
+pub use extract::{Extract, ExtractCounts, Letters, Mark, Part, marks, marks_of};
 pub use topic_id::TopicIdentity;
 
 /// The options of `kafka`.
@@ -269,8 +270,8 @@ impl KafkaSource {
     ///
     /// # Errors
     /// librdkafka refuses a property.
-    pub fn look_up_client(&self, group: &str) -> rdkafka::error::KafkaResult<rdkafka::consumer::BaseConsumer> {
-        self.client_config(group).create()
+    pub fn look_up_client(&self, group: &str) -> rdkafka::error::KafkaResult<LookUpClient> {
+        self.client_config(group).create_with_context(Logged::named(format!("look-ups of {group}")))
     }
 
     /// The properties of such a client.

@@ -7,11 +7,12 @@
 use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
-use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::consumer::Consumer as _;
 use tracing::{debug, warn};
 
 use super::{Topics, client_config};
 use crate::login::client_properties;
+use crate::observe::kafka_client::{Logged, LookUpClient};
 use crate::source::Prefetch;
 
 const LOOK_UP_TIMEOUT: Duration = Duration::from_secs(5);
@@ -89,7 +90,8 @@ impl Limits {
 
 /// Returns the number of brokers that lead a partition of the topics.
 fn count_brokers(properties: &BTreeMap<String, String>, topics: &Topics) -> rdkafka::error::KafkaResult<usize> {
-    let client: BaseConsumer = client_config(&client_properties::for_looking_up(properties)).create()?;
+    let logged = Logged::named("look-up of brokers");
+    let client: LookUpClient = client_config(&client_properties::for_looking_up(properties)).create_with_context(logged)?;
     let mut leaders = HashSet::new();
     match topics {
         Topics::Named(names) => {
@@ -132,7 +134,7 @@ mod tests {
             let mut properties = given.iter().map(|(name, value)| ((*name).to_string(), (*value).to_string())).collect();
             limits.add_to(&mut properties);
             assert!(client_config(&properties).create_native_config().is_ok(), "{properties:?}");
-            let client: rdkafka::error::KafkaResult<BaseConsumer> = client_config(&properties).create();
+            let client: rdkafka::error::KafkaResult<rdkafka::consumer::BaseConsumer> = client_config(&properties).create();
             assert!(client.is_ok(), "{properties:?}: {:?}", client.err());
         }
     }

@@ -28,9 +28,9 @@ pub(super) struct Conflicts {
 }
 
 /// Returns the reason of a dead letter whose id is taken.
-pub(super) fn reason() -> Reason {
+pub(super) fn reason(sink: &str) -> Reason {
     let message = "the id of this document is taken by another event: offsets of its topic have gone back; change `id_salt` and replay it";
-    Reason { status: Some(409), ..Reason::new("conflict", Some("elasticsearch".into()), message) }
+    Reason { status: Some(409), ..Reason::new("conflict", Some(sink.to_string().into()), message) }
 }
 
 impl Delivery {
@@ -47,7 +47,9 @@ impl Delivery {
         match self.try_conflicts(batch, &doubtful).await {
             Ok(conflicts) => conflicts,
             Err(problem) => {
-                self.loudly("conflict", || warn!(error = problem.text, "failed to look up documents whose ids are taken; retrying"));
+                if let Some(repeated) = self.context.failed("conflict") {
+                    warn!(sink = &*self.context.name, error = problem.text, repeated, "failed to look up documents whose ids are taken; retrying");
+                }
                 Conflicts { unknown: doubtful.into_iter().collect(), ..Conflicts::default() }
             }
         }
@@ -93,12 +95,12 @@ impl Delivery {
         if let Some(first) = conflicts.others.iter().min() {
             let (raw, record) = batch.record(*first);
             let (origin, offset) = (raw.origin(record), raw.records()[record].offset);
-            self.loudly("conflict", || {
+            if let Some(repeated) = self.context.failed("taken_ids") {
                 error!(
-                    topic = &*origin.topic, partition = origin.partition, offset, documents = conflicts.others.len(),
-                    "ids of documents are taken by other events; the records are written to the dead letters"
+                    sink = &*self.context.name, topic = &*origin.topic, partition = origin.partition, offset, documents = conflicts.others.len(),
+                    repeated, "ids of documents are taken by other events; the records are written to the dead letters"
                 );
-            });
+            }
         }
         Ok(conflicts)
     }

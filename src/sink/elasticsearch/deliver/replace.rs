@@ -106,7 +106,9 @@ impl Delivery {
         let outcomes = match outcomes {
             Ok(outcomes) => outcomes,
             Err(problem) => {
-                self.loudly("replace", || warn!(error = problem.text, "documents could not be looked up or replaced; trying again"));
+                if let Some(repeated) = self.context.failed("replace") {
+                    warn!(sink = &*self.context.name, error = problem.text, repeated, "failed to look up or replace documents; retrying");
+                }
                 return vec![self.again(attempt, if problem.is_busy { "busy" } else { "replace" })];
             }
         };
