@@ -257,11 +257,60 @@ fn what_convert_prints_is_a_pipeline() {
     let output = logproc(&["--pipeline", &path("a.toml"), "--stdin"], "abc\nxyz\n");
     let printed = text(&output.stdout);
     assert!(printed.lines().count() == 1 && printed.contains("\"tags\":[\"a\"]"), "{printed}");
-    std::fs::write(path("b.conf"), "filter { ruby { code => 'x' } }").unwrap();
-    assert_eq!(logproc(&["convert", &path("b.conf")], "").status.code(), Some(0));
-    assert_eq!(logproc(&["convert", &path("b.conf"), "--strict"], "").status.code(), Some(1));
     std::fs::write(path("c.conf"), "filter {").unwrap();
     assert_eq!(logproc(&["convert", &path("c.conf")], "").status.code(), Some(2));
+}
+
+#[test]
+fn an_incomplete_conversion_ends_with_1_and_does_not_run_until_somebody_has_looked() {
+    let config = "input { stdin { codec => avro { } } }\nfilter {\n  ruby { code => 'x' }\n  grok { match => { message => \"%{NOWHERE:a}\" } }\n}\n\
+        output { if [a] { elasticsearch { hosts => ['${HOST}'] index => 'xy' document_id => '%{id}' action => 'update' doc_as_upsert => true } } \
+        else { stdout { } } }\n";
+    let (_folder, path) = folder(&[("b.conf", config)]);
+    assert_eq!(logproc(&["convert", &path("b.conf"), "--allow-incomplete"], "").status.code(), Some(0));
+    let output = logproc(&["convert", &path("b.conf")], "");
+    assert_eq!(output.status.code(), Some(1));
+    let toml = text(&output.stdout);
+    std::fs::write(path("b.toml"), &toml).unwrap();
+    let checked = logproc(&["check", "--offline", &path("b.toml")], "");
+    assert_eq!(checked.status.code(), Some(1));
+    for expected in [
+        "error: a part of the original (line 1) is not converted: there is no codec `avro`",
+        "error: a part of the original (line 3) is not converted: there is no filter `ruby`",
+        "error: a part of the original (line 4) is not converted: ",
+        "error: a part of the original (line 6) is not converted: `action` can't be carried",
+        "error: a part of the original (line 6) is not converted: `doc_as_upsert` can't be carried",
+        "help: write it by hand where it is needed, then delete this table",
+    ] {
+        assert!(text(&checked.stderr).contains(expected), "`{expected}` in:\n{}\n{toml}", text(&checked.stderr));
+    }
+    assert_eq!(logproc(&["--pipeline", &path("b.toml"), "--stdin"], "x\n").status.code(), Some(2));
+    // Nothing is left that would write what was meant to be updated.
+    let mended: String = toml.split("[[not_converted]]").enumerate().map(|(at, part)| if at == 0 { part } else { part.splitn(4, '\n').nth(3).unwrap() }).collect();
+    let mended = mended.replace("codec = \"avro\"\n", "").replace("%{NOWHERE:a}", "%{WORD:a}");
+    std::fs::write(path("c.toml"), &mended).unwrap();
+    let checked = logproc(&["check", &path("c.toml")], "");
+    assert_eq!(checked.status.code(), Some(0), "{}\n{mended}", text(&checked.stderr));
+    assert_eq!(text(&logproc(&["--pipeline", &path("c.toml"), "--stdin"], "word\n!\n").stdout).lines().count(), 1, "only what had no `a`");
+    // Run as it is, the configuration is refused as well.
+    assert_eq!(logproc(&["--pipeline", &path("b.conf")], "").status.code(), Some(2));
+}
+
+#[test]
+fn variables_that_are_elsewhere_are_passed_over_offline() {
+    let (_folder, path) = folder(&[
+        ("a.conf", "input { stdin {} } output { elasticsearch { hosts => ['${SOME_HOST}'] password => '${SOME_PASSWORD}' user => 'u' } }"),
+        ("a.toml", "[source]\ntype = \"stdin\"\n[[filter]]\nif = '[a] == \"${SOME_VALUE}\"'\ntype = \"drop\"\n[sink]\ntype = \"kafka\"\ntopic_id = \"${SOME_TOPIC}\"\n"),
+    ]);
+    for (file, variables) in [("a.conf", ["SOME_HOST", "SOME_PASSWORD"]), ("a.toml", ["SOME_VALUE", "SOME_TOPIC"])] {
+        assert_eq!(logproc(&["check", &path(file)], "").status.code(), Some(1));
+        let output = logproc(&["check", "--offline", &path(file)], "");
+        assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+        for variable in variables {
+            let warning = format!("warning: the environment variable `{variable}` is not set");
+            assert!(text(&output.stderr).contains(&warning), "{}", text(&output.stderr));
+        }
+    }
 }
 
 #[test]

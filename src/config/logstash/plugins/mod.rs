@@ -137,8 +137,7 @@ pub fn adapt_component(section: Section, spec: &mut ComponentSpec, surroundings:
         }
     }
     if section == Section::Filter {
-        add_geo_database(spec, surroundings.variable);
-        return Vec::new();
+        return add_geo_database(spec, surroundings.variable).into_iter().collect();
     }
     let texts = |(key, node): &(Key, Node)| (key.name.clone(), node.as_list().iter().filter_map(Node::to_text).collect());
     let mut adapted = Adapted {
@@ -186,17 +185,23 @@ fn texts_inside(node: &mut Node, numbers: bool) {
     }
 }
 
+/// The variables that name the databases of `geoip` filters which name none: of cities and of autonomous systems.
+pub const GEO_DATABASES: [&str; 2] = ["GEOIP_CITY", "GEOIP_ASN"];
+
 /// Logstash brings a database of its own; here the variables name it that the pipelines that ship use too.
-fn add_geo_database(spec: &mut ComponentSpec, variable: Variable<'_>) {
+fn add_geo_database(spec: &mut ComponentSpec, variable: Variable<'_>) -> Option<LeftOut> {
     let text = |name: &str| spec.entries.iter().find(|(key, _)| key.name == name).map(|(_, node)| node.single_text());
     if spec.kind.name != "geoip" || text("database").is_some() {
-        return;
+        return None;
     }
-    let name = if text("default_database_type").flatten().as_deref() == Some("ASN") { "GEOIP_ASN" } else { "GEOIP_CITY" };
-    if let Some(path) = variable(name) {
-        let span = spec.kind.span;
-        spec.entries.push((Key { span, name: "database".to_string() }, Node { span, data: Data::String(path) }));
-    }
+    let name = GEO_DATABASES[usize::from(text("default_database_type").flatten().as_deref() == Some("ASN"))];
+    let span = spec.kind.span;
+    let Some(path) = variable(name) else {
+        let message = format!("Logstash brings a database for `geoip`: here `{name}` in the environment, or the option `database`, names one");
+        return Some(LeftOut { span, message, refused: false });
+    };
+    spec.entries.push((Key { span, name: "database".to_string() }, Node { span, data: Data::String(path) }));
+    None
 }
 
 /// A plugin on its way to what it is here.
