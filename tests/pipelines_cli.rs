@@ -297,6 +297,55 @@ fn an_incomplete_conversion_ends_with_1_and_does_not_run_until_somebody_has_look
 }
 
 #[test]
+fn the_path_of_a_line_has_the_name_that_logstash_gives_it() {
+    let (_folder, path) = folder(&[("logs/one/a.log", "x\n"), ("logs/two/b.log", "y\n")]);
+    let input = |option: &str| format!(
+        "input {{ file {{ path => '{}' mode => read {option} }} }} output {{ stdout {{ codec => line {{ format => '%{{path}} %{{[log][file][path]}}' }} }} }}",
+        path("logs/*/?.log")
+    );
+    std::fs::write(path("old.conf"), input("ecs_compatibility => disabled")).unwrap();
+    std::fs::write(path("new.conf"), input("")).unwrap();
+    let run = |arguments: &[&str]| {
+        let output = logproc(&[arguments, &["--http-address", "off"]].concat(), "");
+        assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+        let mut lines: Vec<String> = text(&output.stdout).lines().map(str::to_string).collect();
+        lines.sort();
+        lines
+    };
+    let old = [format!("{} %{{[log][file][path]}}", path("logs/one/a.log")), format!("{} %{{[log][file][path]}}", path("logs/two/b.log"))];
+    assert_eq!(run(&["--pipeline", &path("old.conf")]), old);
+    assert_eq!(run(&["--pipeline", &path("new.conf"), "--ecs-compatibility", "disabled"]), old);
+    assert_eq!(run(&["--pipeline", &path("new.conf")])[0], format!("%{{path}} {}", path("logs/one/a.log")));
+}
+
+/// Configurations in the manner of those that are public: each file or folder is one.
+fn configurations() -> Vec<std::path::PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/logstash/configurations");
+    let entries = |folder: &Path| std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect::<Vec<_>>();
+    // The pipelines of `pipelines.yml` are pipelines of their own.
+    let (several, one): (Vec<_>, Vec<_>) = entries(&folder).into_iter().partition(|path| path.join("pipelines.yml").exists());
+    let inside = several.iter().flat_map(|path| entries(path)).filter(|path| path.extension().is_some_and(|extension| extension == "conf"));
+    one.into_iter().chain(inside).collect()
+}
+
+#[test]
+fn configurations_without_missing_plugins_load_and_are_converted_whole() {
+    let all = configurations();
+    assert!(all.len() >= 20, "{}", all.len());
+    let (_folder, path) = folder(&[]);
+    for configuration in all {
+        let name = configuration.display().to_string();
+        let output = logproc(&["check", "--offline", &name], "");
+        assert_eq!(output.status.code(), Some(0), "{name}: {}", text(&output.stderr));
+        let output = logproc(&["convert", &name], "");
+        assert_eq!(output.status.code(), Some(0), "{name}: {}", text(&output.stderr));
+        std::fs::write(path("a.toml"), &output.stdout).unwrap();
+        let checked = logproc(&["check", "--offline", &path("a.toml")], "");
+        assert_eq!(checked.status.code(), Some(0), "{name}: {}\n{}", text(&checked.stderr), text(&output.stdout));
+    }
+}
+
+#[test]
 fn variables_that_are_elsewhere_are_passed_over_offline() {
     let (_folder, path) = folder(&[
         ("a.conf", "input { stdin {} } output { elasticsearch { hosts => ['${SOME_HOST}'] password => '${SOME_PASSWORD}' user => 'u' } }"),

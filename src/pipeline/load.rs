@@ -307,7 +307,7 @@ pub(crate) fn pipeline_files(path: &Path) -> std::io::Result<(Vec<PathBuf>, Dial
 /// Compiles a specification, collecting every problem.
 pub(super) struct Loader<'a> {
     pub(super) diagnostics: Vec<Diagnostic>,
-    environment: Environment,
+    pub(super) environment: Environment,
     pub(super) overrides: &'a Overrides,
     pub(super) text: &'a str,
 }

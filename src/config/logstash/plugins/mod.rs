@@ -75,11 +75,17 @@ const TUNING: &str = "there is nothing to tune: it looks after this itself";
 
 const INPUT: &[(&str, Rule)] = &[("type", To("event_type"))];
 
+const STDIN: &[(&str, Rule)] = &[("ecs_compatibility", Idle("nothing is added to a line"))];
+
+const NULL: &[(&str, Rule)] = &[("codec", Idle("nothing is written"))];
+
 /// The tables for a plugin's options, in which the first entry counts.
 fn rules(section: Section, plugin: &str) -> [&'static [(&'static str, Rule)]; 2] {
     match (section, plugin) {
         (Section::Input, "kafka") => [kafka::INPUT, kafka::COMMON],
         (Section::Input, "file") => [file::INPUT, &[]],
+        (Section::Input, "stdin") => [STDIN, &[]],
+        (Section::Output, "null") => [NULL, &[]],
         (Section::Output, "elasticsearch") => [elasticsearch::OUTPUT, &[]],
         (Section::Output, "kafka") => [kafka::OUTPUT, kafka::COMMON],
         (Section::Output, "file") => [file::OUTPUT, &[]],
@@ -159,6 +165,12 @@ pub fn adapt_component(section: Section, spec: &mut ComponentSpec, surroundings:
             Some(Property(name)) => adapted.property(name, key, node),
             Some(Idle(why)) => adapted.idle(&key, &node, why),
             Some(Refused(why)) => adapted.refuse(&key, &node, why),
+            // What there is to say about a value that is not known has been said.
+            Some(With(_) | RefusedFlag(_)) if node.is_unset() => {
+                if has_option(section, &spec.kind.name, &key.name) {
+                    adapted.entries.push((key, node));
+                }
+            }
             Some(RefusedFlag(why)) if node.single_text().as_deref() == Some("true") => adapted.refuse(&key, &node, why),
             Some(RefusedFlag(why)) => adapted.idle(&key, &node, why),
             Some(With(turn)) => turn(&mut adapted, key, node),
@@ -167,6 +179,12 @@ pub fn adapt_component(section: Section, spec: &mut ComponentSpec, surroundings:
     adapted.defaults(&spec.kind.name);
     spec.entries = adapted.entries;
     adapted.left_out
+}
+
+/// Whether an input or output has an option of this name here too.
+fn has_option(section: Section, plugin: &str, option: &str) -> bool {
+    let defs = if section == Section::Input { crate::source::DEFS } else { crate::sink::DEFS };
+    defs.iter().filter(|def| def.name == plugin).any(|def| def.options.iter().any(|known| known.name == option))
 }
 
 /// Makes texts of flags inside hashes and lists, which to Logstash are words like others, and on request of numbers.
