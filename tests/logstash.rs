@@ -5,7 +5,7 @@
 use std::path::Path;
 
 use logproc::config::spec::{ConditionSpec, PipelineSpec, Statement};
-use logproc::config::{ComponentSpec, Data, Dialect, Expander, Files, Node, convert, logstash, toml};
+use logproc::config::{ComponentSpec, Data, Diagnostic, Dialect, Expander, Files, Node, convert, logstash, toml};
 use regex::Regex;
 use serde_json::{Map, Value, json};
 
@@ -148,7 +148,11 @@ fn real_configurations_become_toml_and_nothing_is_lost_silently() {
     for case in cases() {
         let text = case["input"]["text"].as_str().unwrap();
         let converted = converted(text);
-        let spec = toml::parse(&converted.toml, 0, &verbatim()).unwrap_or_else(|problems| panic!("{}: {problems:?}", case["name"]));
+        // What is not converted keeps the pipeline from being loaded, and nothing else does.
+        let (spec, problems) = toml::read(&converted.toml, 0, &verbatim());
+        let is_hole = |problem: &Diagnostic| problem.message.starts_with("a part of the original (line ");
+        assert!(problems.iter().all(is_hole), "{}: {problems:?}", case["name"]);
+        assert_eq!(problems.len(), converted.lost.len(), "{}", case["name"]);
         // What is not there as a table is there as a comment with the original.
         let mut wanted = kinds(&parse(text));
         for kind in kinds(&spec) {
@@ -222,19 +226,71 @@ then = []
   # NOT CONVERTED (line 18): there is no filter `ruby` (code can't be carried: say it with the filters that are there)
   #   ruby { code => "event.cancel" }
 
-[[sink]]
-type = "elasticsearch"
-# Left out, `template` has no effect here: `logproc setup` installs templates from the folders named in `[pipeline] templates`:
-#   template => "x.json"
+  [[not_converted]]
+  line = 18
+  reason = "there is no filter `ruby` (code can't be carried: say it with the filters that are there)"
+
 # NOT CONVERTED (line 21): `upsert` can't be carried: documents are created or overwritten, never updated
 #   upsert => "y"
-hosts = ["http://es:9200"]
-document_id = "%{id}"
-index = "shop"
-action = "index"
+# Commented out, because without that it would do something else:
+# [[sink]]
+# type = "elasticsearch"
+# # Left out, `template` has no effect here: `logproc setup` installs templates from the folders named in `[pipeline] templates`:
+# #   template => "x.json"
+# hosts = ["http://es:9200"]
+# document_id = "%{id}"
+# index = "shop"
+# action = "index"
+
+[[not_converted]]
+line = 21
+reason = "`upsert` can't be carried: documents are created or overwritten, never updated"
 "##;
     assert_eq!(converted.toml, expected);
     assert_eq!(converted.lost.len(), 2);
+}
+
+#[test]
+fn a_sink_that_would_write_something_else_is_commented_out() {
+    for (output, lost) in [
+        (r#"elasticsearch { index => "xy" document_id => "%{id}" action => "update" doc_as_upsert => true }"#, 2),
+        (r#"elasticsearch { index => "xy" action => "delete" document_id => "%{id}" }"#, 1),
+        (r#"elasticsearch { index => "xy" action => "%{[@metadata][action]}" document_id => "%{id}" }"#, 1),
+        (r#"elasticsearch { cloud_id => "${CLOUD_ID}" index => "xy" }"#, 1),
+        (r#"elasticsearch { index => "xy" version => "%{v}" version_type => external }"#, 2),
+        // No way to write this text in TOML.
+        (r#"elasticsearch { index => "xy" document_id => "$${id}" }"#, 1),
+        (r#"kafka { topic_id => "xy" partitioner => "com.example.Mine" }"#, 1),
+        (r#"file { path => "/tmp/out" gzip => true }"#, 1),
+    ] {
+        let converted = converted(&format!("output {{ {output} }}"));
+        assert_eq!(converted.lost.len(), lost, "{}", converted.toml);
+        let (spec, problems) = toml::read(&converted.toml, 0, &verbatim());
+        assert!(spec.sinks.is_empty() && problems.len() == lost, "{}", converted.toml);
+        assert!(converted.toml.contains("# [[sink]]\n"), "{}", converted.toml);
+        assert!(!output.contains("action =>") || !converted.toml.contains("\n# action ="), "{}", converted.toml);
+    }
+    // In a chain the condition stays, or the branches after it would take what was meant for this one.
+    let chain = r#"output { if [a] { elasticsearch { index => "xy" action => "delete" } } else { stdout { } } }"#;
+    let expected = r##"[[sink]]
+if = "[a]"
+then = []
+  # NOT CONVERTED (line 1): `action` can't be carried: documents are never deleted
+  #   action => "delete"
+  # Commented out, because without that it would do something else:
+  # [[sink.then]]
+  # type = "elasticsearch"
+  # index = "xy"
+
+  [[not_converted]]
+  line = 1
+  reason = "`action` can't be carried: documents are never deleted"
+
+[[sink]]
+else = true
+type = "stdout"
+"##;
+    assert_eq!(converted(chain).toml, expected);
 }
 
 /// The warnings and errors of a configuration's plugins, and what became of the first plugin of each section's options.
@@ -293,6 +349,11 @@ fn an_index_is_named_as_logstash_names_it() {
         ("data_stream => false", false, json!("ecs-logstash-%{+yyyy.MM.dd}")),
         ("data_stream => true", true, Value::Null),
         ("index => xy", true, json!("xy")),
+        // What no data stream takes decides for an index where the configuration leaves that open.
+        ("action => index", false, json!("ecs-logstash-%{+yyyy.MM.dd}")),
+        ("action => create", false, Value::Null),
+        ("document_id => xy", false, Value::Null),
+        ("data_stream => auto routing => xy pipeline => xy", false, Value::Null),
     ] {
         let (spec, messages) = adapted(&format!("output {{ elasticsearch {{ {written} }} }}"), ecs_disabled);
         assert_eq!((option(first(&spec.sinks), "index"), messages), (index, vec![]), "{written}");
@@ -325,6 +386,6 @@ fn convert_writes_what_the_configuration_means() {
     let mut files = Files::default();
     let escaped = r#"filter { if [a] == "say \"x\"" { mutate { replace => { "m" => "a\tb\\d" } } } }"#;
     let file = files.add("x.conf", escaped.to_string());
-    let toml = convert::convert_with_escapes(&files, file, None, true).unwrap().toml;
+    let toml = convert::convert_with(&files, file, convert::Options { escapes: true, ..convert::Options::default() }).unwrap().toml;
     assert!(toml.contains(r#"[a] == 'say "x"'"#) && toml.contains("\"a\tb\\\\d\"") || toml.contains("'a\tb\\d'"), "{toml}");
 }

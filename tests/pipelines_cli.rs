@@ -257,11 +257,109 @@ fn what_convert_prints_is_a_pipeline() {
     let output = logproc(&["--pipeline", &path("a.toml"), "--stdin"], "abc\nxyz\n");
     let printed = text(&output.stdout);
     assert!(printed.lines().count() == 1 && printed.contains("\"tags\":[\"a\"]"), "{printed}");
-    std::fs::write(path("b.conf"), "filter { ruby { code => 'x' } }").unwrap();
-    assert_eq!(logproc(&["convert", &path("b.conf")], "").status.code(), Some(0));
-    assert_eq!(logproc(&["convert", &path("b.conf"), "--strict"], "").status.code(), Some(1));
     std::fs::write(path("c.conf"), "filter {").unwrap();
     assert_eq!(logproc(&["convert", &path("c.conf")], "").status.code(), Some(2));
+}
+
+#[test]
+fn an_incomplete_conversion_ends_with_1_and_does_not_run_until_somebody_has_looked() {
+    let config = "input { stdin { codec => avro { } } }\nfilter {\n  ruby { code => 'x' }\n  grok { match => { message => \"%{NOWHERE:a}\" } }\n}\n\
+        output { if [a] { elasticsearch { hosts => ['${HOST}'] index => 'xy' document_id => '%{id}' action => 'update' doc_as_upsert => true } } \
+        else { stdout { } } }\n";
+    let (_folder, path) = folder(&[("b.conf", config)]);
+    assert_eq!(logproc(&["convert", &path("b.conf"), "--allow-incomplete"], "").status.code(), Some(0));
+    let output = logproc(&["convert", &path("b.conf")], "");
+    assert_eq!(output.status.code(), Some(1));
+    let toml = text(&output.stdout);
+    std::fs::write(path("b.toml"), &toml).unwrap();
+    let checked = logproc(&["check", "--offline", &path("b.toml")], "");
+    assert_eq!(checked.status.code(), Some(1));
+    for expected in [
+        "error: a part of the original (line 1) is not converted: there is no codec `avro`",
+        "error: a part of the original (line 3) is not converted: there is no filter `ruby`",
+        "error: a part of the original (line 4) is not converted: ",
+        "error: a part of the original (line 6) is not converted: `action` can't be carried",
+        "error: a part of the original (line 6) is not converted: `doc_as_upsert` can't be carried",
+        "help: write it by hand where it is needed, then delete this table",
+    ] {
+        assert!(text(&checked.stderr).contains(expected), "`{expected}` in:\n{}\n{toml}", text(&checked.stderr));
+    }
+    assert_eq!(logproc(&["--pipeline", &path("b.toml"), "--stdin"], "x\n").status.code(), Some(2));
+    // Nothing is left that would write what was meant to be updated.
+    let mended: String = toml.split("[[not_converted]]").enumerate().map(|(at, part)| if at == 0 { part } else { part.splitn(4, '\n').nth(3).unwrap() }).collect();
+    let mended = mended.replace("codec = \"avro\"\n", "").replace("%{NOWHERE:a}", "%{WORD:a}");
+    std::fs::write(path("c.toml"), &mended).unwrap();
+    let checked = logproc(&["check", &path("c.toml")], "");
+    assert_eq!(checked.status.code(), Some(0), "{}\n{mended}", text(&checked.stderr));
+    assert_eq!(text(&logproc(&["--pipeline", &path("c.toml"), "--stdin"], "word\n!\n").stdout).lines().count(), 1, "only what had no `a`");
+    // Run as it is, the configuration is refused as well.
+    assert_eq!(logproc(&["--pipeline", &path("b.conf")], "").status.code(), Some(2));
+}
+
+#[test]
+fn the_path_of_a_line_has_the_name_that_logstash_gives_it() {
+    let (_folder, path) = folder(&[("logs/one/a.log", "x\n"), ("logs/two/b.log", "y\n")]);
+    let input = |option: &str| format!(
+        "input {{ file {{ path => '{}' mode => read {option} }} }} output {{ stdout {{ codec => line {{ format => '%{{path}} %{{[log][file][path]}}' }} }} }}",
+        path("logs/*/?.log")
+    );
+    std::fs::write(path("old.conf"), input("ecs_compatibility => disabled")).unwrap();
+    std::fs::write(path("new.conf"), input("")).unwrap();
+    let run = |arguments: &[&str]| {
+        let output = logproc(&[arguments, &["--http-address", "off"]].concat(), "");
+        assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+        let mut lines: Vec<String> = text(&output.stdout).lines().map(str::to_string).collect();
+        lines.sort();
+        lines
+    };
+    let old = [format!("{} %{{[log][file][path]}}", path("logs/one/a.log")), format!("{} %{{[log][file][path]}}", path("logs/two/b.log"))];
+    assert_eq!(run(&["--pipeline", &path("old.conf")]), old);
+    assert_eq!(run(&["--pipeline", &path("new.conf"), "--ecs-compatibility", "disabled"]), old);
+    assert_eq!(run(&["--pipeline", &path("new.conf")])[0], format!("%{{path}} {}", path("logs/one/a.log")));
+}
+
+/// Configurations in the manner of those that are public: each file or folder is one.
+fn configurations() -> Vec<std::path::PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/logstash/configurations");
+    let entries = |folder: &Path| std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect::<Vec<_>>();
+    // The pipelines of `pipelines.yml` are pipelines of their own.
+    let (several, one): (Vec<_>, Vec<_>) = entries(&folder).into_iter().partition(|path| path.join("pipelines.yml").exists());
+    let inside = several.iter().flat_map(|path| entries(path)).filter(|path| path.extension().is_some_and(|extension| extension == "conf"));
+    one.into_iter().chain(inside).collect()
+}
+
+#[test]
+fn configurations_without_missing_plugins_load_and_are_converted_whole() {
+    let all = configurations();
+    assert!(all.len() >= 20, "{}", all.len());
+    let (_folder, path) = folder(&[]);
+    for configuration in all {
+        let name = configuration.display().to_string();
+        let output = logproc(&["check", "--offline", &name], "");
+        assert_eq!(output.status.code(), Some(0), "{name}: {}", text(&output.stderr));
+        let output = logproc(&["convert", &name], "");
+        assert_eq!(output.status.code(), Some(0), "{name}: {}", text(&output.stderr));
+        std::fs::write(path("a.toml"), &output.stdout).unwrap();
+        let checked = logproc(&["check", "--offline", &path("a.toml")], "");
+        assert_eq!(checked.status.code(), Some(0), "{name}: {}\n{}", text(&checked.stderr), text(&output.stdout));
+    }
+}
+
+#[test]
+fn variables_that_are_elsewhere_are_passed_over_offline() {
+    let (_folder, path) = folder(&[
+        ("a.conf", "input { stdin {} } output { elasticsearch { hosts => ['${SOME_HOST}'] password => '${SOME_PASSWORD}' user => 'u' } }"),
+        ("a.toml", "[source]\ntype = \"stdin\"\n[[filter]]\nif = '[a] == \"${SOME_VALUE}\"'\ntype = \"drop\"\n[sink]\ntype = \"kafka\"\ntopic_id = \"${SOME_TOPIC}\"\n"),
+    ]);
+    for (file, variables) in [("a.conf", ["SOME_HOST", "SOME_PASSWORD"]), ("a.toml", ["SOME_VALUE", "SOME_TOPIC"])] {
+        assert_eq!(logproc(&["check", &path(file)], "").status.code(), Some(1));
+        let output = logproc(&["check", "--offline", &path(file)], "");
+        assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+        for variable in variables {
+            let warning = format!("warning: the environment variable `{variable}` is not set");
+            assert!(text(&output.stderr).contains(&warning), "{}", text(&output.stderr));
+        }
+    }
 }
 
 #[test]

@@ -14,7 +14,7 @@ pub struct CheckArgs {
     /// Pipeline files. Files of tests (`*.test.toml`) are passed over.
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
-    /// Pass over files that the pipeline names and that are not here (databases, dictionaries, certificates), with a warning.
+    /// Pass over files (databases, dictionaries, certificates) and variables that the pipeline names and that are not here, with a warning.
     #[arg(long)]
     offline: bool,
     #[command(flatten)]

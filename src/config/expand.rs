@@ -57,6 +57,17 @@ pub fn unescape(text: &str) -> String {
     out
 }
 
+/// The beginning of the message about a variable without a value.
+const VARIABLE: &str = "the environment variable `";
+
+/// The beginning of the message about a file that can't be read.
+const FILE: &str = "`${file:";
+
+/// Whether a message is about a variable or a file that another machine may have.
+pub fn is_about_the_machine(message: &str) -> bool {
+    message.starts_with(VARIABLE) || message.starts_with(FILE)
+}
+
 /// Where variables and files are looked up; tests pass their own.
 pub struct Expander<'a> {
     /// The environment.
@@ -109,7 +120,7 @@ impl Expander<'_> {
             let content = std::fs::read_to_string(self.folder.join(path));
             return content
                 .map(|content| content.trim_end_matches(['\n', '\r']).to_string())
-                .map_err(|error| format!("`${{file:{path}}}` can't be read: {error}"));
+                .map_err(|error| format!("{FILE}{path}}}` can't be read: {error}"));
         }
         let separator = match self.dialect {
             Dialect::Toml => ":-",
@@ -127,7 +138,7 @@ impl Expander<'_> {
         match ((self.variable)(name).filter(|value| !stands_in(value)), default) {
             (Some(value), _) => Ok(value),
             (None, Some(default)) => Ok(default.to_string()),
-            (None, None) => Err(format!("the environment variable `{name}` is not set (`${{{name}{separator}default}}` gives a default)")),
+            (None, None) => Err(format!("{VARIABLE}{name}` is not set (`${{{name}{separator}default}}` gives a default)")),
         }
     }
 }

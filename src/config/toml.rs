@@ -38,7 +38,10 @@ use super::expand::Expander;
 use super::value::{Data, Key, Node};
 use super::spec::{ComponentSpec, ConditionSpec, PipelineSpec, Statement};
 
-const TOP_LEVEL: &[&str] = &["pipeline", "source", "filter", "sink", "dead_letter", "test"];
+const TOP_LEVEL: &[&str] = &["pipeline", "source", "filter", "sink", "dead_letter", "test", NOT_CONVERTED];
+
+/// Tables that `logproc convert` writes for what it could not carry. None may be left in a pipeline that is loaded.
+const NOT_CONVERTED: &str = "not_converted";
 
 /// Reads a pipeline file. `file` is its index for spans.
 ///
@@ -119,6 +122,7 @@ impl Reader<'_> {
                     spec.tests = self.node(value).as_list().to_vec();
                     self.verbatim = false;
                 }
+                NOT_CONVERTED => self.not_converted(&key, value),
                 other => {
                     let mut problem = Diagnostic::error(key.span, format!("unknown table `{other}`"));
                     if let Some(near) = nearest(other, TOP_LEVEL.iter().copied()) {
@@ -129,6 +133,21 @@ impl Reader<'_> {
             }
         }
         spec
+    }
+
+    /// Refuses what a conversion has left open.
+    fn not_converted(&mut self, key: &Key, value: Spanned<DeValue<'_>>) {
+        for (span, table) in self.tables(key, value) {
+            // Reasons quote the original, `${` too.
+            self.verbatim = true;
+            let texts: Vec<(String, Node)> = self.in_order(table).into_iter().map(|(key, value)| (key.name, self.node(value))).collect();
+            self.verbatim = false;
+            let text = |name: &str| texts.iter().find(|(key, _)| key == name).and_then(|(_, node)| node.to_text());
+            let line = text("line").map(|line| format!(" (line {line})")).unwrap_or_default();
+            let reason = text("reason").map(|reason| format!(": {reason}")).unwrap_or_default();
+            let problem = Diagnostic::error(span, format!("a part of the original{line} is not converted{reason}"));
+            self.problems.push(problem.with_help("write it by hand where it is needed, then delete this table"));
+        }
     }
 
     /// The entries of a table in the order of the file, which carries meaning: patterns are tried in it.

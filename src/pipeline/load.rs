@@ -11,11 +11,11 @@ use super::memory::Memory;
 use super::program::{Program, Step, flatten};
 use super::{lint, offline};
 use super::worker::{Codec, Intake, Intakes, PipelineWorker, SourceOfTopic};
-use crate::config::logstash::plugins::{Section, Surroundings};
+use crate::config::logstash::plugins::{GEO_DATABASES, Section, Surroundings};
 use crate::config::logstash::settings::Settings as LogstashSettings;
 use crate::config::spec::{ComponentSpec, PipelineSpec, Statement};
 use crate::config::{
-    Args, ComponentDef, Diagnostic, Dialect, Fallback, Files, Key, Kind, Node, OptionDef, Severity, Span, logstash, option, toml,
+    Args, ComponentDef, Diagnostic, Dialect, Fallback, Files, Key, Kind, Node, OptionDef, Severity, Span, expand, logstash, option, toml,
 };
 use crate::dead_letter::{self, DeadLetterSpec};
 use crate::delivery::bounds::Demand;
@@ -66,7 +66,7 @@ pub struct Overrides {
     pub settings: Option<PathBuf>,
     /// Whether the pipeline must have a source and a sink of its own, unless they are replaced.
     pub whole: bool,
-    /// Whether files that the pipeline names and that are not here are passed over with a warning.
+    /// Whether files and variables that the pipeline names and that are not here are passed over with a warning.
     pub offline: bool,
 }
 
@@ -199,7 +199,8 @@ pub fn load(path: &Path, overrides: &Overrides) -> std::io::Result<Loaded> {
     Ok(load_texts(path, &texts.collect::<std::io::Result<Vec<_>>>()?, environment, &overrides))
 }
 
-fn ecs_of(word: &str) -> EcsCompatibility {
+/// Returns what a word of `ecs_compatibility` stands for.
+pub(crate) fn ecs_of(word: &str) -> EcsCompatibility {
     match word {
         "disabled" => EcsCompatibility::Disabled,
         "v1" => EcsCompatibility::V1,
@@ -228,7 +229,10 @@ pub fn load_texts(path: &Path, texts: &[(PathBuf, String)], mut environment: Env
     diagnostics.extend(lint::warnings(&spec));
     if dialect.is_logstash() {
         let ecs_disabled = overrides.ecs_compatibility == Some(EcsCompatibility::Disabled);
-        let surroundings = Surroundings { variable: &*environment.variable, ecs_disabled };
+        // Logstash brings a database of its own, which may be where the pipeline runs.
+        let elsewhere = |name: &str| (overrides.offline && GEO_DATABASES.contains(&name)).then(|| format!("${{{name}}}"));
+        let variable = |name: &str| (environment.variable)(name).or_else(|| elsewhere(name));
+        let surroundings = Surroundings { variable: &variable, ecs_disabled };
         diagnostics.extend(logstash::plugins::adapt(&mut spec, surroundings));
         diagnostics.extend(set_aside(&mut spec, overrides));
     }
@@ -239,6 +243,10 @@ pub fn load_texts(path: &Path, texts: &[(PathBuf, String)], mut environment: Env
     let mut loader = Loader { diagnostics, environment, overrides, text: &whole };
     let pipeline = loader.pipeline(path, &spec);
     let mut diagnostics = loader.diagnostics;
+    if overrides.offline {
+        let elsewhere = |diagnostic: &&mut Diagnostic| expand::is_about_the_machine(&diagnostic.message);
+        diagnostics.iter_mut().filter(elsewhere).for_each(|diagnostic| diagnostic.severity = Severity::Warning);
+    }
     diagnostics.sort_by_key(|diagnostic| (diagnostic.span.file, diagnostic.span.start));
     // What was passed over would be missing in it.
     let pipeline = pipeline.filter(|_| !overrides.offline && !diagnostics.iter().any(Diagnostic::is_error));
@@ -304,7 +312,7 @@ pub(crate) fn pipeline_files(path: &Path) -> std::io::Result<(Vec<PathBuf>, Dial
 /// Compiles a specification, collecting every problem.
 pub(super) struct Loader<'a> {
     pub(super) diagnostics: Vec<Diagnostic>,
-    environment: Environment,
+    pub(super) environment: Environment,
     pub(super) overrides: &'a Overrides,
     pub(super) text: &'a str,
 }

@@ -1,11 +1,13 @@
 //! The sources of a pipeline, and how their records become events.
 
-use super::load::{Loader, default_component};
+use super::load::{Loader, default_component, ecs_of};
 use super::worker::{Codec, Decoration, Intake};
 use crate::config::logstash::plugins::Section;
 use crate::config::spec::{ComponentSpec, PipelineSpec};
 use crate::config::{Args, Diagnostic};
+use crate::event::FieldRef;
 use crate::filter::common::Common;
+use crate::grok::EcsCompatibility;
 use crate::pipeline::id::IdRule;
 use crate::source::{self, SourceSpec};
 
@@ -64,7 +66,7 @@ impl Loader<'_> {
             codec: self.overrides.codec.or(declared_codec.flatten()).unwrap_or(Codec::Plain),
             decoration: Decoration::None,
             group: String::new(),
-            file_path: def.name == "file",
+            file_path: (def.name == "file").then(|| self.file_path(&args)),
             ingested: self.text.contains("[@metadata][ingested]"),
             event_type: args.text("event_type"),
             additions: Common::of_source(&args, &mut problems),
@@ -88,6 +90,15 @@ impl Loader<'_> {
         Some((built, intake, threads))
     }
 
+    /// The field for the path of a line's file.
+    fn file_path(&self, args: &Args) -> FieldRef {
+        let mode = args.text("ecs_compatibility").map_or(self.environment.ecs_compatibility, |mode| ecs_of(&mode));
+        match mode {
+            EcsCompatibility::Disabled => FieldRef::from_names(["path"]).lasting(),
+            EcsCompatibility::V1 | EcsCompatibility::V8 => FieldRef::from_names(["log", "file", "path"]).lasting(),
+        }
+    }
+
     /// The codec that a source declares; `None` in `Some` where it declares none.
     fn codec(&mut self, args: &Args) -> Option<Option<Codec>> {
         let Some(node) = args.node("codec") else { return Some(None) };
@@ -98,14 +109,23 @@ impl Loader<'_> {
             return None;
         };
         for (key, value) in options {
-            let usual = matches!(
-                (key.name.as_str(), value.to_text().as_deref()),
-                ("charset", Some("UTF-8")) | ("delimiter", Some("\n" | "\\n")) | ("ecs_compatibility" | "id" | "enable_metric", _)
-            );
-            if !usual {
-                let message = format!("option `{}` of codec {name}: records are UTF-8, and a line ends with a newline", key.name);
-                self.diagnostics.push(Diagnostic::error(value.span, message));
-            }
+            let why = match (key.name.as_str(), value.to_text().as_deref()) {
+                ("charset", Some(charset)) if charset.eq_ignore_ascii_case("UTF-8") => continue,
+                ("delimiter", Some("\n" | "\\n")) | ("ecs_compatibility" | "id" | "enable_metric", _) => continue,
+                ("charset", _) => "records are read as UTF-8",
+                ("delimiter", _) => "a line ends with a newline",
+                ("target", _) => "the members of a record are the fields of its event",
+                ("format", _) => {
+                    let message = format!("option `format` of codec {name} has no effect on what is read");
+                    self.diagnostics.push(Diagnostic::warning(value.span, message));
+                    continue;
+                }
+                (other, _) => {
+                    self.diagnostics.push(Diagnostic::error(key.span, format!("unknown option `{other}` of codec {name}")));
+                    continue;
+                }
+            };
+            self.diagnostics.push(Diagnostic::error(value.span, format!("option `{}` of codec {name}: {why}", key.name)));
         }
         Some(Some(codec))
     }

@@ -62,8 +62,8 @@ pub struct Intake {
     pub decoration: Decoration,
     /// The consumer group, for the decoration.
     pub group: String,
-    /// Whether `[log][file][path]` is set to the record's origin: for files.
-    pub file_path: bool,
+    /// The field that is set to the path of a record's file: for files.
+    pub file_path: Option<FieldRef>,
     /// Whether `[@metadata][ingested]` is set to the time of the batch: where the pipeline refers to it.
     pub ingested: bool,
     /// Becomes `[type]` of events that have none.
@@ -105,7 +105,6 @@ impl Intakes {
 /// Paths that are set on events, compiled once.
 struct Fields {
     ingested: FieldRef,
-    path: FieldRef,
     kafka: FieldRef,
     event_type: FieldRef,
 }
@@ -150,7 +149,6 @@ impl PipelineWorker {
         // Before the event is made, which knows the fields that there are by then.
         let fields = Fields {
             ingested: FieldRef::from_names(["@metadata", "ingested"]).lasting(),
-            path: FieldRef::from_names(["log", "file", "path"]).lasting(),
             kafka: FieldRef::from_names(["@metadata", "kafka"]).lasting(),
             event_type: FieldRef::from_names(["type"]).lasting(),
         };
@@ -276,9 +274,9 @@ impl Fields {
             // The top of the metadata is always an object, so this can't fail.
             let _ = event.set(&self.ingested, Value::Time(now));
         }
-        if intake.file_path {
+        if let Some(field) = &intake.file_path {
             let path = event.push_str(&batch.origin(index).topic);
-            let _ = event.set(&self.path, Value::Str(path));
+            let _ = event.set(field, Value::Str(path));
         }
         if intake.decoration != Decoration::None {
             decorate(event, &self.kafka, intake, batch, index);

@@ -43,7 +43,7 @@ impl SourceSpec {
     pub fn from_args(kind: &str, args: &Args) -> Result<Self, Vec<Diagnostic>> {
         match kind {
             "kafka" => kafka::KafkaSource::from_args(args).map(|source| SourceSpec::Kafka(Box::new(source))),
-            "file" => file::FileSource::from_args(args).map(SourceSpec::File),
+            "file" => Ok(SourceSpec::File(file::FileSource::from_args(args))),
             "stdin" => stdin::StdinSource::from_args(args).map(SourceSpec::Stdin),
             other => Err(vec![Diagnostic::error(args.span, format!("unknown source `{other}`"))]),
         }

@@ -1,6 +1,7 @@
 //! Logstash configurations as TOML pipelines, with their comments.
 //!
-//! What can't be carried stays in the output as a comment with the original text, so that nothing is lost silently.
+//! What can't be carried stays in the output as a comment with the original text, and a table `[[not_converted]]` keeps the
+//! pipeline from being loaded until somebody has looked at it. A sink that has lost an option is written commented out.
 //! `if / else if / else` becomes `if`, `else_if` and `else`: no condition is written twice.
 
 mod text;
@@ -27,26 +28,46 @@ pub struct Converted {
     pub lost: Vec<Diagnostic>,
 }
 
+/// How a configuration is converted.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Options<'a> {
+    /// The `ecs_compatibility` to write down, if any.
+    pub ecs: Option<&'a str>,
+    /// Whether a backslash in a quoted text begins an escape (Logstash's setting `config.support_escapes`).
+    pub escapes: bool,
+    /// Errors that were found when the configuration was loaded as it is. Each becomes something that is not converted.
+    pub errors: &'a [Diagnostic],
+}
+
 /// Converts a configuration; `ecs` is the `ecs_compatibility` to write down, if any.
 ///
 /// # Errors
 /// The text is no Logstash configuration.
 pub fn convert(files: &Files, file: u32, ecs: Option<&str>) -> Result<Converted, Vec<Diagnostic>> {
-    convert_with_escapes(files, file, ecs, false)
+    convert_with(files, file, Options { ecs, ..Options::default() })
 }
 
-/// As [`convert`], with `escapes` as Logstash's setting `config.support_escapes` has them.
+/// Converts a configuration as `options` say.
 ///
 /// # Errors
 /// As [`convert`].
-pub fn convert_with_escapes(files: &Files, file: u32, ecs: Option<&str>, escapes: bool) -> Result<Converted, Vec<Diagnostic>> {
+pub fn convert_with(files: &Files, file: u32, options: Options<'_>) -> Result<Converted, Vec<Diagnostic>> {
     let text = files.text(file);
-    let dialect = if escapes { Dialect::VerbatimEscapes } else { Dialect::Verbatim };
+    let dialect = if options.escapes { Dialect::VerbatimEscapes } else { Dialect::Verbatim };
     let expander = Expander { variable: &|_| None, folder: Path::new("."), dialect };
     let (spec, comments) = logstash::parse_with_comments(text, file, &expander)?;
-    let ecs_disabled = ecs == Some("disabled");
-    let mut writer = Writer { text, files, escapes, ecs_disabled, comments: comments.into(), out: String::new(), lost: Vec::new() };
-    writer.pipeline(&spec, ecs);
+    let mut writer = Writer {
+        text,
+        files,
+        escapes: options.escapes,
+        ecs_disabled: options.ecs == Some("disabled"),
+        errors: options.errors.to_vec(),
+        comments: comments.into(),
+        out: String::new(),
+        lost: Vec::new(),
+        unwritten: 0,
+    };
+    writer.pipeline(&spec, options.ecs);
     Ok(Converted { toml: writer.out, lost: writer.lost })
 }
 
@@ -57,10 +78,14 @@ struct Writer<'a> {
     escapes: bool,
     /// Whether names from before the Elastic Common Schema hold.
     ecs_disabled: bool,
+    /// Errors of the configuration itself that have not been written yet.
+    errors: Vec<Diagnostic>,
     /// Comments that are not written yet, in the order of the file.
     comments: std::collections::VecDeque<Span>,
     out: String,
     lost: Vec<Diagnostic>,
+    /// The number of losses, the last of `lost`, whose `[[not_converted]]` table has not been written yet.
+    unwritten: usize,
 }
 
 /// Where a table stands: `filter`, then `filter.then`, and so on.
@@ -113,6 +138,10 @@ impl Writer<'_> {
         self.statements(&Place::new(Section::Filter, "filter"), &spec.filters);
         self.statements(&Place::new(Section::Output, "sink"), &spec.sinks);
         self.comments_before(u32::MAX, "");
+        for error in std::mem::take(&mut self.errors) {
+            self.mark(error.span, &error.message, "");
+        }
+        self.not_converted("");
         let kept = self.out.trim_end().len();
         self.out.truncate(kept);
         self.out.push('\n');
@@ -147,10 +176,38 @@ impl Writer<'_> {
 
     /// Notes what could not be carried, with the original.
     fn lose(&mut self, span: Span, message: &str, indent: &str) {
+        self.mark(span, message, indent);
+        self.original(span, indent);
+    }
+
+    /// Notes what could not be carried and is written all the same, or elsewhere.
+    fn mark(&mut self, span: Span, message: &str, indent: &str) {
         let (line, _) = self.files.line_and_column(span);
         self.lost.push(Diagnostic::error(span, message));
+        self.unwritten += 1;
         self.line(indent, &text::comment(&format!(" NOT CONVERTED (line {line}): {message}")));
-        self.original(span, indent);
+    }
+
+    /// Writes a table for each loss that has none yet: a pipeline with such a table can't be loaded.
+    fn not_converted(&mut self, indent: &str) {
+        let start = self.lost.len() - std::mem::take(&mut self.unwritten);
+        let tables: Vec<(usize, String)> =
+            self.lost[start..].iter().map(|lost| (self.files.line_and_column(lost.span).0, text::string(&lost.message))).collect();
+        for (line, reason) in tables {
+            self.line(indent, "[[not_converted]]");
+            self.line(indent, &format!("line = {line}"));
+            self.line(indent, &format!("reason = {reason}"));
+            self.out.push('\n');
+        }
+    }
+
+    /// Takes the errors inside `span` that the loader has found.
+    fn errors_inside(&mut self, span: Span) -> Vec<Diagnostic> {
+        let (inside, outside) = std::mem::take(&mut self.errors).into_iter().partition(|error: &Diagnostic| {
+            error.span.start >= span.start && error.span.start < span.end
+        });
+        self.errors = outside;
+        inside
     }
 
     fn original(&mut self, span: Span, indent: &str) {
@@ -181,8 +238,10 @@ impl Writer<'_> {
                     // Without one of its conditions a chain would do something else.
                     self.comments_before(condition.span.start, &indent);
                     let span = chain_span(branches, otherwise, self.text);
+                    self.errors_inside(span);
                     self.lose(span, &message, &indent);
                     self.out.push('\n');
+                    self.not_converted(&indent);
                     return;
                 }
             }
@@ -202,7 +261,7 @@ impl Writer<'_> {
 
     fn branch(&mut self, place: &Place, guard: &Guard<'_>, body: &[Statement]) {
         if let [Statement::Component(component)] = body
-            && self.args(place.section, component).is_ok()
+            && self.args(place.section, component).is_ok_and(|(args, left_out)| place.section != Section::Output || is_whole(&args, &left_out))
         {
             self.component(place, component, Some(guard));
             return;
@@ -213,7 +272,8 @@ impl Writer<'_> {
         let inner = place.inner();
         let start = self.out.len();
         self.statements(&inner, body);
-        let holds_table = self.out[start..].lines().any(|line| line.trim_start().starts_with("[["));
+        let table = format!("[[{}]]", inner.path);
+        let holds_table = self.out[start..].lines().any(|line| line.trim_start() == table);
         if !holds_table {
             let nothing = format!("{indent}then = []\n");
             self.out.insert_str(start, &nothing);
@@ -233,32 +293,76 @@ impl Writer<'_> {
     fn component(&mut self, place: &Place, component: &ComponentSpec, guard: Option<&Guard<'_>>) {
         let indent = place.indent();
         self.comments_before(component.span.start, &indent);
+        let errors = self.errors_inside(component.span);
         let (args, left_out) = match self.args(place.section, component) {
             Ok(read) => read,
             Err(message) => {
                 self.lose(component.span, &message, &indent);
                 self.out.push('\n');
+                self.not_converted(&indent);
                 return;
             }
         };
-        self.line(&indent, &format!("[[{}]]", place.path));
-        if let Some(guard) = guard {
-            self.line(&indent, &guard.line());
+        let refused = |error: &Diagnostic| {
+            left_out.iter().any(|left| left.refused && error.span.start >= left.span.start && error.span.start < left.span.end)
+        };
+        for error in errors.iter().filter(|error| !refused(error)) {
+            self.mark(error.span, &error.message, &indent);
         }
-        self.line(&indent, &format!("type = {}", text::string(&component.kind.name)));
-        for left in &left_out {
-            if left.refused {
-                self.lose(left.span, &left.message, &indent);
-            } else {
-                self.line(&indent, &text::comment(&format!(" Left out, {}:", left.message)));
-                self.original(left.span, &indent);
+        if place.section == Section::Output && !is_whole(&args, &left_out) {
+            self.commented_out(place, component, &args, &left_out);
+        } else {
+            self.line(&indent, &format!("[[{}]]", place.path));
+            if let Some(guard) = guard {
+                self.line(&indent, &guard.line());
             }
-        }
-        for (key, node) in args.given() {
-            self.option(&indent, key, node);
+            self.line(&indent, &format!("type = {}", text::string(&component.kind.name)));
+            for left in &left_out {
+                self.left_out(left, &indent);
+            }
+            for (key, node) in args.given() {
+                self.option(&indent, key, node);
+            }
         }
         self.comments_before(component.span.end, &indent);
         self.out.push('\n');
+        self.not_converted(&indent);
+    }
+
+    /// Writes a sink that has lost an option as a comment: without the option it would write something else, or somewhere else.
+    fn commented_out(&mut self, place: &Place, component: &ComponentSpec, args: &Args, left_out: &[LeftOut]) {
+        let indent = place.indent();
+        for left in left_out.iter().filter(|left| left.refused) {
+            self.left_out(left, &indent);
+        }
+        let (can_be_written, others): (Vec<_>, Vec<_>) = args.given().iter().partition(|(_, node)| text::value(node, "").is_some());
+        for (key, node) in others {
+            self.option(&indent, key, node);
+        }
+        self.line(&indent, "# Commented out, because without that it would do something else:");
+        let start = self.out.len();
+        self.line("", &format!("[[{}]]", place.path));
+        self.line("", &format!("type = {}", text::string(&component.kind.name)));
+        for left in left_out.iter().filter(|left| !left.refused) {
+            self.left_out(left, "");
+        }
+        for (key, node) in can_be_written {
+            self.option("", key, node);
+        }
+        let table = self.out.split_off(start);
+        for line in table.lines() {
+            self.line(&indent, format!("# {line}").trim_end());
+        }
+    }
+
+    /// Writes an option that is not carried, with the original.
+    fn left_out(&mut self, left: &LeftOut, indent: &str) {
+        if left.refused {
+            self.lose(left.span, &left.message, indent);
+        } else {
+            self.line(indent, &text::comment(&format!(" Left out, {}:", left.message)));
+            self.original(left.span, indent);
+        }
     }
 
     fn option(&mut self, indent: &str, key: &Key, node: &Node) {
@@ -306,6 +410,11 @@ impl Writer<'_> {
             None => Ok((args, left_out)),
         }
     }
+}
+
+/// Whether every option is carried, or has no effect here.
+fn is_whole(args: &Args, left_out: &[LeftOut]) -> bool {
+    !left_out.iter().any(|left| left.refused) && args.given().iter().all(|(_, node)| text::value(node, "").is_some())
 }
 
 fn definition(section: Section, name: &str) -> Option<(String, &'static ComponentDef, &'static [OptionDef])> {

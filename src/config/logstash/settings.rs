@@ -86,7 +86,7 @@ fn entry_for<'a>(pipelines: &'a [Value], configuration: &Path) -> Option<&'a Val
         let path = Path::new(config);
         path == configuration || canonical(path) == wanted || crate::source::file::expand(config).iter().any(|file| canonical(file) == wanted)
     };
-    pipelines.iter().find(stands_for).or_else(|| Some(&pipelines[0]).filter(|_| pipelines.len() == 1))
+    pipelines.iter().find(stands_for).or_else(|| pipelines.first().filter(|_| pipelines.len() == 1))
 }
 
 #[cfg(test)]

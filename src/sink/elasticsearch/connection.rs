@@ -95,6 +95,8 @@ impl Connection {
     /// # Errors
     /// The host is no address that can be spoken to.
     pub fn to_node(&self, host: &str) -> Result<(String, Transport), String> {
+        // Logstash takes `//host:port` too.
+        let host = host.trim_start_matches('/');
         let with_scheme = match host.contains("://") {
             true => host.to_string(),
             false if self.tls_by_default => format!("https://{host}"),
@@ -259,6 +261,29 @@ fn innermost(error: &reqwest::Error) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::*;
+    use crate::config::Span;
+    use crate::config::value::{Data, Key, Node};
+
+    fn connection(tls: bool) -> Connection {
+        let enabled = (Key { span: Span::default(), name: "ssl_enabled".into() }, Node { span: Span::default(), data: Data::Boolean(tls) });
+        let args = Args::check("sink elasticsearch", Span::default(), vec![enabled], super::super::DEF.options.iter().copied()).unwrap();
+        Connection::from_args(&args, &mut Vec::new()).unwrap()
+    }
+
+    #[test]
+    fn hosts_are_written_as_in_logstash() {
+        for (host, tls, name) in [
+            ("es", false, "http://es:9200"),
+            ("es:9201", true, "https://es:9201"),
+            ("//es:9201", false, "http://es:9201"),
+            ("//es", true, "https://es:9200"),
+            ("https://es/path", false, "https://es:9200/path"),
+        ] {
+            assert_eq!(connection(tls).to_node(host).unwrap().0, name, "{host}");
+        }
+    }
+
     #[test]
     fn an_address_is_decoded_and_what_is_no_code_stays() {
         assert_eq!(super::decode("a%40b%"), "a@b%");

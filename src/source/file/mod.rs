@@ -5,17 +5,21 @@
 
 mod checkpoint;
 mod follow;
+mod pattern;
 
-use std::borrow::Cow;
+pub(crate) use pattern::expand;
+
 use std::fs::File;
 use std::io::{Read, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use pattern::{matches, name_of};
+
 use super::archive::unpack;
 use super::lines::{Framer, read_some};
 use super::{Source, SourceContext, SourceError};
-use crate::config::{Args, ComponentDef, Diagnostic, Fallback, Kind, option};
+use crate::config::{Args, ComponentDef, Fallback, Kind, option};
 use crate::delivery::{BatchBuilder, Origin};
 
 /// The options of `file`.
@@ -23,7 +27,7 @@ pub const DEF: ComponentDef = ComponentDef {
     name: "file",
     summary: "Reads lines of files, once or as they grow.",
     options: &[
-        option("path", Kind::Strings, Fallback::Required, "Paths; `*` and `?` in the last part stand for names."),
+        option("path", Kind::Strings, Fallback::Required, "Paths. `*`, `?`, `[a-z]` and `{a,b}` in any part stand for names, `**` for folders at any depth (links to folders are not followed)."),
         option(
             "exclude",
             Kind::Strings,
@@ -46,6 +50,12 @@ pub const DEF: ComponentDef = ComponentDef {
         option("sincedb_path", Kind::Path, Fallback::Text(CHECKPOINT), "The checkpoint file of `tail`: how far each file is done, for one process at a time. With `/dev/null` nothing is remembered. The default of a pipeline's second file source is `logproc-sincedb-2.json`, and so on."),
         option("stat_interval", Kind::Duration, Fallback::Text("1s"), "How often `tail` looks for new lines and files."),
         option("codec", Kind::Any, Fallback::None, "How a line becomes events."),
+        option(
+            "ecs_compatibility",
+            Kind::Enum(&["disabled", "v1", "v8"]),
+            Fallback::None,
+            "Which field the path of a line's file goes to: `[log][file][path]`, or `[path]` with `disabled`. The pipeline's `ecs_compatibility` by default.",
+        ),
         option("max_event_bytes", Kind::Bytes, Fallback::Text("10MiB"), "A longer line is cut and goes to the dead letters."),
     ],
     example: "[source]\ntype = \"file\"\npath = \"/var/log/nginx/access.log\"\n",
@@ -75,25 +85,16 @@ pub struct FileSource {
 
 impl FileSource {
     /// Builds the source from its options, without opening anything.
-    ///
-    /// # Errors
-    /// A `*` elsewhere than in the last part of a path.
-    pub fn from_args(args: &Args) -> Result<Self, Vec<Diagnostic>> {
-        let patterns = args.strings("path");
-        let wild_folder = |pattern: &&String| Path::new(pattern).parent().is_some_and(|folder| has_wildcard(&folder.to_string_lossy()));
-        if let Some(pattern) = patterns.iter().find(wild_folder) {
-            let message = format!("`{pattern}`: only the last part of a path may hold `*` or `?`");
-            return Err(vec![Diagnostic::error(args.span_of("path"), message)]);
-        }
-        Ok(FileSource {
-            patterns,
+    pub fn from_args(args: &Args) -> Self {
+        FileSource {
+            patterns: args.strings("path"),
             exclude: args.strings("exclude"),
             tail: args.required_text("mode") == "tail",
             from_end: args.required_text("start_position") == "end",
             checkpoint: args.text("sincedb_path").filter(|path| path != "/dev/null").map(PathBuf::from),
             interval: args.duration("stat_interval").unwrap_or(Duration::from_secs(1)),
             max_event_bytes: args.bytes("max_event_bytes").unwrap_or(10 << 20) as usize,
-        })
+        }
     }
 
     /// Keeps the checkpoint of a pipeline's second and later file sources apart from the first one's, where it has no
@@ -117,8 +118,7 @@ impl FileSource {
     /// Whether a pattern stands for this absolute path.
     pub(crate) fn covers(&self, path: &Path) -> bool {
         let mut patterns = self.patterns.iter().filter_map(|pattern| std::path::absolute(pattern).ok());
-        let is_it = |pattern: PathBuf| pattern.parent() == path.parent() && matches(name_of(&pattern).as_bytes(), name_of(path).as_bytes());
-        !self.leaves_out(path) && patterns.any(is_it)
+        !self.leaves_out(path) && patterns.any(|pattern| pattern::covers(&pattern, path))
     }
 
     fn leaves_out(&self, path: &Path) -> bool {
@@ -236,49 +236,5 @@ impl Reader {
     fn end(&mut self) {
         self.flush();
         self.context.end_input();
-    }
-}
-
-fn has_wildcard(text: &str) -> bool {
-    text.contains(['*', '?'])
-}
-
-/// The files that a pattern stands for; a path without wildcards stands for itself.
-pub(crate) fn expand(pattern: &str) -> Vec<PathBuf> {
-    if !has_wildcard(pattern) {
-        return vec![PathBuf::from(pattern)];
-    }
-    let path = Path::new(pattern);
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let Ok(entries) = std::fs::read_dir(folder) else { return Vec::new() };
-    let files = entries.flatten().map(|entry| entry.path()).filter(|found| found.is_file());
-    files.filter(|found| matches(name_of(path).as_bytes(), name_of(found).as_bytes())).collect()
-}
-
-/// The last part of a path or pattern.
-fn name_of(path: &Path) -> Cow<'_, str> {
-    path.file_name().map(|name| name.to_string_lossy()).unwrap_or_default()
-}
-
-/// Whether `name` fits a pattern of `*` (any text) and `?` (any one byte).
-fn matches(pattern: &[u8], name: &[u8]) -> bool {
-    match (pattern.split_first(), name.split_first()) {
-        (None, None) => true,
-        (Some((b'*', rest)), _) => (0..=name.len()).any(|skipped| matches(rest, &name[skipped..])),
-        (Some((b'?', rest)), Some((_, tail))) => matches(rest, tail),
-        (Some((wanted, rest)), Some((got, tail))) => wanted == got && matches(rest, tail),
-        _ => false,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn patterns_match_whole_names() {
-        for (pattern, name, expected) in [("*.log", "a.log", true), ("*.log", "a.log.1", false), ("a?c", "abc", true), ("*", "", true)] {
-            assert_eq!(matches(pattern.as_bytes(), name.as_bytes()), expected, "{pattern} {name}");
-        }
     }
 }

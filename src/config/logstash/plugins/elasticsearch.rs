@@ -10,6 +10,7 @@ use crate::config::value::{Data, Key, Node};
 
 const TEMPLATES: &str = "`logproc setup` installs templates from the folders named in `[pipeline] templates`";
 const NO_ILM: &str = "lifecycle policies are installed by `logproc setup`";
+const NO_ALIAS: &str = "this alias is not made here, so it must be there, with a write index";
 const NO_UPDATES: &str = "documents are created or overwritten, never updated";
 const NO_VERSIONS: &str = "ids make deliveries repeatable; versions are not sent";
 const WITH_STORE: &str = "certificates and keys are in PEM files";
@@ -29,7 +30,8 @@ pub(super) const OUTPUT: &[(&str, Rule)] = &[
     ("template_overwrite", Idle(TEMPLATES)),
     ("template_api", Idle(TEMPLATES)),
     ("manage_template", Idle(TEMPLATES)),
-    ("ilm_enabled", Idle(NO_ILM)),
+    ("ilm_enabled", With(lifecycle)),
+    ("index", With(index)),
     ("ilm_pattern", Idle(NO_ILM)),
     ("ilm_policy", Idle(NO_ILM)),
     ("failure_type_logging_whitelist", Idle("a document that is already there counts as delivered")),
@@ -146,10 +148,39 @@ fn bulk_path(adapted: &mut Adapted, key: Key, node: Node) {
     }
 }
 
+/// The write alias of Logstash's lifecycle management, which Logstash prefers to `index`.
 fn rollover_alias(adapted: &mut Adapted, key: Key, node: Node) {
-    match adapted.written("index").is_some() {
-        true => adapted.idle(&key, &node, "the index is given"),
+    match is_managed(adapted) {
+        false => adapted.idle(&key, &node, "`ilm_enabled` is off"),
+        true => {
+            adapted.warn(&key, &node, format!("`{}` is the index written to; {NO_ALIAS}", key.name));
+            adapted.rename("index", key, node);
+        }
+    }
+}
+
+/// Whether lifecycle management is not turned off.
+fn is_managed(adapted: &Adapted) -> bool {
+    adapted.written("ilm_enabled") != Some("false")
+}
+
+fn index(adapted: &mut Adapted, key: Key, node: Node) {
+    match adapted.written("ilm_rollover_alias").is_some() && is_managed(adapted) {
+        true => adapted.idle(&key, &node, "`ilm_rollover_alias` takes its place, as in Logstash"),
         false => adapted.rename("index", key, node),
+    }
+}
+
+/// Without an index, Logstash writes to the alias that it makes for its lifecycle management.
+fn lifecycle(adapted: &mut Adapted, key: Key, node: Node) {
+    let names_alias = adapted.written("index").is_none() && adapted.written("ilm_rollover_alias").is_none();
+    if node.single_text().as_deref() == Some("true") && names_alias {
+        let disabled = adapted.written("ecs_compatibility").map_or(adapted.ecs_disabled, |mode| mode == "disabled");
+        let alias = if disabled { "logstash" } else { "ecs-logstash" };
+        adapted.warn(&key, &node, format!("`{}`: the index written to is `{alias}`; {NO_ALIAS}", key.name));
+        adapted.add_default("index", alias);
+    } else {
+        adapted.idle(&key, &node, NO_ILM);
     }
 }
 
@@ -179,6 +210,17 @@ fn keystore(adapted: &mut Adapted, key: Key, node: Node) {
     adapted.refuse(&key, &node, &why);
 }
 
+/// Whether an option keeps Logstash from writing to a data stream where the configuration leaves that open.
+fn is_for_indices(name: &str, texts: &[String]) -> bool {
+    match name {
+        "action" => texts.first().is_some_and(|action| action != "create"),
+        "manage_template" => texts.first().is_some_and(|flag| flag != "false"),
+        "index" | "document_type" | "join_field" | "parent" | "retry_on_conflict" | "doc_as_upsert" | "upsert" | "scripted_upsert"
+        | "version" | "version_type" => true,
+        _ => ["template", "ilm_", "script"].iter().any(|start| name.starts_with(start)),
+    }
+}
+
 /// Defaults of the output that differ from the sink's.
 pub(super) fn defaults(adapted: &mut Adapted) {
     if let Some(path) = adapted.written("path").map(|path| path.trim_matches('/').to_string()).filter(|path| !path.is_empty()) {
@@ -191,14 +233,17 @@ pub(super) fn defaults(adapted: &mut Adapted) {
             Some(_) => host.to_string(),
         });
     }
-    let streams = adapted.written("data_stream").map(str::to_string);
-    let plain_index = streams.as_deref() == Some("false") || (adapted.ecs_disabled && streams.as_deref() != Some("true"));
+    let plain_index = match adapted.written("data_stream") {
+        Some("true") => false,
+        Some("false") => true,
+        _ => adapted.ecs_disabled || adapted.written.iter().any(|(name, texts)| is_for_indices(name, texts)),
+    };
     if !adapted.has("index") && plain_index {
         let index = if adapted.ecs_disabled { "logstash-%{+yyyy.MM.dd}" } else { "ecs-logstash-%{+yyyy.MM.dd}" };
         adapted.add_default("index", index);
     }
     // With an id of its own a document overwrites the one that is there.
-    if adapted.has("index") && adapted.has("document_id") && !adapted.has("action") {
+    if adapted.has("index") && adapted.has("document_id") && adapted.written("action").is_none() {
         adapted.add_default("action", "index");
     }
 }

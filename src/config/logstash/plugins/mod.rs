@@ -75,11 +75,17 @@ const TUNING: &str = "there is nothing to tune: it looks after this itself";
 
 const INPUT: &[(&str, Rule)] = &[("type", To("event_type"))];
 
+const STDIN: &[(&str, Rule)] = &[("ecs_compatibility", Idle("nothing is added to a line"))];
+
+const NULL: &[(&str, Rule)] = &[("codec", Idle("nothing is written"))];
+
 /// The tables for a plugin's options, in which the first entry counts.
 fn rules(section: Section, plugin: &str) -> [&'static [(&'static str, Rule)]; 2] {
     match (section, plugin) {
         (Section::Input, "kafka") => [kafka::INPUT, kafka::COMMON],
         (Section::Input, "file") => [file::INPUT, &[]],
+        (Section::Input, "stdin") => [STDIN, &[]],
+        (Section::Output, "null") => [NULL, &[]],
         (Section::Output, "elasticsearch") => [elasticsearch::OUTPUT, &[]],
         (Section::Output, "kafka") => [kafka::OUTPUT, kafka::COMMON],
         (Section::Output, "file") => [file::OUTPUT, &[]],
@@ -137,8 +143,7 @@ pub fn adapt_component(section: Section, spec: &mut ComponentSpec, surroundings:
         }
     }
     if section == Section::Filter {
-        add_geo_database(spec, surroundings.variable);
-        return Vec::new();
+        return add_geo_database(spec, surroundings.variable).into_iter().collect();
     }
     let texts = |(key, node): &(Key, Node)| (key.name.clone(), node.as_list().iter().filter_map(Node::to_text).collect());
     let mut adapted = Adapted {
@@ -160,6 +165,12 @@ pub fn adapt_component(section: Section, spec: &mut ComponentSpec, surroundings:
             Some(Property(name)) => adapted.property(name, key, node),
             Some(Idle(why)) => adapted.idle(&key, &node, why),
             Some(Refused(why)) => adapted.refuse(&key, &node, why),
+            // What there is to say about a value that is not known has been said.
+            Some(With(_) | RefusedFlag(_)) if node.is_unset() => {
+                if has_option(section, &spec.kind.name, &key.name) {
+                    adapted.entries.push((key, node));
+                }
+            }
             Some(RefusedFlag(why)) if node.single_text().as_deref() == Some("true") => adapted.refuse(&key, &node, why),
             Some(RefusedFlag(why)) => adapted.idle(&key, &node, why),
             Some(With(turn)) => turn(&mut adapted, key, node),
@@ -168,6 +179,12 @@ pub fn adapt_component(section: Section, spec: &mut ComponentSpec, surroundings:
     adapted.defaults(&spec.kind.name);
     spec.entries = adapted.entries;
     adapted.left_out
+}
+
+/// Whether an input or output has an option of this name here too.
+fn has_option(section: Section, plugin: &str, option: &str) -> bool {
+    let defs = if section == Section::Input { crate::source::DEFS } else { crate::sink::DEFS };
+    defs.iter().filter(|def| def.name == plugin).any(|def| def.options.iter().any(|known| known.name == option))
 }
 
 /// Makes texts of flags inside hashes and lists, which to Logstash are words like others, and on request of numbers.
@@ -186,17 +203,23 @@ fn texts_inside(node: &mut Node, numbers: bool) {
     }
 }
 
+/// The variables that name the databases of `geoip` filters which name none: of cities and of autonomous systems.
+pub const GEO_DATABASES: [&str; 2] = ["GEOIP_CITY", "GEOIP_ASN"];
+
 /// Logstash brings a database of its own; here the variables name it that the pipelines that ship use too.
-fn add_geo_database(spec: &mut ComponentSpec, variable: Variable<'_>) {
+fn add_geo_database(spec: &mut ComponentSpec, variable: Variable<'_>) -> Option<LeftOut> {
     let text = |name: &str| spec.entries.iter().find(|(key, _)| key.name == name).map(|(_, node)| node.single_text());
     if spec.kind.name != "geoip" || text("database").is_some() {
-        return;
+        return None;
     }
-    let name = if text("default_database_type").flatten().as_deref() == Some("ASN") { "GEOIP_ASN" } else { "GEOIP_CITY" };
-    if let Some(path) = variable(name) {
-        let span = spec.kind.span;
-        spec.entries.push((Key { span, name: "database".to_string() }, Node { span, data: Data::String(path) }));
-    }
+    let name = GEO_DATABASES[usize::from(text("default_database_type").flatten().as_deref() == Some("ASN"))];
+    let span = spec.kind.span;
+    let Some(path) = variable(name) else {
+        let message = format!("Logstash brings a database for `geoip`: here `{name}` in the environment, or the option `database`, names one");
+        return Some(LeftOut { span, message, refused: false });
+    };
+    spec.entries.push((Key { span, name: "database".to_string() }, Node { span, data: Data::String(path) }));
+    None
 }
 
 /// A plugin on its way to what it is here.
