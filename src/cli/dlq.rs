@@ -11,7 +11,7 @@ use serde_json::json;
 use super::ending::Ending;
 use super::replay::{LettersArgs, begin};
 use super::{FORCED, INVALID};
-use crate::dead_letter::DeadLetterSpec;
+use crate::dead_letter::{DeadLetterSpec, escaped};
 use crate::dead_letter::read::{Folded, Letter, Unreadable, read};
 use crate::pipeline::load::Overrides;
 
@@ -207,12 +207,5 @@ fn print(out: &mut impl std::io::Write, letter: &Letter) -> std::io::Result<()> 
 /// Bytes for a terminal: text as it is; what a terminal would obey, and what is no text, escaped.
 fn shown(bytes: Option<&[u8]>) -> String {
     let Some(bytes) = bytes else { return "(none)".to_string() };
-    let mut text = String::with_capacity(bytes.len());
-    for chunk in bytes.utf8_chunks() {
-        for character in chunk.valid().chars() {
-            if character.is_control() { text.extend(character.escape_default()) } else { text.push(character) }
-        }
-        text.extend(chunk.invalid().iter().map(|byte| format!("\\x{byte:02x}")));
-    }
-    text
+    escaped(bytes)
 }

@@ -21,10 +21,12 @@ use crate::login::Login;
 use crate::observe::metrics as names;
 
 mod file;
+mod printed;
 pub mod read;
 mod record;
 mod topic;
 
+pub use printed::escaped;
 pub use record::DeadLetter;
 
 /// The options of `dead_letter`.
@@ -55,8 +57,18 @@ const TOGETHER: usize = 1_024;
 pub struct DeadLetterSpec {
     path: PathBuf,
     topic: Option<TopicSpec>,
-    /// Dead letters are counted and not written.
-    is_discarded: bool,
+    keeping: Keeping,
+}
+
+/// The treatment of dead letters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Keeping {
+    /// They are written to the topic or the file.
+    Durable,
+    /// They are printed to standard error, one line each.
+    Printed,
+    /// They are counted and not written.
+    Counted,
 }
 
 /// A topic for dead letters.
@@ -78,12 +90,17 @@ impl fmt::Debug for DeadLetterSpec {
 impl DeadLetterSpec {
     /// Dead letters to a file.
     pub fn file(path: impl Into<PathBuf>) -> Self {
-        DeadLetterSpec { path: path.into(), topic: None, is_discarded: false }
+        DeadLetterSpec { path: path.into(), topic: None, keeping: Keeping::Durable }
     }
 
     /// Dead letters that are counted and written nowhere, for runs that write nothing.
     pub fn discarded() -> Self {
-        DeadLetterSpec { is_discarded: true, ..DeadLetterSpec::file("") }
+        DeadLetterSpec { keeping: Keeping::Counted, ..DeadLetterSpec::file("") }
+    }
+
+    /// Dead letters that are printed to standard error, for trial runs.
+    pub fn printed() -> Self {
+        DeadLetterSpec { keeping: Keeping::Printed, ..DeadLetterSpec::file("") }
     }
 
     /// What the client of the topic logs in with.
@@ -126,7 +143,7 @@ impl DeadLetterSpec {
 
 /// Writes dead letters until every sender is gone.
 pub(crate) async fn run(spec: DeadLetterSpec, mut letters: mpsc::Receiver<Vec<Rejected>>, hub: Arc<Hub>) {
-    let mut writer = Writer { file: file::FileTarget::new(spec.path), topic: None, spec: spec.topic, is_discarded: spec.is_discarded };
+    let mut writer = Writer { file: file::FileTarget::new(spec.path), topic: None, spec: spec.topic, keeping: spec.keeping };
     while let Some(mut rejected) = letters.recv().await {
         while rejected.len() < TOGETHER
             && let Ok(more) = letters.try_recv()
@@ -141,7 +158,7 @@ struct Writer {
     file: file::FileTarget,
     topic: Option<topic::TopicTarget>,
     spec: Option<TopicSpec>,
-    is_discarded: bool,
+    keeping: Keeping,
 }
 
 impl Writer {
@@ -181,8 +198,16 @@ impl Writer {
 
     /// Writes what it can and settles it; what stays in `open` is to be tried again.
     async fn try_write(&mut self, open: &mut Vec<Rejected>, hub: &Hub) -> Result<(), String> {
-        if self.is_discarded {
-            open.drain(..).for_each(|rejected| done(rejected, hub, "none"));
+        let unwritten = match self.keeping {
+            Keeping::Durable => None,
+            Keeping::Printed => {
+                printed::print(open).await;
+                Some("stderr")
+            }
+            Keeping::Counted => Some("none"),
+        };
+        if let Some(target) = unwritten {
+            open.drain(..).for_each(|rejected| done(rejected, hub, target));
             return Ok(());
         }
         let mut for_file = Vec::new();
