@@ -8,7 +8,7 @@ use clap::Subcommand;
 use super::ending::Ending;
 use super::replay::{LettersArgs, begin};
 use super::{FORCED, INVALID};
-use crate::dead_letter::DeadLetterSpec;
+use crate::dead_letter::{DeadLetterSpec, escaped};
 use crate::dead_letter::read::{Folded, Letter, Unreadable, read};
 use crate::pipeline::load::Overrides;
 
@@ -162,13 +162,7 @@ fn shown(bytes: Option<&[u8]>, max_bytes: usize) -> String {
     let least = max_bytes.saturating_sub(3);
     let cut = (least..=max_bytes.min(bytes.len())).rev().find(|at| !is_inside(*at)).unwrap_or(max_bytes);
     let (bytes, rest) = bytes.split_at(if max_bytes < bytes.len() { cut } else { bytes.len() });
-    let mut text = String::with_capacity(bytes.len());
-    for chunk in bytes.utf8_chunks() {
-        for character in chunk.valid().chars() {
-            if character.is_control() { text.extend(character.escape_default()) } else { text.push(character) }
-        }
-        text.extend(chunk.invalid().iter().map(|byte| format!("\\x{byte:02x}")));
-    }
+    let mut text = escaped(bytes);
     if !rest.is_empty() {
         text.push_str(&format!("… ({} more bytes)", rest.len()));
     }

@@ -357,7 +357,7 @@ fn show_end(ended: &Ended, definition: &Definition, as_json: bool) -> anyhow::Re
             false if ended.is_complete() => "The files have been read to their ends.".to_string(),
             false => "Stopped before the end of the files; the same command begins anew.".to_string(),
         };
-        format!("\n{what}\n{}{}{}{alias}", ended.figures, own_part(ended), failures_text(&ended.failures))
+        format!("\n{what}\n{}{}{}{alias}", ended.figures, own_part(ended, definition), failures_text(&ended.failures))
     };
     match definition.target {
         // Standard output is for documents.
@@ -365,7 +365,8 @@ fn show_end(ended: &Ended, definition: &Definition, as_json: bool) -> anyhow::Re
         _ => write!(std::io::stdout(), "{text}")?,
     }
     let is_refused = matches!(ended.alias, Some(Err(_)));
-    Ok(match (ended.is_cancelled || is_refused, ended.is_complete()) {
+    let has_printed = definition.target == Some(Target::Stdout) && ended.own.dead_lettered > 0;
+    Ok(match (ended.is_cancelled || is_refused || has_printed, ended.is_complete()) {
         (true, _) => FAILED,
         (false, true) => DONE,
         (false, false) => FORCED,
@@ -373,11 +374,11 @@ fn show_end(ended: &Ended, definition: &Definition, as_json: bool) -> anyhow::Re
 }
 
 /// What of a job's figures is this process's.
-fn own_part(ended: &Ended) -> String {
+fn own_part(ended: &Ended, definition: &Definition) -> String {
     let (own, seconds) = (&ended.own, ended.took.as_secs_f64());
     let rate = own.records as f64 / seconds.max(0.001);
     let mut text = format!("this process     {:>12}  (records that it has read, in {seconds:.1} s: {rate:.0}/s)\n", own.records);
-    if ended.figures.dead_lettered > 0 {
+    if ended.figures.dead_lettered > 0 && definition.target != Some(Target::Stdout) {
         text.push_str("`logproc dlq list` with this pipeline says what was wrong with the dead letters.\n");
     }
     if own.unfinished > 0 && !ended.is_cancelled {

@@ -12,7 +12,7 @@ use tracing::{error, info, warn};
 
 use super::ending::Ending;
 use super::reload::{Hangup, Reloader};
-use super::{DONE, FORCED, INVALID, LogstashArgs};
+use super::{DONE, FAILED, FORCED, INVALID, LogstashArgs};
 use crate::delivery;
 use crate::misuse::Misuse;
 use crate::observe::health::Health;
@@ -22,19 +22,33 @@ use crate::pipeline::worker::Codec;
 
 /// Options of `logproc run`.
 #[derive(Args)]
+#[command(after_help = "\
+With --stdin, --stdout or --null, nothing that is replaced is contacted. Dead letters go to standard error, a line each with reason,\n\
+origin and first bytes, and never to where the pipeline sends them; the exit code is 1 if there were any. A Kafka source then joins no\n\
+consumer group and commits nothing (see --commit): it reads all partitions of its topics from where `auto_offset_reset` says on.\n\n\
+Examples:\n  \
+    logproc run --pipeline pipelines/nginx.toml\n  \
+    logproc run --pipeline pipelines/nginx.toml --stdin --stdout --codec plain < access.log\n  \
+    logproc run --pipeline pipelines/nginx.toml --stdout | head\n\n\
+Exit codes: 0 done; 1 a failure, or dead letters where an end is replaced; 2 wrong usage or an invalid pipeline; 3 forced to stop\n\
+with records unfinished.")]
 pub struct RunArgs {
     /// The pipeline file: TOML, or Logstash's language where the name ends in `.conf`.
     #[arg(long, short, value_name = "FILE", required = true)]
     pipeline: Option<PathBuf>,
-    /// Read lines from standard input in place of the file's source.
+    /// Read lines from standard input in place of the file's sources, which are not contacted.
     #[arg(long)]
     stdin: bool,
-    /// Write one JSON document a line to standard output in place of the file's sinks.
-    #[arg(long)]
+    /// Write one JSON document a line to standard output in place of the file's sinks, which are not contacted.
+    #[arg(long, group = "replaced_sinks")]
     stdout: bool,
-    /// Make documents and throw them away in place of writing them to the file's sinks: for measuring.
-    #[arg(long, conflicts_with = "stdout")]
+    /// Make documents and throw them away in place of writing them to the file's sinks, which are not contacted: for measuring.
+    #[arg(long, group = "replaced_sinks")]
     null: bool,
+    /// With --stdout or --null, read as a member of the pipeline's consumer group and commit offsets (or keep the checkpoint of a file
+    /// source), as a run does that delivers. Without it nothing is joined and nothing is kept.
+    #[arg(long, requires = "replaced_sinks", conflicts_with = "stdin")]
+    commit: bool,
     /// How a record becomes an event: one line of text, or one JSON event. By default what the file's source declares.
     #[arg(long, value_enum)]
     codec: Option<CodecName>,
@@ -54,10 +68,27 @@ pub struct RunArgs {
     http_address: Option<String>,
 }
 
-#[derive(Clone, Copy, ValueEnum)]
-enum CodecName {
+impl RunArgs {
+    /// Returns whether an end of the pipeline is replaced. Dead letters then go to standard error.
+    fn is_trial(&self) -> bool {
+        self.stdin || self.stdout || self.null
+    }
+}
+
+/// How records become events, as on the command line.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(super) enum CodecName {
     Plain,
     Json,
+}
+
+impl From<CodecName> for Codec {
+    fn from(name: CodecName) -> Codec {
+        match name {
+            CodecName::Plain => Codec::Plain,
+            CodecName::Json => Codec::Json,
+        }
+    }
 }
 
 /// Runs the subcommand.
@@ -75,11 +106,10 @@ pub fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
         } else {
             args.null.then_some("null")
         },
-        codec: args.codec.map(|codec| match codec {
-            CodecName::Plain => Codec::Plain,
-            CodecName::Json => Codec::Json,
-        }),
+        codec: args.codec.map(Codec::from),
         whole: !args.stdin,
+        prints_dead_letters: args.is_trial(),
+        detached: (args.stdout || args.null) && !args.commit,
         workers: args.workers.map(|workers| workers.max(1)),
         ..args.logstash.overrides()
     };
@@ -117,9 +147,11 @@ pub fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
         "stopped"
     );
     let is_incomplete = summary.unfinished > 0 || summary.uncommitted > 0;
+    let has_failures = args.is_trial() && summary.dead_lettered > 0;
     match result {
         Err(failure) => ending.leave(Err(failure.error.into())),
-        Ok(_) => ending.leave(Ok(if is_incomplete { FORCED } else { DONE })),
+        Ok(_) if is_incomplete => ending.leave(Ok(FORCED)),
+        Ok(_) => ending.leave(Ok(if has_failures { FAILED } else { DONE })),
     }
 }
 

@@ -23,11 +23,13 @@ use crate::observe::metrics as names;
 
 mod file;
 pub mod message;
+mod printed;
 pub mod read;
 mod record;
 mod report;
 mod topic;
 
+pub use printed::escaped;
 pub use record::DeadLetter;
 use report::Report;
 
@@ -59,10 +61,20 @@ const TOGETHER: usize = 1_024;
 pub struct DeadLetterSpec {
     path: PathBuf,
     topic: Option<TopicSpec>,
-    /// Dead letters are counted and not written.
-    is_discarded: bool,
+    keeping: Keeping,
     /// The command that shows them, for the log.
     command: Option<String>,
+}
+
+/// The treatment of dead letters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Keeping {
+    /// They are written to the topic or the file.
+    Durable,
+    /// They are printed to standard error, one line each.
+    Printed,
+    /// They are counted and not written.
+    Counted,
 }
 
 /// A topic for dead letters.
@@ -84,12 +96,17 @@ impl fmt::Debug for DeadLetterSpec {
 impl DeadLetterSpec {
     /// Dead letters to a file.
     pub fn file(path: impl Into<PathBuf>) -> Self {
-        DeadLetterSpec { path: path.into(), topic: None, is_discarded: false, command: None }
+        DeadLetterSpec { path: path.into(), topic: None, keeping: Keeping::Durable, command: None }
     }
 
     /// Dead letters that are counted and written nowhere, for runs that write nothing.
     pub fn discarded() -> Self {
-        DeadLetterSpec { is_discarded: true, ..DeadLetterSpec::file("") }
+        DeadLetterSpec { keeping: Keeping::Counted, ..DeadLetterSpec::file("") }
+    }
+
+    /// Dead letters that are printed to standard error, for trial runs.
+    pub fn printed() -> Self {
+        DeadLetterSpec { keeping: Keeping::Printed, ..DeadLetterSpec::file("") }
     }
 
     /// Sets the command that the log names for looking at them.
@@ -148,7 +165,7 @@ pub(crate) async fn run(spec: DeadLetterSpec, mut letters: mpsc::Receiver<Vec<Re
         file: file::FileTarget::new(spec.path),
         topic: None,
         spec: spec.topic,
-        is_discarded: spec.is_discarded,
+        keeping: spec.keeping,
     };
     loop {
         let received = match writer.report.due() {
@@ -179,7 +196,7 @@ struct Writer {
     file: file::FileTarget,
     topic: Option<topic::TopicTarget>,
     spec: Option<TopicSpec>,
-    is_discarded: bool,
+    keeping: Keeping,
 }
 
 impl Writer {
@@ -227,8 +244,16 @@ impl Writer {
 
     /// Writes what it can and settles it; what stays in `open` is to be tried again.
     async fn try_write(&mut self, open: &mut Vec<Rejected>, hub: &Hub) -> Result<(), String> {
-        if self.is_discarded {
-            open.drain(..).for_each(|rejected| done(rejected, hub, "none", None));
+        let unwritten = match self.keeping {
+            Keeping::Durable => None,
+            Keeping::Printed => {
+                printed::print(open).await;
+                Some("stderr")
+            }
+            Keeping::Counted => Some("none"),
+        };
+        if let Some(target) = unwritten {
+            open.drain(..).for_each(|rejected| done(rejected, hub, target, None));
             return Ok(());
         }
         let mut for_file = Vec::new();

@@ -76,10 +76,20 @@ impl LogWriter {
 
     /// Appends lines to the queue.
     pub fn push(&self, lines: &[u8]) {
+        self.append(lines, self.shared.overflow);
+    }
+
+    /// Appends lines to the queue when there is room, whatever [`overflow`](Self::overflow) says, and waits until everything is written.
+    pub fn push_and_wait(&self, lines: &[u8]) {
+        self.append(lines, Overflow::Wait);
+        self.flush(None);
+    }
+
+    fn append(&self, lines: &[u8], overflow: Overflow) {
         let shared = &*self.shared;
         let has_no_room = |queue: &mut Queue| queue.bytes.len() + lines.len() > shared.limit;
         let mut queue = shared.lock();
-        match shared.overflow {
+        match overflow {
             Overflow::Drop if has_no_room(&mut queue) => {
                 shared.dropped.fetch_add(count_lines(lines), Ordering::Relaxed);
                 return;

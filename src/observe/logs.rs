@@ -21,6 +21,7 @@ const LAST_LINES: Duration = Duration::from_millis(200);
 static WRITER: OnceLock<LogWriter> = OnceLock::new();
 /// Folds the lines of processes that deliver.
 static FOLD: OnceLock<Fold> = OnceLock::new();
+static FORMAT: OnceLock<Format> = OnceLock::new();
 
 /// How log lines look.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -46,6 +47,7 @@ pub fn init_at(format: Format, level: &str, overflow: Overflow) {
     {
         let _ = WRITER.set(writer);
     }
+    let _ = FORMAT.set(format);
     let Some(writer) = WRITER.get() else { return };
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
     let layer = fmt::layer().with_writer(|| writer.clone()).log_internal_errors(false);
@@ -64,6 +66,20 @@ pub fn print_line(text: &str) {
         Some(writer) => writer.push(format!("{text}\n").as_bytes()),
         // With standard error closed there is nobody left to tell.
         None => drop(writeln!(std::io::stderr(), "{text}")),
+    }
+}
+
+/// Returns how log lines look.
+pub fn format() -> Format {
+    FORMAT.get().copied().unwrap_or_default()
+}
+
+/// Writes lines to standard error in their turn, none of which is dropped for want of room, and waits until they are written.
+pub fn print_and_wait(lines: &[u8]) {
+    match WRITER.get() {
+        Some(writer) => writer.push_and_wait(lines),
+        // With standard error closed there is nobody left to tell.
+        None => drop(std::io::stderr().write_all(lines)),
     }
 }
 

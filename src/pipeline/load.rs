@@ -68,6 +68,10 @@ pub struct Overrides {
     pub whole: bool,
     /// Whether files and variables that the pipeline names and that are not here are passed over with a warning.
     pub offline: bool,
+    /// Whether dead letters are printed to standard error, wherever the file sends them.
+    pub prints_dead_letters: bool,
+    /// Whether sources read without a consumer group and without a checkpoint, and so leave no trace.
+    pub detached: bool,
 }
 
 /// A loaded pipeline file.
@@ -461,7 +465,8 @@ impl Loader<'_> {
         let span = spec.dead_letter.as_ref().map(|spec| spec.span).unwrap_or_default();
         let args = Args::check("dead_letter", span, entries, dead_letter::DEF.options.iter().copied());
         let args = self.keep(args)?;
-        let built = DeadLetterSpec::from_args(&args);
+        // Those that the command line sends elsewhere need neither certificates nor credentials here.
+        let built = if self.overrides.prints_dead_letters { Ok(DeadLetterSpec::printed()) } else { DeadLetterSpec::from_args(&args) };
         self.keep(built)
     }
 }

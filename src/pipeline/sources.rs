@@ -4,18 +4,30 @@ use super::load::{Loader, default_component, ecs_of};
 use super::worker::{Codec, Decoration, Intake};
 use crate::config::logstash::plugins::Section;
 use crate::config::spec::{ComponentSpec, PipelineSpec};
-use crate::config::{Args, Diagnostic};
+use crate::config::{Args, ComponentDef, Diagnostic};
 use crate::event::FieldRef;
 use crate::filter::common::Common;
 use crate::grok::EcsCompatibility;
 use crate::pipeline::id::IdRule;
 use crate::source::{self, SourceSpec};
 
+/// A source of which no more is known than what its table says.
+struct Described {
+    def: &'static ComponentDef,
+    args: Args,
+    intake: Intake,
+    /// The number of workers that it asks for.
+    threads: Option<usize>,
+}
+
 impl Loader<'_> {
     /// The sources, their intakes, and the number of workers that they ask for.
     pub(super) fn sources(&mut self, spec: &PipelineSpec) -> Option<(Vec<SourceSpec>, Vec<Intake>, Option<usize>)> {
         let stdin = [default_component("stdin")];
         let declared: &[ComponentSpec] = if spec.sources.is_empty() { &stdin } else { &spec.sources };
+        if self.overrides.stdin {
+            return self.stdin_in_place_of(declared, &stdin[0]);
+        }
         let mut sources = Vec::new();
         let mut intakes = Vec::new();
         let mut threads = None;
@@ -48,17 +60,31 @@ impl Loader<'_> {
         if sources.len() < declared.len() {
             return None;
         }
-        if self.overrides.stdin {
-            let (source, mut intake, _) = self.source(&stdin[0])?;
-            // The lines are what the file's first source would have read.
-            let replaced = intakes.swap_remove(0);
-            intake = Intake { codec: replaced.codec, event_type: replaced.event_type, additions: replaced.additions, ..intake };
-            return Some((vec![source], vec![intake], None));
-        }
         Some((sources, intakes, threads))
     }
 
+    /// Standard input, whose lines become events as records of the file's first source would. The file's sources are looked at and not
+    /// built: one that is replaced needs neither certificates nor credentials here.
+    fn stdin_in_place_of(&mut self, declared: &[ComponentSpec], stdin: &ComponentSpec) -> Option<(Vec<SourceSpec>, Vec<Intake>, Option<usize>)> {
+        let replaced: Vec<_> = declared.iter().map(|component| self.intake(component)).collect();
+        let first = replaced.into_iter().collect::<Option<Vec<_>>>()?.swap_remove(0).intake;
+        let (source, intake, _) = self.source(stdin)?;
+        let intake = Intake { codec: first.codec, event_type: first.event_type, additions: first.additions, ..intake };
+        Some((vec![source], vec![intake], None))
+    }
+
     fn source(&mut self, declared: &ComponentSpec) -> Option<(SourceSpec, Intake, Option<usize>)> {
+        let Described { def, args, intake, threads } = self.intake(declared)?;
+        let built = SourceSpec::from_args(def.name, &args);
+        let mut built = self.keep(built)?;
+        if self.overrides.detached {
+            built.detach();
+        }
+        Some((built, intake, threads))
+    }
+
+    /// Reads a source's options and how its records become events.
+    fn intake(&mut self, declared: &ComponentSpec) -> Option<Described> {
         let (def, args) = self.component(Section::Input, declared, source::DEFS)?;
         let declared_codec = self.codec(&args);
         let mut problems = Vec::new();
@@ -74,8 +100,6 @@ impl Loader<'_> {
             distinction: args.text("id").filter(|id| IdRule::new(id).is_ok()).unwrap_or_default(),
         };
         self.diagnostics.extend(problems);
-        let built = SourceSpec::from_args(def.name, &args);
-        let built = self.keep(built)?;
         declared_codec?;
         let mut threads = None;
         if def.name == "kafka" {
@@ -87,7 +111,7 @@ impl Loader<'_> {
             };
             threads = args.integer("consumer_threads").map(|threads| threads as usize);
         }
-        Some((built, intake, threads))
+        Some(Described { def, args, intake, threads })
     }
 
     /// The field for the path of a line's file.

@@ -355,12 +355,21 @@ fn decorate(event: &mut Event, target: &FieldRef, intake: &Intake, batch: &RawBa
 fn read(event: &mut Event, codec: Codec, value: &[u8]) -> Result<(), Reason> {
     match codec {
         Codec::Json => {
-            event.decode_json(value).map_err(|error| Reason::new("decode", Some("codec json".into()), error.to_string()))
+            event.decode_json(value).map_err(|error| Reason::new("decode", Some("codec json".into()), decode_problem(value, &error)))
         }
         Codec::Plain => {
             event.decode_plain(value);
             Ok(())
         }
+    }
+}
+
+/// Returns why a record is no JSON event, with advice where it does not even look like one.
+#[cold]
+fn decode_problem(value: &[u8], error: &impl std::fmt::Display) -> String {
+    match value.trim_ascii_start().first() {
+        None | Some(b'{') => error.to_string(),
+        Some(_) => format!("{error}; it does not begin with `{{`: for lines of text, set `codec = \"plain\"` on the source or use `--codec plain`"),
     }
 }
 

@@ -6,6 +6,7 @@ use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
 
 use crate::condition::Condition;
+use crate::dead_letter::DeadLetterSpec;
 use crate::config::{Args, Data, Key, Node, Span};
 use crate::event::Template;
 use crate::misuse::{Misuse, misuse};
@@ -103,7 +104,11 @@ pub fn elasticsearch_sinks(pipeline: &Pipeline) -> Vec<usize> {
 /// The target is none, or the pipeline has not one Elasticsearch sink to redirect.
 pub fn redirect(pipeline: &mut Pipeline, target: &Target, source: Option<&KafkaSource>) -> anyhow::Result<()> {
     let redirect = match target {
-        Target::Stdout => return Ok(()),
+        // What reads documents from standard output finds the dead letters beside it.
+        Target::Stdout => {
+            pipeline.dead_letter = DeadLetterSpec::printed();
+            return Ok(());
+        }
         Target::Topic(topic) => return to_topic(pipeline, topic, source.context("--to-topic needs a Kafka source in the pipeline")?),
         Target::Index(name) | Target::DataStream(name) if !is_legal_index(name) => misuse!("`{name}` is not a legal name of an index or a data stream"),
         Target::Index(name) => Redirect::Index(Template::literal(name)),

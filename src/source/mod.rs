@@ -66,6 +66,15 @@ impl SourceSpec {
         }
     }
 
+    /// Makes it read without a consumer group and without a checkpoint, and leave no trace of how far it has read.
+    pub(crate) fn detach(&mut self) {
+        match self {
+            SourceSpec::Kafka(source) => source.detach(),
+            SourceSpec::File(source) => source.detach(),
+            SourceSpec::Archive(_) | SourceSpec::Stdin(_) => {}
+        }
+    }
+
     pub(crate) fn build(self) -> Box<dyn Source> {
         match self {
             SourceSpec::Kafka(source) => source,

@@ -105,6 +105,11 @@ impl FileSource {
         }
     }
 
+    /// Makes it remember nothing, and begin where `start_position` says.
+    pub(crate) fn detach(&mut self) {
+        self.checkpoint = None;
+    }
+
     /// Whether it goes on at the end of its files.
     pub(crate) fn follows(&self) -> bool {
         self.tail

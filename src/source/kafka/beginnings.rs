@@ -388,7 +388,7 @@ fn ask(consumer: &BaseConsumer<Group>, question: &Question) -> Answer {
 fn committed(consumer: &BaseConsumer<Group>, question: &Question) -> Result<HashMap<Partition, (Option<i64>, Option<String>)>, String> {
     let mut wanted = TopicPartitionList::new();
     for ((topic, partition), wait) in &question.unknown {
-        if wait.cause == Cause::Assigned {
+        if wait.cause == Cause::Assigned && consumer.context().commits {
             wanted.add_partition(topic, *partition);
         }
     }

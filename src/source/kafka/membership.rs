@@ -18,8 +18,8 @@ use super::bounded::leave;
 use super::consume::{self, Ended};
 use super::group::{DEFAULT_SESSION_TIMEOUT, Group};
 use super::beginnings::{Beginnings, TopicFacts};
-use super::{Extract, KafkaSource, Topics, client_config, sizes};
-use crate::delivery::Hub;
+use super::{Extract, KafkaSource, Topics, client_config, detached, sizes};
+use crate::delivery::{Hub, Shutdown};
 use crate::observe::health::Readiness;
 use crate::observe::metrics as names;
 use crate::source::{SourceContext, SourceError};
@@ -50,13 +50,17 @@ pub(super) fn run(source: &KafkaSource, mut context: SourceContext) -> Result<()
     let mut fenced: Option<Instant> = None;
     let mut consumer = open(source, &properties, &hub, &readiness)?;
     loop {
-        subscribe(&consumer, source)?;
-        info!(group = source.group_id, topics = ?source.topics, extract = source.extract.is_some(), "reading from kafka");
+        subscribe(&consumer, source, &hub.shutdown)?;
+        if source.is_detached {
+            info!(topics = ?source.topics, "reading from kafka without a consumer group; nothing is committed");
+        } else {
+            info!(group = source.group_id, topics = ?source.topics, extract = source.extract.is_some(), "reading from kafka");
+        }
         let mut renew = |consumer: &BaseConsumer<Group>| {
             login.refresh(consumer.client());
-            // An extract is over soon, and knows how far it is.
+            // An extract is over soon, and knows how far it is; without a group nobody does.
             let make = |properties: &BTreeMap<String, String>| open(source, properties, &hub, &readiness);
-            if source.extract.is_none() { login.renew(&properties, make) } else { None }
+            if source.extract.is_none() && !source.is_detached { login.renew(&properties, make) } else { None }
         };
         let read = std::thread::scope(|scope| consume::read(source, &consumer, context, Beginnings::new(scope, &consumer), waiting, &mut renew));
         (context, waiting) = (read.context, read.waiting);
@@ -107,7 +111,7 @@ fn is_fatal(error: &SourceError, code: RDKafkaErrorCode) -> bool {
 fn open(source: &KafkaSource, properties: &BTreeMap<String, String>, hub: &Arc<Hub>, readiness: &Readiness) -> KafkaResult<BaseConsumer<Group>> {
     let group = Group {
         rebalance_timeout: source.rebalance_timeout,
-        commits: source.extract.as_ref().is_none_or(|extract| extract.parts.is_empty()),
+        commits: !source.is_detached && source.extract.as_ref().is_none_or(|extract| extract.parts.is_empty()),
         topics: TopicFacts::new(properties.get("auto.offset.reset").map(String::as_str), source.topic_identity),
         is_extract: source.extract.is_some(),
         session_timeout: properties
@@ -124,8 +128,9 @@ fn open(source: &KafkaSource, properties: &BTreeMap<String, String>, hub: &Arc<H
     config.create_with_context(group)
 }
 
-fn subscribe(consumer: &BaseConsumer<Group>, source: &KafkaSource) -> Result<(), SourceError> {
+fn subscribe(consumer: &BaseConsumer<Group>, source: &KafkaSource, shutdown: &Shutdown) -> Result<(), SourceError> {
     match (&source.extract, &source.topics) {
+        _ if source.is_detached => detached::assign(consumer, source, shutdown)?,
         (Some(extract), _) if extract.parts.is_empty() => consumer.subscribe(&[&extract.topic])?,
         (Some(extract), _) => assign(consumer, extract)?,
         (None, Topics::Named(names)) => consumer.subscribe(&names.iter().map(String::as_str).collect::<Vec<_>>())?,

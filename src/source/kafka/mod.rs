@@ -16,6 +16,7 @@ mod beginnings;
 mod bounded;
 mod commits;
 mod consume;
+mod detached;
 mod extract;
 mod group;
 mod membership;
@@ -158,6 +159,8 @@ pub enum Topics {
 pub struct KafkaSource {
     topics: Topics,
     extract: Option<Extract>,
+    /// Whether all partitions are read without a group and nothing is committed.
+    is_detached: bool,
     group_id: String,
     properties: BTreeMap<String, String>,
     login: Login,
@@ -215,6 +218,7 @@ impl KafkaSource {
         Ok(KafkaSource {
             topics,
             extract: None,
+            is_detached: false,
             group_id: args.required_text("group_id"),
             login: Login::of(&properties),
             properties,
@@ -254,8 +258,8 @@ impl KafkaSource {
     /// commits nothing; with one it shares what the group's offsets say with the other members.
     pub fn extract(mut self, extract: Extract, group: Option<&str>) -> Self {
         // What the user has set for the live group would put this reader into it, or begin elsewhere.
-        for name in ["group.instance.id", "group.protocol", "auto.offset.reset"] {
-            self.properties.remove(name);
+        for name in MEMBERSHIP.iter().chain(&["auto.offset.reset"]) {
+            self.properties.remove(*name);
         }
         let strategy = ("partition.assignment.strategy".to_string(), "cooperative-sticky".to_string());
         // A killed member's partitions come to the others, or to its next start, after this long.
@@ -264,6 +268,20 @@ impl KafkaSource {
         self.group_id = group.map_or_else(|| format!("{}-reader", self.group_id), str::to_string);
         self.properties.insert("group.id".to_string(), self.group_id.clone());
         KafkaSource { topics: Topics::Named(vec![extract.topic.clone()]), extract: Some(extract), ..self }
+    }
+
+    /// Makes it read every partition of its topics without joining a group and commit nothing, from where `auto_offset_reset` says on
+    /// (`none` means the beginning).
+    pub(crate) fn detach(&mut self) {
+        for name in MEMBERSHIP {
+            self.properties.remove(*name);
+        }
+        if self.property("auto.offset.reset") == Some("error") {
+            self.properties.insert("auto.offset.reset".to_string(), "earliest".to_string());
+        }
+        // librdkafka refuses an assignment without the name of a group; nobody joins this one.
+        self.properties.insert("group.id".to_string(), format!("{}-detached", self.group_id));
+        self.is_detached = true;
     }
 
     /// A client with this source's properties for another group, for looking things up.
@@ -357,6 +375,9 @@ const RENAMED: &[(&str, &str)] = &[
     ("ssl_key_location", "ssl.key.location"),
     ("ssl_key_password", "ssl.key.password"),
 ];
+
+/// Properties of a member of the live group, which other readers must not have.
+const MEMBERSHIP: &[&str] = &["group.instance.id", "group.protocol"];
 
 /// Properties that are not the user's to set: delivery depends on them.
 const OURS: &[&str] = &["enable.auto.commit", "enable.auto.offset.store", "group.id", "bootstrap.servers"];
