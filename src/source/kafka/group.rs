@@ -19,9 +19,8 @@ use super::beginnings::TopicFacts;
 use super::topic_id::{TopicIdentity, as_kafka_prints_it, note};
 use crate::delivery::Hub;
 use crate::delivery::ledger::Commit;
-use crate::observe::failures::{FailureLog, seconds};
 use crate::observe::health::Readiness;
-use crate::observe::kafka_client::ClientLog;
+use crate::observe::kafka_client::{COMMIT, ClientLog};
 use crate::observe::metrics as names;
 
 /// How long the brokers may take to say what they hold; polling waits meanwhile.
@@ -47,8 +46,6 @@ pub(super) struct Group {
     pub is_extract: bool,
     /// The log of this client.
     pub log: ClientLog,
-    /// Failures of commits.
-    pub(super) commit_failures: FailureLog,
 }
 
 impl Group {
@@ -60,7 +57,6 @@ impl Group {
         });
         Group {
             log,
-            commit_failures: FailureLog::default(),
             hub,
             rebalance_timeout: Duration::ZERO,
             readiness,
@@ -87,7 +83,7 @@ impl Group {
     }
 
     fn commit_failed(&self, error: &str) {
-        if let Some(repeated) = self.commit_failures.failed("commit") {
+        if let Some(repeated) = self.log.failed(COMMIT) {
             warn!(client = self.log.client(), error, repeated, "failed to commit offsets; retrying");
         }
         metrics::counter!(names::COMMITS, "outcome" => "failed").increment(1);
@@ -221,9 +217,7 @@ fn reset_partition(message: &str) -> Option<(&str, i32, &str)> {
 }
 
 fn note_confirmed(group: &Group, offsets: &TopicPartitionList) {
-    if let Some(away) = group.commit_failures.works() {
-        info!(client = group.log.client(), away_seconds = seconds(away), "commits succeed again");
-    }
+    group.log.works_again(&[COMMIT]);
     let mut ledger = group.hub.ledger();
     for partition in offsets.elements() {
         if let Offset::Offset(offset) = partition.offset() {
