@@ -255,14 +255,35 @@ fn dead_letters_are_grouped_by_reason_and_folded_by_origin() {
     assert_eq!(counts, [(&"decode".into(), &2.into(), &1.into()), (&"rejected".into(), &1.into(), &0.into())]);
     assert_eq!((&groups[0]["first"], &groups[0]["last"]), (&"2026-11-23T10:00:01.000Z".into(), &"2026-11-23T10:00:03.000Z".into()));
     let summary = text(&logproc(&["dlq", "list", "--file", &path], "").stdout);
-    assert!(summary.ends_with("3 records, 1 of them written again after a crash or a rebalance\n"), "{summary}");
+    assert!(summary.ends_with("3 records, 3 of them open, 1 earlier or repeated dead letters of the same records\n"), "{summary}");
 
     let shown = text(&logproc(&["dlq", "show", "--file", &path, "--reason", "decode"], "").stdout);
     let origins: Vec<&str> = shown.lines().filter(|line| !line.starts_with(' ')).collect();
     assert_eq!(origins, ["in:3:1", "in:3:2"]);
     assert!(shown.contains("value: \\u{1b}[31m1"), "a terminal obeys nothing that a record holds: {shown}");
+    let cut = text(&logproc(&["dlq", "show", "--file", &path, "--reason", "decode", "--max-bytes", "2"], "").stdout);
+    assert!(cut.contains("value: \\u{1b}[… (4 more bytes)\n"), "{cut}");
     let one = text(&logproc(&["dlq", "show", "--file", &path, "--origin", "in:3:3"], "").stdout);
     assert!(one.starts_with("in:3:3\n"), "{one}");
+}
+
+#[test]
+fn dead_letters_whose_messages_differ_in_values_only_are_one_group() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("letters.ndjson");
+    let letter = |offset: u32, error: String| {
+        let line = serde_json::json!({"reason": "rejected", "error": error, "topic": "in", "partition": 0, "offset": offset, "component": "main",
+            "status": 400, "time": "2026-11-23T10:00:00.000Z", "value": "x"});
+        format!("{line}\n")
+    };
+    let parsing = (0..3).map(|n| letter(n, format!("failed to parse field [status] of type [long] in document with id 'id{n}'. Preview of field's value: 'it's {n}'")));
+    let others = [letter(3, "failed to parse field [port] of type [long] in document with id 'id3'. Preview of field's value: 'x'".into())];
+    std::fs::write(&path, parsing.chain(others).collect::<String>()).unwrap();
+    let list = logproc(&["dlq", "list", "--file", &path.display().to_string(), "--json"], "");
+    let groups: Vec<serde_json::Value> = text(&list.stdout).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let counts: Vec<_> = groups.iter().map(|group| (group["records"].as_u64().unwrap(), group["message"].as_str().unwrap())).collect();
+    let message = |field: &str| format!("failed to parse field [{field}] of type [long] in document with id '<text>'. Preview of field's value: '<text>'");
+    assert_eq!(counts, [(1, message("port").as_str()), (3, message("status").as_str())]);
 }
 
 /// What was read before is there already, and what stands at the same place of something else is not.

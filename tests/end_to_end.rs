@@ -25,6 +25,8 @@ mod refusals;
 mod replay;
 #[path = "end_to_end/replay_cases.rs"]
 mod replay_cases;
+#[path = "end_to_end/replay_jobs.rs"]
+mod replay_jobs;
 #[path = "end_to_end/replay_options.rs"]
 mod replay_options;
 #[path = "end_to_end/security.rs"]

@@ -36,7 +36,7 @@ pub fn without_values(message: &str) -> String {
             out.push_str(TEXT);
             out.push(first);
             rest = &rest[length..];
-        } else if is_of_word(first) {
+        } else if first.is_alphanumeric() {
             let length = rest.find(|character| !is_of_word(character)).unwrap_or(rest.len());
             let (word, after) = rest.split_at(length);
             rest = if is_id(word) {

@@ -217,9 +217,7 @@ impl Writer {
         loop {
             match self.try_write(&mut open, hub).await {
                 Ok(()) => {
-                    if self.log.is_failing(WRITE) {
-                        self.log.works();
-                    }
+                    self.log.works();
                     return;
                 }
                 Err(problem) => {

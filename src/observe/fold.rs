@@ -52,8 +52,14 @@ impl Fold {
     fn passes(&self, key: u64, is_error: bool, text: impl FnOnce() -> String, now: Instant) -> bool {
         let mut lines = self.lock();
         if let Some(line) = lines.get_mut(&key) {
-            line.repeated += 1;
-            return false;
+            // Nobody may report repeats, as before a run begins.
+            let is_due = now.saturating_duration_since(line.since) >= LINE_EVERY;
+            if is_due {
+                line.since = now;
+            } else {
+                line.repeated += 1;
+            }
+            return is_due;
         }
         if lines.len() < REMEMBERED {
             lines.insert(key, Line { since: now, is_error, text: text(), repeated: 0 });
@@ -188,6 +194,14 @@ mod tests {
         assert_eq!(fold.take_repeats(at(20), false).len(), 1);
         assert_eq!(fold.take_repeats(at(30), false), []);
         assert!(passes(31), "it is a new one");
+    }
+
+    #[test]
+    fn a_line_passes_every_ten_seconds_where_nobody_reports_repeats() {
+        let (fold, began) = (Fold::default(), Instant::now());
+        let passed: Vec<u64> =
+            (0..30).filter(|second| fold.passes(1, false, String::new, began + Duration::from_secs(*second))).collect();
+        assert_eq!(passed, [0, 10, 20]);
     }
 
     #[test]

@@ -16,6 +16,10 @@ use super::failures::{FailureLog, seconds};
 const CONNECTION: &str = "connection";
 /// The kind of failure of authentication and TLS.
 const LOGIN: &str = "login";
+/// The kind of failure of commits.
+pub const COMMIT: &str = "commit";
+/// The kind of failure of look-ups.
+pub const LOOK_UP: &str = "look_up";
 /// The kind of failure of writes, which is over when one succeeds.
 pub const WRITE: &str = "write";
 
@@ -42,14 +46,11 @@ impl ClientLog {
         &self.client
     }
 
-    /// Notes a failure of the client. Returns as [`FailureLog::failed`] does.
+    /// Notes a failure of the client. Returns as [`FailureLog::failed`] does. While brokers are away, look-ups and commits fail for that
+    /// reason, so they are the same failure.
     pub fn failed(&self, kind: &'static str) -> Option<u64> {
-        self.failures.failed(kind)
-    }
-
-    /// Returns whether a failure of this kind is going on.
-    pub fn is_failing(&self, kind: &str) -> bool {
-        self.failures.is_failing(kind)
+        let is_consequence = kind != WRITE && self.failures.is_failing(CONNECTION);
+        self.failures.failed(if is_consequence { CONNECTION } else { kind })
     }
 
     /// Notes that what failed works again, and logs it where the failure was logged.
@@ -59,9 +60,10 @@ impl ClientLog {
         }
     }
 
-    /// Notes that these kinds of failure are over.
+    /// Notes that these kinds of failure are over, unless brokers are away.
     pub fn works_again(&self, kinds: &[&str]) {
-        if let Some(away) = self.failures.works_since(kinds, Instant::now()) {
+        if !self.failures.is_failing(CONNECTION)
+            && let Some(away) = self.failures.works_since(kinds, Instant::now()) {
             self.log_recovery(away);
         }
     }
@@ -116,7 +118,7 @@ impl ClientLog {
         }
         if let Some(up_for) = connected_for(statistics)
             && let Some(at) = Instant::now().checked_sub(up_for)
-            && let Some(away) = self.failures.works_since(&[CONNECTION, LOGIN], at)
+            && let Some(away) = self.failures.works_since(&[CONNECTION, LOGIN, COMMIT, LOOK_UP], at)
         {
             self.log_recovery(away);
         }
@@ -237,8 +239,20 @@ mod tests {
         log.failed(WRITE);
         log.statistics(&up);
         assert!(log.failures.is_failing(CONNECTION), "a write tells");
-        log.works_again(&[WRITE]);
+        log.failures.works_since(&[WRITE], Instant::now());
         log.statistics(&up);
         assert!(!log.failures.is_failing(CONNECTION));
+    }
+
+    #[test]
+    fn what_fails_because_brokers_are_away_is_the_same_failure() {
+        let log = ClientLog::new("kafka source");
+        assert_eq!(log.failed(COMMIT), Some(0), "nothing else is known to fail");
+        log.log(RDKafkaLogLevel::Error, "FAIL", "kafka:9092/1: Connect failed");
+        assert_eq!(log.failed(LOOK_UP), None);
+        log.works_again(&[COMMIT]);
+        assert!(log.failures.is_failing(COMMIT), "brokers are away");
+        log.statistics(&statistics(&[("learned", "UP", 0)]));
+        assert!(!log.failures.is_failing(COMMIT) && !log.failures.is_failing(CONNECTION));
     }
 }

@@ -273,12 +273,11 @@ impl Plan {
             writeln!(f, "{changed} would change, {absent} are not there, {same} are the same. For example:")?;
         }
         f.write_str(&compare::show(&self.samples))?;
-        let end = if self.files.is_empty() { " The end of the range is fixed when it starts." } else { "" };
-        writeln!(f, "\nNothing has been written.{end} To carry it out:\n  {}", self.command)?;
-        match &self.swap_back {
-            Some(swap_back) => writeln!(f, "To point the alias back afterwards:\n  {swap_back}"),
-            None => Ok(()),
+        if let Some(swap_back) = &self.swap_back {
+            writeln!(f, "\nTo point the alias back afterwards:\n  {swap_back}")?;
         }
+        let end = if self.files.is_empty() { " The end of the range is fixed when it starts." } else { "" };
+        writeln!(f, "\nNothing has been written.{end} To carry it out:\n  {}", self.command)
     }
 }
 

@@ -148,3 +148,32 @@ fn source_of_topic(sources: &[SourceSpec], otherwise: usize) -> SourceOfTopic {
 pub(super) fn only_client(stage: &Stage) -> anyhow::Result<&Client> {
     stage.clients.iter().flatten().next().map(|client| &**client).context("the pipeline has no elasticsearch sink")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Args, Data, Key, Node, Span};
+    use crate::source;
+
+    fn source(kind: &str, options: &[(&str, &str)]) -> SourceSpec {
+        let span = Span::default();
+        let entries = options.iter().map(|(name, text)| {
+            (Key { span, name: (*name).to_string() }, Node { span, data: Data::String((*text).to_string()) })
+        });
+        let def = source::DEFS.iter().find(|def| def.name == kind).unwrap();
+        SourceSpec::from_args(kind, &Args::check("source", span, entries.collect(), def.options.iter().copied()).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn a_letter_is_read_as_the_source_of_its_topic_does() {
+        let sources = [
+            source("kafka", &[("topics", "nginx"), ("group_id", "a")]),
+            source("kafka", &[("topics_pattern", "app-.*"), ("group_id", "b")]),
+            source("file", &[("path", "/var/log/x/*.log")]),
+        ];
+        let source_of = source_of_topic(&sources, 0);
+        for (topic, expected) in [("app-1", 1), ("nginx", 0), ("/var/log/x/a.log", 2), ("gone", 0), ("my-app-1", 0)] {
+            assert_eq!(source_of(topic), expected, "{topic}");
+        }
+    }
+}

@@ -20,6 +20,7 @@ use tracing::{error, warn};
 
 use super::group::Group;
 use super::topic_id::{TopicIdentity, id_of, is_another, noted, topic_ids};
+use crate::observe::kafka_client::LOOK_UP;
 use crate::source::SourceError;
 
 /// The longest time for each answer of the brokers.
@@ -284,9 +285,9 @@ impl<'scope, 'env> Beginnings<'scope, 'env> {
         self.without_ids |= without_ids;
         self.failed = problem.as_ref().map(|_| Instant::now());
         if problem.is_none() {
-            context.log.works_again(&["look_up"]);
+            context.log.works_again(&[LOOK_UP]);
         } else if let Some(error) = problem
-            && let Some(repeated) = context.log.failed("look_up")
+            && let Some(repeated) = context.log.failed(LOOK_UP)
         {
             warn!(client = context.log.client(), error, waiting = self.waiting.len(), repeated, "failed to look up where partitions begin; retrying");
         }

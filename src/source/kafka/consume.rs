@@ -23,6 +23,7 @@ use super::beginnings::{Beginning, Beginnings, Cause};
 use super::positions::{GapReason, Positions, Take};
 use super::records::{Record, RecordError, Records};
 use crate::delivery::{BatchBuilder, NewRecord, RawBatch, Shape, Span};
+use crate::observe::kafka_client::LOOK_UP;
 use crate::observe::metrics as names;
 use crate::source::{SourceContext, SourceError, Submit};
 
@@ -486,7 +487,7 @@ impl Reader<'_, '_, '_> {
                 Ok((first, end)) if first > next || end < next => self.begin_again(&topic, partition, Cause::Reset),
                 Ok(_) => self.positions.interrupt(index, Instant::now()),
                 Err(error) => {
-                    if let Some(repeated) = self.consumer.context().log.failed("look_up") {
+                    if let Some(repeated) = self.consumer.context().log.failed(LOOK_UP) {
                         warn!(%error, topic, partition, repeated, "failed to look up the first offset of a partition; retrying");
                     }
                     self.consumer.context().topics.look_at_again(&topic, partition);
@@ -547,7 +548,7 @@ impl Reader<'_, '_, '_> {
                 Ok(()) => break,
                 Err(error) if self.context.shutdown().is_requested() => return Err(error.into()),
                 Err(error) => {
-                    if let Some(repeated) = self.consumer.context().log.failed("look_up") {
+                    if let Some(repeated) = self.consumer.context().log.failed(LOOK_UP) {
                         warn!(%error, repeated, "failed to look up where partitions begin and end; retrying");
                     }
                 }

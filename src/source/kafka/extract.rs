@@ -18,6 +18,7 @@ use tracing::warn;
 
 use super::group::Group;
 use crate::delivery::Tally;
+use crate::observe::kafka_client::LOOK_UP;
 
 const LOOK_UP_TIMEOUT: Duration = Duration::from_secs(10);
 /// A gap of fewer offsets than this is looked into no more than once a second: compacted topics are full of them.
@@ -307,7 +308,7 @@ impl Stretches {
         match marks(consumer, &self.topic) {
             Ok(marks) => !marks.is_empty() && marks.iter().all(|(_, done_to, mark)| *done_to >= mark.end),
             Err(error) => {
-                if let Some(repeated) = consumer.context().log.failed("look_up") {
+                if let Some(repeated) = consumer.context().log.failed(LOOK_UP) {
                     warn!(%error, repeated, "failed to look up how far the other members are; retrying");
                 }
                 false

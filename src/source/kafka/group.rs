@@ -19,9 +19,8 @@ use super::beginnings::TopicFacts;
 use super::topic_id::{TopicIdentity, as_kafka_prints_it};
 use crate::delivery::Hub;
 use crate::delivery::ledger::Commit;
-use crate::observe::failures::{FailureLog, seconds};
 use crate::observe::health::Readiness;
-use crate::observe::kafka_client::ClientLog;
+use crate::observe::kafka_client::{COMMIT, ClientLog};
 use crate::observe::metrics as names;
 
 /// librdkafka's default of `session.timeout.ms`.
@@ -47,8 +46,6 @@ pub(super) struct Group {
     pub is_extract: bool,
     /// The log of this client.
     pub log: ClientLog,
-    /// Failures of commits.
-    pub(super) commit_failures: FailureLog,
 }
 
 impl Group {
@@ -60,7 +57,6 @@ impl Group {
         });
         Group {
             log,
-            commit_failures: FailureLog::default(),
             hub,
             rebalance_timeout: Duration::ZERO,
             readiness,
@@ -95,15 +91,13 @@ impl Group {
 
     /// Notes that brokers have taken a commit.
     pub(super) fn committed(&self) {
-        if let Some(away) = self.commit_failures.works() {
-            info!(client = self.log.client(), away_seconds = seconds(away), "commits succeed again");
-        }
+        self.log.works_again(&[COMMIT]);
         metrics::counter!(names::COMMITS, "outcome" => "ok").increment(1);
     }
 
     /// Notes that a commit has failed: the offsets are committed again.
     pub(super) fn commit_failed(&self, error: &str) {
-        if let Some(repeated) = self.commit_failures.failed("commit") {
+        if let Some(repeated) = self.log.failed(COMMIT) {
             warn!(client = self.log.client(), error, repeated, "failed to commit offsets; retrying");
         }
         metrics::counter!(names::COMMITS, "outcome" => "failed").increment(1);
