@@ -61,17 +61,24 @@ fn answer(stream: &TcpStream, cluster: &Mutex<Cluster>) -> Option<()> {
     write!(&mut &*stream, "HTTP/1.1 {status} X\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}", body.len()).ok()
 }
 
+/// A template with the dates that Elasticsearch adds and does not take back.
+fn dated(mut template: Value) -> Value {
+    template["created_date_millis"] = json!(1);
+    template["modified_date_millis"] = json!(2);
+    template
+}
+
 fn respond(cluster: &mut Cluster, method: &str, path: &str, body: &[u8]) -> (u16, Value) {
     let name = path.rsplit('/').next().unwrap();
     match method {
         "GET" if path.starts_with("/_data_stream/") => (200, json!({"data_streams": [{"name": "logs-shop-default"}]})),
-        "GET" => match cluster.kept.get(path).cloned() {
+        "GET" => match cluster.kept.get(path).cloned().map(dated) {
             None => (404, json!({"error": "not there"})),
             Some(kept) if path.starts_with("/_ilm") => (200, json!({name: {"version": 1, "policy": kept["policy"]}})),
             Some(kept) if path.starts_with("/_component") => (200, json!({"component_templates": [{"name": name, "component_template": kept}]})),
             Some(kept) => (200, json!({"index_templates": [{"name": name, "index_template": kept}]})),
         },
-        "PUT" if cluster.refused == Some(path) => (400, json!({"error": "no such component"})),
+        "PUT" if cluster.refused == Some(path) || String::from_utf8_lossy(body).contains("_date_millis") => (400, json!({"error": "no such component"})),
         "PUT" => {
             cluster.puts += 1;
             cluster.kept.insert(path.to_string(), serde_json::from_slice(body).unwrap());

@@ -103,13 +103,17 @@ impl Kind {
         }
     }
 
-    /// The body that was put, in the answer to the call that gets it.
+    /// The body that was put, in the answer to the call that gets it. The dates that the cluster adds can't be put.
     fn body_in(self, name: &str, mut answer: Value) -> Value {
-        match self {
+        let mut body = match self {
             Kind::Policy => json!({ "policy": answer[name]["policy"].take() }),
             Kind::Component => answer["component_templates"][0]["component_template"].take(),
             Kind::Index => answer["index_templates"][0]["index_template"].take(),
+        };
+        if let Value::Object(members) = &mut body {
+            members.retain(|key, _| !key.starts_with("created_date") && !key.starts_with("modified_date"));
         }
+        body
     }
 }
 

@@ -25,7 +25,6 @@ pub fn lines(theirs: &Value, ours: &Value) -> Vec<String> {
 
 /// Whether only the cluster has a value, which is one that it adds by itself.
 fn is_default(path: &str, old: Option<&Value>, new: Option<&Value>) -> bool {
-    let is_date = ["created_date", "modified_date"].iter().any(|start| path.starts_with(start));
     let is_empty = |value: &Value| match value {
         Value::Null => true,
         Value::String(text) => text == "false" || text == "0ms",
@@ -33,7 +32,7 @@ fn is_default(path: &str, old: Option<&Value>, new: Option<&Value>) -> bool {
         Value::Object(members) => members.is_empty(),
         _ => false,
     };
-    new.is_none() && (is_date || path.ends_with(".delete_searchable_snapshot") || old.is_some_and(is_empty))
+    new.is_none() && (path.ends_with(".delete_searchable_snapshot") || old.is_some_and(is_empty))
 }
 
 /// Whether a value is an empty object, which the other side has filled.
@@ -94,7 +93,7 @@ mod tests {
             "template": {"settings": {"index.codec": "best_compression", "number_of_shards": 2, "index": {"mapping.ignore_malformed": true}},
                 "mappings": {"dynamic": false, "properties": {"a": {"type": "long"}}}}});
         let theirs = json!({"index_patterns": ["logs-*"], "priority": 250, "data_stream": {"hidden": false, "allow_custom_routing": false},
-            "composed_of": ["a"], "created_date_millis": 1, "ignore_missing_component_templates": [],
+            "composed_of": ["a"], "ignore_missing_component_templates": [],
             "template": {"settings": {"index": {"codec": "best_compression", "number_of_shards": "2", "mapping": {"ignore_malformed": "true"}}},
                 "mappings": {"dynamic": false, "properties": {"a": {"type": "long"}}}}});
         assert_eq!(lines(&theirs, &ours), Vec::<String>::new());
