@@ -1,7 +1,10 @@
 //! Whether an object in JSON text has a key twice, told by one pass without memory of its own.
 
+use super::json::Scanner;
+use super::key_tag;
+
 /// Keys of all objects that are open at one place of the text.
-const MOST_KEYS: usize = 256;
+const MOST_KEYS: usize = 128;
 
 /// Keys of one object.
 const MOST_IN_ONE: usize = 48;
@@ -9,74 +12,59 @@ const MOST_IN_ONE: usize = 48;
 /// Objects and lists within each other.
 const MOST_LEVELS: usize = 64;
 
-/// Returns whether an object in a valid JSON text may have a key twice. It has not where this returns `false`; where it returns `true`, two
-/// keys may only look alike, one may be written with escapes, or there may be too many of them to tell.
+/// Returns whether an object in a valid JSON text may have a key twice. It has not where this returns `false`; where it returns `true`, a key
+/// may be written with escapes, or there may be too many of them to tell.
 pub(super) fn may_repeat_keys(json: &[u8]) -> bool {
-    let mut keys = [0u64; MOST_KEYS];
+    // Tags of keys, and where the keys are.
+    let mut keys = [(0u32, 0u32); MOST_KEYS];
     let mut known = 0;
     let mut starts = [0usize; MOST_LEVELS];
     let mut levels = 0;
-    let mut at = 0;
-    while let Some(&byte) = json.get(at) {
-        at += 1;
+    let mut scanner = Scanner::new(json, 0);
+    while let Some(&byte) = json.get(scanner.at) {
         match byte {
+            b'"' => {
+                let (text, escaped) = match scanner.short_string() {
+                    Some(text) => (text, false),
+                    None => match scanner.string() {
+                        Ok(quoted) => (quoted.text, quoted.escaped),
+                        Err(_) => return false,
+                    },
+                };
+                scanner.skip_whitespace();
+                if scanner.peek() != b':' {
+                    continue;
+                }
+                let first = starts[usize::saturating_sub(levels, 1)];
+                if escaped || known == MOST_KEYS || known - first == MOST_IN_ONE {
+                    return true;
+                }
+                let key = &json[text.range()];
+                let tag = key_tag(key);
+                let is_it = |&(other, start): &(u32, u32)| other == tag && json.get(start as usize..start as usize + key.len()) == Some(key);
+                if keys[first..known].iter().any(is_it) {
+                    return true;
+                }
+                keys[known] = (tag, text.start);
+                known += 1;
+            }
             b'{' | b'[' => {
                 if levels == MOST_LEVELS {
                     return true;
                 }
                 starts[levels] = known;
                 levels += 1;
+                scanner.at += 1;
             }
-            b'}' | b']' if levels > 0 => {
-                levels -= 1;
+            b'}' | b']' => {
+                levels = levels.saturating_sub(1);
                 known = starts[levels];
+                scanner.at += 1;
             }
-            b'"' => {
-                let start = at;
-                let mut escaped = false;
-                loop {
-                    match json.get(at..).and_then(|rest| memchr::memchr2(b'"', b'\\', rest)) {
-                        None => return false,
-                        Some(found) if json[at + found] == b'"' => {
-                            at += found;
-                            break;
-                        }
-                        Some(found) => {
-                            escaped = true;
-                            at += found + 2;
-                        }
-                    }
-                }
-                let text = &json[start..at];
-                at += 1;
-                while json.get(at).is_some_and(u8::is_ascii_whitespace) {
-                    at += 1;
-                }
-                if json.get(at) != Some(&b':') {
-                    continue;
-                }
-                let first = starts[levels.saturating_sub(1)];
-                if escaped || known == MOST_KEYS || known - first == MOST_IN_ONE {
-                    return true;
-                }
-                let tag = tag(text);
-                if keys[first..known].contains(&tag) {
-                    return true;
-                }
-                keys[known] = tag;
-                known += 1;
-            }
-            _ => {}
+            _ => scanner.at += 1,
         }
     }
     false
-}
-
-/// A number that is the same for the same key, and rarely for others: the key's length and its first and last seven bytes.
-fn tag(key: &[u8]) -> u64 {
-    let bytes = |part: &[u8]| part.iter().take(7).fold(0u64, |sum, byte| (sum << 8) | u64::from(*byte));
-    let last = &key[key.len().saturating_sub(7)..];
-    (bytes(key) ^ bytes(last).rotate_left(23)).wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ key.len() as u64
 }
 
 #[cfg(test)]
