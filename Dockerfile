@@ -1,6 +1,6 @@
 # The image: the binary, the pipelines that ship, their templates and the small test databases, on a base without a shell.
 #
-#   docker build -t logproc:0.1.0 .
+#   docker build -t logproc:0.1.0 --build-arg COMMIT="$(git rev-parse --short=12 HEAD)" .
 #
 # Both bases are arguments, for registries of your own and for builders without one. The runtime base must be of the same Debian
 # release as the build base, with libc, libgcc, OpenSSL 3 and the system's certificates.
@@ -10,11 +10,14 @@ ARG RUNTIME_IMAGE=gcr.io/distroless/cc-debian12:nonroot
 # hadolint ignore=DL3006
 FROM ${BUILD_IMAGE} AS build
 WORKDIR /src
-COPY Cargo.toml Cargo.lock clippy.toml ./
+COPY Cargo.toml Cargo.lock clippy.toml build.rs ./
 COPY .cargo .cargo
 COPY src src
 COPY benches benches
 COPY dev dev
+# The commit that `logproc --version` and the metrics tell; the build has no repository to ask.
+ARG COMMIT=
+ENV LOGPROC_COMMIT=${COMMIT}
 # zlib is linked in, since the runtime base has none.
 RUN --mount=type=cache,target=/src/target \
     --mount=type=cache,target=/usr/local/cargo/registry \

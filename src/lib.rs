@@ -21,3 +21,4 @@ pub mod source;
 #[cfg(feature = "testkit")]
 pub mod testkit;
 pub mod trial;
+pub mod version;

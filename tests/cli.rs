@@ -116,7 +116,9 @@ fn wrong_usage_is_exit_code_2_and_help_is_a_result() {
     for word in ["--pipeline", "check", "setup", "schema", "completions", "Exit codes"] {
         assert!(text(&help.stdout).contains(word), "{word}");
     }
-    assert!(text(&logproc(&["--version"], "").stdout).starts_with("logproc "));
+    let version = text(&logproc(&["--version"], "").stdout);
+    let expected = regex::Regex::new(r"^logproc \d+\.\d+\.\d+ \(commit ([0-9a-f]{12}|unknown|\S+), librdkafka \d+\.\d+\.\d+\)\n$").unwrap();
+    assert!(expected.is_match(&version), "{version}");
 }
 
 #[test]

@@ -2,6 +2,8 @@
 #![cfg(feature = "testkit")]
 #![allow(clippy::unwrap_used, missing_docs)]
 
+#[path = "ending/metrics.rs"]
+mod metrics;
 #[path = "ending/output.rs"]
 mod output;
 #[path = "ending/servers.rs"]

@@ -10,6 +10,7 @@ const RULES: &str = include_str!("../deploy/prometheus/logproc.rules.yml");
 const RULE_TESTS: &str = include_str!("../deploy/prometheus/logproc.test.yml");
 const GRAFANA: &str = include_str!("../deploy/grafana/logproc.json");
 const RUNBOOK: &str = include_str!("../docs/runbook.md");
+const DOCUMENT: &str = include_str!("../docs/metrics.md");
 const METRICS: &str = include_str!("../src/observe/metrics.rs");
 
 /// The names of metrics in a text.
@@ -42,6 +43,15 @@ fn every_metric_is_on_the_dashboard() {
     for name in metrics(METRICS) {
         assert!(shown.iter().any(|other| other.strip_prefix(name).is_some_and(|end| ["", "_bucket", "_sum"].contains(&end))), "{name}");
     }
+}
+
+#[test]
+fn every_metric_is_documented() {
+    let documented = metrics(DOCUMENT);
+    for name in metrics(METRICS) {
+        assert!(documented.contains(name), "{name}");
+    }
+    assert!(documented.is_subset(&metrics(METRICS)), "{:?}", documented.difference(&metrics(METRICS)));
 }
 
 #[test]

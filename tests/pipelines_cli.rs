@@ -346,6 +346,32 @@ fn configurations_without_missing_plugins_load_and_are_converted_whole() {
 }
 
 #[test]
+fn masked_fields_are_in_no_dead_letter() {
+    let pipeline = |masks: &str, folder: &str| format!(
+        "[source]\ntype = \"stdin\"\ncodec = \"json\"\n[sink]\ntype = \"elasticsearch\"\nhosts = \"http://127.0.0.1:1\"\n\
+         index = \"%{{[password]}}\"\n[dead_letter]\npath = \"{folder}\"\n{masks}"
+    );
+    let (_folder, path) = folder(&[]);
+    let masks = "mask_fields = [\"password\"]\nremove_fields = \"[card][number]\"\n";
+    let run = |masks: &str, to: &str| {
+        std::fs::write(path("a.toml"), pipeline(masks, &path(to))).unwrap();
+        let input = "{\"password\":\"S3CRET\",\"card\":{\"number\":4242,\"kind\":\"v\"},\"n\":1.50}\npassword=S3CRET\n";
+        let output = logproc(&["--pipeline", &path("a.toml"), "--http-address", "off"], input);
+        assert!(path(to).len() > 1 && std::path::Path::new(&path(to)).exists(), "{}", text(&output.stderr));
+        std::fs::read_to_string(path(to)).unwrap()
+    };
+    assert!(run("", "plain.ndjson").contains("S3CRET"));
+    let letters = run(masks, "masked.ndjson");
+    assert!(!letters.contains("S3CRET") && !letters.contains("4242"), "{letters}");
+    let letters: Vec<serde_json::Value> = letters.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let of = |masked: &str| letters.iter().find(|letter| letter["masked"] == masked).unwrap_or_else(|| panic!("{letters:?}"));
+    assert_eq!(of("fields")["value"], "{\"password\":\"***\",\"card\":{\"kind\":\"v\"},\"n\":1.50}");
+    // A line that is no JSON has no fields to tell apart: nothing of it is kept.
+    assert_eq!(of("whole")["value"], serde_json::Value::Null);
+    assert_eq!((&of("whole")["reason"], &of("whole")["offset"].is_i64()), (&serde_json::json!("decode"), &true));
+}
+
+#[test]
 fn variables_that_are_elsewhere_are_passed_over_offline() {
     let (_folder, path) = folder(&[
         ("a.conf", "input { stdin {} } output { elasticsearch { hosts => ['${SOME_HOST}'] password => '${SOME_PASSWORD}' user => 'u' } }"),

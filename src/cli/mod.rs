@@ -28,6 +28,7 @@ mod run;
 mod schema;
 mod explain;
 mod setup;
+mod template_diff;
 mod test;
 
 use dlq::DlqCommand;
@@ -44,7 +45,7 @@ const FORCED: u8 = 3;
 #[derive(Parser)]
 #[command(
     name = "logproc",
-    version,
+    version = crate::version::text(),
     about = "Moves log events from Kafka to Elasticsearch through grok, geoip and user-agent filters; nothing lost, nothing doubled.",
     after_help = "Examples:\n  \
         logproc --pipeline pipelines/nginx.toml            run a pipeline\n  \

@@ -1,7 +1,7 @@
 //! Reloading while a run goes on: filters, conditions, encoders and codec from the pipeline file, addresses and credentials
 //! of Elasticsearch from file, secrets and certificates, passwords and certificates of Kafka.
 //!
-//! SIGHUP reloads. Files of secrets that the pipeline names (`${file:…}`), of certificates and of keys are looked at now and then, the
+//! SIGHUP reloads. Files of secrets that the pipeline names (`${file:…}`, or `VAR_FILE` for `${VAR}`), of certificates and of keys are looked at now and then, the
 //! pipeline file itself too where that is asked for. A file with a mistake changes nothing. Workers take the new pipeline up with their
 //! next batch; nothing is drained.
 
@@ -13,6 +13,7 @@ use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{error, info, warn};
 
+use crate::config::expand;
 use crate::delivery::Processors;
 use crate::login::Login;
 use crate::observe::metrics as names;
@@ -100,8 +101,7 @@ impl Reloader {
         for file in self.files() {
             let text = std::fs::read_to_string(&file).unwrap_or_default();
             let folder = file.parent().unwrap_or(Path::new("."));
-            let places = text.split("${file:").skip(1).filter_map(|rest| rest.split_once('}'));
-            named.extend(places.map(|(path, _)| folder.join(path)));
+            named.extend(expand::files_of(&text, folder, &|name| std::env::var(name).ok()));
         }
         named.extend(self.clients.iter().flatten().flat_map(|client| client.files().to_vec()));
         named.extend(self.logins.iter().flatten().flat_map(Login::files));
@@ -121,6 +121,7 @@ impl Reloader {
         };
         let label = if outcome.is_ok() { "ok" } else { "refused" };
         metrics::counter!(names::RELOADS, "outcome" => label).increment(1);
+        names::reloaded(outcome.is_ok());
         if let Err(problem) = outcome {
             error!(file = %self.path.display(), problem, "not reloaded: the old pipeline goes on");
         }

@@ -1,9 +1,10 @@
-//! `${VAR}`, `${VAR:-default}` and `${file:PATH}` in the strings of a pipeline file.
+//! `${VAR}`, `${VAR:-default}` and `${file:PATH}` in the strings of a pipeline file. A variable that is not set has the content of the
+//! file that `VAR_FILE` names, if that is set: so orchestrators hand over secrets without putting them into the environment.
 //!
 //! Expansion happens after the file has been parsed and only inside strings, so whatever a variable holds it can't
 //! become syntax, and a secret never has to stand in the file. `$${` is a literal `${`.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// How a default is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -117,10 +118,7 @@ impl Expander<'_> {
 
     fn value(&self, place: &str) -> Result<String, String> {
         if let Some(path) = place.strip_prefix("file:").filter(|_| self.dialect == Dialect::Toml) {
-            let content = std::fs::read_to_string(self.folder.join(path));
-            return content
-                .map(|content| content.trim_end_matches(['\n', '\r']).to_string())
-                .map_err(|error| format!("{FILE}{path}}}` can't be read: {error}"));
+            return content_of(&self.folder.join(path)).map_err(|error| format!("{FILE}{path}}}` can't be read: {error}"));
         }
         let separator = match self.dialect {
             Dialect::Toml => ":-",
@@ -135,12 +133,40 @@ impl Expander<'_> {
         }
         // As in a shell, `:-` stands in for an empty value too; Logstash's `:` does not.
         let stands_in = |value: &String| self.dialect == Dialect::Toml && default.is_some() && value.is_empty();
-        match ((self.variable)(name).filter(|value| !stands_in(value)), default) {
+        let value = match ((self.variable)(name), (self.variable)(&format!("{name}{FILE_SUFFIX}"))) {
+            (None, Some(path)) if !path.is_empty() => {
+                let content = content_of(&self.folder.join(&path));
+                Some(content.map_err(|error| format!("{VARIABLE}{name}{FILE_SUFFIX}` names `{path}`, which can't be read: {error}"))?)
+            }
+            (value, _) => value,
+        };
+        match (value.filter(|value| !stands_in(value)), default) {
             (Some(value), _) => Ok(value),
             (None, Some(default)) => Ok(default.to_string()),
             (None, None) => Err(format!("{VARIABLE}{name}` is not set (`${{{name}{separator}default}}` gives a default)")),
         }
     }
+}
+
+/// What follows the name of a variable in the name of the one that names a file with its value.
+const FILE_SUFFIX: &str = "_FILE";
+
+/// Returns what is in a file, without line ends behind it.
+fn content_of(path: &Path) -> std::io::Result<String> {
+    std::fs::read_to_string(path).map(|content| content.trim_end_matches(['\n', '\r']).to_string())
+}
+
+/// Returns the files that the places of a text take values from: those of `${file:PATH}`, and those that `VAR_FILE` names for `${VAR}`.
+pub fn files_of(text: &str, folder: &Path, variable: &dyn Fn(&str) -> Option<String>) -> Vec<PathBuf> {
+    let places = text.split("${").skip(1).filter_map(|rest| rest.split_once('}')).map(|(place, _)| place);
+    let file = |place: &str| match place.strip_prefix("file:") {
+        Some(path) => Some(path.to_string()),
+        None => {
+            let name = place.split(':').next().unwrap_or_default();
+            variable(&format!("{name}{FILE_SUFFIX}")).filter(|path| !path.is_empty() && variable(name).is_none())
+        }
+    };
+    places.filter_map(file).map(|path| folder.join(path)).collect()
 }
 
 fn is_name_byte(byte: u8) -> bool {
@@ -212,6 +238,8 @@ mod tests {
         let variable = |name: &str| match name {
             "HOST" => Some("es:9200".to_string()),
             "EMPTY" => Some(String::new()),
+            "PASSWORD_FILE" => Some("secret".to_string()),
+            "HOST_FILE" | "LOST_FILE" => Some("nope".to_string()),
             _ => None,
         };
         let expander = Expander { variable: &variable, folder: folder.path(), dialect: Dialect::Toml };
@@ -222,11 +250,14 @@ mod tests {
             ("${EMPTY:-d}${EMPTY}", "d"),
             ("${file:secret}", "s3cret"),
             ("$${HOST}", "${HOST}"),
+            ("${PASSWORD} ${PASSWORD:-x}", "s3cret s3cret"),
         ] {
             assert_eq!(expander.expand(text).unwrap(), expected, "{text}");
         }
-        for text in ["${NOPE}", "${HOST", "${a b}", "${file:nope}"] {
+        for text in ["${NOPE}", "${HOST", "${a b}", "${file:nope}", "${LOST}"] {
             assert!(expander.expand(text).is_err(), "{text}");
         }
+        let files = files_of("x = '${file:a}${PASSWORD:-}' # ${HOST} ${NOPE}", Path::new("/f"), &variable);
+        assert_eq!(files, [PathBuf::from("/f/a"), PathBuf::from("/f/secret")]);
     }
 }

@@ -22,6 +22,7 @@ use crate::observe::kafka_client::{ClientLog, WRITE};
 use crate::observe::metrics as names;
 
 mod file;
+mod mask;
 pub mod message;
 mod printed;
 pub mod read;
@@ -29,6 +30,7 @@ mod record;
 mod report;
 mod topic;
 
+pub use mask::Mask;
 pub use printed::escaped;
 pub use record::DeadLetter;
 use report::Report;
@@ -47,6 +49,8 @@ pub const DEF: ComponentDef = ComponentDef {
             Fallback::Text("logproc-dead-letters.ndjson"),
             "The file for dead letters without a topic, and for those that are too large for it.",
         ),
+        option("mask_fields", Kind::Strings, Fallback::None, "Fields of the original whose values are replaced by `***`, at the paths that they have in the record, before any filter. A path goes through lists. Of an original that is no JSON object nothing is kept, and of the error only its kind, since it may quote values."),
+        option("remove_fields", Kind::Strings, Fallback::None, "Fields of the original that are left out, in the same way."),
     ],
     example: "[dead_letter]\nbootstrap_servers = \"kafka:9092\"\ntopic = \"nginx-dead-letters\"\npath = \"/var/lib/logproc/dead-letters.ndjson\"\n",
 };
@@ -61,6 +65,8 @@ const TOGETHER: usize = 1_024;
 pub struct DeadLetterSpec {
     path: PathBuf,
     topic: Option<TopicSpec>,
+    /// Fields that are masked or left out.
+    mask: Arc<Mask>,
     keeping: Keeping,
     /// The command that shows them, for the log.
     command: Option<String>,
@@ -96,7 +102,7 @@ impl fmt::Debug for DeadLetterSpec {
 impl DeadLetterSpec {
     /// Dead letters to a file.
     pub fn file(path: impl Into<PathBuf>) -> Self {
-        DeadLetterSpec { path: path.into(), topic: None, keeping: Keeping::Durable, command: None }
+        DeadLetterSpec { path: path.into(), topic: None, mask: Arc::default(), keeping: Keeping::Durable, command: None }
     }
 
     /// Dead letters that are counted and written nowhere, for runs that write nothing.
@@ -139,8 +145,13 @@ impl DeadLetterSpec {
     /// # Errors
     /// A topic without brokers, or properties that librdkafka refuses.
     pub fn from_args(args: &Args) -> Result<Self, Vec<Diagnostic>> {
-        let path = PathBuf::from(args.required_text("path"));
-        let Some(topic) = args.text("topic").filter(|topic| !topic.is_empty()) else { return Ok(DeadLetterSpec::file(path)) };
+        let mut problems = Vec::new();
+        let mask = Arc::new(Mask::from_args(args, &mut problems));
+        if !problems.is_empty() {
+            return Err(problems);
+        }
+        let file = DeadLetterSpec { mask, ..DeadLetterSpec::file(args.required_text("path")) };
+        let Some(topic) = args.text("topic").filter(|topic| !topic.is_empty()) else { return Ok(file) };
         let brokers = args.strings("bootstrap_servers");
         if brokers.is_empty() {
             return Err(vec![Diagnostic::error(args.span_of("topic"), "a topic for dead letters needs `bootstrap_servers`")]);
@@ -153,18 +164,19 @@ impl DeadLetterSpec {
             vec![Diagnostic::error(args.span_of("properties"), message)]
         })?;
         let topic = TopicSpec { topic, login: Login::of(&properties), properties };
-        Ok(DeadLetterSpec { topic: Some(topic), ..DeadLetterSpec::file(path) })
+        Ok(DeadLetterSpec { topic: Some(topic), ..file })
     }
 }
 
 /// Writes dead letters until every sender is gone.
 pub(crate) async fn run(spec: DeadLetterSpec, mut letters: mpsc::Receiver<Vec<Rejected>>, hub: Arc<Hub>) {
     let mut writer = Writer {
-        report: Report::new(spec.command()),
+        report: Report::new(spec.command(), !spec.mask.is_empty()),
         log: ClientLog::new("dead letters"),
         file: file::FileTarget::new(spec.path),
         topic: None,
         spec: spec.topic,
+        mask: spec.mask,
         keeping: spec.keeping,
     };
     loop {
@@ -196,6 +208,7 @@ struct Writer {
     file: file::FileTarget,
     topic: Option<topic::TopicTarget>,
     spec: Option<TopicSpec>,
+    mask: Arc<Mask>,
     keeping: Keeping,
 }
 
@@ -260,7 +273,7 @@ impl Writer {
                 self.topic = Some(topic::TopicTarget::new(spec, &self.log).map_err(|error| error.to_string())?);
             }
             let Some(topic) = &mut self.topic else { return Ok(()) };
-            let outcomes = topic.write(open, hub).await;
+            let outcomes = topic.write(open, hub, &self.mask).await;
             let mut problem = None;
             let mut again = Vec::new();
             for (rejected, outcome) in open.drain(..).zip(outcomes) {
@@ -287,7 +300,7 @@ impl Writer {
         if for_file.is_empty() {
             return Ok(());
         }
-        let lines = for_file.iter().map(|rejected| DeadLetter::of(rejected, hub));
+        let lines = for_file.iter().map(|rejected| DeadLetter::of(rejected, hub).masked(&self.mask));
         match self.file.append(lines).await {
             Ok(()) => {
                 for_file.into_iter().for_each(|rejected| done(rejected, hub, "file", Some(&mut self.report)));

@@ -6,6 +6,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::{Map, Value, json};
 
+use super::mask::{Mask, Masked, without_values};
 use crate::delivery::{Hub, Rejected};
 
 /// One dead letter, borrowed from the refused record.
@@ -15,6 +16,10 @@ pub struct DeadLetter<'a> {
     pipeline: &'a str,
     pipeline_version: Arc<str>,
     time: String,
+    /// What is left of the value where fields are masked or left out.
+    masked: Masked,
+    /// Whether the error may quote values.
+    quotes_values: bool,
 }
 
 impl<'a> DeadLetter<'a> {
@@ -24,7 +29,15 @@ impl<'a> DeadLetter<'a> {
             pipeline: &hub.pipeline,
             pipeline_version: hub.pipeline_version(),
             time: jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%S.%3fZ").to_string(),
+            masked: Masked::Unchanged,
+            quotes_values: true,
         }
+    }
+
+    /// Masks fields of its value, or leaves them out.
+    pub(crate) fn masked(self, mask: &Mask) -> Self {
+        let masked = self.value().map_or(Masked::Unchanged, |value| mask.apply(value));
+        DeadLetter { masked, quotes_values: mask.is_empty(), ..self }
     }
 
     fn index(&self) -> usize {
@@ -36,8 +49,13 @@ impl<'a> DeadLetter<'a> {
         self.rejected.raw.key(self.index())
     }
 
-    /// The original value; `None` for a record without one.
-    pub fn value(&self) -> Option<&'a [u8]> {
+    /// The value; `None` for a record without one, and where it is left out.
+    pub fn value(&self) -> Option<&[u8]> {
+        match &self.masked {
+            Masked::Unchanged => {}
+            Masked::Fields(value) => return Some(value),
+            Masked::Whole => return None,
+        }
         (!self.rejected.raw.is_tombstone(self.index())).then(|| self.rejected.raw.value(self.index()))
     }
 
@@ -54,7 +72,7 @@ impl<'a> DeadLetter<'a> {
         let record = &self.rejected.raw.records()[self.index()];
         let mut facts = vec![
             ("reason", reason.kind.to_string()),
-            ("error", reason.message.clone()),
+            ("error", if self.quotes_values { reason.message.clone() } else { without_values(&reason.message) }),
             ("topic", origin.topic.to_string()),
             ("partition", origin.partition.to_string()),
             ("offset", record.offset.to_string()),
@@ -65,6 +83,11 @@ impl<'a> DeadLetter<'a> {
         facts.extend(origin.topic_id.as_ref().map(|id| ("topic_id", id.to_string())));
         facts.extend(reason.component.as_ref().map(|component| ("component", component.to_string())));
         facts.extend(reason.status.map(|status| ("status", status.to_string())));
+        match &self.masked {
+            Masked::Unchanged => {}
+            Masked::Fields(_) => facts.push(("masked", "fields".to_string())),
+            Masked::Whole => facts.push(("masked", "whole".to_string())),
+        }
         if record.timestamp_ms >= 0 {
             facts.push(("record_timestamp_ms", record.timestamp_ms.to_string()));
         }

@@ -17,6 +17,8 @@ const LONGEST_ERROR: usize = 300;
 pub(super) struct Report {
     /// The command that shows the dead letters.
     command: String,
+    /// True if errors are left out, since they may quote fields that are masked.
+    hides_errors: bool,
     /// Dead letters by reason.
     counts: BTreeMap<&'static str, u64>,
     example: Option<Example>,
@@ -34,8 +36,8 @@ struct Example {
 }
 
 impl Report {
-    pub(super) fn new(command: String) -> Report {
-        Report { command, counts: BTreeMap::new(), example: None, last_line: None, total: 0 }
+    pub(super) fn new(command: String, hides_errors: bool) -> Report {
+        Report { command, hides_errors, counts: BTreeMap::new(), example: None, last_line: None, total: 0 }
     }
 
     /// Counts a dead letter that was written.
@@ -49,7 +51,7 @@ impl Report {
             self.example = Some(Example {
                 origin: format!("{}:{}:{}", origin.topic, origin.partition, rejected.raw.records()[index].offset),
                 component: reason.component.as_deref().unwrap_or_default().to_string(),
-                error: shortened(&reason.message, LONGEST_ERROR).to_string(),
+                error: if self.hides_errors { String::new() } else { shortened(&reason.message, LONGEST_ERROR).to_string() },
             });
         }
     }
@@ -105,7 +107,7 @@ mod tests {
 
     #[test]
     fn the_first_is_due_at_once_and_the_next_ones_ten_seconds_later() {
-        let mut report = Report::new(String::new());
+        let mut report = Report::new(String::new(), false);
         assert_eq!(report.due(), None);
         report.note(&rejected(7, "decode"));
         assert!(report.due().unwrap() <= Instant::now());
@@ -119,12 +121,15 @@ mod tests {
 
     #[test]
     fn a_line_counts_by_reason_and_has_the_first_as_an_example() {
-        let mut report = Report::new(String::new());
+        let mut report = Report::new(String::new(), false);
         for (offset, kind) in [(7, "decode"), (8, "rejected"), (9, "decode")] {
             report.note(&rejected(offset, kind));
         }
         assert_eq!(in_words(&report.counts), "2 decode, 1 rejected");
         let example = report.example.take().unwrap();
         assert_eq!((example.origin.as_str(), example.error.as_str()), ("nginx:2:7", "no JSON"));
+        let mut report = Report::new(String::new(), true);
+        report.note(&rejected(7, "decode"));
+        assert_eq!(report.example.unwrap().error, "", "an error may quote what is masked");
     }
 }

@@ -7,7 +7,7 @@ use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{FutureProducer, FutureRecord};
 
-use super::{DeadLetter, TopicSpec};
+use super::{DeadLetter, Mask, TopicSpec};
 use crate::delivery::{Hub, Rejected};
 use crate::login::{Follower, client_properties};
 use crate::observe::kafka_client::{ClientLog, Logged};
@@ -53,11 +53,11 @@ impl TopicTarget {
     }
 
     /// Sends all and waits for every broker's answer; the outcomes are in the order of the records.
-    pub(super) async fn write(&mut self, open: &[Rejected], hub: &Hub) -> Vec<Outcome> {
+    pub(super) async fn write(&mut self, open: &[Rejected], hub: &Hub, mask: &Mask) -> Vec<Outcome> {
         self.login.keep_up(&mut self.producer, &self.properties, client_config, &self.logged);
         let mut sending = Vec::with_capacity(open.len());
         for rejected in open {
-            let letter = DeadLetter::of(rejected, hub);
+            let letter = DeadLetter::of(rejected, hub).masked(mask);
             let mut record: FutureRecord<'_, [u8], [u8]> = FutureRecord::to(&self.topic).headers(headers(&letter));
             record.key = letter.key();
             record.payload = letter.value();

@@ -510,6 +510,22 @@ impl BatchBuilder {
         spans
     }
 
+    /// Returns the number of records by topic. Paths of files are no topics: they stand together under an empty name, since there is no
+    /// end to them.
+    pub(crate) fn records_by_topic(&self) -> Vec<(Arc<str>, u64)> {
+        let mut by_origin = vec![0; self.origins.len()];
+        self.records.iter().for_each(|record| by_origin[record.origin as usize] += 1);
+        let mut by_topic: Vec<(Arc<str>, u64)> = Vec::new();
+        for (origin, records) in self.origins.iter().zip(by_origin) {
+            let name = if origin.topic.contains('/') { "" } else { &*origin.topic };
+            match by_topic.iter_mut().find(|(topic, _)| **topic == *name) {
+                Some((_, sum)) => *sum += records,
+                None => by_topic.push((if name.is_empty() { Arc::from("") } else { Arc::clone(&origin.topic) }, records)),
+            }
+        }
+        by_topic
+    }
+
     pub(crate) fn finish(mut self, tickets: Vec<(Ticket, Option<usize>)>, held: usize, reserved: usize, hub: Option<Arc<Hub>>) -> RawBatch {
         if self.tallies.is_some() {
             let mut records = vec![0; self.origins.len()];

@@ -142,7 +142,9 @@ impl Hub {
         let reserved = held + builder.bytes() * HEADROOM;
         self.budget.take(reserved);
         self.totals.records.fetch_add(builder.len() as u64, Ordering::Relaxed);
-        metrics::counter!(names::RECORDS_IN, "pipeline" => self.pipeline.clone()).increment(builder.len() as u64);
+        for (topic, records) in builder.records_by_topic() {
+            metrics::counter!(names::RECORDS_IN, "pipeline" => self.pipeline.clone(), "topic" => topic).increment(records);
+        }
         metrics::counter!(names::RECORD_BYTES_IN, "pipeline" => self.pipeline.clone()).increment(builder.bytes() as u64);
         Arc::new(builder.finish(tickets, held, reserved, Some(self.clone())))
     }

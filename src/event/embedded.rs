@@ -1,11 +1,13 @@
 //! JSON text inside an event, such as a `message` that is a JSON document.
 
 use super::json::{DecodeError, Scanner};
+use super::repeats::may_repeat_keys;
 use super::{END, Event, Text, Value};
 
 impl Event {
     /// Parses JSON text that stands in this event (such as the value of a field). Objects and arrays come back opened. As
-    /// in Logstash a byte order mark is passed over, of several values in a row the last one counts, and no value is `null`.
+    /// in Logstash a byte order mark is passed over, of several values in a row the last one counts, and no value is `null`. Of a
+    /// key that an object has twice, at any depth, the last value counts.
     ///
     /// # Errors
     /// The text is not made of JSON values.
@@ -25,10 +27,13 @@ impl Event {
         {
             value = Value::Raw(self.without_white_space(text));
         }
-        Ok(if halved { self.load_all(value) } else { self.load(value) })
+        // What is not opened is printed as it came. Without an object inside there is nothing to look through.
+        let is_nested = memchr::memchr_iter(b'{', self.str(text).as_bytes()).nth(1).is_some();
+        let repeats = is_nested && may_repeat_keys(self.str(text).as_bytes());
+        Ok(if halved || repeats { self.load_all(value) } else { self.load(value) })
     }
 
-    /// Opens a value with all that is in it: where half a surrogate pair must not be printed as it came.
+    /// Opens a value with all that is in it: where half a surrogate pair, or a repeated key, must not be printed as it came.
     fn load_all(&mut self, value: Value) -> Value {
         let value = self.load(value);
         if let Value::Object(list) | Value::Array(list) = value {

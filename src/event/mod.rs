@@ -34,6 +34,7 @@ mod named;
 mod path;
 mod places;
 mod read;
+mod repeats;
 mod reserved;
 mod scan;
 mod shapes;

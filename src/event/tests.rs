@@ -32,6 +32,22 @@ fn what_nobody_touches_comes_out_as_it_came() {
 }
 
 #[test]
+fn of_repeated_keys_in_parsed_text_the_last_counts_at_any_depth() {
+    for (json, expected) in [
+        (r#"{"a":{"b":1,"c":{"d":1,"d":[{"e":1,"e":2}]},"b":3}}"#, r#"{"t":{"a":{"b":3,"c":{"d":[{"e":2}]}}}}"#),
+        // Without a repeated key, everything stays as it was written.
+        (r#"{"a":{"b":1.00,"\u0063":[{}]}}"#, r#"{"t":{"a":{"b":1.00,"c":[{}]}}}"#),
+        (r#"{"a":{"b":1.00,"c":[{ "b" : 2 }]}}"#, r#"{"t":{"a":{"b":1.00,"c":[{ "b" : 2 }]}}}"#),
+    ] {
+        let mut event = decoded("{}");
+        let text = event.push_str(json);
+        let value = event.parse_json(text).unwrap();
+        event.set(&field("t"), value).unwrap();
+        assert_eq!(printed(&event), expected, "{json}");
+    }
+}
+
+#[test]
 fn an_event_is_printed_on_one_line() {
     let spread = "{\n \"a\": {\r\n\"b\" : [1,\n2, \"x \\n\"]} }";
     let line = r#"{"a":{"b":[1,2,"x \n"]}}"#;

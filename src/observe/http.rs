@@ -80,7 +80,12 @@ fn answer<B>(request: &Request<B>, metrics: &PrometheusHandle, health: &Health) 
         return text(StatusCode::METHOD_NOT_ALLOWED, "only GET\n".to_string());
     }
     match request.uri().path() {
-        "/metrics" => text(StatusCode::OK, metrics.render()),
+        "/metrics" => {
+            let mut body = metrics.render();
+            super::filter_time::render(&mut body);
+            super::process::render(&mut body);
+            text(StatusCode::OK, body)
+        }
         "/livez" => state("stuck", &health.stuck()),
         "/readyz" => state("not ready", &health.not_ready()),
         _ => text(StatusCode::NOT_FOUND, "/metrics /livez /readyz\n".to_string()),

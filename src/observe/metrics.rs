@@ -16,7 +16,7 @@ macro_rules! names {
 }
 
 names! {
-    /// Records read from the source.
+    /// Records read from the source, by topic where they come from one.
     RECORDS_IN = "logproc_records_in_total";
     /// Bytes of records read from the source.
     RECORD_BYTES_IN = "logproc_record_in_bytes_total";
@@ -58,6 +58,12 @@ names! {
     OFFSET_GAPS = "logproc_offset_gaps_total";
     /// Reloads of the pipeline file, by outcome.
     RELOADS = "logproc_reloads_total";
+    /// 1 if the last reload of the pipeline file was taken up, or there was none since the start.
+    LAST_RELOAD_SUCCESSFUL = "logproc_last_reload_successful";
+    /// Time of the last reload that was taken up, or of the start, in seconds since 1970.
+    LAST_RELOAD_SECONDS = "logproc_last_reload_success_timestamp_seconds";
+    /// 1, with version, commit and version of librdkafka as labels.
+    BUILD_INFO = "logproc_build_info";
     /// Clients of Kafka made anew because their certificates, keys or secrets have changed, by client and outcome.
     CLIENT_RENEWALS = "logproc_kafka_client_renewals_total";
     /// Commits, by outcome.
@@ -74,6 +80,8 @@ names! {
     FILTER_FAILURES = "logproc_filter_failures_total";
     /// Events that a filter dropped on purpose.
     FILTER_DROPS = "logproc_filter_drops_total";
+    /// Time that events spent in a filter, extrapolated from samples.
+    FILTER_SECONDS = "logproc_filter_seconds_total";
     /// Log lines that were dropped because standard error did not take them.
     LOG_LINES_DROPPED = "logproc_log_lines_dropped_total";
     /// 1 while the source holds back because the in-flight limit is reached.
@@ -107,17 +115,31 @@ pub fn install() -> Result<PrometheusHandle, BuildError> {
         .set_buckets_for_metric(Matcher::Suffix("_bytes".to_string()), BYTES)?
         .install_recorder()?;
     describe();
+    let (version, commit) = (crate::version::VERSION, crate::version::commit());
+    metrics::gauge!(BUILD_INFO, "version" => version, "commit" => commit, "librdkafka" => crate::version::librdkafka()).set(1.0);
+    reloaded(true);
     Ok(handle)
+}
+
+/// Notes when the pipeline was last taken up (at the start, for one), and whether the last attempt was.
+pub fn reloaded(is_taken_up: bool) {
+    metrics::gauge!(LAST_RELOAD_SUCCESSFUL).set(f64::from(u8::from(is_taken_up)));
+    if is_taken_up {
+        metrics::gauge!(LAST_RELOAD_SECONDS).set(jiff::Timestamp::now().as_millisecond() as f64 / 1e3);
+    }
 }
 
 fn describe() {
     describe_counter!(RELOADS, Unit::Count, "Reloads of the pipeline file, by outcome.");
+    describe_gauge!(LAST_RELOAD_SUCCESSFUL, Unit::Count, "1 if the last reload was taken up, or there was none since the start.");
+    describe_gauge!(LAST_RELOAD_SECONDS, Unit::Seconds, "Time of the last reload that was taken up, or of the start, since 1970.");
+    describe_gauge!(BUILD_INFO, Unit::Count, "1, with version, commit and version of librdkafka as labels.");
     describe_counter!(OFFSET_RESETS, Unit::Count, "Offsets that were no longer valid: records were deleted unread, or a topic was created anew.");
     describe_counter!(OFFSET_GAPS, Unit::Count, "Gaps between the offsets of records, by reason; only `skipped` and `unexplained` are faults.");
     describe_counter!(FILTER_EVENTS, Unit::Count, "Events that came into a filter.");
     describe_counter!(FILTER_FAILURES, Unit::Count, "Events on which a filter failed; they go on, tagged.");
     describe_counter!(FILTER_DROPS, Unit::Count, "Events that a filter dropped on purpose.");
-    describe_counter!(RECORDS_IN, Unit::Count, "Records read from the source.");
+    describe_counter!(RECORDS_IN, Unit::Count, "Records read from the source, by topic where they come from one.");
     describe_counter!(RECORD_BYTES_IN, Unit::Bytes, "Bytes of records read from the source.");
     describe_counter!(RECORDS_DROPPED, Unit::Count, "Records dropped on purpose, by reason.");
     describe_counter!(DOCUMENTS_OUT, Unit::Count, "Documents acknowledged by a sink.");

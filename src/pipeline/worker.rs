@@ -19,6 +19,7 @@ use crate::event::{Event, FieldRef, Timestamp, Value};
 use crate::filter::Context;
 use crate::filter::common::Common;
 use crate::memory::fetch_all;
+use crate::observe::filter_time;
 use crate::observe::metrics as names;
 
 /// How the bytes of a record become an event.
@@ -256,6 +257,9 @@ impl PipelineWorker {
                     metrics::counter!(name, "pipeline" => Arc::clone(&pipeline), "filter" => Arc::clone(&filter.id)).increment(*count);
                     *count = 0;
                 }
+            }
+            if !filter.time.is_zero() {
+                filter_time::add(&pipeline, &filter.id, std::mem::take(&mut filter.time));
             }
         }
     }

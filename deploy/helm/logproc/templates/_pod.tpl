@@ -47,12 +47,10 @@ priorityClassName: {{ . | quote }}
 {{- end }}
 {{- end -}}
 
-{{- define "logproc.secretEnv" -}}
-- name: {{ .name }}
-  valueFrom:
-    secretKeyRef:
-      name: {{ .secret }}
-      key: {{ .key }}
+{{/* The environment names the file of a secret, never the secret: a file is read anew when the Secret changes. */}}
+{{- define "logproc.secretFile" -}}
+- name: {{ .name }}_FILE
+  value: {{ printf "/etc/logproc/%s/%s" .volume .file | quote }}
 {{- end -}}
 
 {{/* What the pipelines take from the environment; see pipelines/README.md. */}}
@@ -71,8 +69,8 @@ priorityClassName: {{ . | quote }}
 {{- end }}
 {{- with .Values.kafka.credentials }}
 {{- if .secret }}
-{{ include "logproc.secretEnv" (dict "name" "KAFKA_SASL_USERNAME" "secret" .secret "key" .usernameKey) }}
-{{ include "logproc.secretEnv" (dict "name" "KAFKA_SASL_PASSWORD" "secret" .secret "key" .passwordKey) }}
+{{ include "logproc.secretFile" (dict "name" "KAFKA_SASL_USERNAME" "volume" "kafka-user" "file" "username") }}
+{{ include "logproc.secretFile" (dict "name" "KAFKA_SASL_PASSWORD" "volume" "kafka-user" "file" "password") }}
 {{- end }}
 {{- end }}
 {{- if .Values.kafka.ca.secret }}
@@ -91,13 +89,13 @@ priorityClassName: {{ . | quote }}
   value: {{ .Values.elasticsearch.manageTemplates | quote }}
 {{- with .Values.elasticsearch.credentials }}
 {{- if .secret }}
-{{ include "logproc.secretEnv" (dict "name" "ELASTICSEARCH_USER" "secret" .secret "key" .usernameKey) }}
-{{ include "logproc.secretEnv" (dict "name" "ELASTICSEARCH_PASSWORD" "secret" .secret "key" .passwordKey) }}
+{{ include "logproc.secretFile" (dict "name" "ELASTICSEARCH_USER" "volume" "elasticsearch-user" "file" "username") }}
+{{ include "logproc.secretFile" (dict "name" "ELASTICSEARCH_PASSWORD" "volume" "elasticsearch-user" "file" "password") }}
 {{- end }}
 {{- end }}
 {{- with .Values.elasticsearch.apiKey }}
 {{- if .secret }}
-{{ include "logproc.secretEnv" (dict "name" "ELASTICSEARCH_API_KEY" "secret" .secret "key" .key) }}
+{{ include "logproc.secretFile" (dict "name" "ELASTICSEARCH_API_KEY" "volume" "elasticsearch-api-key" "file" "api-key") }}
 {{- end }}
 {{- end }}
 {{- if .Values.elasticsearch.ca.secret }}
@@ -135,6 +133,21 @@ priorityClassName: {{ . | quote }}
   mountPath: /var/lib/logproc
 - name: tmp
   mountPath: /tmp
+{{- if .Values.kafka.credentials.secret }}
+- name: kafka-user
+  mountPath: /etc/logproc/kafka-user
+  readOnly: true
+{{- end }}
+{{- if .Values.elasticsearch.credentials.secret }}
+- name: elasticsearch-user
+  mountPath: /etc/logproc/elasticsearch-user
+  readOnly: true
+{{- end }}
+{{- if .Values.elasticsearch.apiKey.secret }}
+- name: elasticsearch-api-key
+  mountPath: /etc/logproc/elasticsearch-api-key
+  readOnly: true
+{{- end }}
 {{- if .Values.kafka.ca.secret }}
 - name: kafka-ca
   mountPath: /etc/logproc/kafka-ca
@@ -160,7 +173,7 @@ priorityClassName: {{ . | quote }}
 {{- end }}
 {{- end -}}
 
-{{- define "logproc.pemVolume" -}}
+{{- define "logproc.secretVolume" -}}
 - name: {{ .name }}
   secret:
     secretName: {{ .secret }}
@@ -179,19 +192,34 @@ priorityClassName: {{ . | quote }}
     name: {{ include "logproc.configMap" . }}
 - name: tmp
   emptyDir: {}
+{{- with .Values.kafka.credentials }}
+{{- if .secret }}
+{{ include "logproc.secretVolume" (dict "name" "kafka-user" "secret" .secret "items" (dict .usernameKey "username" .passwordKey "password")) }}
+{{- end }}
+{{- end }}
+{{- with .Values.elasticsearch.credentials }}
+{{- if .secret }}
+{{ include "logproc.secretVolume" (dict "name" "elasticsearch-user" "secret" .secret "items" (dict .usernameKey "username" .passwordKey "password")) }}
+{{- end }}
+{{- end }}
+{{- with .Values.elasticsearch.apiKey }}
+{{- if .secret }}
+{{ include "logproc.secretVolume" (dict "name" "elasticsearch-api-key" "secret" .secret "items" (dict .key "api-key")) }}
+{{- end }}
+{{- end }}
 {{- with .Values.kafka.ca }}
 {{- if .secret }}
-{{ include "logproc.pemVolume" (dict "name" "kafka-ca" "secret" .secret "items" (dict .key "ca.crt")) }}
+{{ include "logproc.secretVolume" (dict "name" "kafka-ca" "secret" .secret "items" (dict .key "ca.crt")) }}
 {{- end }}
 {{- end }}
 {{- with .Values.kafka.clientCertificate }}
 {{- if .secret }}
-{{ include "logproc.pemVolume" (dict "name" "kafka-client" "secret" .secret "items" (dict .certificateKey "tls.crt" .keyKey "tls.key")) }}
+{{ include "logproc.secretVolume" (dict "name" "kafka-client" "secret" .secret "items" (dict .certificateKey "tls.crt" .keyKey "tls.key")) }}
 {{- end }}
 {{- end }}
 {{- with .Values.elasticsearch.ca }}
 {{- if .secret }}
-{{ include "logproc.pemVolume" (dict "name" "elasticsearch-ca" "secret" .secret "items" (dict .key "ca.crt")) }}
+{{ include "logproc.secretVolume" (dict "name" "elasticsearch-ca" "secret" .secret "items" (dict .key "ca.crt")) }}
 {{- end }}
 {{- end }}
 {{- if .Values.geoip.enabled }}
@@ -203,6 +231,7 @@ priorityClassName: {{ . | quote }}
   emptyDir:
     sizeLimit: 1Gi
   {{- end }}
+{{- include "logproc.geoSecret" . }}
 {{- end }}
 {{- with .Values.extraVolumes }}
 {{ toYaml . }}
@@ -221,8 +250,8 @@ priorityClassName: {{ . | quote }}
     - name: GEOIPUPDATE_EDITION_IDS
       value: {{ .Values.geoip.fetch.editions | quote }}
     {{- if .Values.geoip.fetch.secret }}
-    {{- include "logproc.secretEnv" (dict "name" "GEOIPUPDATE_ACCOUNT_ID" "secret" .Values.geoip.fetch.secret "key" "account-id") | nindent 4 }}
-    {{- include "logproc.secretEnv" (dict "name" "GEOIPUPDATE_LICENSE_KEY" "secret" .Values.geoip.fetch.secret "key" "license-key") | nindent 4 }}
+    {{- include "logproc.secretFile" (dict "name" "GEOIPUPDATE_ACCOUNT_ID" "volume" "geoip-user" "file" "account-id") | nindent 4 }}
+    {{- include "logproc.secretFile" (dict "name" "GEOIPUPDATE_LICENSE_KEY" "volume" "geoip-user" "file" "license-key") | nindent 4 }}
     {{- end }}
   {{- include "logproc.containerSecurity" . | nindent 2 }}
   resources:
@@ -233,6 +262,18 @@ priorityClassName: {{ . | quote }}
       mountPath: /usr/share/GeoIP
     - name: tmp
       mountPath: /tmp
+    {{- if .Values.geoip.fetch.secret }}
+    - name: geoip-user
+      mountPath: /etc/logproc/geoip-user
+      readOnly: true
+    {{- end }}
+{{- end -}}
+
+{{/* The volume with MaxMind's account and license key. */}}
+{{- define "logproc.geoSecret" -}}
+{{- if .Values.geoip.fetch.secret }}
+{{ include "logproc.secretVolume" (dict "name" "geoip-user" "secret" .Values.geoip.fetch.secret "items" (dict "account-id" "account-id" "license-key" "license-key")) }}
+{{- end }}
 {{- end -}}
 
 {{/* The pod of the workload, whichever it is. */}}
