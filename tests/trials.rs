@@ -4,6 +4,12 @@
 
 #[path = "support/command.rs"]
 mod command;
+#[path = "trials/destinations.rs"]
+mod destinations;
+#[path = "trials/explain.rs"]
+mod explain;
+#[path = "trials/suites.rs"]
+mod suites;
 
 use std::io::{BufRead as _, BufReader, ErrorKind, Read as _};
 use std::net::TcpListener;

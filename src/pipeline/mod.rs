@@ -5,6 +5,7 @@
 
 mod ahead;
 pub mod compile;
+pub mod destination;
 pub mod encode;
 pub mod id;
 pub mod load;
