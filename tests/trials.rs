@@ -181,6 +181,25 @@ fn a_closed_standard_output_ends_a_trial_quietly() {
     assert_eq!((child.wait().unwrap().code(), errors.as_str()), (Some(0), ""));
 }
 
+#[test]
+fn a_closed_standard_output_is_noticed_while_no_document_comes() {
+    let between = Between::new("127.0.0.1:1", "127.0.0.1:1", "127.0.0.1:1");
+    let (reader, writer) = std::io::pipe().unwrap();
+    let mut running = start_with(&["--pipeline", &between.pipeline(), "--stdin", "--stdout"], reader.into());
+    // What stays open gives neither a line nor an end.
+    drop(running.0.stdout.take());
+    let began = Instant::now();
+    let status = loop {
+        if let Some(status) = running.0.try_wait().unwrap() {
+            break status;
+        }
+        assert!(began.elapsed() < Duration::from_secs(60), "it does not end");
+        std::thread::park_timeout(Duration::from_millis(10));
+    };
+    assert_eq!(status.code(), Some(0));
+    drop(writer);
+}
+
 /// A process that is killed when it is dropped.
 struct Running(Child);
 
@@ -254,9 +273,13 @@ impl Brokers {
 }
 
 fn start(arguments: &[&str]) -> Running {
+    start_with(arguments, Stdio::null())
+}
+
+fn start_with(arguments: &[&str], input: Stdio) -> Running {
     let mut command = Command::new(env!("CARGO_BIN_EXE_logproc"));
     command.args(arguments).args(["--http-address", "off"]).env("RUST_LOG", "warn");
-    Running(command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap())
+    Running(command.stdin(input).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap())
 }
 
 fn number(line: &str) -> i64 {

@@ -27,7 +27,7 @@ condition that was looked at is shown with its answer. Then comes the document, 
 stream, _id, action, routing and ingest pipeline; or the dead letter that it would become. No server is contacted.\n\n\
 Exit codes: 0 a document came out of each line; 1 of one none did; 2 the pipeline is not valid, or there is no line.\n\n\
 Examples:\n  \
-    logproc explain pipelines/nginx.toml --codec plain '203.0.113.9 - - [23/Nov/2026:10:05:01 +0000] \"GET / HTTP/1.1\" 200 612 \"-\" \"curl\"'\n  \
+    logproc explain pipelines/nginx.toml --codec plain '2026/11/23 10:05:01 [warn] 7#7: disk is full'\n  \
     logproc explain pipelines/nginx.toml --event '{\"message\":\"x\",\"tags\":[\"a\"]}' --pretty\n  \
     logproc explain pipelines/nginx.toml --codec plain --file access.log\n  \
     tail -n 3 access.log | logproc explain pipelines/nginx.toml --codec plain")]
