@@ -116,6 +116,26 @@ fn a_source_that_is_replaced_is_not_contacted_while_the_sink_is_the_files_own() 
 }
 
 #[test]
+fn an_end_that_is_replaced_needs_neither_variables_nor_secrets() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("pipeline.toml").display().to_string();
+    let pipeline = "[source]\ntype = \"kafka\"\nbootstrap_servers = \"${NOT_SET_HERE}\"\nssl_key_password = \"${file:/not/here}\"\n\
+        [sink]\ntype = \"elasticsearch\"\nhosts = \"${NOT_SET_HERE}\"\nuser = \"u\"\npassword = \"${file:/not/here}\"\nindex = \"INDEX\"\n\
+        [dead_letter]\nbootstrap_servers = [\"${NOT_SET_HERE}\"]\ntopic = \"dead\"\npath = \"${NOT_SET_HERE}\"\n";
+    std::fs::write(&path, pipeline.replace("INDEX", "i")).unwrap();
+    let output = logproc(&["--pipeline", &path, "--stdin", "--stdout"], "x\n");
+    assert_eq!((output.status.code(), text(&output.stderr)), (Some(0), String::new()));
+    let output = logproc(&["--pipeline", &path, "--stdin"], "x\n");
+    assert_eq!(output.status.code(), Some(2), "the sink is the file's own");
+    assert_eq!(text(&output.stderr).matches(": error: ").count(), 2, "{}", text(&output.stderr));
+    // Where documents go counts in a trial too.
+    std::fs::write(&path, pipeline.replace("INDEX", "${NOT_SET_HERE}")).unwrap();
+    let output = logproc(&["--pipeline", &path, "--stdin", "--stdout"], "x\n");
+    assert_eq!(output.status.code(), Some(2));
+    assert!(text(&output.stderr).contains("`NOT_SET_HERE` is not set"), "{}", text(&output.stderr));
+}
+
+#[test]
 fn a_trial_needs_no_server_at_all() {
     // Nothing listens on this port.
     let between = Between::new("127.0.0.1:1", "127.0.0.1:1", "127.0.0.1:1");

@@ -10,7 +10,7 @@ use super::destination::{SinkLabel, TrialEncoder, TrialForm};
 use super::encode::Encoder;
 use super::memory::Memory;
 use super::program::{Program, Step, flatten};
-use super::{lint, offline};
+use super::{lint, offline, replaced};
 use super::worker::{Codec, Intake, PipelineWorker};
 use crate::config::logstash::plugins::{Section, Surroundings};
 use crate::config::logstash::settings::Settings as LogstashSettings;
@@ -229,6 +229,7 @@ pub fn load_texts(path: &Path, texts: &[(PathBuf, String)], mut environment: Env
         spec.append(part);
         diagnostics.extend(problems);
     }
+    replaced::pass_over(&mut spec, overrides, &mut diagnostics);
     environment.metadata_visible = whole.contains("@metadata][filter]") || whole.contains("@metadata]}");
     diagnostics.extend(lint::warnings(&spec));
     if dialect.is_logstash() {

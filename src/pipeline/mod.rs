@@ -13,6 +13,7 @@ mod lint;
 mod memory;
 mod offline;
 pub mod program;
+mod replaced;
 pub mod schema;
 mod sources;
 pub mod worker;
