@@ -33,6 +33,8 @@ mod replay_options;
 mod security;
 #[path = "support/servers.rs"]
 mod servers;
+#[path = "end_to_end/trials.rs"]
+mod trials;
 
 use std::time::Duration;
 

@@ -158,7 +158,9 @@ fn the_page_of_tests_is_current() {
     let page = format!(
         "{GENERATED}# Tests\n\n`logproc test FILE…` runs the `[[test]]` tables of a pipeline. They stand in the pipeline's file, or in one beside \
          it: `nginx.test.toml` for `nginx.toml` and `nginx.conf`, `conf.d.test.toml` for the folder `conf.d`. Texts in tests are taken as \
-         they stand: `${{VAR}}` is not filled in.\n\n`--bless` writes what came out into the file, `--junit FILE` writes results for \
+         they stand: `${{VAR}}` is not filled in. A test goes on to the sinks, without contacting them: it may expect where a document \
+         goes, and one that a sink can't take is a dead letter. A test that expects nothing fails, and so does a file without tests.\n\n\
+         `--bless` writes what came out into the file and says what it wrote, `--junit FILE` writes results for \
          machines, `--watch` runs again when a file changes, `--only TEXT` picks by name.\n{}",
         component(&case::DEF, false)
     );

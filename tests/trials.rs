@@ -4,6 +4,12 @@
 
 #[path = "support/command.rs"]
 mod command;
+#[path = "trials/destinations.rs"]
+mod destinations;
+#[path = "trials/explain.rs"]
+mod explain;
+#[path = "trials/suites.rs"]
+mod suites;
 
 use std::io::{BufRead as _, BufReader, ErrorKind, Read as _};
 use std::net::TcpListener;
@@ -110,6 +116,26 @@ fn a_source_that_is_replaced_is_not_contacted_while_the_sink_is_the_files_own() 
 }
 
 #[test]
+fn an_end_that_is_replaced_needs_neither_variables_nor_secrets() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("pipeline.toml").display().to_string();
+    let pipeline = "[source]\ntype = \"kafka\"\nbootstrap_servers = \"${NOT_SET_HERE}\"\nssl_key_password = \"${file:/not/here}\"\n\
+        [sink]\ntype = \"elasticsearch\"\nhosts = \"${NOT_SET_HERE}\"\nuser = \"u\"\npassword = \"${file:/not/here}\"\nindex = \"INDEX\"\n\
+        [dead_letter]\nbootstrap_servers = [\"${NOT_SET_HERE}\"]\ntopic = \"dead\"\npath = \"${NOT_SET_HERE}\"\n";
+    std::fs::write(&path, pipeline.replace("INDEX", "i")).unwrap();
+    let output = logproc(&["--pipeline", &path, "--stdin", "--stdout"], "x\n");
+    assert_eq!((output.status.code(), text(&output.stderr)), (Some(0), String::new()));
+    let output = logproc(&["--pipeline", &path, "--stdin"], "x\n");
+    assert_eq!(output.status.code(), Some(2), "the sink is the file's own");
+    assert_eq!(text(&output.stderr).matches(": error: ").count(), 2, "{}", text(&output.stderr));
+    // Where documents go counts in a trial too.
+    std::fs::write(&path, pipeline.replace("INDEX", "${NOT_SET_HERE}")).unwrap();
+    let output = logproc(&["--pipeline", &path, "--stdin", "--stdout"], "x\n");
+    assert_eq!(output.status.code(), Some(2));
+    assert!(text(&output.stderr).contains("`NOT_SET_HERE` is not set"), "{}", text(&output.stderr));
+}
+
+#[test]
 fn a_trial_needs_no_server_at_all() {
     // Nothing listens on this port.
     let between = Between::new("127.0.0.1:1", "127.0.0.1:1", "127.0.0.1:1");
@@ -173,6 +199,25 @@ fn a_closed_standard_output_ends_a_trial_quietly() {
     let mut errors = String::new();
     child.stderr.take().unwrap().read_to_string(&mut errors).unwrap();
     assert_eq!((child.wait().unwrap().code(), errors.as_str()), (Some(0), ""));
+}
+
+#[test]
+fn a_closed_standard_output_is_noticed_while_no_document_comes() {
+    let between = Between::new("127.0.0.1:1", "127.0.0.1:1", "127.0.0.1:1");
+    let (reader, writer) = std::io::pipe().unwrap();
+    let mut running = start_with(&["--pipeline", &between.pipeline(), "--stdin", "--stdout"], reader.into());
+    // What stays open gives neither a line nor an end.
+    drop(running.0.stdout.take());
+    let began = Instant::now();
+    let status = loop {
+        if let Some(status) = running.0.try_wait().unwrap() {
+            break status;
+        }
+        assert!(began.elapsed() < Duration::from_secs(60), "it does not end");
+        std::thread::park_timeout(Duration::from_millis(10));
+    };
+    assert_eq!(status.code(), Some(0));
+    drop(writer);
 }
 
 /// A process that is killed when it is dropped.
@@ -248,9 +293,13 @@ impl Brokers {
 }
 
 fn start(arguments: &[&str]) -> Running {
+    start_with(arguments, Stdio::null())
+}
+
+fn start_with(arguments: &[&str], input: Stdio) -> Running {
     let mut command = Command::new(env!("CARGO_BIN_EXE_logproc"));
     command.args(arguments).args(["--http-address", "off"]).env("RUST_LOG", "warn");
-    Running(command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap())
+    Running(command.stdin(input).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap())
 }
 
 fn number(line: &str) -> i64 {

@@ -51,9 +51,10 @@ const FORCED: u8 = 3;
         logproc --pipeline pipelines/nginx.toml            run a pipeline\n  \
         logproc check pipelines/*.toml                     find every mistake in pipeline files\n  \
         logproc test pipelines/*.toml                      run their tests\n  \
-        logproc explain pipelines/nginx.toml --line '…'    see what each filter does to a line\n  \
+        logproc explain pipelines/nginx.toml --file events.ndjson\n  \
+        \x20                                                  see what each filter does to each line\n  \
         logproc convert logstash.conf > pipeline.toml      move from Logstash\n  \
-        tail -f access.log | logproc --pipeline pipelines/nginx.toml --stdin --stdout\n  \
+        tail -f access.log | logproc --pipeline pipelines/nginx.toml --stdin --stdout --codec plain\n  \
         \x20                                                  try a pipeline on lines, with no server at all\n\n\
         Exit codes: 0 done; 1 a negative result or a failure while running; 2 wrong usage or an invalid pipeline;\n\
         3 forced to stop with records unfinished (they will be read again).",
@@ -166,6 +167,11 @@ impl From<Ecs> for EcsCompatibility {
     }
 }
 
+/// Returns the definition of the command line.
+pub fn command() -> clap::Command {
+    Cli::command()
+}
+
 /// Runs the command of the process's arguments.
 pub fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
@@ -209,7 +215,7 @@ pub fn main() -> ExitCode {
         Some(Command::Schema) => schema::run(),
         Some(Command::Completions { shell }) => {
             let mut script = Vec::new();
-            clap_complete::generate(shell, &mut Cli::command(), "logproc", &mut script);
+            clap_complete::generate(shell, &mut command(), "logproc", &mut script);
             std::io::stdout().write_all(&script).map(|()| ExitCode::SUCCESS).map_err(anyhow::Error::from)
         }
     };

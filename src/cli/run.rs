@@ -17,8 +17,10 @@ use crate::delivery;
 use crate::misuse::Misuse;
 use crate::observe::health::Health;
 use crate::observe::{http, metrics};
+use crate::pipeline::destination::TrialForm;
 use crate::pipeline::load::{Overrides, Pipeline};
 use crate::pipeline::worker::Codec;
+use crate::trial::report::Style;
 
 /// Options of `logproc run`.
 #[derive(Args)]
@@ -42,6 +44,13 @@ pub struct RunArgs {
     /// Write one JSON document a line to standard output in place of the file's sinks, which are not contacted.
     #[arg(long, group = "replaced_sinks")]
     stdout: bool,
+    /// With --stdout, put a member `@metadata` into each document: its metadata, and in `sinks` where the file's sinks would have sent
+    /// it (index or data stream, _id, action, routing, ingest pipeline).
+    #[arg(long, requires = "stdout")]
+    with_metadata: bool,
+    /// With --stdout, print documents on several lines, in colour on a terminal (unless NO_COLOR is set).
+    #[arg(long, requires = "stdout")]
+    pretty: bool,
     /// Make documents and throw them away in place of writing them to the file's sinks, which are not contacted: for measuring.
     #[arg(long, group = "replaced_sinks")]
     null: bool,
@@ -108,6 +117,10 @@ pub fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
         },
         codec: args.codec.map(Codec::from),
         whole: !args.stdin,
+        form: args.stdout.then(|| TrialForm {
+            with_metadata: args.with_metadata,
+            pretty: args.pretty.then(|| Style::of_stdout().colour),
+        }),
         prints_dead_letters: args.is_trial(),
         detached: (args.stdout || args.null) && !args.commit,
         workers: args.workers.map(|workers| workers.max(1)),

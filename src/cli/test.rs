@@ -25,13 +25,18 @@ or nginx.conf, conf.d.test.toml for the folder conf.d. Such a file can be named 
     input = '203.0.113.9 - - [23/Nov/2026:10:05:01 +0000] \"GET / HTTP/1.1\" 200 612'\n  \
     expect = { \"[http][response][status_code]\" = 200 }\n\n\
 What goes in: `input` (a record, or a list) or `event` (a table, or JSON); `now` is the time at which it all happens.\n\
-What must come out: `expect` (some fields), `document` (everything), `absent`, `tags`, `sinks`, `dropped = true`.\n\n\
-Exit codes: 0 all passed; 1 a test failed; 2 a pipeline or a test is not valid.")]
+What must come out: `expect` (some fields), `document` (everything), `absent`, `tags`; `dropped = true` where nothing, `dropped = false` \
+where something; where it goes: `sink`, `sinks`, `index`, `data_stream`, `document_id`, or `dead_letter` (a part of the reason). A test that \
+expects none of these fails. No server is contacted.\n\n\
+Examples:\n  \
+    logproc test pipelines/nginx.toml\n  \
+    logproc test pipelines/nginx.toml pipelines/nginx-legacy.toml --only ingress --junit results.xml\n\n\
+Exit codes: 0 all passed; 1 a test failed, or there was none; 2 a pipeline or a test is not valid.")]
 pub struct TestArgs {
     /// Pipelines, or files of tests.
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
-    /// Write what came out into the files, as what is expected from now on.
+    /// Write what came out into the files, as what is expected from now on, where a test fails or expects nothing; says what was written.
     #[arg(long)]
     bless: bool,
     /// Write the results as JUnit's XML.
@@ -145,7 +150,7 @@ fn run_once(args: &TestArgs) -> anyhow::Result<ExitCode> {
     let overrides = args.logstash.overrides();
     let style = Style::of_stdout();
     let mut out = std::io::stdout().lock();
-    let (mut invalid, mut failed) = (false, false);
+    let (mut invalid, mut failed, mut passed_over) = (false, false, false);
     let mut all = Vec::new();
     for file in &args.files {
         let suite = match read(file, &overrides) {
@@ -161,6 +166,12 @@ fn run_once(args: &TestArgs) -> anyhow::Result<ExitCode> {
             }
         };
         let Suite { name, pipeline, files, cases } = suite;
+        if cases.is_empty() {
+            let beside = pair(file)?.1;
+            writeln!(out, "{name}: {}: there is no [[test]] table in it, or in {}", style.minus("no tests"), beside.display())?;
+            failed = true;
+            continue;
+        }
         let mut trial = Trial::new(pipeline);
         let wanted = |case: &Case| args.only.as_ref().is_none_or(|text| case.name.contains(text.as_str()));
         let done: Vec<Done> = cases.into_iter().filter(wanted).map(|case| {
@@ -168,7 +179,9 @@ fn run_once(args: &TestArgs) -> anyhow::Result<ExitCode> {
             let verdict = case.run(&mut trial);
             Done { suite: name.clone(), case, verdict, time: start.elapsed() }
         }).collect();
-        let blessed = args.bless && write_back(&files, &done)?;
+        passed_over |= done.is_empty();
+        let written = if args.bless { write_back(&files, &done)? } else { Vec::new() };
+        let blessed = !written.is_empty();
         let failures: Vec<&Done> = done.iter().filter(|done| !done.verdict.mismatches.is_empty()).collect();
         for failure in &failures {
             let place = files.place(failure.case.span);
@@ -184,7 +197,15 @@ fn run_once(args: &TestArgs) -> anyhow::Result<ExitCode> {
             failures => style.minus(&format!("{passed} passed, {failures} failed")),
         };
         writeln!(out, "{name}: {count}")?;
+        for (path, tests) in written {
+            writeln!(out, "wrote {}: {}", path.display(), tests.join(", "))?;
+        }
         all.extend(done);
+    }
+    if all.is_empty() && passed_over {
+        let text = args.only.as_deref().unwrap_or_default();
+        writeln!(out, "{}: no test has {text:?} in its name", style.minus("no tests"))?;
+        failed = true;
     }
     if let Some(path) = &args.junit {
         write_junit(path, &all)?;
@@ -196,23 +217,25 @@ fn run_once(args: &TestArgs) -> anyhow::Result<ExitCode> {
     })
 }
 
-/// Sets expectations to what came out, in every file with a test that has failed or that expects nothing. Answers whether it
-/// wrote.
-fn write_back(files: &Files, done: &[Done]) -> anyhow::Result<bool> {
+/// Sets expectations to what came out, in every file with a test that has failed or that expects nothing. Returns the files that were
+/// written, each with the tests that were set.
+fn write_back<'a>(files: &'a Files, done: &[Done]) -> anyhow::Result<Vec<(&'a Path, Vec<String>)>> {
     let mut by_file: Vec<(u32, Vec<(&Case, &Verdict)>)> = Vec::new();
-    for done in done.iter().filter(|done| !done.verdict.mismatches.is_empty() || done.case.expects_nothing()) {
+    for done in done.iter().filter(|done| !done.verdict.mismatches.is_empty()) {
         let entry = (&done.case, &done.verdict);
         match by_file.iter_mut().find(|(file, _)| *file == done.case.span.file) {
             Some((_, cases)) => cases.push(entry),
             None => by_file.push((done.case.span.file, vec![entry])),
         }
     }
+    let mut written = Vec::new();
     for (file, cases) in &by_file {
         let path = files.path(*file);
         let text = bless(files.text(*file), cases).map_err(|message| anyhow::anyhow!("{}: {message}", path.display()))?;
         std::fs::write(path, text).with_context(|| path.display().to_string())?;
+        written.push((path, cases.iter().map(|(case, _)| format!("{:?}", case.name)).collect()));
     }
-    Ok(!by_file.is_empty())
+    Ok(written)
 }
 
 fn write_junit(path: &Path, all: &[Done]) -> anyhow::Result<()> {

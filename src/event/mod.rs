@@ -33,6 +33,7 @@ mod masks;
 mod named;
 mod path;
 mod places;
+pub mod pretty;
 mod read;
 mod repeats;
 mod reserved;

@@ -3,6 +3,7 @@
 //! A document is written straight into the sink's batch. For Elasticsearch that is the action line and the document, with
 //! the index routed by the event's fields and an id that only depends on where the record came from.
 
+use super::destination::TrialEncoder;
 use super::id::{DocumentOrigin, IdRule};
 use crate::config::{Args, Diagnostic, Fallback, Kind, OptionDef, option};
 use crate::event::encode::write_escaped;
@@ -25,6 +26,8 @@ pub enum Encoder {
     },
     /// Text, as a rule one JSON document a line.
     Lines(Form),
+    /// Documents for standard output, in place of the pipeline's sinks.
+    Trial(Box<TrialEncoder>),
 }
 
 /// What an event looks like outside Elasticsearch.
@@ -94,6 +97,14 @@ pub enum EncodeError {
     /// The event's fields make an id that Elasticsearch refuses.
     #[error("the id is empty or longer than 512 bytes")]
     DocumentId,
+    /// One of the sinks that a trial run replaces refuses the event.
+    #[error("sink {sink}: {error}")]
+    OfSink {
+        /// The sink.
+        sink: String,
+        /// Why.
+        error: Box<EncodeError>,
+    },
 }
 
 impl Encoder {
@@ -143,7 +154,7 @@ impl Encoder {
                 }
             },
             Encoder::Kafka { .. } => "a topic".to_string(),
-            Encoder::Lines(_) => "lines".to_string(),
+            Encoder::Lines(_) | Encoder::Trial(_) => "lines".to_string(),
         }
     }
 
@@ -170,8 +181,10 @@ impl Encoder {
 
     /// The next document is of another batch of records.
     pub fn start_batch(&mut self) {
-        if let Encoder::Elasticsearch(encoder) = self {
-            encoder.id.start_batch();
+        match self {
+            Encoder::Elasticsearch(encoder) => encoder.id.start_batch(),
+            Encoder::Trial(encoder) => encoder.start_batch(),
+            Encoder::Kafka { .. } | Encoder::Lines(_) => {}
         }
     }
 
@@ -182,6 +195,7 @@ impl Encoder {
     pub fn encode(&mut self, event: &mut Event, origin: &DocumentOrigin<'_>, out: &mut Vec<u8>) -> Result<(), EncodeError> {
         match self {
             Encoder::Elasticsearch(encoder) => encoder.encode(event, origin, out)?,
+            Encoder::Trial(encoder) => encoder.encode(event, origin, out)?,
             Encoder::Kafka { key, headers, form } => {
                 let mut filled = |template: &Template| {
                     let mut text = String::new();

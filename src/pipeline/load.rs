@@ -6,10 +6,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::compile::{self, Environment, unknown};
+use super::destination::{SinkLabel, TrialEncoder, TrialForm};
 use super::encode::Encoder;
 use super::memory::Memory;
 use super::program::{Program, Step, flatten};
-use super::{lint, offline};
+use super::{lint, offline, replaced};
 use super::worker::{Codec, Intake, Intakes, PipelineWorker, SourceOfTopic};
 use crate::config::logstash::plugins::{GEO_DATABASES, Section, Surroundings};
 use crate::config::logstash::settings::Settings as LogstashSettings;
@@ -68,6 +69,9 @@ pub struct Overrides {
     pub whole: bool,
     /// Whether files and variables that the pipeline names and that are not here are passed over with a warning.
     pub offline: bool,
+    /// With a sink in place of the file's: what is written of each document, after the file's own sinks were asked what they would do with
+    /// it. Without it, they are not asked.
+    pub form: Option<TrialForm>,
     /// Whether dead letters are printed to standard error, wherever the file sends them.
     pub prints_dead_letters: bool,
     /// Whether sources read without a consumer group and without a checkpoint, and so leave no trace.
@@ -108,6 +112,8 @@ pub struct Pipeline {
     pub encoders: Vec<Encoder>,
     /// Where documents go, each perhaps with a name.
     pub sinks: Vec<(Option<String>, SinkSpec)>,
+    /// The sinks' names and targets, for showing them.
+    pub labels: Arc<Vec<SinkLabel>>,
     /// Where refused records go.
     pub dead_letter: DeadLetterSpec,
     /// Sizes and limits.
@@ -229,6 +235,7 @@ pub fn load_texts(path: &Path, texts: &[(PathBuf, String)], mut environment: Env
         spec.append(part);
         diagnostics.extend(problems);
     }
+    replaced::pass_over(&mut spec, overrides, &mut diagnostics);
     environment.metadata_visible = whole.contains("@metadata][filter]") || whole.contains("@metadata]}");
     diagnostics.extend(lint::warnings(&spec));
     if dialect.is_logstash() {
@@ -400,6 +407,7 @@ impl Loader<'_> {
             routes: Arc::new(sinks.routes),
             encoders: sinks.encoders,
             sinks: sinks.specs,
+            labels: Arc::new(sinks.labels),
             dead_letter,
             settings,
             memory,
@@ -438,6 +446,15 @@ impl Loader<'_> {
             let built = if is_replaced { Ok(SinkSpec::Null) } else { SinkSpec::from_args(def.name, &args) };
             let built = self.keep(built);
             sinks.encoders.push(encoder?);
+            sinks.labels.push(SinkLabel {
+                name: sink::free_name(args.text("id"), def.name, |name| sinks.labels.iter().any(|label| label.name == name)),
+                kind: def.name,
+                target: match def.name {
+                    "kafka" => args.text("topic_id"),
+                    "file" => args.text("path"),
+                    _ => None,
+                },
+            });
             sinks.specs.push((args.text("id"), built?));
             if def.name == "elasticsearch" {
                 sinks.manage_template |= args.flag("manage_template");
@@ -454,7 +471,12 @@ impl Loader<'_> {
         self.diagnostics.extend(conditions.into_inner());
         if let Some(kind) = self.overrides.sink {
             let replaced = PipelineSpec { sinks: vec![Statement::Component(default_component(kind))], ..PipelineSpec::default() };
-            return Loader { diagnostics: Vec::new(), overrides: &Overrides::default(), environment, text: self.text }.sinks(&replaced);
+            let mut replacement = Loader { diagnostics: Vec::new(), overrides: &Overrides::default(), environment, text: self.text }.sinks(&replaced)?;
+            if let Some(form) = self.overrides.form {
+                let encoder = TrialEncoder::new(Arc::new(routes), sinks.encoders, Arc::new(sinks.labels), form);
+                replacement.encoders = vec![Encoder::Trial(Box::new(encoder))];
+            }
+            return Some(replacement);
         }
         sinks.routes = routes;
         Some(sinks)
@@ -485,6 +507,7 @@ struct Sinks {
     routes: Vec<Step<usize>>,
     encoders: Vec<Encoder>,
     specs: Vec<(Option<String>, SinkSpec)>,
+    labels: Vec<SinkLabel>,
     manage_template: bool,
 }
 

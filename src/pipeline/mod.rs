@@ -5,6 +5,7 @@
 
 mod ahead;
 pub mod compile;
+pub mod destination;
 pub mod encode;
 pub mod id;
 pub mod load;
@@ -12,6 +13,7 @@ mod lint;
 mod memory;
 mod offline;
 pub mod program;
+mod replaced;
 pub mod schema;
 mod sources;
 pub mod worker;

@@ -377,7 +377,17 @@ impl Program {
 }
 
 /// Calls `act` with each leaf that an event reaches.
-pub fn reach<L>(steps: &[Step<L>], event: &mut Event, mut act: impl FnMut(&L, &mut Event)) {
+pub fn reach<L>(steps: &[Step<L>], event: &mut Event, act: impl FnMut(&L, &mut Event)) {
+    reach_watched(steps, event, |_, _| {}, act);
+}
+
+/// The same, calling `watch` with each condition that was looked at and whether it held.
+pub fn reach_watched<L>(
+    steps: &[Step<L>],
+    event: &mut Event,
+    mut watch: impl FnMut(&Condition, bool),
+    mut act: impl FnMut(&L, &mut Event),
+) {
     let mut at = 0;
     while let Some(step) = steps.get(at) {
         at = match step {
@@ -386,11 +396,9 @@ pub fn reach<L>(steps: &[Step<L>], event: &mut Event, mut act: impl FnMut(&L, &m
                 at + 1
             }
             Step::Unless { condition, target } => {
-                if condition.holds(event) {
-                    at + 1
-                } else {
-                    *target
-                }
+                let holds = condition.holds(event);
+                watch(condition, holds);
+                if holds { at + 1 } else { *target }
             }
             Step::Jump(target) => *target,
         };

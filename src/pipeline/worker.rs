@@ -10,7 +10,8 @@
 use std::sync::Arc;
 
 use super::ahead::Ahead;
-use super::encode::Encoder;
+use super::destination::{Destination, SinkLabel, destinations};
+use super::encode::{EncodeError, Encoder};
 use super::id::DocumentOrigin;
 use super::program::{Program, Seen, Step, Survivors, reach};
 use crate::condition::Condition;
@@ -114,8 +115,10 @@ struct Fields {
 pub struct Outcome {
     /// The event.
     pub event: Event,
-    /// The sinks that it would go to.
-    pub sinks: Vec<usize>,
+    /// The conditions of sinks that were looked at, and whether each held.
+    pub conditions: Vec<(String, bool)>,
+    /// The sinks that it would go to, or why one of them can't take it.
+    pub destinations: Result<Vec<Destination>, EncodeError>,
 }
 
 /// A pipeline as one worker runs it.
@@ -179,7 +182,7 @@ impl PipelineWorker {
     }
 
     /// Runs one record at a point in time and answers with what comes out, rather than writing it. `codec` is how the
-    /// record is read whatever its source says: then it is an event as the filters see it.
+    /// record is read whatever its source says: then it is an event as the filters see it. `labels` name the sinks.
     ///
     /// # Errors
     /// The record can't be decoded.
@@ -188,6 +191,7 @@ impl PipelineWorker {
         batch: &RawBatch,
         now: Timestamp,
         codec: Option<Codec>,
+        labels: &[SinkLabel],
         watch: &mut impl FnMut(Seen<'_>, &mut Event),
     ) -> Result<Vec<Outcome>, Reason> {
         const SEED: u64 = 1;
@@ -203,12 +207,17 @@ impl PipelineWorker {
             }
         }
         self.program.run_watched(&mut self.event, &mut self.context, &mut self.survivors, watch);
+        self.encoders.iter_mut().for_each(Encoder::start_batch);
+        let mut origin = document_origin(&self.intakes[batch.source()], batch, 0);
         let mut outcomes = Vec::new();
         let original = self.survivors.original.then_some(&mut self.event);
         for event in original.into_iter().chain(&mut self.survivors.made) {
-            let mut sinks = Vec::new();
-            reach(&self.routes, event, |sink, _| sinks.push(*sink));
-            outcomes.push(Outcome { event: event.clone(), sinks });
+            let before = event.clone();
+            let mut conditions = Vec::new();
+            let watch = |condition: &Condition, held| conditions.push((condition.text().to_string(), held));
+            let destinations = destinations(&self.routes, &mut self.encoders, labels, event, &origin, watch);
+            outcomes.push(Outcome { event: before, conditions, destinations });
+            origin.ordinal += 1;
         }
         Ok(outcomes)
     }

@@ -5,6 +5,7 @@ use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio::sync::mpsc;
 
 use super::{Sink, SinkContext, SinkError, SinkFuture};
@@ -12,6 +13,9 @@ use crate::append;
 use crate::config::{Args, ComponentDef, Diagnostic, Fallback, Kind, option};
 use crate::delivery::{DocumentBatch, Limits};
 use crate::pipeline::encode::CODEC_OPTION;
+
+/// How often it is looked whether standard output still has a reader.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// The options of `stdout`.
 pub const STDOUT_DEF: ComponentDef = ComponentDef {
@@ -101,7 +105,11 @@ impl Sink for LinesSink {
                         target.write_all(lines)?;
                         target.flush()
                     };
-                    match write(append, input, &context, "standard output").await {
+                    let written = tokio::select! {
+                        written = write(append, input, &context, "standard output") => written,
+                        () = until_closed() => Err(SinkError::OutputClosed),
+                    };
+                    match written {
                         Err(SinkError::Write { error, .. }) if error.kind() == io::ErrorKind::BrokenPipe => Err(SinkError::OutputClosed),
                         result => result,
                     }
@@ -113,6 +121,20 @@ impl Sink for LinesSink {
                 }
             }
         })
+    }
+}
+
+/// Returns when the reader of standard output has closed it, which a write would notice only with the next document.
+async fn until_closed() {
+    let mut looks = tokio::time::interval(LOOK_EVERY);
+    loop {
+        looks.tick().await;
+        let output = io::stdout();
+        let mut watched = [PollFd::new(&output, PollFlags::empty())];
+        let is_answered = poll(&mut watched, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })).is_ok_and(|ready| ready > 0);
+        if is_answered && watched[0].revents().contains(PollFlags::ERR) {
+            return;
+        }
     }
 }
 

@@ -97,17 +97,25 @@ impl SinkSpec {
     }
 }
 
-/// Returns the names of a pipeline's sinks, by which metrics, logs, dead letters and replays call them: their ids, or their types with
-/// numbers from the second on.
+/// Returns the names of a pipeline's sinks, by which metrics, logs, dead letters and replays call them.
 pub fn names(sinks: &[(Option<String>, SinkSpec)]) -> Vec<String> {
     let mut names: Vec<String> = Vec::with_capacity(sinks.len());
     for (id, spec) in sinks {
-        let name = id.clone().unwrap_or_else(|| spec.kind().to_string());
-        let numbered = (2..).map(|number| format!("{name}-{number}"));
-        let free = std::iter::once(name.clone()).chain(numbered).find(|name| !names.contains(name));
-        names.extend(free);
+        names.push(free_name(id.clone(), spec.kind(), |name| names.iter().any(|taken| taken == name)));
     }
     names
+}
+
+/// Returns a sink's name that is not taken: its id, or its type, with a number from the second on.
+pub(crate) fn free_name(id: Option<String>, kind: &str, is_taken: impl Fn(&str) -> bool) -> String {
+    let name = id.unwrap_or_else(|| kind.to_string());
+    let mut free = name.clone();
+    let mut number = 2;
+    while is_taken(&free) {
+        free = format!("{name}-{number}");
+        number += 1;
+    }
+    free
 }
 
 /// What a sink's work ends with.

@@ -14,7 +14,7 @@ pub fn bless(text: &str, cases: &[(&Case, &Verdict)]) -> Result<String, String> 
     let mut document: DocumentMut = text.parse().map_err(|error: toml_edit::TomlError| error.to_string())?;
     let tests = document.get_mut("test").and_then(Item::as_array_of_tables_mut).ok_or("there is no [[test]] table")?;
     for (case, verdict) in cases {
-        let table = tests.get_mut(case.index).ok_or_else(|| format!("there is no test `{}`", case.name))?;
+        let table = tests.get_mut(case.number).ok_or_else(|| format!("there is no test `{}`", case.name))?;
         set(table, case, verdict);
     }
     Ok(document.to_string())
@@ -23,7 +23,7 @@ pub fn bless(text: &str, cases: &[(&Case, &Verdict)]) -> Result<String, String> 
 fn set(table: &mut Table, case: &Case, verdict: &Verdict) {
     let outputs = verdict.outputs.as_slice();
     if outputs.is_empty() {
-        for option in ["expect", "document", "absent", "tags", "sinks", "dropped", "dead_letter"] {
+        for option in ["expect", "document", "absent", "tags", "sinks", "sink", "index", "data_stream", "document_id", "dropped", "dead_letter"] {
             table.remove(option);
         }
         match &verdict.dead_letter {
@@ -32,7 +32,9 @@ fn set(table: &mut Table, case: &Case, verdict: &Verdict) {
         };
         return;
     }
-    table.remove("dropped");
+    if case.dropped == Some(true) || verdict.dropped > 0 {
+        table.remove("dropped");
+    }
     table.remove("dead_letter");
     let absent = |name: &&String| outputs.iter().all(|output| field(&output.event, name).is_none());
     let still: Array = case.absent.iter().filter(absent).collect();
@@ -46,7 +48,7 @@ fn set(table: &mut Table, case: &Case, verdict: &Verdict) {
         }
     }
     if let (Some(_), [output, ..]) = (&case.sinks, outputs) {
-        table.insert("sinks", Item::Value(output.sinks.iter().collect::<Array>().into()));
+        table.insert("sinks", Item::Value(output.sinks().collect::<Array>().into()));
     }
     if let Some(expect) = &case.expect {
         let last = expect.last();
@@ -56,7 +58,26 @@ fn set(table: &mut Table, case: &Case, verdict: &Verdict) {
         });
         put(table, "expect", kept.collect());
     }
-    if case.document.is_some() || (case.expect.is_none() && case.tags.is_none() && case.sinks.is_none()) {
+    if let (Some(sink), [output, ..]) = (&case.sink, outputs)
+        && output.sinks().all(|name| name != sink)
+        && let Some(first) = output.sinks().next()
+    {
+        table.insert("sink", toml_edit::value(first));
+    }
+    for (option, expected, value_of) in case.of_destinations() {
+        if expected.is_none() {
+            continue;
+        }
+        let values = outputs.iter().map(|output| case.destinations(output).find_map(value_of).unwrap_or_default());
+        let values: Vec<&str> = values.collect();
+        match &values[..] {
+            values if values.iter().all(|value| value.is_empty()) => table.remove(option),
+            [value, more @ ..] if more.iter().all(|other| other == value) => table.insert(option, toml_edit::value(*value)),
+            _ => table.insert(option, Item::Value(values.iter().copied().collect::<Array>().into())),
+        };
+    }
+    let others = ["expect", "tags", "sinks", "sink", "index", "data_stream", "document_id", "dropped"];
+    if case.document.is_some() || others.iter().all(|option| !table.contains_key(option)) {
         let documents = outputs.iter().map(|output| {
             let mut event = output.event.clone();
             if let Value::Object(fields) = &mut event {

@@ -5,6 +5,7 @@ use serde_json::{Map, Value};
 use super::{DEFAULT_NOW_MS, Input, Output, Trial};
 use crate::config::{Args, ComponentDef, Data, Diagnostic, Fallback, Kind, Node, Span, option};
 use crate::event::{FieldRef, Timestamp};
+use crate::pipeline::destination::Destination;
 
 /// The options of a `[[test]]` table.
 pub const DEF: ComponentDef = ComponentDef {
@@ -19,9 +20,13 @@ pub const DEF: ComponentDef = ComponentDef {
         option("document", Kind::Any, Fallback::None, "The whole document that comes out, without `@metadata`; for several events a list."),
         option("absent", Kind::Strings, Fallback::None, "Fields that must not be there."),
         option("tags", Kind::Strings, Fallback::None, "The tags, all of them and in their order."),
-        option("sinks", Kind::Strings, Fallback::None, "The sinks that it goes to, by the names that they have in metrics and logs: `id`, or the type, with `-2`, `-3` … from the second of it on."),
-        option("dead_letter", Kind::String, Fallback::None, "A part of the reason for which the record must become a dead letter."),
-        option("dropped", Kind::Boolean, Fallback::Boolean(false), "Whether nothing must come out."),
+        option("sinks", Kind::Strings, Fallback::None, "The sinks that it goes to, all of them, by the names that they have in metrics and logs: `id`, or the type, with `-2`, `-3` … from the second of it on."),
+        option("sink", Kind::String, Fallback::None, "A sink that it must go to, perhaps among others. `index`, `data_stream` and `document_id` are then about this one."),
+        option("index", Kind::Strings, Fallback::None, "The index, alias or data stream that it goes to, in each Elasticsearch sink. For several events a list."),
+        option("data_stream", Kind::Strings, Fallback::None, "The same, where it must be a data stream."),
+        option("document_id", Kind::Strings, Fallback::None, "The `_id` that it gets, likewise: of use where the sink has a `document_id`, since others follow from topic, partition and offset."),
+        option("dead_letter", Kind::String, Fallback::None, "A part of the reason for which the record must become a dead letter, because it can't be decoded or a sink can't take it."),
+        option("dropped", Kind::Boolean, Fallback::None, "`true` where nothing must come out, `false` where something must come out of each input."),
     ],
     example: "[[test]]\nname = \"a health check is dropped\"\ninput = \"GET /healthz\"\ndropped = true\n",
 };
@@ -34,13 +39,13 @@ pub struct Case {
     /// Where it stands.
     pub span: Span,
     /// Which of its file's tests it is.
-    pub index: usize,
+    pub number: usize,
     /// What goes in, in order.
     pub inputs: Vec<Input>,
     /// The frozen clock.
     pub now: Timestamp,
-    /// Whether nothing must come out.
-    pub dropped: bool,
+    /// Whether nothing must come out (`true`), or something of each input (`false`).
+    pub dropped: Option<bool>,
     /// Fields of each event.
     pub expect: Option<Vec<Value>>,
     /// Whole documents.
@@ -49,8 +54,16 @@ pub struct Case {
     pub absent: Vec<String>,
     /// All tags.
     pub tags: Option<Vec<String>>,
-    /// Where it goes.
+    /// All sinks that it goes to.
     pub sinks: Option<Vec<String>>,
+    /// One sink that it goes to.
+    pub sink: Option<String>,
+    /// The index of each event.
+    pub index: Option<Vec<String>>,
+    /// The data stream of each event.
+    pub data_stream: Option<Vec<String>>,
+    /// The id of each event's document.
+    pub document_id: Option<Vec<String>>,
     /// A part of the reason for which it becomes a dead letter.
     pub dead_letter: Option<String>,
 }
@@ -75,6 +88,8 @@ pub struct Verdict {
     pub outputs: Vec<Output>,
     /// Why it became a dead letter.
     pub dead_letter: Option<String>,
+    /// The number of inputs of which nothing came out.
+    pub dropped: usize,
 }
 
 /// Reads the tests of a file.
@@ -125,8 +140,8 @@ fn case(node: &Node, index: usize) -> Result<Case, Vec<Diagnostic>> {
     });
     let list = |name: &str| args.node(name).map(|node| node.as_list().iter().map(as_json).collect::<Vec<_>>());
     let (expect, document) = (list("expect"), list("document"));
-    let dropped = args.flag("dropped");
-    if dropped && (expect.is_some() || document.is_some()) {
+    let dropped = args.optional_flag("dropped");
+    if dropped == Some(true) && (expect.is_some() || document.is_some()) {
         problems.push(Diagnostic::error(args.span_of("dropped"), "where nothing comes out there is nothing to expect"));
     }
     if !problems.is_empty() {
@@ -136,7 +151,7 @@ fn case(node: &Node, index: usize) -> Result<Case, Vec<Diagnostic>> {
     Ok(Case {
         name: args.text("name").unwrap_or_else(|| format!("test {}", index + 1)),
         span: node.span,
-        index,
+        number: index,
         inputs,
         now,
         dropped,
@@ -145,6 +160,10 @@ fn case(node: &Node, index: usize) -> Result<Case, Vec<Diagnostic>> {
         absent: args.strings("absent"),
         tags: strings("tags"),
         sinks: strings("sinks"),
+        sink: args.text("sink"),
+        index: strings("index"),
+        data_stream: strings("data_stream"),
+        document_id: strings("document_id"),
         dead_letter: args.text("dead_letter"),
     })
 }
@@ -165,8 +184,14 @@ pub fn as_json(node: &Node) -> Value {
 impl Case {
     /// Whether it says nothing of what comes out: a test in the making.
     pub fn expects_nothing(&self) -> bool {
-        let Case { dropped, expect, document, absent, tags, sinks, dead_letter, .. } = self;
-        !dropped && dead_letter.is_none() && expect.is_none() && document.is_none() && absent.is_empty() && tags.is_none() && sinks.is_none()
+        let has_fields = self.expect.is_some() || self.document.is_some() || !self.absent.is_empty() || self.tags.is_some();
+        !has_fields && !self.expects_destination() && self.dropped.is_none() && self.dead_letter.is_none()
+    }
+
+    /// Whether it says something of the sinks.
+    pub fn expects_destination(&self) -> bool {
+        let Case { sinks, sink, index, data_stream, document_id, .. } = self;
+        sinks.is_some() || sink.is_some() || [index, data_stream, document_id].iter().any(|option| option.is_some())
     }
 
     /// Runs the test.
@@ -174,9 +199,20 @@ impl Case {
         let mut verdict = Verdict::default();
         for input in &self.inputs {
             match trial.run(input, self.now, &mut |_, _| {}) {
-                Ok(found) => verdict.outputs.extend(found),
+                Ok(found) => match found.iter().find_map(|output| output.refused.clone()) {
+                    Some(reason) => verdict.dead_letter = Some(reason),
+                    None => {
+                        verdict.dropped += usize::from(found.is_empty());
+                        verdict.outputs.extend(found);
+                    }
+                },
                 Err(reason) => verdict.dead_letter = Some(reason),
             }
+        }
+        if self.expects_nothing() {
+            let place = "the test expects nothing: add `expect`, `document` or another expectation, or have `--bless` write it";
+            verdict.mismatches.push(Mismatch { place: place.into(), wanted: None, got: None });
+            return verdict;
         }
         let mut mismatch = |place: &str, wanted: Option<&String>, got: Option<&String>| {
             let value = |text: &String| Value::from(text.as_str());
@@ -184,6 +220,10 @@ impl Case {
         };
         match (&self.dead_letter, &verdict.dead_letter) {
             (Some(wanted), Some(reason)) if reason.contains(wanted.as_str()) => {}
+            (None, None) if self.dropped == Some(false) && verdict.dropped > 0 => {
+                let (wanted, got) = (Some(false.into()), Some(true.into()));
+                verdict.mismatches.push(Mismatch { place: "dropped".into(), wanted, got });
+            }
             (None, None) => self.judge(&verdict.outputs, &mut verdict.mismatches),
             (wanted, reason) => mismatch("dead letter", wanted.as_ref(), reason.as_ref()),
         }
@@ -192,8 +232,10 @@ impl Case {
 
     fn judge(&self, outputs: &[Output], mismatches: &mut Vec<Mismatch>) {
         let wanted = self.expect.as_ref().or(self.document.as_ref()).map(Vec::len);
-        let count_matters = self.dropped || wanted.is_some() || self.tags.is_some() || !self.absent.is_empty();
-        let wanted = if self.dropped { 0 } else { wanted.unwrap_or(outputs.len().max(1)) };
+        let is_dropped = self.dropped == Some(true);
+        let has_others = self.tags.is_some() || !self.absent.is_empty() || (self.expects_destination() && self.sinks.is_none());
+        let count_matters = is_dropped || wanted.is_some() || has_others;
+        let wanted = if is_dropped { 0 } else { wanted.unwrap_or(outputs.len().max(1)) };
         if count_matters && outputs.len() != wanted {
             let got = outputs.iter().map(|output| output.event.clone()).collect();
             mismatches.push(Mismatch { place: "number of events".into(), wanted: Some(wanted.into()), got: Some(outputs.len().into()) });
@@ -222,7 +264,7 @@ impl Case {
                     mismatch(name, None, Some(got));
                 }
             }
-            let lists = [("tags", &self.tags, output.event.get("tags").cloned()), ("sinks", &self.sinks, Some(output.sinks.clone().into()))];
+            let lists = [("tags", &self.tags, output.event.get("tags").cloned()), ("sinks", &self.sinks, Some(output.sinks().collect()))];
             for (name, wanted, got) in lists {
                 let Some(wanted) = wanted else { continue };
                 let wanted = Value::from(wanted.clone());
@@ -231,7 +273,39 @@ impl Case {
                     mismatch(name, Some(&wanted), Some(&got));
                 }
             }
+            self.judge_destinations(number, output, &mut mismatch);
         }
+    }
+
+    fn judge_destinations(&self, number: usize, output: &Output, mismatch: &mut Report<'_>) {
+        if let Some(sink) = &self.sink
+            && output.sinks().all(|name| name != sink)
+        {
+            return mismatch("sink", Some(&sink.as_str().into()), Some(&output.sinks().collect()));
+        }
+        for (name, expected, value_of) in self.of_destinations() {
+            let Some(wanted) = expected.as_ref().and_then(|list| list.get(number).or(list.last())) else { continue };
+            let found: Vec<&str> = self.destinations(output).filter_map(value_of).collect();
+            match found.iter().find(|value| **value != wanted.as_str()) {
+                Some(other) => mismatch(name, Some(&wanted.as_str().into()), Some(&(*other).into())),
+                None if found.is_empty() => mismatch(name, Some(&wanted.as_str().into()), None),
+                None => {}
+            }
+        }
+    }
+
+    /// Returns the destinations of an event that the test is about.
+    pub fn destinations<'a>(&'a self, output: &'a Output) -> impl Iterator<Item = &'a Destination> {
+        output.destinations.iter().filter(|destination| self.sink.as_ref().is_none_or(|sink| *sink == destination.sink))
+    }
+
+    /// Returns the expectations of destinations: the option, its values, and the value in a destination.
+    pub fn of_destinations(&self) -> [(&'static str, &Option<Vec<String>>, ValueOf); 3] {
+        [
+            ("index", &self.index, |destination| destination.index.as_deref()),
+            ("data_stream", &self.data_stream, |destination| destination.data_stream.as_deref()),
+            ("document_id", &self.document_id, |destination| destination.id.as_deref()),
+        ]
     }
 }
 
@@ -247,6 +321,9 @@ pub fn field<'a>(event: &'a Value, name: &str) -> Option<&'a Value> {
         value => value.get(name),
     })
 }
+
+/// Reads one value of a destination.
+type ValueOf = fn(&Destination) -> Option<&str>;
 
 type Report<'a> = dyn FnMut(&str, Option<&Value>, Option<&Value>) + 'a;
 

@@ -11,9 +11,11 @@ use serde_json::Value;
 
 use crate::delivery::{BatchBuilder, NewRecord, Origin, Shape};
 use crate::event::{Event, Timestamp};
+use crate::pipeline::destination::{Destination, SinkLabel, metadata_of};
 use crate::pipeline::load::Pipeline;
 use crate::pipeline::program::Seen;
 use crate::pipeline::worker::{Codec, Intakes, PipelineWorker};
+use crate::sink;
 
 /// The time at which things happen where nothing says otherwise: 2000-01-01T00:00:00Z.
 pub const DEFAULT_NOW_MS: i64 = 946_684_800_000;
@@ -32,24 +34,35 @@ pub enum Input {
 pub struct Output {
     /// The document, with `@metadata` if there is any.
     pub event: Value,
-    /// Names of the sinks that it goes to.
-    pub sinks: Vec<String>,
+    /// The conditions of sinks that were looked at, and whether each held.
+    pub conditions: Vec<(String, bool)>,
+    /// The sinks that it goes to, and where there.
+    pub destinations: Vec<Destination>,
+    /// Why a sink can't take it, which makes a dead letter of its record.
+    pub refused: Option<String>,
+}
+
+impl Output {
+    /// Returns the names of the sinks that it goes to.
+    pub fn sinks(&self) -> impl Iterator<Item = &str> {
+        self.destinations.iter().map(|destination| destination.sink.as_str())
+    }
 }
 
 /// A compiled pipeline to try things on.
 pub struct Trial {
     worker: PipelineWorker,
-    sinks: Vec<String>,
+    labels: Arc<Vec<SinkLabel>>,
 }
 
 impl Trial {
     /// Takes a pipeline apart for trying; its sources and sinks are never started.
     pub fn new(pipeline: Pipeline) -> Trial {
-        let sinks = crate::sink::names(&pipeline.sinks);
+        let sinks = sink::names(&pipeline.sinks);
         let intakes = Intakes::new(&pipeline.intakes, None);
         let worker =
-            PipelineWorker::new(pipeline.name.as_str().into(), intakes, pipeline.program, pipeline.routes, pipeline.encoders, sinks.as_slice().into(), 0);
-        Trial { worker, sinks }
+            PipelineWorker::new(pipeline.name.as_str().into(), intakes, pipeline.program, pipeline.routes, pipeline.encoders, sinks.into(), 0);
+        Trial { worker, labels: pipeline.labels }
     }
 
     /// What comes out of one input at a point in time, telling `watch` what happens on the way.
@@ -71,11 +84,15 @@ impl Trial {
         let record = NewRecord { origin, offset: 0, timestamp_ms: -1, key: None, value, shape: Shape::Plain };
         builder.push(record, std::iter::empty());
         let batch = Arc::new(builder.into_detached());
-        let outcomes = self.worker.try_out(&batch, now, codec, watch).map_err(|reason| reason.message)?;
-        let name = |sink: usize| self.sinks.get(sink).cloned().unwrap_or_default();
-        let outputs = outcomes.into_iter().map(|mut outcome| Output {
-            event: as_json(&mut outcome.event),
-            sinks: outcome.sinks.iter().map(|sink| name(*sink)).collect(),
+        let outcomes = self.worker.try_out(&batch, now, codec, &self.labels, watch).map_err(|reason| reason.message)?;
+        let outputs = outcomes.into_iter().map(|mut outcome| {
+            let refused = outcome.destinations.as_ref().err().map(ToString::to_string);
+            Output {
+                event: as_json(&mut outcome.event),
+                conditions: outcome.conditions,
+                destinations: outcome.destinations.unwrap_or_default(),
+                refused,
+            }
         });
         Ok(outputs.collect())
     }
@@ -86,10 +103,8 @@ pub fn as_json(event: &mut Event) -> Value {
     let mut text = Vec::new();
     event.write_json(&mut text);
     let mut value: Value = serde_json::from_slice(&text).unwrap_or_default();
-    let metadata = event.metadata();
-    text.clear();
-    event.write_value(crate::event::Value::Object(metadata), &mut text);
-    if let (Value::Object(fields), Ok(Value::Object(metadata))) = (&mut value, serde_json::from_slice(&text))
+    let metadata = metadata_of(event);
+    if let Value::Object(fields) = &mut value
         && !metadata.is_empty()
     {
         fields.insert("@metadata".to_string(), Value::Object(metadata));

@@ -15,10 +15,11 @@ pub struct Style {
 }
 
 impl Style {
-    /// Colours where standard output is a terminal and `NO_COLOR` is not set.
+    /// Colours where standard output is a terminal and `NO_COLOR` is not set, or empty.
     pub fn of_stdout() -> Style {
         use std::io::IsTerminal as _;
-        Style { colour: std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none() }
+        let is_unwanted = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+        Style { colour: std::io::stdout().is_terminal() && !is_unwanted }
     }
 
     fn paint(self, code: &str, text: &str) -> String {
