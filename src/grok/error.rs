@@ -1,18 +1,18 @@
-//! What can be wrong with a pattern, and where.
+//! Errors in patterns, with their positions.
 
 use thiserror::Error;
 
-/// A mistake in a regular expression.
+/// An error in a regular expression.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("{kind}")]
 pub struct SyntaxError {
-    /// Byte offset in the pattern.
+    /// The byte offset in the pattern.
     pub at: usize,
-    /// The mistake.
+    /// The kind of error.
     pub kind: SyntaxErrorKind,
 }
 
-/// The kinds of mistakes in a regular expression.
+/// The kinds of errors in a regular expression.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum SyntaxErrorKind {
     /// `(` without `)`.
@@ -57,7 +57,7 @@ pub enum SyntaxErrorKind {
     /// `{100001}`
     #[error("a repetition of more than 100000 is not supported")]
     RepeatTooBig,
-    /// Groups within groups within groups.
+    /// Groups nested deeper than the limit.
     #[error("the pattern is nested too deeply")]
     TooDeep,
     /// `(?Z…)`
@@ -90,44 +90,44 @@ pub enum SyntaxErrorKind {
     /// A look-behind of a kind that Joni rejects.
     #[error("this look-behind is not valid: its length must be known, and it may not contain an atomic group")]
     InvalidLookBehind,
-    /// More program than is reasonable.
+    /// A program that is larger than the limit.
     #[error("the pattern is too large: it would need more than {0} instructions")]
     TooLarge(usize),
 }
 
-/// Why a grok expression cannot be compiled.
+/// An error in a grok expression, which therefore cannot be compiled.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("{kind}")]
 pub struct GrokError {
-    /// Byte offset in the expression as the user wrote it, for a caret.
+    /// The byte offset in the expression as the user wrote it, for a caret.
     pub at: usize,
-    /// The dictionary's definition that contains the mistake, if it is not in the expression itself.
+    /// The definition of the dictionary that contains the error, if it is not in the expression itself.
     pub within: Option<String>,
-    /// The mistake.
+    /// The kind of error.
     pub kind: GrokErrorKind,
 }
 
-/// The kinds of mistakes in a grok expression or a dictionary.
+/// The kinds of errors in a grok expression or a dictionary.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum GrokErrorKind {
     /// `%{NOPE}`
     #[error("unable to find pattern [{name}] in Grok's pattern dictionary{}", suggestion(.similar))]
     UnknownPattern {
-        /// The name.
+        /// The unknown name.
         name: String,
         /// A name in the dictionary that resembles it.
         similar: Option<String>,
     },
-    /// A definition that needs itself.
+    /// A definition that refers to itself.
     #[error("circular reference in pattern [{0}]")]
     Circular(String),
-    /// `%{` that is never closed, in a definition.
+    /// A `%{` that is not closed, in a definition.
     #[error("malformed pattern: `%{{` is not closed by `}}`")]
     Malformed,
-    /// The expression becomes too long.
+    /// An expanded expression that is too long.
     #[error("the pattern is too large: written out it has more than {0} bytes")]
     TooLarge(usize),
-    /// The regular expression is wrong.
+    /// An error in the regular expression.
     #[error("{0}")]
     Syntax(SyntaxErrorKind),
 }
@@ -136,12 +136,12 @@ fn suggestion(similar: &Option<String>) -> String {
     similar.as_ref().map(|name| format!(" (did you mean {name}?)")).unwrap_or_default()
 }
 
-/// A file of definitions cannot be read.
+/// The error of a pattern file that cannot be read.
 #[derive(Debug, Error)]
 #[error("cannot read the patterns in {path}: {source}")]
 pub struct DictionaryError {
-    /// The file.
+    /// The path of the file.
     pub path: String,
-    /// What the system says.
+    /// The error of the operating system.
     pub source: std::io::Error,
 }
