@@ -65,7 +65,7 @@ pub enum Item {
     TwoDigitYear {
         /// The kind of year: calendar or week-based.
         field: Field,
-        /// Whether more than two digits may be parsed, as the full year.
+        /// True if more than two digits may be parsed, as the full year.
         lenient: bool,
     },
     /// The fraction of a second.
@@ -75,12 +75,12 @@ pub enum Item {
     },
     /// The name of the month, long or short.
     MonthName {
-        /// Whether the long name is formatted; both are parsed.
+        /// True if the long name is formatted; both are parsed.
         long: bool,
     },
     /// The name of the day of the week, long or short.
     WeekdayName {
-        /// Whether the long name is formatted; both are parsed.
+        /// True if the long name is formatted; both are parsed.
         long: bool,
     },
     /// The half of the day: AM or PM.
@@ -89,7 +89,7 @@ pub enum Item {
     Era,
     /// The offset from UTC, with a colon or without.
     Offset {
-        /// Whether a colon is formatted between hours and minutes; both forms are parsed.
+        /// True if a colon is formatted between hours and minutes; both forms are parsed.
         colon: bool,
     },
     /// The id of a time zone, such as `Europe/Berlin`.

@@ -9,7 +9,7 @@ pub struct Constant {
     field: FieldRef,
     /// The value as JSON.
     json: Box<str>,
-    /// Whether the value is a text.
+    /// True if the value is a text.
     text: bool,
     /// The span of the value in the vocabulary, if it is interned.
     word: Option<Text>,

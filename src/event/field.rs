@@ -16,7 +16,7 @@ pub struct Segment {
     pub name: Box<str>,
     /// The key as an array index, if it is a number. A negative index counts from the end.
     pub index: Option<i64>,
-    /// Whether the key needs no escaping in JSON.
+    /// True if the key needs no escaping in JSON.
     pub plain: bool,
     /// The hash of the key; see [`super::key_tag`].
     pub(super) tag: u32,
@@ -39,7 +39,7 @@ impl Eq for Segment {}
 /// A compiled field reference.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FieldRef {
-    /// Whether the path starts at `@metadata`, which is then not among the segments.
+    /// True if the path starts at `@metadata`, which is then not among the segments.
     pub metadata: bool,
     /// The steps; empty only for `[@metadata]` itself.
     pub path: Box<[Segment]>,
@@ -47,7 +47,7 @@ pub struct FieldRef {
     pub(super) number: u32,
     /// The number of the path without its last step.
     pub(super) parent: u32,
-    /// Whether the field accepts only certain values.
+    /// True if the field accepts only certain values.
     pub(super) reserved: Reserved,
 }
 

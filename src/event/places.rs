@@ -4,11 +4,11 @@
 //! value and whether the field exists, so that one read decides. An object of the record in which the pipeline names
 //! members is *opened*: the named members are put into their places, and nothing else is done. Later changes are
 //! recorded as *edits* of the record's text (remove this member, replace this value, insert before this bracket), so
-//! that printing an event copies the record with a handful of edits, however large it is.
+//! that printing an event copies the record with few edits, however large it is.
 //!
 //! Invariants for a path with a place:
 //!
-//! - it exists if its place has the count of the current event and its parent's place is open;
+//! - it exists if its place has the number of the current event and its parent's place is open;
 //! - it is either *open*: an object whose named members are in their places; or *held*: its value is in its place, and
 //!   nothing below it is in a place;
 //! - it is *based* if it is a member of the record, and otherwise *added*: then its bit is set, and it is printed at
@@ -41,12 +41,12 @@ pub(super) enum State {
 /// The slot of a path. See the module's documentation.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Place {
-    /// The count of the event for which the place was set.
+    /// The value of [`Places::now`] when the place was set. The path exists only while it is equal.
     at: u32,
     pub(super) state: State,
     pub(super) based: bool,
     pub(super) edited: bool,
-    /// Whether members were added to this object of the record.
+    /// True if members were added to this object of the record.
     extended: bool,
     pub(super) slot: u32,
     pub(super) end: u32,
@@ -86,6 +86,7 @@ pub(super) struct Places {
     pub(super) layout: Arc<Layout>,
     /// The places by the number of their path.
     places: Vec<Place>,
+    /// The number of the current event.
     now: u32,
     /// A bitmap of the slots of added paths.
     pub(super) added: Vec<u64>,
@@ -93,7 +94,7 @@ pub(super) struct Places {
     pub(super) open: Vec<u64>,
     /// The edits in the order of their offsets.
     pub(super) edits: Vec<Edit>,
-    /// Whether each object, by number, has been opened in an earlier record. It is then opened when the record is
+    /// True for each object, by number, that was opened in an earlier record. It is then opened when the record is
     /// decoded.
     wanted: Vec<bool>,
 }
@@ -174,7 +175,6 @@ impl Places {
     ///
     /// The value should be constructed in place: a value that is constructed elsewhere and then copied is read as a
     /// whole just after it was written in parts, which stalls the processor (a failed store-to-load forwarding).
-    /// for which a core waits.
     #[inline(always)]
     pub(super) fn room(&mut self, number: u32) -> Option<&mut Value> {
         let added = self.get(number).is_none() && (self.put_new(number, State::Held) || self.put_deep(number));

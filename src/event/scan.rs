@@ -2,7 +2,7 @@
 //!
 //! The positions of quotes, brackets, colons, commas and the insides of strings are masks with one bit per byte. In
 //! JSON without white space between tokens, as every shipper writes it, nearly all of the grammar restricts which
-//! tokens may be adjacent, which a handful of shifts check for 64 bytes at once. What remains is to match brackets and
+//! tokens may be adjacent, which a few shifts per 64 bytes check at once. What remains is to match brackets and
 //! to check numbers and words, of which there are few. Anything else (white space, errors, control characters) is left
 //! to [`super::json::Scanner`], which also reports the error and its position.
 
@@ -59,7 +59,7 @@ struct State {
     within: u64,
     /// The positions of tokens that are not valid there.
     strange: u64,
-    /// Whether the innermost open container is an object.
+    /// True if the innermost open container is an object.
     object: bool,
     /// A bit for each enclosing container, set if it is an object.
     around: u64,

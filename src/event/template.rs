@@ -19,7 +19,7 @@ enum Piece {
 #[derive(Clone, Debug)]
 pub struct Template {
     pieces: Vec<Piece>,
-    /// Whether the literal text contains nothing to escape in JSON.
+    /// True if the literal text contains nothing to escape in JSON.
     plain: bool,
 }
 

@@ -81,8 +81,8 @@ pub(super) fn path(parent: u32, name: &str) -> u32 {
     }
 }
 
-/// Returns the span of a text in the common text, with the punctuation it is printed with. Adds the text if there is
-/// room, and otherwise returns `None`.
+/// Returns the span in the common text of `text`, which includes the punctuation it is printed with. Adds `text` if there
+/// is room, and otherwise returns `None`.
 pub(super) fn word(text: &str) -> Option<Text> {
     let mut vocabulary = VOCABULARY.write().unwrap_or_else(PoisonError::into_inner);
     if let Some(word) = vocabulary.words.get(text) {

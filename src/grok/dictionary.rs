@@ -139,7 +139,7 @@ impl Dictionary {
     }
 }
 
-/// Returns the number of bytes that differ, ignoring case (the Levenshtein distance).
+/// Returns the Levenshtein distance of two names in bytes, ignoring case.
 fn distance(a: &str, b: &str) -> usize {
     let b: Vec<u8> = b.bytes().map(|byte| byte.to_ascii_uppercase()).collect();
     let mut row: Vec<usize> = (0..=b.len()).collect();

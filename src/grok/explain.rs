@@ -12,7 +12,7 @@ use super::syntax::Parsed;
 /// The result of explaining how far a pattern matches a text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Explanation {
-    /// Whether the pattern matches the text.
+    /// True if the pattern matches the text.
     pub matched: bool,
     /// The byte offset in the text up to which the pattern matched.
     pub offset: usize,
@@ -29,7 +29,7 @@ pub struct Explanation {
     pub expected: String,
     /// The byte offset in the expression, as written, at which the pattern stopped.
     pub pattern_offset: usize,
-    /// Whether the search was stopped by its limit.
+    /// True if the search was stopped by its limit.
     pub timed_out: bool,
 }
 

@@ -16,9 +16,9 @@ use std::sync::OnceLock;
 /// Options for compiling an expression.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CompileOptions {
-    /// Whether only placeholders with a semantic are captured. Otherwise `%{WORD}` is captured as `WORD`.
+    /// True if only placeholders with a semantic are captured. Otherwise `%{WORD}` is captured as `WORD`.
     pub named_captures_only: bool,
-    /// Whether `.` matches newlines: it does in Logstash, but not in Elasticsearch.
+    /// True if `.` matches newlines: it does in Logstash, but not in Elasticsearch.
     pub dot_matches_newline: bool,
     /// The dialect in which `%{…}` is read.
     pub dialect: Dialect,

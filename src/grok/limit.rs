@@ -8,9 +8,9 @@ use thiserror::Error;
 pub struct Limit {
     /// The maximum number of steps of the matcher; a million take a few milliseconds.
     pub steps: u64,
-    /// The time at which to stop. The clock is read once in a few thousand steps.
+    /// The time at which to stop. The clock is read every 4096 steps.
     pub deadline: Option<Instant>,
-    /// Whether the steps of all calls with the same [`Scratch`](super::Scratch) are added up until its
+    /// True if the steps of all calls with the same [`Scratch`](super::Scratch) are added up until its
     /// [`start_over`](super::Scratch::start_over). Otherwise each call has all the steps.
     pub shared: bool,
 }

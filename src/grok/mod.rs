@@ -4,14 +4,14 @@
 //!
 //! ```text
 //! %{IP:client} %{WORD:verb}      the expression
-//! |   │  expand      replaces the placeholders with definitions from the `dictionary`
+//!    │  expand      replaces the placeholders with definitions from the `dictionary`
 //! (?<IP:client>…) (?<WORD:verb>…)
-//! |   │  syntax      parses Ruby's regular expressions into a tree
+//!    │  syntax      parses Ruby's regular expressions into a tree
 //! Concat[Capture[…], Char ' ', Capture[…]]
-//! |   │  analysis    computes which bytes each piece can begin with, and its length
-//! |   │  program     emits instructions, with as few choices as possible left to run time
+//!    │  analysis    computes which bytes each piece can begin with, and its length
+//!    │  program     emits instructions, with as few choices as possible left to run time
 //! Save 2, Dispatch 0, …
-//! |   │  strategy    selects how the program searches a text
+//!    │  strategy    selects how the program searches a text
 //! Match
 //! ```
 //!

@@ -16,14 +16,14 @@ const MIN_EXPRESSIONS: usize = 3;
 /// The minimum number of expressions without a required text for which an automaton is built. Fewer are tried one by
 /// one.
 const MIN_OTHERS: usize = 4;
-/// The minimum [`worth`] of a required text: two bytes without alternatives, or three bytes with up to five.
+/// The minimum [`worth`] of a required text: two bytes without alternatives, or three with up to five.
 const MIN_WORTH: usize = 8;
 
 /// A list of expressions of which the first that matches is used.
 #[derive(Debug)]
 pub struct GrokSet {
     expressions: Vec<Grok>,
-    /// Whether each expression needs one of the texts of `texts`.
+    /// True for each expression that needs one of the texts of `texts`.
     needs_text: Vec<bool>,
     /// The required texts of all expressions that have one.
     texts: Option<Bytes>,

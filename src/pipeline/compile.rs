@@ -24,7 +24,7 @@ pub struct Environment {
     pub dialect: Dialect,
     /// The dictionary and the field names of filters that do not specify them.
     pub ecs_compatibility: EcsCompatibility,
-    /// Whether the pipeline reads what filters store in `[@metadata][filter]`.
+    /// True if the pipeline reads what filters store in `[@metadata][filter]`.
     pub metadata_visible: bool,
 }
 

@@ -164,7 +164,7 @@ pub struct Program {
 pub struct Traveller {
     /// The event.
     pub event: Event,
-    /// Whether the event is still processed. It is not if its record was not decoded or a filter has dropped it.
+    /// True if the event is still processed. It is not if its record was not decoded or a filter has dropped it.
     pub remains: bool,
 }
 
@@ -172,7 +172,7 @@ pub struct Traveller {
 /// dropped.
 #[derive(Debug, Default)]
 pub struct Survivors {
-    /// Whether the event that went in was not dropped.
+    /// True if the event that went in was not dropped.
     pub original: bool,
     /// The events that filters created.
     pub made: Vec<Event>,

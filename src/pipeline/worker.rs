@@ -62,9 +62,9 @@ pub struct Intake {
     pub decoration: Decoration,
     /// The consumer group, for the decoration.
     pub group: String,
-    /// Whether `[log][file][path]` is set to the record's origin, as for files.
+    /// True if `[log][file][path]` is set to the record's origin, as for files.
     pub file_path: bool,
-    /// Whether `[@metadata][ingested]` is set to the time of the batch, which is so if the pipeline refers to it.
+    /// True if `[@metadata][ingested]` is set to the time of the batch, which is so if the pipeline refers to it.
     pub ingested: bool,
     /// The value for `[type]` of events that have none.
     pub event_type: Option<String>,

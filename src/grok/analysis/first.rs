@@ -11,7 +11,7 @@ use crate::grok::syntax::{Assertion, CharSet, Kind, Node};
 pub struct First {
     /// The possible next bytes.
     pub bytes: ByteSet,
-    /// Whether a match is possible at the end of the text.
+    /// True if a match is possible at the end of the text.
     pub end: bool,
 }
 

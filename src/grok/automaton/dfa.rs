@@ -265,7 +265,7 @@ struct Reach {
     stack: Vec<u32>,
     /// The states at which the walk ended: those that consume a byte or match.
     ends: Vec<u32>,
-    /// Whether the walk reached a test.
+    /// True if the walk reached a test.
     tested: bool,
 }
 

@@ -55,7 +55,7 @@ impl Nfa {
 
 struct Builder {
     states: Vec<State>,
-    /// Whether the nodes being added are known to be [`decisive`], so that atomic groups in them make no difference.
+    /// True if the nodes being added are known to be [`decisive`], so that atomic groups in them make no difference.
     decided: bool,
 }
 

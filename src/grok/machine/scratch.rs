@@ -88,6 +88,6 @@ pub(crate) struct Furthest {
     pub(crate) pc: u32,
     /// The byte offset at which the attempt began.
     pub(crate) start: u32,
-    /// Whether any step has failed.
+    /// True if any step has failed.
     pub(crate) known: bool,
 }

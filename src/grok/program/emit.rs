@@ -17,10 +17,10 @@ const MAX_INSTRUCTIONS: usize = 200_000;
 /// Options for code generation.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct EmitOptions {
-    /// Whether to emit without optimisations, so that every failure happens at the step that the pattern's author would
+    /// Emits without optimisations, so that every failure happens at the step that the pattern's author would
     /// name. Explanations run this program, and tests use it as a reference.
     pub plain: bool,
-    /// Whether to emit no automata, which take long to build.
+    /// Emits no automata, which take long to build.
     pub without_automata: bool,
 }
 
@@ -29,7 +29,7 @@ pub struct EmitOptions {
 pub(super) struct Next {
     /// The bytes that the rest can begin with.
     pub(super) first: First,
-    /// Whether the node's first success is final, whatever follows.
+    /// True if the node's first success is final, whatever follows.
     pub(super) commits: bool,
 }
 
@@ -55,7 +55,7 @@ pub(super) struct Emitter<'t> {
     pub(super) in_look: Vec<bool>,
     pub(super) next_id: u32,
     pub(super) refers_to_groups: bool,
-    /// Whether the program of an automaton's piece is being emitted, in which no other automata are built.
+    /// True if the program of an automaton's piece is being emitted, in which no other automata are built.
     pub(super) within_piece: bool,
     groups: HashMap<u32, &'t Node>,
     /// The groups that are called by number or name.

@@ -125,9 +125,9 @@ pub struct Run {
 /// The bytes of which one must follow.
 #[derive(Debug, Clone)]
 pub struct Hint {
-    /// Whether each byte is allowed.
+    /// True for each byte that is allowed.
     pub table: Box<[bool; 256]>,
-    /// Whether the end of the text is allowed.
+    /// True if the end of the text is allowed.
     pub end: bool,
     /// The only allowed byte, if there is only one and the end is not allowed.
     pub single: Option<u8>,
@@ -164,7 +164,7 @@ pub struct Counter {
     pub min: u32,
     /// The maximum number of iterations; `u32::MAX` is unlimited.
     pub max: u32,
-    /// Whether another iteration is tried before the exit.
+    /// True if another iteration is tried before the exit.
     pub greedy: bool,
     /// The instruction after the loop.
     pub exit: u32,
@@ -175,7 +175,7 @@ pub struct Counter {
 pub struct Reference {
     /// The candidate groups; the last one is tried first.
     pub groups: Vec<u32>,
-    /// Whether case is ignored.
+    /// True if case is ignored.
     pub fold: bool,
     /// The depth of recursion relative to the reference, if it names one.
     pub level: Option<i32>,
@@ -221,12 +221,12 @@ pub struct Program {
     pub memo_keys: Vec<u32>,
     /// The number of memoised instructions.
     pub memo_width: usize,
-    /// Whether an instruction that failed at a position always fails there: there are no references, counters or
+    /// True if an instruction that failed at a position always fails there: there are no references, counters or
     /// recursion.
     pub memoizable: bool,
-    /// Whether a subroutine is called. If so, the first registers hold the beginning of each group.
+    /// True if a subroutine is called. If so, the first registers hold the beginning of each group.
     pub recursive: bool,
-    /// Whether a reference names a depth of recursion.
+    /// True if a reference names a depth of recursion.
     pub leveled: bool,
 }
 
@@ -237,6 +237,6 @@ pub struct Source<'t> {
     pub root: &'t Node,
     /// The number of groups in it.
     pub groups: u32,
-    /// Whether a reference, a call or a conditional refers to a group.
+    /// True if a reference, a call or a conditional refers to a group.
     pub refers_to_groups: bool,
 }

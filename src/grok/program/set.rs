@@ -5,7 +5,7 @@ use crate::grok::syntax::CharSet;
 /// A set of characters that is tested on the bytes of UTF-8.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Set {
-    /// Whether each ASCII byte is in the set. For other bytes, whether all characters beyond ASCII are.
+    /// True for each ASCII byte in the set. True for all other bytes if every character beyond ASCII is in the set.
     pub table: Box<[bool; 256]>,
     /// The characters beyond ASCII.
     pub wide: Wide,

@@ -19,7 +19,7 @@ pub(super) enum Start {
     /// The position where the search begins, and those after each newline: the pattern begins with `.*`, so if it fails
     /// at one position of a line, it fails at the later ones too. With `(?m)`, newlines make no difference.
     AfterLines {
-        /// Whether `.` matches newlines.
+        /// True if `.` matches newlines.
         dot_all: bool,
     },
     /// Every position.

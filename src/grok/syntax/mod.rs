@@ -59,9 +59,9 @@ pub enum Kind {
     Atomic(Box<Node>),
     /// A look-around: `(?=…)`, `(?!…)`, `(?<=…)`, `(?<!…)`.
     Look {
-        /// Whether it looks at the text before the position rather than after it.
+        /// True if it looks at the text before the position rather than after it.
         behind: bool,
-        /// Whether it holds if the node does not match.
+        /// True if it holds if the node does not match.
         negative: bool,
         /// The node to look for.
         node: Box<Node>,
@@ -70,7 +70,7 @@ pub enum Kind {
     Backref {
         /// The candidate groups, in the order of the pattern.
         groups: Vec<u32>,
-        /// Whether case is ignored.
+        /// True if case is ignored.
         fold: bool,
         /// `\k<name+1>`: the depth of recursion at which the text was captured, relative to the reference.
         level: Option<i32>,
@@ -108,25 +108,25 @@ pub enum Greed {
 /// A zero-width assertion.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Assertion {
-    /// `^`
+    /// `^`: the beginning of a line.
     LineStart,
-    /// `$`
+    /// `$`: the end of a line.
     LineEnd,
-    /// `\A`
+    /// `\A`: the beginning of the text.
     TextStart,
-    /// `\z`
+    /// `\z`: the end of the text.
     TextEnd,
     /// `\Z`: the end of the text, or before a newline that ends it.
     TextEndOrNewline,
     /// `\G`: the position where the search began.
     SearchStart,
-    /// `\b` with Unicode words.
+    /// `\b`: a boundary of Unicode words.
     WordBoundary,
-    /// `\B`
+    /// `\B`: a position that is not a boundary of Unicode words.
     NotWordBoundary,
-    /// `\b` with ASCII words, under `(?a)`.
+    /// `\b` under `(?a)`: a boundary of ASCII words.
     AsciiWordBoundary,
-    /// `\B` under `(?a)`
+    /// `\B` under `(?a)`: a position that is not a boundary of ASCII words.
     NotAsciiWordBoundary,
 }
 
@@ -136,7 +136,7 @@ impl Node {
         Node { kind, at: at as u32 }
     }
 
-    /// Returns the sequence of the nodes, without a level for fewer than two.
+    /// Returns the sequence of the nodes, without an additional level for fewer than two.
     pub fn concat(mut nodes: Vec<Node>, at: usize) -> Node {
         match nodes.len() {
             0 => Node::new(Kind::Empty, at),
@@ -145,7 +145,7 @@ impl Node {
         }
     }
 
-    /// Returns the choice between the nodes, without a level for fewer than two.
+    /// Returns the choice between the nodes, without an additional level for fewer than two.
     pub fn alternate(mut nodes: Vec<Node>, at: usize) -> Node {
         match nodes.len() {
             0 => Node::new(Kind::Fail, at),

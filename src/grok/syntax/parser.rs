@@ -30,7 +30,7 @@ pub struct Parsed {
     pub groups: u32,
     /// The names of groups with their numbers, in the order of their first appearance.
     pub names: Vec<(String, Vec<u32>)>,
-    /// Whether a back reference, a call or a conditional refers to a group.
+    /// True if a back reference, a call or a conditional refers to a group.
     pub refers_to_groups: bool,
 }
 
