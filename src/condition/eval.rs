@@ -1,4 +1,4 @@
-//! Evaluating conditions.
+//! Evaluation of conditions.
 
 use std::cmp::Ordering;
 
@@ -7,15 +7,15 @@ use crate::event::{Event, Number, Value};
 use crate::grok::Regex;
 
 impl Condition {
-    /// Whether the condition holds for an event.
+    /// Returns whether the condition holds for an event.
     #[inline]
     pub fn holds(&self, event: &mut Event) -> bool {
         holds_quickly(&self.expression, event)
     }
 }
 
-/// What most conditions are: whether a field is there, and how a text or a whole number compares to a constant. `None` where that
-/// takes more than a look at the field's place.
+/// Evaluates the most common conditions: whether a field exists, and how a text or an integer compares to a constant.
+/// Returns `None` if the places of the fields do not decide the condition.
 #[inline(always)]
 fn at_once(expression: &Expression, event: &Event) -> Option<bool> {
     match expression {
@@ -45,7 +45,7 @@ fn at_once(expression: &Expression, event: &Event) -> Option<bool> {
     }
 }
 
-/// A value to compare: borrowed from the condition, or a value of the event.
+/// An operand to compare: borrowed from the condition, or a value of the event.
 #[derive(Clone, Copy)]
 enum Side<'a> {
     Missing,
@@ -115,7 +115,7 @@ fn holds(expression: &Expression, event: &mut Event) -> bool {
             let constant = !matches!(needle, Operand::Field(_));
             let needle = side(needle, event);
             match side(haystack, event) {
-                // Logstash does not search a list of one constant, nor look for a constant among constants.
+                // Logstash does not search a list of one constant, nor a constant among constants.
                 Side::List(items) if items.len() < 2 || constant => false,
                 Side::List(items) => items.iter().any(|item| {
                     let item = side(item, event);
@@ -162,7 +162,7 @@ fn compare(left: Side<'_>, comparison: Comparison, right: Side<'_>, event: &mut 
 }
 
 impl Comparison {
-    /// Whether it holds of two values that are in this order.
+    /// Returns whether the comparison holds for two values in this order.
     #[inline]
     fn fits(self, order: Ordering) -> bool {
         match self {

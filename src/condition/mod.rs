@@ -1,12 +1,12 @@
 //! Conditions: Logstash's expression language.
 //!
-//! `if "x" in [tags] and [status] >= 500`. A condition is parsed and its regular expressions compiled once; evaluating
-//! it allocates nothing. What Logstash answers oddly is answered the same way here, since pipelines are written around
-//! it: comparing a number with a text is false, a whole number does not equal the same number with a fraction, an empty
-//! text is as false as a missing field, a list of one constant is not searched by `in`. Where Logstash loses the event (comparing
-//! the size of a text with a number, of a list, of a missing field) the comparison is false here.
+//! An example is `if "x" in [tags] and [status] >= 500`. A condition is parsed and its regular expressions are compiled
+//! once; evaluating it allocates nothing. Logstash's peculiar results are reproduced, since pipelines rely on them:
+//! comparing a number with a text is false, an integer does not equal the same number with a fraction, an empty text is
+//! as false as a missing field, and `in` does not search a list of one constant. Where Logstash loses the event
+//! (comparing the size of a text, a list or a missing field with a number), the comparison is false here.
 //!
-//! Beside `[a][b]`, a bare name may stand for a field: `source.ip` is `[source][ip]`.
+//! In addition to `[a][b]`, a bare name can refer to a field: `source.ip` is `[source][ip]`.
 
 mod eval;
 mod parse;
@@ -34,7 +34,7 @@ enum Expression {
     Compare { left: Operand, comparison: Comparison, right: Operand },
     In { needle: Operand, haystack: Operand },
     Matches { subject: Operand, regex: Box<Regex> },
-    /// A regular expression held in a field, compiled when it is met.
+    /// A match against a regular expression in a field, which is compiled when the condition is evaluated.
     MatchesField { subject: Operand, pattern: Operand },
 }
 
@@ -58,15 +58,17 @@ enum Operand {
 }
 
 impl Condition {
-    /// Parses a condition. `expand` replaces `${VAR}` inside its quoted texts, so a value can't change the expression.
+    /// Parses a condition. `expand` replaces `${VAR}` inside quoted texts, so that a value cannot change the
+    /// expression.
     ///
     /// # Errors
-    /// What was expected and where, in bytes from the start of `text`.
+    /// The text is not a condition. The error contains the expected token and its offset in bytes from the start of
+    /// `text`.
     pub fn parse(text: &str, expand: &dyn Fn(&str) -> Result<String, String>) -> Result<Condition, ConditionError> {
         parse::parse(text, expand).map(|expression| Condition { text: text.into(), expression })
     }
 
-    /// The condition as it was written.
+    /// Returns the condition as it was written.
     pub fn text(&self) -> &str {
         &self.text
     }

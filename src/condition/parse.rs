@@ -1,23 +1,23 @@
-//! Reading conditions: precedence climbing over Logstash's operators.
+//! The parser of conditions: precedence climbing over Logstash's operators.
 
 use super::{Comparison, Expression, Operand};
 use crate::config::cursor;
 use crate::event::FieldRef;
 use crate::grok::Regex;
 
-/// Why a text is no condition.
+/// The error of a text that is not a condition.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub struct ConditionError {
-    /// What is wrong.
+    /// The reason why it is not valid.
     pub message: String,
-    /// Where, in bytes from the start of the text.
+    /// The start of the error, in bytes from the start of the text.
     pub offset: usize,
-    /// Where the wrong piece ends.
+    /// The end of the error, in bytes from the start of the text.
     pub end: usize,
 }
 
-/// Parentheses may be nested this deep.
+/// The maximum depth of nested parentheses.
 const MAX_DEPTH: usize = 200;
 
 type Expand<'a> = &'a dyn Fn(&str) -> Result<String, String>;
@@ -68,7 +68,7 @@ impl<'a> Parser<'a> {
         true
     }
 
-    /// `and` and `nand` bind tighter than `xor`, and `xor` tighter than `or`.
+    /// Parses a chain of binary operators. `and` and `nand` bind tighter than `xor`, and `xor` tighter than `or`.
     fn chain(&mut self, least: u8) -> Parsed<Expression> {
         let mut left = self.unary()?;
         loop {
@@ -177,7 +177,7 @@ impl<'a> Parser<'a> {
         }
     }
 
-    /// `/…/`, where `\/` is a slash.
+    /// Parses `/…/`, in which `\/` is a slash.
     fn slashed(&mut self) -> Parsed<String> {
         let start = self.at;
         if let Some(length) = cursor::quoted(self.rest()) {
@@ -203,7 +203,7 @@ impl<'a> Parser<'a> {
                     return self.fail(format!("a field or value was expected, not `{name}`"));
                 }
                 if matches!(name, "true" | "false") {
-                    // Logstash has no such literal either; taken for a field's name it would never be what was meant.
+                    // Logstash has no such literal either, and a field of this name is never what the author meant.
                     return self.fail(format!("there is no bare `{name}`: test a flag with `[field]` or `![field]`"));
                 }
                 self.at += end;
@@ -220,7 +220,7 @@ impl<'a> Parser<'a> {
     fn quoted(&mut self, quote: char) -> Parsed<Operand> {
         let start = self.at;
         if let Some(length) = cursor::quoted(self.rest()) {
-            // As in the rest of Logstash's language, an escaped quote keeps its backslash.
+            // As elsewhere in Logstash's language, an escaped quote keeps its backslash.
             let expanded = (self.expand)(&self.rest()[1..length - 1]);
             self.at = start + length;
             return expanded.map(Operand::Text).map_err(|message| ConditionError { message, offset: start, end: self.at });
@@ -252,8 +252,8 @@ impl<'a> Parser<'a> {
         }
     }
 
-    /// `[field][reference]`, or a list of values: a bracket that starts with a quote, a digit or another bracket is a
-    /// list.
+    /// Parses `[field][reference]` or a list of values. A bracket that starts with a quote, a digit or another bracket
+    /// begins a list.
     fn bracket(&mut self) -> Parsed<Operand> {
         let start = self.at;
         let inside = self.rest()[1..].trim_start();

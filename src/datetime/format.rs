@@ -1,4 +1,4 @@
-//! Printing a time along a compiled pattern, in UTC, as `%{+yyyy.MM.dd}` does.
+//! Formatting of a time in UTC with a compiled pattern, as in `%{+yyyy.MM.dd}`.
 
 use std::fmt::Write as _;
 
@@ -8,14 +8,14 @@ use crate::event::Timestamp;
 use crate::event::timestamp::days_from_civil;
 
 impl Pattern {
-    /// Appends `time` in UTC.
+    /// Appends `time` in UTC, formatted with the pattern.
     pub fn format(&self, time: Timestamp, out: &mut String) {
         let (year, month, day, hour, minute, second) = time.civil_utc();
         let days = days_from_civil(year, month, day);
         let weekday = (days + 3).rem_euclid(7);
         let (week_year, week) = iso_week(year, days, weekday);
         for item in &self.items {
-            // Writing to a String can't fail.
+            // Writing to a String cannot fail.
             let _ = match item {
                 Item::Literal(text) => {
                     out.push_str(text);

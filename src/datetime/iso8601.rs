@@ -1,10 +1,11 @@
-//! ISO 8601 as the date filter reads it: calendar, ordinal and week dates, with a time or without, `T` or a space
-//! between, fraction after a point or a comma, offset or none.
+//! ISO 8601 as the date filter parses it: calendar, ordinal and week dates, optionally with a time after `T` or a
+//! space, a fraction after a point or a comma, and an offset.
 
 use super::parse::{Context, Found};
 use crate::event::Timestamp;
 
-/// The time that `text` stands for, in the context's zone where it has no offset; finer than milliseconds is cut.
+/// Parses `text`, in the context's zone if it has no offset. Digits finer than milliseconds are dropped. Returns `None`
+/// if the text is not valid.
 pub fn parse(text: &str, context: Context<'_>) -> Option<Timestamp> {
     let mut found = Found::default();
     let (date, time) = match text.find(['T', 't', ' ']) {

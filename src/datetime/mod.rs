@@ -1,9 +1,9 @@
-//! Dates as Logstash reads and writes them: Joda-Time patterns.
+//! Parsing and formatting of dates with Joda-Time patterns, as in Logstash.
 //!
-//! A pattern such as `dd/MMM/yyyy:HH:mm:ss Z` is compiled once into a list of [`Item`]s. [`parse`] walks a text along
-//! that list, [`format`] prints a time along it. Joda's rules hold where they surprise: a number takes as many digits
-//! as there are (unless the next item is a number too), names of months and days are matched without regard to case, and
-//! what a pattern does not say is taken from 1970-01-01T00:00:00.
+//! A pattern such as `dd/MMM/yyyy:HH:mm:ss Z` is compiled once into a list of [`Item`]s, with which [`parse`] parses a
+//! text and [`format`] formats a time. Joda's less obvious rules apply: a number takes as many digits as there are
+//! (unless the next item is a number too), names of months and days are matched ignoring case, and fields missing in
+//! the pattern are taken from 1970-01-01T00:00:00.
 
 pub mod format;
 pub mod iso8601;
@@ -17,7 +17,7 @@ use names::Names;
 /// A field of a date that a pattern can name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Field {
-    /// Year, signed (`y`), or of the era (`Y`): the same for the years of logs.
+    /// Year, signed (`y`) or of the era (`Y`), which are equal for all dates in logs.
     Year,
     /// ISO week-based year (`x`).
     WeekYear,
@@ -47,54 +47,54 @@ pub enum Field {
     Century,
 }
 
-/// One piece of a compiled pattern.
+/// An item of a compiled pattern.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Item {
-    /// Text that must stand there.
+    /// Literal text.
     Literal(String),
-    /// A number with at least `min` digits when printed, at most `max` when read.
+    /// A number with at least `min` digits when formatted, and at most `max` when parsed.
     Number {
-        /// Which one.
+        /// The field of the date.
         field: Field,
-        /// Digits when printed, at least.
+        /// The minimum number of digits when formatted.
         min: usize,
-        /// Digits when read, at most.
+        /// The maximum number of digits when parsed.
         max: usize,
     },
-    /// A year of two digits, read around the current century.
+    /// A year of two digits, parsed as a year from 1970 to 2069.
     TwoDigitYear {
-        /// Year or week year.
+        /// The kind of year: calendar or week-based.
         field: Field,
-        /// Whether more digits may be read as they stand.
+        /// True if more than two digits may be parsed, as the full year.
         lenient: bool,
     },
-    /// Digits of the second's fraction.
+    /// The fraction of a second.
     Fraction {
-        /// How many.
+        /// The number of digits.
         digits: usize,
     },
-    /// Name of the month, long or short.
+    /// The name of the month, long or short.
     MonthName {
-        /// Whether it is printed in full; both are read.
+        /// True if the long name is formatted; both are parsed.
         long: bool,
     },
-    /// Name of the day of the week, long or short.
+    /// The name of the day of the week, long or short.
     WeekdayName {
-        /// Whether it is printed in full; both are read.
+        /// True if the long name is formatted; both are parsed.
         long: bool,
     },
-    /// AM or PM.
+    /// The half of the day: AM or PM.
     Halfday,
-    /// Era.
+    /// The era: BC or AD.
     Era,
-    /// Offset from UTC, with a colon or without.
+    /// The offset from UTC, with a colon or without.
     Offset {
-        /// Whether a colon stands between hours and minutes; both are read.
+        /// True if a colon is formatted between hours and minutes; both forms are parsed.
         colon: bool,
     },
-    /// A zone's id, such as `Europe/Berlin`.
+    /// The id of a time zone, such as `Europe/Berlin`.
     ZoneId,
-    /// A zone's name, such as `PST`.
+    /// The name of a time zone, such as `PST`.
     ZoneName,
 }
 
@@ -105,35 +105,36 @@ pub struct Pattern {
     names: &'static Names,
 }
 
-/// Whether the names of months and days of a locale's language are known.
+/// Returns whether the names of months and days are available for the language of a locale.
 pub fn knows_locale(locale: &str) -> bool {
     names::of(locale).is_some()
 }
 
-/// Why a text is no date pattern.
+/// The error of a text that is not a date pattern.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PatternError {
-    /// A letter that Joda has no field for.
+    /// A letter that is not a field in Joda.
     #[error("`{letter}` is no date field")]
     UnknownLetter {
         /// The letter.
         letter: char,
-        /// Its place in the pattern, in bytes.
+        /// The offset of the letter in the pattern, in bytes.
         offset: usize,
     },
-    /// There is nothing in it.
+    /// An empty pattern.
     #[error("the pattern is empty")]
     Empty,
-    /// The language of the locale has no names of months and days here.
+    /// A locale for whose language the names of months and days are not available.
     #[error("the names of months and days of the locale `{0}` are not known")]
     UnknownLocale(String),
 }
 
 impl Pattern {
-    /// Compiles a Joda-Time pattern. `locale` names the language of month and day names (`en`, `de-DE`, `fr_FR`).
+    /// Compiles a Joda-Time pattern. `locale` determines the language of month and day names (`en`, `de-DE`, `fr_FR`).
     ///
     /// # Errors
-    /// A letter that is no field (text belongs in single quotes), an empty pattern, or an unknown language.
+    /// The pattern has a letter that is not a field (text must be in single quotes), the pattern is empty, or the
+    /// language is unknown.
     pub fn compile(pattern: &str, locale: &str) -> Result<Pattern, PatternError> {
         if pattern.is_empty() {
             return Err(PatternError::Empty);
@@ -154,7 +155,7 @@ impl Pattern {
         Ok(Pattern { items, names })
     }
 
-    /// Whether a text read with this pattern has a year.
+    /// Returns whether a text parsed with this pattern has a year.
     pub fn has_year(&self) -> bool {
         self.items.iter().any(|item| {
             matches!(
@@ -171,7 +172,8 @@ enum Token {
 }
 
 impl Token {
-    /// Joda's rule for where a run of digits must stop: before a field that is itself printed in digits.
+    /// Returns whether the token is formatted as digits. Before such a field, Joda limits the digits of the preceding
+    /// number.
     fn is_number(&self) -> bool {
         match self {
             Token::Letters { letter, count, .. } => match letter {

@@ -3,28 +3,30 @@
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
-/// The spellings of one month or day: the long name, the short one, then others.
+/// The spellings of one month or day: the long name, the short name, then others.
 type Spellings = Vec<&'static str>;
 
 /// The names of one language.
 #[derive(Debug)]
 pub struct Names {
-    /// January to December.
+    /// The names of the months from January to December.
     pub months: Vec<Spellings>,
-    /// Monday to Sunday.
+    /// The names of the days from Monday to Sunday.
     pub weekdays: Vec<Spellings>,
 }
 
-/// One language a line: its code, twelve months and seven days, with bars between the spellings of each.
+/// The names of all languages, one per line: the code, twelve months and seven days, with bars between the spellings of
+/// each.
 const TABLE: &str = include_str!("cldr.tsv");
 
-/// Codes of languages that have another one in the table.
+/// Alternative language codes, with the code used in the table.
 const OTHER_CODES: [(&str, &str); 6] = [("no", "nb"), ("iw", "he"), ("in", "id"), ("ji", "yi"), ("tl", "fil"), ("mo", "ro")];
 
-/// Languages that have been asked for; they are few, and stay for as long as the process.
+/// The languages used so far. They are few, and are kept for the life of the process.
 static KNOWN: Mutex<BTreeMap<&'static str, &'static Names>> = Mutex::new(BTreeMap::new());
 
-/// The names of a locale (`de`, `de-DE`, `de_DE`), which are those of its language; `None` for a language that has none.
+/// Returns the names of a locale (`de`, `de-DE`, `de_DE`), which are those of its language, or `None` if the language
+/// is not in the table.
 pub fn of(locale: &str) -> Option<&'static Names> {
     let code = locale.split(['-', '_', '.', '@']).next().unwrap_or_default().to_ascii_lowercase();
     let code = OTHER_CODES.iter().find(|(other, _)| *other == code).map_or(code.as_str(), |(_, code)| code);
@@ -40,7 +42,7 @@ pub fn of(locale: &str) -> Option<&'static Names> {
     Some(names)
 }
 
-/// A name for printing: the long or the short one.
+/// Returns a name for formatting: the long or the short one.
 pub fn spelled(names: &[Spellings], index: usize, long: bool) -> &'static str {
     let spellings = names.get(index).map_or(&[][..], Vec::as_slice);
     let short = spellings.get(1).filter(|_| !long);

@@ -1,4 +1,4 @@
-//! Reading a text along a compiled pattern.
+//! Parsing of a text with a compiled pattern.
 
 use jiff::civil;
 use jiff::tz::TimeZone;
@@ -7,7 +7,7 @@ use super::{Field, Item, Pattern};
 use crate::event::Timestamp;
 use crate::event::timestamp::{civil_from_days, days_from_civil, days_in_month};
 
-/// What a pattern found in a text; what it does not name stays `None`.
+/// The fields that were parsed from a text. A field that is not in the pattern keeps its default.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Found {
     year: Option<i64>,
@@ -28,24 +28,24 @@ pub(super) struct Found {
     zone: Option<TimeZone>,
 }
 
-/// What holds where the text does not say.
+/// The context of a text: the values for what it does not contain.
 #[derive(Clone, Copy, Debug)]
 pub struct Context<'a> {
-    /// The zone of a text without an offset or zone of its own.
+    /// The time zone of a text without an offset or zone of its own.
     pub zone: &'a TimeZone,
-    /// The time now: the year of a text without one is guessed from it.
+    /// The current time, from which a missing year is guessed.
     pub now: Timestamp,
 }
 
 impl Pattern {
-    /// The time that `text` stands for, or `None` where it does not fit the pattern from its first to its last
-    /// character or names a day or hour that does not exist.
+    /// Parses `text`. Returns `None` if the text as a whole does not match the pattern, or contains a day or hour that
+    /// does not exist.
     pub fn parse(&self, text: &str, context: Context<'_>) -> Option<Timestamp> {
         let mut found = Found::default();
         let mut rest = text;
         for (item, next) in self.items.iter().zip(self.items.iter().skip(1).map(Some).chain([None])) {
             self.read(item, &mut rest, &mut found)?;
-            // Whether a short name has a full stop behind it is a matter of taste and of the year.
+            // A short name may be followed by a full stop, depending on the writer and on the version of CLDR.
             let named = matches!(item, Item::MonthName { .. } | Item::WeekdayName { .. });
             let stop = if matches!(next, Some(Item::Literal(text)) if text.starts_with('.')) { ".." } else { "." };
             if named && rest.starts_with(stop) {
@@ -107,7 +107,7 @@ impl Pattern {
             Item::Offset { .. } => found.offset_seconds = Some(offset(rest)?),
             Item::ZoneId => {
                 let length = rest.find(|c: char| !(c.is_ascii_alphanumeric() || "/_+-:".contains(c))).unwrap_or(rest.len());
-                // The longest beginning that names a zone is taken, as Joda does.
+                // The longest prefix that is the name of a zone is used, as in Joda.
                 let (zone, length) = (1..=length).rev().find_map(|length| Some((zone_named(rest.get(..length)?)?, length)))?;
                 found.zone = Some(zone);
                 *rest = &rest[length..];
@@ -124,7 +124,7 @@ impl Pattern {
     }
 }
 
-/// The zone names that Joda reads without being told of others.
+/// The zone names that Joda parses by default.
 const ZONE_NAMES: &[(&str, &str)] = &[
     ("UTC", "UTC"),
     ("UT", "UTC"),
@@ -139,7 +139,7 @@ const ZONE_NAMES: &[(&str, &str)] = &[
     ("PDT", "America/Los_Angeles"),
 ];
 
-/// The zone of an id or offset: `Europe/Berlin`, `UTC`, `+02:00`, `-0800`.
+/// Returns the time zone of an id or offset: `Europe/Berlin`, `UTC`, `+02:00`, `-0800`.
 pub fn zone_named(name: &str) -> Option<TimeZone> {
     if name.starts_with(['+', '-']) || name == "Z" {
         let mut rest = name;
@@ -149,9 +149,8 @@ pub fn zone_named(name: &str) -> Option<TimeZone> {
     TimeZone::get(name).ok()
 }
 
-/// Joda reads a year of two digits as the one nearest to thirty years from now's decade: its fixed default pivot is
-/// the current year minus 30, held here to the year it has been for the parsers Logstash builds (2000 + yy within
-/// 50 years before and 49 years after the pivot 2020).
+/// Returns the year of a two-digit year: the one within 50 years before and 49 years after the pivot 2020, as for the
+/// parsers that Logstash builds. The pivot is fixed here, while Joda's default pivot is the current year minus 30.
 fn around_pivot(year: i64) -> i64 {
     const PIVOT: i64 = 2020;
     let low = PIVOT - 50;
@@ -171,12 +170,12 @@ fn number(rest: &mut &str, max: usize, signed: bool) -> Option<i64> {
     Some(if negative { -value } else { value })
 }
 
-/// All spellings of months or days with their indices, without full stops at their ends.
+/// Returns all spellings of months or days with their indices, without trailing full stops.
 fn spellings(names: &[Vec<&'static str>]) -> impl Iterator<Item = (usize, &'static str)> {
     names.iter().enumerate().flat_map(|(index, names)| names.iter().map(move |name| (index, name.trim_end_matches('.'))))
 }
 
-/// The index of the longest name at the start of the text, whatever its case.
+/// Parses the longest name at the start of the text, ignoring case, and returns its index.
 fn name(rest: &mut &str, candidates: impl Iterator<Item = (usize, &'static str)>) -> Option<usize> {
     let starts = |name: &str| {
         let length = name.len();
@@ -190,7 +189,7 @@ fn name(rest: &mut &str, candidates: impl Iterator<Item = (usize, &'static str)>
     };
     let (index, length) = candidates
         .filter(|(_, name)| {
-            // The first letter decides nearly always, and is cheap to look at.
+            // The first letter nearly always decides, and is cheap to compare.
             let first = |text: &str| text.bytes().next().map(|byte| byte.to_ascii_lowercase());
             !name.is_ascii() || first(name) == first(rest)
         })
@@ -200,7 +199,7 @@ fn name(rest: &mut &str, candidates: impl Iterator<Item = (usize, &'static str)>
     Some(index)
 }
 
-/// `Z`, `+01`, `+0100`, `+01:00`, `-01:00:30`, as seconds.
+/// Parses an offset (`Z`, `+01`, `+0100`, `+01:00`, `-01:00:30`) and returns it in seconds.
 pub(super) fn offset(rest: &mut &str) -> Option<i64> {
     if let Some(after) = rest.strip_prefix(['Z', 'z']) {
         *rest = after;
@@ -338,8 +337,8 @@ impl Found {
         Some(self.weekday.map_or(days, |weekday| days - (days + 3).rem_euclid(7) + weekday - 1))
     }
 
-    /// Logstash's guess for a syslog-like date: this year, but a December read in January is last year's, and a January
-    /// read in December is next year's.
+    /// Returns the year that Logstash guesses for a syslog-like date: the current year, but last year for a December
+    /// parsed in January, and next year for a January parsed in December.
     fn guessed_year(&self, now: Timestamp) -> i64 {
         let (year, month, ..) = now.civil_utc();
         match (self.month, month) {
@@ -387,7 +386,7 @@ mod tests {
             assert_eq!(read(pattern, "en", text), expected, "{pattern} on {text}");
         }
         assert_eq!(read("dd MMMM yyyy", "de", "02 März 2013"), "2013-03-02T00:00:00.000Z");
-        // Abbreviations of today's CLDR and of earlier ones, with and without full stops.
+        // Abbreviations of the current and of earlier CLDR versions, with and without full stops.
         for (pattern, locale, text, expected) in [
             ("dd MMM yyyy", "en", "02 Sept 2013", "2013-09-02"),
             ("dd MMM yyyy", "en-GB", "02 Sept. 2013", "2013-09-02"),

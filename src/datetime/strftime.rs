@@ -1,7 +1,7 @@
-//! Formats of `strftime`, which some take for those of dates here: recognised, and said in Joda's letters.
+//! Detection of `strftime` formats, which are sometimes mistaken for date patterns, and their conversion to Joda's.
 
-/// The Joda pattern that means the same as a `strftime` format; `None` where the text is no such format. What has no
-/// counterpart stays.
+/// Returns the Joda pattern that is equivalent to a `strftime` format, or `None` if the text is not such a format.
+/// Fields without an equivalent are left unchanged.
 pub fn to_joda(format: &str) -> Option<String> {
     let mut out = String::new();
     let mut found = false;

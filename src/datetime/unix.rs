@@ -1,9 +1,10 @@
-//! Times as numbers: seconds or milliseconds since the epoch, and TAI64N labels.
+//! Numeric times: seconds or milliseconds since the epoch, and TAI64N labels.
 
 use crate::event::Timestamp;
 
-/// Seconds since the epoch with an optional fraction, such as `1445385600.25` (the date filter's `UNIX`). What is finer
-/// than a millisecond is cut and what needs more than 31 bits (milliseconds, mostly) refused, as Logstash does.
+/// Parses seconds since the epoch with an optional fraction, such as `1445385600.25` (the date filter's `UNIX`). As in
+/// Logstash, digits finer than a millisecond are dropped, and a number of seconds that exceeds 31 bits (mostly one in
+/// milliseconds) is rejected.
 pub fn seconds(text: &str) -> Option<Timestamp> {
     let text = text.trim();
     let (mantissa, exponent) = match text.split_once(['e', 'E']) {
@@ -28,13 +29,13 @@ pub fn seconds(text: &str) -> Option<Timestamp> {
     Some(Timestamp::from_millis(if negative { -total } else { total }))
 }
 
-/// Milliseconds since the epoch (the date filter's `UNIX_MS`).
+/// Parses milliseconds since the epoch (the date filter's `UNIX_MS`).
 pub fn millis(text: &str) -> Option<Timestamp> {
     text.trim().parse().ok().map(Timestamp::from_millis)
 }
 
-/// A TAI64N label: `@` (optional) and 24 hexadecimal digits, seconds counted from 2^62 and then nanoseconds. TAI runs
-/// ten seconds ahead of UTC in the form that log writers use.
+/// Parses a TAI64N label: `@` (optional) and 24 hexadecimal digits, which are seconds counted from 2^62 and then
+/// nanoseconds. In the form that log writers use, TAI is ten seconds ahead of UTC.
 pub fn tai64n(text: &str) -> Option<Timestamp> {
     const AHEAD_OF_UTC: i64 = 10;
     let label = text.strip_prefix('@').unwrap_or(text);

@@ -1,26 +1,27 @@
-//! Fields that a pipeline sets to a constant: the value stands in the vocabulary, so that setting the field copies nothing.
+//! Fields that a pipeline sets to a constant. The value is interned in the vocabulary, so that setting the field copies
+//! nothing.
 
 use super::{Event, FieldRef, NotAnObject, Text, Value, vocabulary};
 
-/// A field and the value that it is set to.
+/// A field with the constant value that it is set to.
 #[derive(Clone, Debug)]
 pub struct Constant {
     field: FieldRef,
-    /// The value in JSON.
+    /// The value as JSON.
     json: Box<str>,
-    /// Whether it is a text.
+    /// True if the value is a text.
     text: bool,
-    /// Where the value stands in the vocabulary.
+    /// The span of the value in the vocabulary, if it is interned.
     word: Option<Text>,
 }
 
 impl Constant {
-    /// A field with a text that holds nothing to escape.
+    /// Returns a field with a text that contains nothing to escape in JSON.
     pub fn of_text(field: FieldRef, text: &str) -> Constant {
         Constant::new(field, format!("\"{text}\""), true)
     }
 
-    /// A field with an object or array in JSON.
+    /// Returns a field with an object or array, given as JSON.
     pub fn of_json(field: FieldRef, json: &str) -> Constant {
         Constant::new(field, json.to_string(), false)
     }
@@ -34,7 +35,7 @@ impl Event {
     /// Sets a field to a constant.
     ///
     /// # Errors
-    /// As [`Event::set`].
+    /// The errors of [`Event::set`].
     pub fn set_constant(&mut self, constant: &Constant) -> Result<(), NotAnObject> {
         let json = match constant.word {
             Some(word) if self.knows(word) => word,

@@ -1,9 +1,9 @@
-//! Copies of events, and values on their way from one event to another.
+//! Copies of events, and of values from one event to another.
 
 use super::{Event, KeyForm, List, Node, Value};
 
 impl Event {
-    /// A copy that holds what can be reached and nothing else: no text of what was replaced or removed.
+    /// Returns a copy that holds only what can be reached, without the text of replaced or removed values.
     pub fn compact(&mut self) -> Event {
         let (mut copy, root, metadata) = (Event::new(), self.root(), self.metadata());
         let (into, metadata_into) = (copy.root(), copy.metadata());
@@ -12,12 +12,12 @@ impl Event {
         copy
     }
 
-    /// How many bytes a clone of the event takes.
+    /// Returns the approximate number of bytes that a clone of the event occupies.
     pub fn footprint(&self) -> usize {
         self.text.len() + self.nodes.len() * size_of::<Node>()
     }
 
-    /// A value of another event as a value of this one.
+    /// Copies a value of another event into this one.
     pub fn import(&mut self, from: &Event, value: Value) -> Value {
         match value {
             Value::Object(list) => Value::Object(self.import_list(from, list)),

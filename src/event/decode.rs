@@ -1,4 +1,4 @@
-//! From a record's bytes to an event.
+//! Decoding of a record's bytes into an event.
 
 use super::json::{DecodeError, Quoted, Scanner};
 use super::layout::Key;
@@ -7,13 +7,15 @@ use super::scan::{Scan, Span};
 use super::vocabulary::{METADATA_KEY, UNNUMBERED};
 use super::{Event, List, MESSAGE, TAGS, TIMESTAMP, Text, Timestamp, Tools, Value};
 
-/// Objects with more members are filled into the tree, which finds repeated keys of many.
+/// The maximum number of keys of an object that are checked for duplicates one by one. A larger object is read into the
+/// tree, which uses a hash table.
 const MOST_KEYS: usize = 64;
 
-/// The keys of an object so far that have no place, to see whether one is repeated. Used again for the next object.
+/// The keys of an object read so far that have no place, to detect duplicates. The buffer is reused for the next
+/// object.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Keys {
-    /// A bit for each of them, of its hash.
+    /// A bitmap with the bit of each key's hash set.
     seen: u64,
     noted: Vec<(Key, Text)>,
 }
@@ -24,7 +26,7 @@ impl Keys {
         self.noted.clear();
     }
 
-    /// Whether a key is new, and noted.
+    /// Records a key. Returns `false` if it is a duplicate or one too many.
     #[inline(always)]
     fn note(&mut self, bytes: &[u8], text: Text, key: Key) -> bool {
         let bit = 1 << (key.hash() % u64::BITS);
@@ -41,9 +43,9 @@ impl Keys {
 }
 
 impl Event {
-    /// Fills an empty event from a JSON object. Invalid UTF-8 is repaired as Filebeat does; a repeated key keeps its
-    /// last value. A string `@timestamp` becomes a time; one that is none is kept as `_@timestamp` and the event tagged
-    /// `_timestampparsefailure`, as Logstash does, leaving `@timestamp` to the caller.
+    /// Fills an empty event from a JSON object. Invalid UTF-8 is replaced as by Filebeat; a duplicate key keeps its
+    /// last value. A string `@timestamp` becomes a time. If it cannot be parsed, it is kept as `_@timestamp` and the
+    /// event is tagged `_timestampparsefailure`, as in Logstash, and the caller must set `@timestamp`.
     ///
     /// # Errors
     /// The text is not one JSON object.
@@ -52,7 +54,8 @@ impl Event {
         if self.tools.scan.object(self.text.as_bytes(), whole.range().start) {
             self.open_or_fill(whole)?;
         } else {
-            // It has white space between its parts, is nested deeply, or has a mistake, of which this tells.
+            // The object contains white space between tokens, is deeply nested, or has an error, which the slow path
+            // reports.
             self.fill(List::ROOT, whole, true)?;
             self.nodes.clear();
             self.lists[List::ROOT.0 as usize] = super::EMPTY_LIST;
@@ -72,11 +75,11 @@ impl Event {
     /// Fills an empty event with a line of text as `message`.
     pub fn decode_plain(&mut self, record: &[u8]) {
         let text = self.push_bytes(record);
-        // Nothing is in the way of it in an empty event.
+        // In an empty event this cannot fail.
         let _ = self.set(&MESSAGE, Value::Str(text));
     }
 
-    /// Fills the event from a record whose members have just been found.
+    /// Fills the event from a record whose members have just been scanned.
     fn open_or_fill(&mut self, record: Text) -> Result<(), DecodeError> {
         if self.open_record(record) {
             return Ok(());
@@ -85,14 +88,14 @@ impl Event {
         self.fill_tree(record)
     }
 
-    /// Fills an event without fields from a record as a whole, member by member.
+    /// Fills an event without fields from a record, reading every member into the tree.
     fn fill_tree(&mut self, record: Text) -> Result<(), DecodeError> {
         self.fill(List::ROOT, record, true)?;
         self.places.overwrite(ROOT, Value::Object(List::ROOT));
         Ok(())
     }
 
-    /// A copy of JSON text without white space between its parts.
+    /// Returns a copy of JSON text without white space between tokens.
     pub(super) fn without_white_space(&mut self, whole: Text) -> Text {
         let (mut inside, mut escaped) = (false, false);
         let mut copy = std::mem::take(&mut self.spare);
@@ -112,8 +115,8 @@ impl Event {
         compact
     }
 
-    /// Puts the members of the record that the pipeline names into their places, and those of objects that are always asked for.
-    /// `false` where keys are escaped, repeated or too many.
+    /// Puts the members of the record that the pipeline names into their places, and those of objects that are known to
+    /// be read. Returns `false` if keys are escaped, duplicate or too many.
     fn open_record(&mut self, whole: Text) -> bool {
         let Event { text, places, tools, .. } = self;
         let Tools { scan, keys, inner_keys, .. } = &mut **tools;
@@ -131,8 +134,8 @@ impl Event {
         true
     }
 
-    /// Opens an object of the record whose place is held, so that what the pipeline names in it gets places. Where that can't be it is
-    /// taken into the tree.
+    /// Opens an object of the record whose place is held, so that the members named by the pipeline get places. If that
+    /// is not possible, the object is read into the tree.
     pub(super) fn open(&mut self, number: u32) {
         self.places.want(number);
         if !self.open_in_place(number) {
@@ -203,14 +206,15 @@ impl Event {
             return;
         };
         match self.places.get_mut(field.number) {
-            // The record's text says what would be printed.
+            // The text of the record is already what would be printed.
             Some(place) if canonical.is_some() && place.based && place.state == State::Held => place.value = Value::Time(time),
-            // It is there, so nothing can be in its way.
+            // The field exists, so setting it cannot fail.
             _ => drop(self.set(field, Value::Time(time))),
         }
     }
 
-    /// Keeps a record's `tags` that are none (see [`super::reserved`]) as `_tags`, and says so in a tag, as Logstash does.
+    /// Moves a record's `tags` that are not valid tags (see [`super::reserved`]) to `_tags` and adds a tag for the
+    /// failure, as Logstash does.
     fn take_tags(&mut self) {
         let stranger = match self.peek(&TAGS) {
             Some(Value::Raw(text)) => !self.are_raw_tags(text),
@@ -225,8 +229,8 @@ impl Event {
     }
 }
 
-/// Puts a member of an object of the record into its place, if it has one, and answers with its number, [`UNNUMBERED`] where it has
-/// none. `None` where its key is escaped, repeated or one too many.
+/// Puts a member of an object of the record into its place, if it has one. Returns the number of its path,
+/// [`UNNUMBERED`] if it has none, or `None` if its key is escaped, a duplicate or one too many.
 #[inline(always)]
 fn place_member(object: u32, bytes: &[u8], span: Span, places: &mut Places, keys: &mut Keys) -> Option<u32> {
     let mut scanner = Scanner::new(bytes, span.from as usize);
@@ -240,7 +244,7 @@ fn place_member(object: u32, bytes: &[u8], span: Span, places: &mut Places, keys
     places.base_new(number, span.from, (from as u32, span.to), value).then_some(number)
 }
 
-/// Opens what is in a place if it is an object of the record, and flat; otherwise it stays closed.
+/// Opens the value of a place if it is a flat object of the record; otherwise the object stays closed.
 #[inline(always)]
 fn open_flat(number: u32, bytes: &[u8], scan: &Scan, places: &mut Places, keys: &mut Keys) {
     let Some(Place { from, to, value: Value::Raw(_), .. }) = places.get(number).copied() else { return };
@@ -254,7 +258,8 @@ fn open_flat(number: u32, bytes: &[u8], scan: &Scan, places: &mut Places, keys: 
     }
 }
 
-/// Puts a member of an object into its place, if it has one. `false` where its key is escaped, repeated or one too many.
+/// Puts a member of an object into its place, if it has one. Returns `false` if its key is escaped, a duplicate or one
+/// too many.
 #[inline(always)]
 fn open_member(scanner: &mut Scanner<'_>, bytes: &[u8], object: u32, places: &mut Places, keys: &mut Keys) -> bool {
     let member = scanner.at as u32;
@@ -262,7 +267,7 @@ fn open_member(scanner: &mut Scanner<'_>, bytes: &[u8], object: u32, places: &mu
     let key = Key::of(bytes, text);
     scanner.at += 1;
     let from = scanner.at as u32;
-    // The text was checked when the record was scanned, so this can't fail.
+    // The text was validated when the record was scanned, so this cannot fail.
     let Ok(value) = scanner.value(1) else { return false };
     match places.layout.child(object, bytes, text, key) {
         Some(number) => places.base_new(number, member, (from, scanner.at as u32), value),
@@ -270,7 +275,7 @@ fn open_member(scanner: &mut Scanner<'_>, bytes: &[u8], object: u32, places: &mu
     }
 }
 
-/// A key that is not escaped; the scanner ends on the colon after it.
+/// Reads a key without escapes, and the colon after it. Returns `None` for any other key.
 #[inline(always)]
 fn plain_key(scanner: &mut Scanner<'_>, bytes: &[u8]) -> Option<Text> {
     if let Some(key) = scanner.short_string() {
@@ -281,7 +286,7 @@ fn plain_key(scanner: &mut Scanner<'_>, bytes: &[u8]) -> Option<Text> {
     (!escaped).then_some(text)
 }
 
-/// The value that a text is which is known to be one.
+/// Returns the value of a text that is known to be a valid JSON value.
 #[inline(always)]
 fn checked_value(bytes: &[u8], text: Text) -> Value {
     let inner = text.range();

@@ -5,12 +5,12 @@ use super::repeats::may_repeat_keys;
 use super::{END, Event, Text, Value};
 
 impl Event {
-    /// Parses JSON text that stands in this event (such as the value of a field). Objects and arrays come back opened. As
-    /// in Logstash a byte order mark is passed over, of several values in a row the last one counts, and no value is `null`. Of a
-    /// key that an object has twice, at any depth, the last value counts.
+    /// Parses JSON text in this event, such as the value of a field. Objects and arrays are opened. As in Logstash, a
+    /// byte order mark is skipped, the last of several consecutive values is used, and empty text is `null`. If an object has a key
+    /// more than once, at any depth, the last value is used.
     ///
     /// # Errors
-    /// The text is not made of JSON values.
+    /// The text is not a sequence of JSON values.
     pub fn parse_json(&mut self, text: Text) -> Result<Value, DecodeError> {
         let range = text.range();
         let relative = |error: DecodeError| DecodeError { offset: error.offset.saturating_sub(range.start), ..error };
@@ -21,7 +21,7 @@ impl Event {
         while scanner.more() {
             value = scanner.value(0).map_err(relative)?;
         }
-        // A line end between its parts would end the line that the event is printed on.
+        // A line end between its tokens would end the line on which the event is printed.
         if let Value::Raw(text) = value
             && memchr::memchr2(b'\n', b'\r', self.str(text).as_bytes()).is_some()
         {
@@ -33,7 +33,7 @@ impl Event {
         Ok(if halved || repeats { self.load_all(value) } else { self.load(value) })
     }
 
-    /// Opens a value with all that is in it: where half a surrogate pair, or a repeated key, must not be printed as it came.
+    /// Opens a value with everything inside it. Needed if an unpaired surrogate or a repeated key must not be printed as it was received.
     fn load_all(&mut self, value: Value) -> Value {
         let value = self.load(value);
         if let Value::Object(list) | Value::Array(list) = value {

@@ -1,4 +1,4 @@
-//! Printing events as JSON: untouched parts are copied as they came, new text is escaped on the way.
+//! JSON serialisation of events. Unchanged parts are copied as they were received, new text is escaped.
 
 use std::io::Write as _;
 
@@ -8,13 +8,13 @@ use super::places::{Change, Place, ROOT, State};
 use super::shapes::{Group, Shape};
 use super::{Event, KeyForm, List, Text, Value};
 
-/// Whether a byte can't stand in a JSON string as it is (RFC 8259, section 7).
+/// Returns whether a byte must be escaped in a JSON string (RFC 8259, section 7).
 #[inline]
 pub const fn needs_escape(byte: u8) -> bool {
     byte < 0x20 || byte == b'"' || byte == b'\\'
 }
 
-/// Length of the run at the start of `bytes` that holds no quote, no backslash and no control character; looks at
+/// Returns the number of bytes at the start of `bytes` before the first quote, backslash or control character. Compares
 /// 32 bytes at a time.
 #[inline]
 pub fn plain_run(bytes: &[u8]) -> usize {
@@ -29,20 +29,20 @@ pub fn plain_run(bytes: &[u8]) -> usize {
     at + bytes[at..].iter().take_while(|byte| !needs_escape(**byte)).count()
 }
 
-/// The same for the first of 32 bytes; 32 if all of them are plain.
+/// Returns the number of bytes before the first one that must be escaped, or 32 if there is none.
 #[inline(always)]
 pub(super) fn plain_run_of_32(bytes: &[u8; 32]) -> usize {
     special(bytes).trailing_zeros() as usize
 }
 
-/// The same for the first of 64 bytes.
+/// Returns the number of bytes before the first one that must be escaped, or 64 if there is none.
 #[inline(always)]
 fn plain_run_of_64(bytes: &[u8; 64]) -> usize {
     let half = |from: usize| bytes[from..].first_chunk().map_or(0, |half| u64::from(special(half)));
     (half(0) | half(32) << 32).trailing_zeros() as usize
 }
 
-/// Whether the bytes `start..end` of a text hold nothing to escape. What follows them may be looked at too.
+/// Returns whether the bytes `start..end` of a text contain nothing to escape. May read the bytes after them.
 #[inline]
 pub(super) fn is_plain(text: &[u8], start: usize, end: usize) -> bool {
     let mut at = start;
@@ -59,7 +59,7 @@ pub(super) fn is_plain(text: &[u8], start: usize, end: usize) -> bool {
     !text[at..end].iter().any(|byte| needs_escape(*byte))
 }
 
-/// A bit for each of 32 bytes that needs an escape.
+/// Returns a mask with a bit set for each byte that must be escaped.
 #[inline(always)]
 fn special(chunk: &[u8; 32]) -> u32 {
     let (quote, backslash, control) = (u8x32::splat(b'"'), u8x32::splat(b'\\'), u8x32::splat(0x1F));
@@ -68,7 +68,7 @@ fn special(chunk: &[u8; 32]) -> u32 {
     hits.move_mask() as u32
 }
 
-/// Appends `text` as the inside of a JSON string.
+/// Appends `text` as the content of a JSON string, without quotes.
 pub fn write_escaped(text: &str, out: &mut Vec<u8>) {
     const HEX: &[u8; 16] = b"0123456789ABCDEF";
     let mut rest = text.as_bytes();
@@ -90,27 +90,27 @@ pub fn write_escaped(text: &str, out: &mut Vec<u8>) {
     }
 }
 
-/// Appends `text` as a JSON string with its quotes.
+/// Appends `text` as a JSON string with quotes.
 pub fn write_string(text: &str, out: &mut Vec<u8>) {
     out.push(b'"');
     write_escaped(text, out);
     out.push(b'"');
 }
 
-/// Appends a whole number in digits.
+/// Appends an integer in decimal.
 pub fn write_integer(number: i64, out: &mut Vec<u8>) {
     let start = out.len();
     out.resize(start + 20, 0);
-    // No number of 64 bits has more digits and signs.
+    // No 64-bit integer has more than 20 digits and signs.
     let length = put_integer(number, &mut out[start..], 0).unwrap_or(0);
     out.truncate(start + length);
 }
 
-/// Appends a float so that it reads back as a float: `2.0`, `1.5e-7`. What JSON has no number for (NaN, infinities)
-/// becomes a string, as Logstash writes it.
+/// Appends a float in a form that is read back as a float: `2.0`, `1.5e-7`. Numbers that JSON cannot express (NaN,
+/// infinities) become strings, as in Logstash.
 pub fn write_float(number: f64, out: &mut Vec<u8>) {
     if number.is_finite() {
-        // Writing to a Vec can't fail.
+        // Writing to a Vec cannot fail.
         let _ = write!(out, "{number:?}");
     } else {
         let name = if number.is_nan() { "\"NaN\"" } else if number > 0.0 { "\"Infinity\"" } else { "\"-Infinity\"" };
@@ -118,14 +118,14 @@ pub fn write_float(number: f64, out: &mut Vec<u8>) {
     }
 }
 
-/// Pieces up to this many bytes are copied whole: a copy of fixed size costs less than a call that must find out how much
-/// to take, and what was copied too much is written over.
+/// The maximum length in bytes of a piece that is copied with a fixed size. Such a copy costs less than one of variable
+/// length, and the surplus bytes are overwritten.
 const SHORT: usize = 64;
 
-/// As many bytes.
+/// Padding of [`SHORT`] bytes.
 const BEYOND: &str = "                                                                ";
 
-/// Where printing goes on; `None` once the room is used up.
+/// The offset at which printing continues, or `None` if the buffer is too short.
 type Next = Option<usize>;
 
 /// Copies the bytes `start..end` of a text to `at`.
@@ -148,7 +148,7 @@ fn byte(byte: u8, room: &mut [u8], at: usize) -> Next {
     Some(at + 1)
 }
 
-/// Copies a span of a text, in quotes.
+/// Copies a span of a text in quotes.
 #[inline(always)]
 fn quoted(text: &[u8], span: Text, room: &mut [u8], at: usize) -> Next {
     let (start, length) = (span.start as usize, span.len as usize);
@@ -166,8 +166,9 @@ fn quoted(text: &[u8], span: Text, room: &mut [u8], at: usize) -> Next {
     byte(b'"', room, at)
 }
 
-/// Prints the first `length` bytes of the text before a value, and the value, if both are short and it is text without escapes or
-/// something that stands as it is printed; answers with how much that is. One look at the room is enough for both.
+/// Prints the first `length` bytes of the text before a value, and the value, if both are short and the value needs no
+/// conversion: it is text without escapes, a number, or raw JSON. Returns the number of bytes printed. One bounds check
+/// of `room` is sufficient for both.
 #[inline(always)]
 fn short_part(before: &[u8], length: usize, text: &[u8], value: Value, room: &mut [u8]) -> Option<usize> {
     let room = room.first_chunk_mut::<{ 2 * SHORT + 2 }>()?;
@@ -196,7 +197,7 @@ fn short_part(before: &[u8], length: usize, text: &[u8], value: Value, room: &mu
     Some(length + value_length)
 }
 
-/// What takes long to print is printed apart.
+/// Prints a value of a rare kind into a buffer of its own, out of line, and copies it.
 #[cold]
 #[inline(never)]
 fn apart(write: impl FnOnce(&mut Vec<u8>), room: &mut [u8], at: usize) -> Next {
@@ -212,12 +213,12 @@ impl Event {
         self.write_with(out, |room| self.put_event(&shape, room));
     }
 
-    /// The same for one of many events that go through the same pipeline. It is printed where the last one was, which is still
-    /// near, and copied once.
+    /// Appends the event like [`Event::write_json`], for one of many events of the same pipeline. The event is printed
+    /// into a buffer that is reused and still cached, and then copied once.
     pub fn write_next_json(&mut self, out: &mut Vec<u8>) {
         let mut shapes = std::mem::take(&mut self.tools.shapes);
         let mut printed = std::mem::take(&mut self.tools.printed);
-        // So that a copy of fixed size can begin anywhere in the text.
+        // The padding allows a copy of fixed size to begin anywhere in the text.
         let end = self.text.len();
         self.text.push_str(BEYOND);
         let shape = shapes.find(&self.places);
@@ -228,12 +229,12 @@ impl Event {
         self.tools.shapes = shapes;
     }
 
-    /// Appends any value of this event as JSON.
+    /// Appends a value of this event as JSON.
     pub fn write_value(&self, value: Value, out: &mut Vec<u8>) {
         self.write_with(out, |room| self.put_value(value, room, 0));
     }
 
-    /// Prints the record around what has changed, and what was added.
+    /// Prints the record with its edits, followed by the added fields.
     fn put_event(&self, shape: &Shape, room: &mut [u8]) -> Next {
         let Some(root) = self.places.get(ROOT) else { return piece(b"{}", 0, 2, room, 0) };
         let at = match root.state {
@@ -248,7 +249,7 @@ impl Event {
         byte(b'}', room, at)
     }
 
-    /// Prints the record with its edits, up to its last bracket.
+    /// Prints the record with its edits, up to its closing bracket.
     fn put_record(&self, root: &Place, shape: &Shape, room: &mut [u8]) -> Next {
         let text = self.text.as_bytes();
         let (mut from, mut at) = (root.from as usize, 0);
@@ -273,12 +274,12 @@ impl Event {
         piece(text, from, root.to as usize - 1, room, at)
     }
 
-    /// Prints what was added to an object, each with a comma before it but for what is the first in it.
+    /// Prints the members added to an object, with a comma before each one except the first in the object.
     fn put_group(&self, group: &Group, room: &mut [u8], at: usize) -> Next {
         if at == 0 || room[at - 1] != b'{' {
             return self.put_parts(group, room, at);
         }
-        // The comma takes the place of the bracket, and gives it back.
+        // The comma temporarily replaces the opening bracket.
         let end = self.put_parts(group, room, at - 1)?;
         room[at - 1] = b'{';
         Some(end)
@@ -305,11 +306,11 @@ impl Event {
         out.truncate(start + length);
     }
 
-    /// Prints over what a buffer holds from `start` on; the buffer grows where that is too short, and never shrinks. Answers how much was
-    /// printed.
+    /// Prints into a buffer from `start` on, over its previous content. Enlarges the buffer if it is too short, but
+    /// never shrinks it. Returns the number of bytes printed.
     #[inline]
     fn print_over(&self, out: &mut Vec<u8>, start: usize, mut put: impl FnMut(&mut [u8]) -> Next) -> usize {
-        // What an event prints to is hardly ever longer than what it holds; if it is, it is printed again.
+        // A printed event is rarely longer than its text; if it is, it is printed again into a larger buffer.
         let mut room = 512 + self.text.len() - self.vocabulary as usize;
         loop {
             if out.len() < start + room {
@@ -361,11 +362,11 @@ impl Event {
         close(b"[]", room, start, at)
     }
 
-    /// Prints the members of an object that are in the tree, each with a comma before it. Neighbours that stand side by side in
-    /// the event's text, as they came in, are copied in one go.
+    /// Prints the members of an object that are in the tree, each with a comma before it. Members that are adjacent in
+    /// the event's text are copied together.
     fn put_members(&self, list: List, room: &mut [u8], mut at: usize) -> Next {
         let text = self.text.as_bytes();
-        // What is copied next: put off as long as more of it follows.
+        // The range to copy next. The copy is deferred as long as the next member is adjacent.
         let (mut from, mut to) = (0, 0);
         for node in self.nodes(list) {
             let value = self.verbatim(node.value);
@@ -402,7 +403,8 @@ impl Event {
         piece(text, from, to, room, at)
     }
 
-    /// Where a value stands in the event's text just as it is to be printed, quotes included; empty where it does not.
+    /// Returns the range of the event's text that is identical to the printed value, including quotes, or an empty
+    /// range if there is none.
     #[inline(always)]
     fn verbatim(&self, value: Value) -> std::ops::Range<usize> {
         let text = self.text.as_bytes();
@@ -420,7 +422,8 @@ impl Event {
     }
 }
 
-/// After a member of the record was left out: where to go on in the record and in print, so that one comma goes with it.
+/// Returns the offsets in the record and in the output at which printing continues after a removed member, so that one
+/// comma is removed with it.
 #[inline]
 fn without_comma(text: &[u8], from: usize, room: &[u8], at: usize) -> (usize, usize) {
     match (at.checked_sub(1).map(|last| room[last]), text[from]) {
@@ -430,8 +433,8 @@ fn without_comma(text: &[u8], from: usize, room: &[u8], at: usize) -> (usize, us
     }
 }
 
-/// Ends an object or array that began at `start`: each element has a comma before it, of which the first becomes the opening
-/// bracket.
+/// Ends an object or array that began at `start`. Each element has a comma before it, of which the first is replaced by
+/// the opening bracket.
 #[inline(always)]
 fn close(brackets: &[u8; 2], room: &mut [u8], start: usize, at: usize) -> Next {
     *room.get_mut(start)? = brackets[0];

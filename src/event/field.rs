@@ -1,8 +1,7 @@
 //! Field references: `[http][response][status_code]`, `message`, `[@metadata][topic]`, `[tags][0]`.
 //!
-//! The grammar is Logstash's: either a bare name, which is one key however many dots it has, or a run of bracketed
-//! names. References are parsed when a pipeline is compiled, so that an event's way through it never looks at their
-//! text again.
+//! The grammar is Logstash's: either a bare name, which is one key however many dots it has, or a sequence of bracketed
+//! names. References are parsed when a pipeline is compiled, so that no reference is parsed per event.
 
 use std::fmt;
 
@@ -10,22 +9,22 @@ use super::vocabulary::{self, UNNUMBERED};
 use super::Text;
 use super::reserved::Reserved;
 
-/// One step of a path: a key, and the index it stands for when what it meets is an array.
+/// One step of a path: a key, which is also an index if the value it is applied to is an array.
 #[derive(Clone, Debug)]
 pub struct Segment {
     /// The key in an object.
     pub name: Box<str>,
-    /// The same as an array index, where it is a number; negative counts from the end.
+    /// The key as an array index, if it is a number. A negative index counts from the end.
     pub index: Option<i64>,
-    /// Whether the key needs no escaping in JSON.
+    /// True if the key needs no escaping in JSON.
     pub plain: bool,
-    /// The key's fingerprint.
+    /// The hash of the key; see [`super::key_tag`].
     pub(super) tag: u32,
-    /// The number of the path up to and with this step; see [`vocabulary`].
+    /// The number of the path up to and including this step; see [`vocabulary`].
     pub(super) number: u32,
-    /// The key as it stands in JSON, with comma, quotes and colon, where it is plain.
+    /// The key as printed in JSON, with comma, quotes and colon, if it is plain.
     pub(super) listed: Box<str>,
-    /// Where that stands in the vocabulary.
+    /// The span of `listed` in the vocabulary, if it is interned.
     pub(super) word: Option<Text>,
 }
 
@@ -40,7 +39,7 @@ impl Eq for Segment {}
 /// A compiled field reference.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FieldRef {
-    /// Whether the path starts at `@metadata` (which is then not among the segments).
+    /// True if the path starts at `@metadata`, which is then not among the segments.
     pub metadata: bool,
     /// The steps; empty only for `[@metadata]` itself.
     pub path: Box<[Segment]>,
@@ -48,17 +47,17 @@ pub struct FieldRef {
     pub(super) number: u32,
     /// The number of the path without its last step.
     pub(super) parent: u32,
-    /// Whether the field takes only certain values.
+    /// True if the field accepts only certain values.
     pub(super) reserved: Reserved,
 }
 
-/// Why a text is no field reference.
+/// The error of a text that is not a field reference.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{text}` is not a field reference: {reason}")]
 pub struct FieldRefError {
     /// The text.
     pub text: String,
-    /// What is wrong with it.
+    /// The reason why it is not valid.
     pub reason: &'static str,
 }
 
@@ -99,7 +98,7 @@ impl FieldRef {
     /// Parses either form, or, for a name with dots and no brackets, the nested path: `source.ip` is `[source][ip]`.
     ///
     /// # Errors
-    /// As [`FieldRef::parse`].
+    /// The errors of [`FieldRef::parse`].
     pub fn parse_dotted(text: &str) -> Result<FieldRef, FieldRefError> {
         if text.contains(['[', ']']) || !text.contains('.') {
             return FieldRef::parse(text);
@@ -110,7 +109,7 @@ impl FieldRef {
         Ok(FieldRef::from_names(text.split('.')))
     }
 
-    /// The reference made of these keys, the first of which may be `@metadata`.
+    /// Returns the reference with these keys, of which the first may be `@metadata`.
     pub fn from_names<'a>(names: impl IntoIterator<Item = &'a str>) -> FieldRef {
         let mut names = names.into_iter().peekable();
         let metadata = names.next_if_eq(&"@metadata").is_some();
@@ -128,8 +127,8 @@ impl FieldRef {
         FieldRef { metadata, path, number: UNNUMBERED, parent: UNNUMBERED, reserved }
     }
 
-    /// The same reference as part of the process' vocabulary, which makes its use cheaper: for what stands in a pipeline's
-    /// file, not for what an event's data name.
+    /// Interns the reference in the vocabulary of the process, which makes its use cheaper. For references in a
+    /// pipeline's file, not for names that come from event data.
     pub fn lasting(mut self) -> FieldRef {
         self.number = vocabulary::start(self.metadata);
         for segment in &mut self.path {
@@ -141,30 +140,30 @@ impl FieldRef {
         self
     }
 
-    /// This path with one more key.
+    /// Returns this path extended by one key.
     pub fn child(&self, name: &str) -> FieldRef {
         FieldRef::from_names(self.names().chain([name]))
     }
 
-    /// The first `steps` steps of this path.
+    /// Returns the first `steps` steps of this path.
     pub fn prefix(&self, steps: usize) -> FieldRef {
         let reserved = if steps == 0 { Reserved::No } else { self.reserved };
         FieldRef { metadata: self.metadata, path: self.path[..steps].into(), number: UNNUMBERED, parent: UNNUMBERED, reserved }
     }
 
-    /// The keys, `@metadata` among them.
+    /// Returns the keys, including `@metadata`.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.metadata.then_some("@metadata").into_iter().chain(self.path.iter().map(|segment| &*segment.name))
     }
 
-    /// Whether this is the top-level field `name`.
+    /// Returns whether this is the top-level field `name`.
     pub fn is_top(&self, name: &str) -> bool {
         !self.metadata && self.path.len() == 1 && &*self.path[0].name == name
     }
 }
 
 impl fmt::Display for FieldRef {
-    /// A top-level field prints bare, a path in brackets.
+    /// Prints a top-level field as a bare name, and a path in brackets.
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         if !self.metadata && self.path.len() == 1 {
             return formatter.write_str(&self.path[0].name);

@@ -1,10 +1,10 @@
-//! From places to the tree: where an object is needed as a whole, what is in it is put into one list.
+//! Folding: the conversion of an object with places to a list of the tree, for access to the object as a whole.
 
 use super::places::{METADATA, ROOT, State};
 use super::{END, Event, KeyForm, List, Text, Value};
 
 impl Event {
-    /// Takes an object whose members have places into the tree. Its place holds the list from now on.
+    /// Converts an object whose members have places to a list of the tree, which its place holds from then on.
     pub(super) fn fold(&mut self, number: u32) -> List {
         let list = match number {
             ROOT => List::ROOT,
@@ -15,7 +15,7 @@ impl Event {
         if place.based {
             let text = Text::between(place.from as usize, place.to as usize);
             let filled = self.fill(list, text, false);
-            // The text was checked when the record was scanned.
+            // The text was validated when the record was scanned.
             debug_assert!(filled.is_ok());
             self.follow_places(number, list);
         }
@@ -31,7 +31,7 @@ impl Event {
         list
     }
 
-    /// Gives what was read from the record the values that are in places, and removes what is not there any more.
+    /// Applies the values in places to the list read from the record, and removes the members that have been removed.
     fn follow_places(&mut self, number: u32, list: List) {
         let mut at = self.lists[list.0 as usize].first;
         while at != END {
@@ -49,12 +49,12 @@ impl Event {
         }
     }
 
-    /// The fields at the top of the event.
+    /// Returns the list of the event's fields.
     pub fn root(&mut self) -> List {
         self.top(ROOT)
     }
 
-    /// The list that holds `@metadata`.
+    /// Returns the list of the fields in `@metadata`.
     pub fn metadata(&mut self) -> List {
         self.top(METADATA)
     }
@@ -62,7 +62,7 @@ impl Event {
     fn top(&mut self, number: u32) -> List {
         match self.take_up(number) {
             Value::Object(list) => list,
-            // The tops are always objects.
+            // The two roots are always objects.
             _ => List::ROOT,
         }
     }

@@ -1,8 +1,9 @@
-//! Fragments: finished JSON objects that are merged into many events, such as what is known of an address.
+//! Fragments: prepared JSON objects that are merged into many events, such as the data of an IP address.
 //!
-//! A fragment is read once, when it is made: where the value of each field that a pipeline names stands is kept beside its text, so
-//! that merging it is one copy of the text and one place for each field. An object in it is taken apart as far as the pipeline names
-//! what is in it, and stays raw otherwise. Tens of thousands of them are remembered, so each is two small pieces of memory.
+//! A fragment is parsed once, when it is created: it stores the spans of all field values in its text, so that merging
+//! it copies the text once and sets one place per field. An object in it is split into fields as far as the pipeline
+//! names its members, and stays raw otherwise. Caches hold tens of thousands of fragments, so each one takes only two
+//! small allocations.
 
 use std::cell::RefCell;
 
@@ -10,15 +11,15 @@ use super::places::State;
 use super::{Event, FieldRef, List, Node, NotAnObject, Text, Value};
 use crate::memory::{fetch, fetch_all};
 
-/// A JSON object that is ready to be merged. Sharing it is cheap if it stands behind an `Arc`.
+/// A JSON object that is ready to be merged. Share it behind an `Arc`, which is cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Fragment {
     text: Box<str>,
-    /// Its fields, if all of them are among those that pipelines name.
+    /// The fields, if pipelines name all of them; otherwise empty.
     fields: Box<[Field]>,
 }
 
-/// A field of a fragment: the number of its path, and where its value stands.
+/// A field of a fragment: the number of its path, and the span of its value.
 #[derive(Clone, Copy, Debug)]
 struct Field {
     number: u32,
@@ -48,13 +49,13 @@ impl Field {
             Value::Plain(text) => (Kind::Plain, text),
             Value::Escaped(text) => (Kind::Escaped, text),
             Value::Raw(text) => (Kind::Raw, text),
-            // Nothing that has just been read is anything else.
+            // A value that has just been parsed is of no other kind.
             _ => return None,
         };
         Some(Field { number, start: text.start.saturating_sub(from), len: text.len, kind })
     }
 
-    /// The value where the fragment's text begins at `by`.
+    /// Returns the value, given that the fragment's text begins at `by` in the event.
     #[inline]
     fn value(self, by: u32) -> Value {
         let text = Text { start: by + self.start, len: self.len };
@@ -71,12 +72,14 @@ impl Field {
 }
 
 thread_local! {
-    /// What fragments are read with: many are made, of addresses that are new.
+    /// The event into which new fragments are parsed. It is reused, because a fragment is created for every new
+    /// address.
     static READER: RefCell<Event> = RefCell::new(Event::versed());
 }
 
 impl Fragment {
-    /// A fragment of the text of a JSON object; of anything else, an empty one. `target` is where it will be merged.
+    /// Creates a fragment from the text of a JSON object; any other text gives an empty fragment. `target` is the field
+    /// into which it will be merged.
     pub fn new(json: &str, target: Option<&FieldRef>) -> Fragment {
         READER.with_borrow_mut(|reader| {
             if !reader.places.is_current() {
@@ -97,7 +100,7 @@ impl Fragment {
         Fragment { text: json.into(), fields: if named { fields.into() } else { Box::default() } }
     }
 
-    /// Looks at what merging it needs.
+    /// Prefetches the memory that merging needs.
     #[inline]
     pub fn approach(&self) {
         self.fields.first().into_iter().for_each(fetch);
@@ -105,15 +108,15 @@ impl Fragment {
         fetch_all(self.text.as_bytes());
     }
 
-    /// The object as JSON text.
+    /// Returns the object as JSON text.
     pub fn json(&self) -> &str {
         &self.text
     }
 }
 
 impl Event {
-    /// Finds the number of each entry of an object, of which `parent` is the number; answers whether all have one. `from` is where
-    /// the whole begins.
+    /// Collects the fields of an object whose path has the number `parent`. Returns whether all of them have a number.
+    /// `from` is the offset at which the fragment's text begins.
     fn name_fields(&mut self, list: List, parent: u32, from: u32, fields: &mut Vec<Field>) -> bool {
         let mut at = self.lists[list.0 as usize].first;
         while let Some(entry) = self.nodes.get(at as usize).copied() {
@@ -135,11 +138,11 @@ impl Event {
 }
 
 impl Event {
-    /// Merges a fragment into the object at `target` (the top of the event where there is none), creating it where it is
-    /// absent. Values that are there are replaced, objects merged.
+    /// Merges a fragment into the object at `target` (the root of the event if it is `None`), which is created if it is
+    /// absent. Existing values are replaced, and objects are merged.
     ///
     /// # Errors
-    /// Something on the path, or at its end, is a value that is no object.
+    /// A value on the path, or at its end, exists and is not an object.
     pub fn merge(&mut self, target: Option<&FieldRef>, fragment: &Fragment) -> Result<(), NotAnObject> {
         if target.is_some_and(FieldRef::is_reserved) {
             return Err(NotAnObject);
@@ -162,7 +165,8 @@ impl Event {
         Ok(())
     }
 
-    /// Puts the fields of a fragment into places as long as none of them is there; answers whether that was so of all.
+    /// Puts the fields of a fragment into places as long as none of them exists. Returns whether that was the case for
+    /// all of them.
     fn merge_fields(&mut self, target: Option<&FieldRef>, fragment: &Fragment, by: u32) -> bool {
         if let Some(target) = target
             && let Some(place) = self.places.get(target.number)

@@ -1,33 +1,33 @@
-//! Scanning JSON text: validates all of it, but builds nothing below the first level.
+//! JSON scanner: validates the whole text, but builds nothing below the first level.
 //!
-//! A Filebeat envelope has some forty values of which a pipeline looks at five, so objects and arrays are only skipped
-//! over (checking their grammar on the way) and stay the bytes they came in until a filter asks for what is inside.
-//! Strings and numbers stay as written too: still escaped, still digits.
+//! A Filebeat envelope has some forty values, of which a pipeline reads five. Objects and arrays are therefore only
+//! validated and skipped, and stay raw bytes until a filter reads their content. Strings stay escaped, and numbers stay
+//! digits.
 
 use wide::{CmpEq, u8x32};
 
 use super::{Text, Value};
 
-/// Objects and arrays may be nested this deep, Jackson's limit and so Logstash's and Elasticsearch's.
+/// The maximum depth of nested objects and arrays: the limit of Jackson, and so of Logstash and Elasticsearch.
 pub const MAX_DEPTH: u32 = 1_000;
 
-/// Why a record is no JSON event.
+/// The error of a record that is not a JSON event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{reason} at byte {offset}")]
 pub struct DecodeError {
-    /// What was wrong.
+    /// The reason why it is not valid.
     pub reason: &'static str,
-    /// Where, in bytes from the start of the record.
+    /// The byte offset from the start of the record.
     pub offset: usize,
 }
 
-/// A reader over JSON text that is known to be UTF-8.
+/// A scanner over JSON text that is known to be UTF-8.
 pub(super) struct Scanner<'a> {
     bytes: &'a [u8],
     pub(super) at: usize,
 }
 
-/// A string between its quotes.
+/// The content of a string between its quotes.
 pub(super) struct Quoted {
     pub(super) text: Text,
     pub(super) escaped: bool,
@@ -56,13 +56,13 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    /// Whether anything but white space is left.
+    /// Skips white space and returns whether anything is left.
     pub(super) fn more(&mut self) -> bool {
         self.skip_whitespace();
         self.at < self.bytes.len()
     }
 
-    /// Only white space may be left.
+    /// Checks that only white space is left.
     pub(super) fn finish(&mut self) -> Scan<()> {
         if self.more() { self.fail("text after the end of the value") } else { Ok(()) }
     }
@@ -77,8 +77,8 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    /// Passes a short string without escapes, as most are, and answers with what is between its quotes. `None`, without having
-    /// moved, for every other string and for what is none.
+    /// Reads a short string without escapes, as most strings are, and returns the text between its quotes. Returns
+    /// `None`, without moving, for any other token.
     #[inline(always)]
     pub(super) fn short_string(&mut self) -> Option<Text> {
         let window = self.bytes.get(self.at..)?.first_chunk::<33>()?;
@@ -91,7 +91,7 @@ impl<'a> Scanner<'a> {
         Some(Text::between(start, start + run))
     }
 
-    /// A string; the reader stands on its opening quote and ends after the closing one.
+    /// Reads a string. The scanner is at its opening quote, and ends after the closing one.
     pub(super) fn string(&mut self) -> Scan<Quoted> {
         self.expect(b'"', "a string was expected")?;
         let start = self.at;
@@ -129,7 +129,7 @@ impl<'a> Scanner<'a> {
         Ok(())
     }
 
-    /// Any value; containers are checked and skipped, and come back as [`Value::Raw`].
+    /// Reads a value of any kind. Objects and arrays are validated and skipped, and returned as [`Value::Raw`].
     #[inline]
     pub(super) fn value(&mut self, depth: u32) -> Scan<Value> {
         match self.peek() {
@@ -149,7 +149,7 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    /// A number or a word.
+    /// Reads a number, `true`, `false` or `null`.
     pub(super) fn scalar(&mut self) -> Scan<Value> {
         match self.peek() {
             b't' => self.word(b"true", Value::Bool(true)),
@@ -203,7 +203,7 @@ impl<'a> Scanner<'a> {
         Ok(Value::Number(Text::between(start, self.at)))
     }
 
-    /// Checks an object or array and all that is in it, without building anything.
+    /// Validates an object or array with its content, without building anything.
     fn skip_container(&mut self, depth: u32) -> Scan<()> {
         if depth >= MAX_DEPTH {
             return self.fail("nested too deeply");
@@ -234,7 +234,7 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    /// Passes a string.
+    /// Skips a string.
     #[inline(always)]
     fn skip_string(&mut self) -> Scan<()> {
         if self.short_string().is_some() {
@@ -243,7 +243,7 @@ impl<'a> Scanner<'a> {
         self.string().map(|_| ())
     }
 
-    /// The colon after a key, with white space on both sides.
+    /// Reads the colon after a key, with optional white space on both sides.
     #[inline]
     pub(super) fn colon(&mut self) -> Scan<()> {
         if let Some([b':', next]) = self.bytes.get(self.at..self.at + 2)
@@ -258,7 +258,7 @@ impl<'a> Scanner<'a> {
         Ok(())
     }
 
-    /// The comma or closing bracket after an element; `true` at the end.
+    /// Reads the comma or closing bracket after an element. Returns `true` at the closing bracket.
     #[inline]
     pub(super) fn after_element(&mut self, close: u8) -> Scan<bool> {
         if let Some([b',', next]) = self.bytes.get(self.at..self.at + 2)
@@ -284,8 +284,8 @@ impl<'a> Scanner<'a> {
     }
 }
 
-/// Appends a part of a text, the inside of a JSON string that [`Scanner`] has checked, without its escapes. Half a surrogate pair
-/// is left out, as Logstash leaves it out.
+/// Appends a part of a text, the content of a JSON string that [`Scanner`] has validated, with its escapes decoded.
+/// Unpaired surrogates are dropped, as in Logstash.
 pub(super) fn unescape(text: &mut String, escaped: std::ops::Range<usize>) {
     let std::ops::Range { start: mut from, end } = escaped;
     let mut at = from;
@@ -309,15 +309,15 @@ pub(super) fn unescape(text: &mut String, escaped: std::ops::Range<usize>) {
                 text.extend(char::from_u32(pair.unwrap_or(unit)));
                 from = at;
             }
-            // It stands for itself.
+            // The escaped character represents itself.
             _ => from = kind,
         }
     }
     text.extend_from_within(from..end);
 }
 
-/// Writes a part of a text to `out` without its escapes, as [`unescape`] does, and answers with the length; `None` where it has one of the
-/// escapes that name a code point. What `out` holds beyond that means nothing.
+/// Writes a part of a text to `out` with its escapes decoded, as [`unescape`] does, and returns the length. Returns
+/// `None` if it contains an escape that names a code point. The content of `out` after that length is undefined.
 pub(super) fn unescape_short(text: &[u8], escaped: std::ops::Range<usize>, out: &mut Vec<u8>) -> Option<usize> {
     const STEP: usize = 32;
     let (mut at, end, mut to) = (escaped.start, escaped.end, 0);
@@ -325,7 +325,7 @@ pub(super) fn unescape_short(text: &[u8], escaped: std::ops::Range<usize>, out: 
         out.resize(end - at + STEP, 0);
     }
     while at < end {
-        // A step of fixed size copies too much, which is written over.
+        // A step of fixed size copies too many bytes, which are overwritten.
         let mut last = [0; STEP];
         let chunk = match text.get(at..).and_then(|text| text.first_chunk::<STEP>()) {
             Some(chunk) => chunk,
@@ -348,7 +348,7 @@ pub(super) fn unescape_short(text: &[u8], escaped: std::ops::Range<usize>, out: 
             b'r' => b'\r',
             b't' => b'\t',
             b'u' => return None,
-            // It stands for itself.
+            // The escaped character represents itself.
             byte => byte,
         };
         (at, to) = (at + 2, to + 1);
@@ -356,13 +356,14 @@ pub(super) fn unescape_short(text: &[u8], escaped: std::ops::Range<usize>, out: 
     Some(to)
 }
 
-/// The code point that two halves of a surrogate pair make.
+/// Returns the code point of a surrogate pair, or `None` if the two units are not one.
 fn unit_pair(high: u32, low: u32) -> Option<u32> {
     let is_pair = (0xD800..=0xDBFF).contains(&high) && (0xDC00..=0xDFFF).contains(&low);
     is_pair.then(|| 0x10000 + ((high - 0xD800) << 10) + (low - 0xDC00))
 }
 
-/// Where the next backslash is. Escapes of a log line, its quotes, lie too close to each other for a search made for long ways.
+/// Returns the offset of the next backslash. The escapes of a log line, mostly quotes, are too close to each other for
+/// `memchr` to pay.
 #[inline]
 fn next_backslash(text: &[u8]) -> Option<usize> {
     let backslash = u8x32::splat(b'\\');
@@ -377,7 +378,7 @@ fn next_backslash(text: &[u8]) -> Option<usize> {
     text[at..].iter().position(|byte| *byte == b'\\').map(|run| at + run)
 }
 
-/// The four hexadecimal digits at a place.
+/// Returns the value of four hexadecimal digits.
 fn unit(text: &str, at: usize) -> u32 {
     text.get(at..at + 4).and_then(|digits| u32::from_str_radix(digits, 16).ok()).unwrap_or(0xFFFD)
 }

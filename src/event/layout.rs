@@ -1,63 +1,64 @@
 //! The layout of places: the paths of a vocabulary in the order in which they are printed.
 //!
-//! It is made once for a worker and does not change: objects come before what is in them, the fields of the event before those
-//! of its metadata, and what is in one object in the order of names.
+//! A layout is built once per worker and does not change. Objects come before their members, the fields of the event
+//! before those of its metadata, and the members of an object are sorted by name.
 
 use std::sync::{Arc, LazyLock};
 
 use super::{Text, encode, vocabulary};
 
-/// What is the same of a path for all events of a worker.
+/// The properties of a path that are the same for all events of a worker.
 #[derive(Debug)]
 pub(super) struct Known {
-    /// The slot of the path: its rank in print.
+    /// The slot of the path: its rank in printing order.
     pub(super) slot: u32,
-    /// What is inside it has the slots after its own, up to this one.
+    /// The end of the slots of the path's descendants, which follow its own slot.
     pub(super) end: u32,
-    /// The number of the object that it is in; its own for the tops.
+    /// The number of the parent path; a root is its own parent.
     pub(super) parent: u32,
-    /// The last key.
+    /// The last key of the path.
     pub(super) name: Box<str>,
-    /// The key as it is printed, with comma, quotes and colon.
+    /// The key as printed, with comma, quotes and colon.
     pub(super) listed: Box<str>,
 }
 
-/// The paths of a vocabulary.
+/// The layout of the paths of a vocabulary.
 #[derive(Debug)]
 pub(super) struct Layout {
-    /// By number.
+    /// The paths by number.
     pub(super) known: Vec<Known>,
-    /// From slot to number.
+    /// The number of the path of each slot.
     pub(super) numbers: Vec<u32>,
-    /// From here on slots are of the metadata.
+    /// The first slot of the metadata.
     pub(super) metadata: u32,
-    /// A hash table of the paths by parent and key; its length is a power of two. It is small enough to stay near.
+    /// A hash table of the paths by parent and key. Its length is a power of two, and small enough to stay in the
+    /// cache.
     children: Vec<Child>,
-    /// By number, what a path is found by.
+    /// The parent and key of each path, by number.
     keys: Vec<(u32, Key)>,
 }
 
-/// A path as it is looked for.
+/// An entry of the hash table.
 #[derive(Clone, Copy, Debug)]
 struct Child {
     hash: u32,
     number: u32,
 }
 
-/// A key as it is looked for: its length, and its first bytes, with zeros where it has less.
+/// A key in the form used for look-ups: its length and its first 16 bytes, padded with zeros.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Key {
     beginning: u128,
     length: u32,
 }
 
-/// What a key longer than this begins with says too little.
+/// The maximum length in bytes of a key that is compared by its first bytes only.
 const SHORT: usize = size_of::<u128>();
 
 const NONE: u32 = u32::MAX;
 
 impl Key {
-    /// The key that is a span of a text.
+    /// Returns the key in a span of a text.
     #[inline(always)]
     pub(super) fn of(text: &[u8], span: Text) -> Key {
         let (start, length) = (span.start as usize, span.len as usize);
@@ -74,7 +75,7 @@ impl Key {
         Key { beginning, length: span.len }
     }
 
-    /// A number that differs for nearly all keys.
+    /// Returns a hash of the key.
     #[inline(always)]
     pub(super) fn hash(self) -> u32 {
         let (low, high) = (self.beginning as u64, (self.beginning >> 64) as u64);
@@ -83,20 +84,20 @@ impl Key {
     }
 }
 
-/// A number that differs for nearly all paths; where one is looked for begins at its last bits.
+/// Returns a hash of a path. Its low bits are the index at which probing begins.
 #[inline(always)]
 fn hash(parent: u32, key: Key) -> u32 {
     key.hash() ^ parent.wrapping_mul(0x85EB_CA6B)
 }
 
 impl Layout {
-    /// The paths that every event knows.
+    /// Returns the layout of the paths that every event has.
     pub(super) fn least() -> Arc<Layout> {
         static LEAST: LazyLock<Arc<Layout>> = LazyLock::new(|| Arc::new(Layout::new(&vocabulary::seeds())));
         Arc::clone(&LEAST)
     }
 
-    /// Lays out the paths that have a number.
+    /// Builds the layout of all paths that have a number.
     pub(super) fn of_vocabulary() -> Arc<Layout> {
         Arc::new(Layout::new(&vocabulary::steps()))
     }
@@ -107,7 +108,7 @@ impl Layout {
             let mut key = b",".to_vec();
             encode::write_string(name, &mut key);
             key.push(b':');
-            // What went in was text.
+            // The input was valid UTF-8.
             String::from_utf8(key).unwrap_or_default().into()
         };
         let path = |(parent, name): &(u32, Box<str>)| {
@@ -131,7 +132,7 @@ impl Layout {
             layout.children[at] = Child { hash, number: number as u32 };
             layout.keys[number] = (known.parent, key);
         }
-        // By name, so that what is printed does not depend on which pipelines the process has known.
+        // Sorted by name, so that the output does not depend on which pipelines the process has compiled before.
         for inside in &mut inside {
             inside.sort_by(|one, other| layout.known[*one].name.cmp(&layout.known[*other].name));
         }
@@ -150,7 +151,7 @@ impl Layout {
         self.known[number].end = self.numbers.len() as u32;
     }
 
-    /// The number of the path that goes one key beyond another; the key is a span of a text.
+    /// Returns the number of the path that extends another by one key, which is a span of a text.
     #[inline(always)]
     pub(super) fn child(&self, parent: u32, text: &[u8], span: Text, key: Key) -> Option<u32> {
         let (length, hash) = (self.children.len(), hash(parent, key));
@@ -164,7 +165,7 @@ impl Layout {
         }
     }
 
-    /// Whether a path that begins like a key goes on like it.
+    /// Returns whether a path whose first bytes equal those of a key is equal as a whole.
     #[inline(always)]
     fn is_named(&self, number: u32, text: &[u8], span: Text) -> bool {
         span.len() <= SHORT || self.known[number as usize].name.as_bytes() == &text[span.range()]

@@ -1,30 +1,30 @@
-//! Where characters of JSON's grammar are among 64 bytes, as bits.
+//! Bit masks of the characters of JSON's grammar in 64 bytes.
 
 use wide::{CmpEq, u8x32};
 
-/// Where bytes are in 64 of them, in strings too.
+/// The positions of characters in 64 bytes, including those in strings.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Masks {
     pub(super) quote: u64,
     pub(super) backslash: u64,
     pub(super) colon: u64,
     pub(super) comma: u64,
-    /// The one that opens.
+    /// The opening curly brackets.
     pub(super) curly: u64,
-    /// Brackets of both kinds.
+    /// The opening brackets of both kinds.
     pub(super) open: u64,
     pub(super) close: u64,
     pub(super) control: u64,
 }
 
 impl Masks {
-    /// What can't stand in a string as it is.
+    /// Returns the positions of characters that must be escaped in a string.
     #[inline(always)]
     pub(super) fn ends_plain_text(&self) -> u64 {
         self.quote | self.backslash | self.control
     }
 
-    /// Those of 64 bytes, compared 32 at a time.
+    /// Returns the masks of 64 bytes, compared 32 at a time.
     #[inline(always)]
     pub(super) fn of(chunk: &[u8; 64]) -> Masks {
         let half = |from: usize| chunk[from..].first_chunk().map_or(u8x32::splat(0), |half: &[u8; 32]| u8x32::new(*half));
@@ -35,7 +35,7 @@ impl Masks {
         Masks::by(equal, (low, high), (low | u8x32::splat(FOLD), high | u8x32::splat(FOLD)), mask(control(low), control(high)))
     }
 
-    /// Those that `equal` finds in the bytes, and in the same with [`FOLD`].
+    /// Builds the masks from comparisons of the bytes, and of the bytes with [`FOLD`] set.
     #[inline(always)]
     fn by<B: Copy>(equal: impl Fn(B, u8) -> u64, bytes: B, folded: B, control: u64) -> Masks {
         Masks {
@@ -51,10 +51,10 @@ impl Masks {
     }
 }
 
-/// Sets the bit that tells curly brackets from square ones; no other byte becomes one of them.
+/// The bit that distinguishes curly brackets from square ones. With it set, no other byte becomes a bracket.
 const FOLD: u8 = 0x20;
 
-/// The same where 64 bytes are compared at once.
+/// The masks by AVX-512, which compares 64 bytes at once.
 #[cfg(target_arch = "x86_64")]
 pub(super) mod avx512 {
     #![allow(unsafe_code)]
@@ -66,11 +66,11 @@ pub(super) mod avx512 {
     use super::{FOLD, Masks};
     use crate::event::scan::Scan;
 
-    /// What [`Scan::object`] does; `None` where the processor can't do it so.
+    /// Scans an object like [`Scan::object`]. Returns `None` if the processor does not support AVX-512.
     #[inline]
     pub(in crate::event) fn object(scan: &mut Scan, bytes: &[u8], start: usize) -> Option<bool> {
         let is_there = is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512bw");
-        // SAFETY: the processor has what the function is compiled for.
+        // SAFETY: the processor supports the features for which the function is compiled.
         is_there.then(|| unsafe { object_by(scan, bytes, start) })
     }
 
@@ -82,7 +82,7 @@ pub(super) mod avx512 {
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw")]
     fn masks(chunk: &[u8; 64]) -> Masks {
-        // SAFETY: there are 64 bytes to read, which need not be aligned.
+        // SAFETY: `chunk` has 64 readable bytes, and the load needs no alignment.
         let all = unsafe { _mm512_loadu_si512(chunk.as_ptr().cast()) };
         let folded = _mm512_or_si512(all, _mm512_set1_epi8(FOLD as i8));
         let equal = |bytes: __m512i, byte: u8| _mm512_cmpeq_epi8_mask(bytes, _mm512_set1_epi8(byte as i8));

@@ -1,17 +1,18 @@
-//! The event: one log record on its way through the pipeline.
+//! Events: log records while they pass through the pipeline.
 //!
-//! An event owns one text buffer, a flat list of nodes and a row of places, all reused from event to event. A record is copied into
-//! the buffer once; from then on every string is a span of it: a field that no filter touches is printed from the bytes it
-//! came in, a captured piece of a line is a span of the line, and only new text is appended. Objects and arrays that
-//! nobody has looked into stay raw JSON ([`Value::Raw`]), strings that nobody has looked at stay escaped
-//! ([`Value::Escaped`]); both are opened on first use. So there is no allocation per field, and passing through what is
-//! not understood (big integers, `2` against `2.0`, the order of keys) is exact by construction.
+//! An event owns one text buffer, a flat list of nodes and an array of places, all of which are reused for the next
+//! event. A record is copied into the buffer once, and from then on every string is a span of it: a field that no
+//! filter changes is printed from the bytes in which it was received, a captured part of a line is a span of the line,
+//! and only new text is appended. Objects and arrays that have not been read stay raw JSON ([`Value::Raw`]), and
+//! strings that have not been read stay escaped ([`Value::Escaped`]); both are opened on first use. So there is no
+//! allocation per field, and values that are passed through (big integers, `2` as opposed to `2.0`, the order of keys)
+//! stay exact by construction.
 //!
-//! What a pipeline names is found, set and removed in places, and printing copies the record around what has changed (see
-//! [`places`]). What it does not name is looked for in the tree of nodes (see [`tree`]), into which an object is taken when it is
-//! needed as a whole.
+//! Fields named by a pipeline are found, set and removed in places, and printing copies the record with its edits (see
+//! [`places`]). Other fields are found in the tree of nodes (see [`tree`]), into which an object is read when it is
+//! accessed as a whole.
 //!
-//! `@metadata` is held beside the fields and never printed. `@timestamp` is a [`Timestamp`] from the start.
+//! `@metadata` is stored beside the fields and never printed. `@timestamp` is a [`Timestamp`] from the start.
 
 use std::sync::LazyLock;
 
@@ -66,19 +67,19 @@ impl Text {
         Text { start: start as u32, len: (end - start) as u32 }
     }
 
-    /// The bytes `start..end` of this span (relative to it), which must lie on character boundaries inside it.
+    /// Returns the bytes `start..end` of this span (relative to it), which must be on character boundaries inside it.
     #[inline]
     pub fn slice(self, start: usize, end: usize) -> Text {
         debug_assert!(start <= end && end <= self.len as usize);
         Text { start: self.start + start as u32, len: (end - start) as u32 }
     }
 
-    /// Length in bytes.
+    /// Returns the length in bytes.
     pub fn len(self) -> usize {
         self.len as usize
     }
 
-    /// Whether it holds no byte.
+    /// Returns whether the span is empty.
     pub fn is_empty(self) -> bool {
         self.len == 0
     }
@@ -98,24 +99,24 @@ impl List {
     const METADATA: List = List(1);
 }
 
-/// A value of a field. Copying it copies no data: text and lists live in the event.
+/// The value of a field. Copying it copies no data: text and lists are owned by the event.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Value {
     /// `null`.
     Null,
     /// `true` or `false`.
     Bool(bool),
-    /// A whole number.
+    /// An integer.
     Int(i64),
-    /// A number with a fraction.
+    /// A floating-point number.
     Float(f64),
-    /// A number as it was written, not yet looked at (it may be bigger than 64 bits).
+    /// A number as it was written, not yet parsed. It may exceed 64 bits.
     Number(Text),
-    /// Text that may need escaping when printed.
+    /// Text that may need escaping when it is printed.
     Str(Text),
-    /// Text that holds nothing to escape.
+    /// Text that contains nothing to escape.
     Plain(Text),
-    /// Text still in JSON's escapes, as it came.
+    /// Text with JSON's escapes, as it was received.
     Escaped(Text),
     /// A point in time.
     Time(Timestamp),
@@ -123,14 +124,14 @@ pub enum Value {
     Object(List),
     /// An array.
     Array(List),
-    /// An object or array as JSON text, not yet looked into.
+    /// An object or array as JSON text, not yet parsed.
     Raw(Text),
 }
 
 const _: () = assert!(size_of::<Value>() == 16, "values are copied for each field of each event");
 
 impl Value {
-    /// The same value with its text, where it has one, in another place.
+    /// Returns the value with its text, if it has one, replaced by the result of `place`.
     #[inline]
     fn with_text(self, place: impl FnOnce(Text) -> Text) -> Value {
         match self {
@@ -153,27 +154,27 @@ impl Value {
 #[derive(Clone, Copy, Debug)]
 struct Node {
     key: Text,
-    /// See [`key_tag`].
+    /// The hash of the key; see [`key_tag`].
     tag: u32,
     form: KeyForm,
     value: Value,
     next: u32,
 }
 
-/// How a node's key stands in the event's text.
+/// The form of a node's key in the event's text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum KeyForm {
-    /// With a comma and a quote before it and a quote and a colon after it: printed as it stands.
+    /// With a comma and a quote before it, and a quote and a colon after it: printed as it is.
     Listed,
-    /// The same without the comma.
+    /// With a quote before it, and a quote and a colon after it, but without a comma.
     Quoted,
-    /// Without quotes, and free of what needs escaping (or the node is an element of an array and has no key).
+    /// Without quotes, and without anything to escape. Also the form of array elements, which have no key.
     Plain,
-    /// With something that needs escaping.
+    /// A key that may need escaping.
     Special,
 }
 
-/// A fingerprint of a key: two keys with different tags differ, so that looking for a key rarely compares text.
+/// Returns a hash of a key. Keys with different hashes differ, so that a look-up rarely compares text.
 #[inline]
 pub(crate) fn key_tag(key: &[u8]) -> u32 {
     match key {
@@ -192,42 +193,42 @@ struct ListHead {
     first: u32,
     last: u32,
     len: u32,
-    /// A bit for each tag that was ever in the list: most keys that are not there are told at once.
+    /// A bitmap of all hashes that were ever in the list, so that most absent keys are detected at once.
     seen: u64,
 }
 
 const EMPTY_LIST: ListHead = ListHead { first: END, last: END, len: 0, seen: 0 };
 
-/// The bit of a tag in [`ListHead::seen`] (Fibonacci hashing).
+/// Returns the bit of a hash in [`ListHead::seen`] (Fibonacci hashing).
 #[inline]
 fn tag_bit(tag: u32) -> u64 {
     1 << (tag.wrapping_mul(0x9E37_79B1) >> 26)
 }
 
-/// A field could not be set because something on its path is a value, not an object, or because it takes only certain values (see
-/// [`reserved`]).
+/// The error of a field that could not be set: a value on its path is not an object, or the field accepts only certain
+/// values (see [`reserved`]).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a part of the path is neither an object nor absent, or `@timestamp` would be no time, or `tags` no texts")]
 pub struct NotAnObject;
 
-/// One event. See the module's header for how it is held.
+/// An event. See the module's documentation for its representation.
 #[derive(Clone, Debug)]
 pub struct Event {
     text: String,
     nodes: Vec<Node>,
     lists: Vec<ListHead>,
-    /// Where text is put together; kept for its capacity.
+    /// A scratch buffer for building text; kept for its capacity.
     spare: String,
-    /// Where escapes are taken out; the same.
+    /// A scratch buffer for decoding escapes; kept for its capacity.
     unescaped: Vec<u8>,
     places: Places,
     tools: Box<Tools>,
-    /// How much of the text, at its start, is the vocabulary.
+    /// The number of bytes at the start of the text that are the vocabulary.
     vocabulary: u32,
 }
 
-/// What reading and printing an event takes beside it: buffers, and what is remembered of earlier events. Events that are read and
-/// printed by turns share one set, which so stays near (see [`Event::trade_tools`]).
+/// Buffers for reading and printing an event, and caches from earlier events. Events that are read and printed in turn
+/// share one set, so that it stays in the processor's cache (see [`Event::trade_tools`]).
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Tools {
     scan: Scan,
@@ -235,7 +236,7 @@ pub(crate) struct Tools {
     inner_keys: decode::Keys,
     shapes: shapes::Shapes,
     clock: timestamp::Clock,
-    /// Where an event is printed; kept for its capacity.
+    /// The buffer into which an event is printed; kept for its capacity.
     printed: Vec<u8>,
 }
 
@@ -245,21 +246,24 @@ impl Default for Event {
     }
 }
 
-/// Buffers that one huge event has blown up are given back above this size.
+/// The capacity in bytes to which buffers are shrunk if one huge event has enlarged them.
 const KEEP_CAPACITY: usize = 1 << 20;
 
-/// Fields that every event knows.
+/// The field `@timestamp`, which every event has.
 static TIMESTAMP: LazyLock<FieldRef> = LazyLock::new(|| FieldRef::from_names(["@timestamp"]).lasting());
+/// The field `tags`, which every event has.
 static TAGS: LazyLock<FieldRef> = LazyLock::new(|| FieldRef::from_names(["tags"]).lasting());
+/// The field `message`, which every event has.
 static MESSAGE: LazyLock<FieldRef> = LazyLock::new(|| FieldRef::from_names(["message"]).lasting());
 
 impl Event {
-    /// An empty event.
+    /// Creates an empty event.
     pub fn new() -> Event {
         Event::with(Places::new(Layout::least()))
     }
 
-    /// An empty event for many records: it knows the vocabulary of the pipelines that have been compiled.
+    /// Creates an empty event for many records. It contains the vocabulary of the pipelines that have been compiled so
+    /// far.
     pub fn versed() -> Event {
         let mut event = Event::with(Places::new(Layout::of_vocabulary()));
         vocabulary::recite(&mut event.text);
@@ -280,13 +284,13 @@ impl Event {
         }
     }
 
-    /// Whether a text of the vocabulary stands in this event.
+    /// Returns whether this event contains a text of the vocabulary.
     #[inline]
     fn knows(&self, word: Text) -> bool {
         word.start + word.len <= self.vocabulary
     }
 
-    /// Empties the event, keeping its buffers.
+    /// Empties the event, but keeps its buffers.
     pub fn reset(&mut self) {
         self.text.truncate(self.vocabulary as usize);
         self.nodes.clear();
@@ -302,19 +306,19 @@ impl Event {
         }
     }
 
-    /// Takes other tools and gives its own for them.
+    /// Swaps the event's tools with others.
     #[inline]
     pub(crate) fn trade_tools(&mut self, tools: &mut Box<Tools>) {
         std::mem::swap(&mut self.tools, tools);
     }
 
-    /// The text of a span.
+    /// Returns the text of a span.
     #[inline]
     pub fn str(&self, text: Text) -> &str {
         &self.text[text.range()]
     }
 
-    /// Appends text to the event's buffer.
+    /// Appends text to the event's buffer and returns its span.
     #[inline]
     pub fn push_str(&mut self, text: &str) -> Text {
         let start = self.text.len();
@@ -322,19 +326,19 @@ impl Event {
         Text::between(start, self.text.len())
     }
 
-    /// An empty text with room, to be given back.
+    /// Takes the scratch buffer, emptied. Return it with [`Event::give_back`].
     pub(crate) fn take_spare(&mut self) -> String {
         let mut spare = std::mem::take(&mut self.spare);
         spare.clear();
         spare
     }
 
-    /// Takes back what [`Event::take_spare`] lent.
+    /// Returns the scratch buffer taken by [`Event::take_spare`].
     pub(crate) fn give_back(&mut self, spare: String) {
         self.spare = spare;
     }
 
-    /// Appends text between quotes, so that it can be printed as it stands; it must hold nothing to escape.
+    /// Appends text in quotes, so that it can be printed as it is. The text must contain nothing to escape.
     #[inline]
     pub(crate) fn push_plain(&mut self, text: &str) -> Value {
         debug_assert_eq!(encode::plain_run(text.as_bytes()), text.len());
@@ -344,14 +348,14 @@ impl Event {
         Value::Plain(inner)
     }
 
-    /// Appends text that `write` produces; it must only append.
+    /// Appends text that `write` produces, and returns its span. `write` must only append.
     pub fn push_with(&mut self, write: impl FnOnce(&mut String)) -> Text {
         let start = self.text.len();
         write(&mut self.text);
         Text::between(start.min(self.text.len()), self.text.len())
     }
 
-    /// Appends bytes, each byte that is not UTF-8 becoming U+FFFD, as Filebeat writes them.
+    /// Appends bytes, with each byte that is not valid UTF-8 replaced by U+FFFD, as in Filebeat.
     pub fn push_bytes(&mut self, bytes: &[u8]) -> Text {
         let start = self.text.len();
         match simdutf8::basic::from_utf8(bytes) {

@@ -1,11 +1,12 @@
-//! The event against a plain model: whatever is set, added, removed and moved in whatever order, both hold the same.
+//! Comparison of the event with a plain model: after any sequence of sets, additions, removals and moves, both hold the
+//! same.
 
 use proptest::prelude::*;
 use serde_json::{Map, Value as Json, json};
 
 use super::*;
 
-/// One thing done to an event.
+/// An operation on an event.
 #[derive(Clone, Debug)]
 enum Act {
     Set(Vec<&'static str>, Json),
@@ -17,7 +18,8 @@ enum Act {
     Merge(Vec<&'static str>),
 }
 
-/// Records to begin with: with a list where a path may go on, with members that stay, with nothing but what may go.
+/// Initial records: with an array on a path, with members that no operation changes, and with only members that can be
+/// removed.
 const STARTS: [&str; 4] = [
     r#"{"a":{"b":{"a":1},"c\"":2},"b":[1,{"a":1}]}"#,
     r#"{"z":0,"a":{"x":[{}],"b":{"a":1,"y":[2],"b":3},"a":{"a":null}},"m":"\u00e9","b":{"a":{"b":3},"b":4,"n":"\"{,"},"l":{}}"#,
@@ -54,7 +56,7 @@ fn find<'m>(model: &'m mut Map<String, Json>, path: &[&str]) -> Option<&'m mut J
     at.get_mut(*last)
 }
 
-/// The object that holds the last step, made where it is absent or null.
+/// Returns the object that contains the last step, which is created if it is absent or null.
 fn parent<'m>(model: &'m mut Map<String, Json>, path: &[&str]) -> Option<&'m mut Map<String, Json>> {
     let mut at = model;
     for name in &path[..path.len() - 1] {
@@ -94,7 +96,7 @@ fn loaded(event: &mut Event, value: &Json) -> Value {
     event.parse_json(text).unwrap()
 }
 
-/// Both ways of printing say what the model says.
+/// Returns whether both ways of printing give the content of the model.
 fn same(event: &mut Event, model: &Map<String, Json>) -> bool {
     let (mut out, mut again) = (Vec::new(), Vec::new());
     event.write_json(&mut out);
@@ -122,7 +124,7 @@ proptest! {
         }
         let mut event = Event::versed();
         if let Some(earlier) = earlier {
-            // What was asked of an earlier record decides which objects of this one are opened with it.
+            // The fields read from an earlier record determine which objects of this one are opened when it is decoded.
             event.decode_json(STARTS[earlier].as_bytes()).unwrap();
             for path in [&["a", "b"][..], &["b", "a"], &["a", "a", "a"]] {
                 event.get(&numbered(path));

@@ -1,15 +1,16 @@
-//! Fields whose names come with the data: the keys of parsed JSON, of key-value pairs.
+//! Fields whose names come from event data: the keys of parsed JSON, or of key-value pairs.
 //!
-//! Logstash takes such a name for a field reference, so `[a][b]` is a path; what two fields take is in [`super::reserved`].
+//! As in Logstash, such a name is a field reference, so `[a][b]` is a path. [`super::reserved`] describes the two
+//! fields that accept only certain values.
 
 use super::{Event, FieldRef, List, NotAnObject, Value};
 
 impl Event {
-    /// Sets a field by a name that stands in the data.
+    /// Sets a field by a name that comes from event data.
     ///
     /// # Errors
-    /// The name has brackets and is no reference, something on its path is a plain value, or the value is none that
-    /// `@timestamp` or `tags` takes.
+    /// The name has brackets and is not a reference, a value on its path is not an object, or `@timestamp` or `tags`
+    /// does not accept the value.
     pub fn set_named(&mut self, name: &str, value: Value) -> Result<(), NotAnObject> {
         if name.contains(['[', ']']) || matches!(name, "@metadata" | "@timestamp" | "tags") {
             let field = FieldRef::parse(name).map_err(|_| NotAnObject)?;
@@ -20,7 +21,7 @@ impl Event {
         Ok(())
     }
 
-    /// The value of an object's entry, opened for use.
+    /// Returns the value of an object's entry, opened.
     pub fn entry(&mut self, list: List, name: &str) -> Option<Value> {
         let node = self.find(list, name)?;
         Some(self.load_node(node))

@@ -1,47 +1,47 @@
-//! Fields by [`FieldRef`]: finding, setting, adding to and removing what is at the end of a path.
+//! Access to fields by [`FieldRef`]: finding, setting, adding and removing the value at the end of a path.
 //!
-//! A path with a place is nearly always decided by a look at its place and at that of the object above it. Everything else starts
-//! at the nearest object above that is there, and goes on in the tree.
+//! A path with a place is nearly always decided by its place and that of its parent. Otherwise the search starts at the
+//! nearest existing ancestor and continues in the tree.
 
 use super::field::Segment;
 use super::places::{Places, State};
 use super::{EMPTY_LIST, Event, FieldRef, List, NotAnObject, Text, Value};
 
-/// Where a value goes that is set.
+/// The position at which a value is set.
 pub(super) enum Spot {
-    /// The field was not there; now it holds the value.
+    /// The field was absent and now holds the value.
     New,
-    /// The field is there, in this node of the list.
+    /// The field exists, in this node of the list.
     Node(List, u32),
-    /// The field is there, in its place.
+    /// The field exists, in its place.
     Place(u32),
 }
 
-/// Where a step of a path is to be looked for.
+/// The list in which a step of a path is to be looked up.
 #[derive(Clone, Copy)]
 struct Way {
     list: List,
     array: bool,
-    /// Which step.
+    /// The index of the step.
     at: usize,
 }
 
-/// What is nearest above a field that is not in its place.
+/// The nearest existing ancestor of a field that is not in its place.
 enum Above {
-    /// An object with places for its members, of this number.
+    /// An object with this number whose members have places.
     Open(u32),
-    /// A list.
+    /// A list; the flag is set if it is an array.
     List(List, bool),
-    /// A null, of this number.
+    /// A null with this number.
     Null(u32),
-    /// Anything else that has nothing in it.
+    /// Any other value without members.
     Scalar,
-    /// An object that has just been opened: the field may be in its place now.
+    /// An object that has just been opened. The field may be in its place now.
     Opened,
 }
 
 impl Event {
-    /// The value of a field, opened for use; `None` where there is no such field.
+    /// Returns the value of a field, opened, or `None` if the field does not exist.
     #[inline]
     pub fn get(&mut self, field: &FieldRef) -> Option<Value> {
         match self.places.get(field.number) {
@@ -62,7 +62,7 @@ impl Event {
         }
     }
 
-    /// The value in a place, opened for use: as a whole if it is an object.
+    /// Returns the value in a place, opened. An object is folded into the tree.
     pub(super) fn take_up(&mut self, number: u32) -> Value {
         let Some(place) = self.places.get(number) else { return Value::Null };
         if place.state == State::Open {
@@ -72,7 +72,7 @@ impl Event {
         let (Value::Escaped(_) | Value::Raw(_)) = value else { return value };
         let loaded = self.load(value);
         if let Value::Object(_) | Value::Array(_) = loaded {
-            // From now on it may be changed without a word.
+            // The caller may change the list from now on without marking the place as edited.
             self.places.edit(number);
         }
         if let Some(place) = self.places.get_mut(number) {
@@ -81,7 +81,7 @@ impl Event {
         loaded
     }
 
-    /// The value of a field as it is held: text may still be escaped, containers raw.
+    /// Returns the value of a field without opening it: text may still be escaped, and objects and arrays raw.
     pub fn peek(&mut self, field: &FieldRef) -> Option<Value> {
         match self.places.get(field.number) {
             Some(_) => Some(self.as_held(field.number)),
@@ -94,7 +94,7 @@ impl Event {
         }
     }
 
-    /// The value in a place as it is held; an object whose members have places is taken as a whole.
+    /// Returns the value in a place without opening it. An object whose members have places is folded into the tree.
     #[inline]
     fn as_held(&mut self, number: u32) -> Value {
         match self.places.get(number) {
@@ -103,12 +103,13 @@ impl Event {
         }
     }
 
-    /// Whether a field is there, `null` included.
+    /// Returns whether a field exists; it may be `null`.
     pub fn contains(&mut self, field: &FieldRef) -> bool {
         self.places.get(field.number).is_some() || !self.places.lacks(field.number) && self.locate(field).is_some()
     }
 
-    /// What [`Event::get`] answers where a look at the places tells; text may still be escaped, containers raw.
+    /// Returns the result of [`Event::get`] without opening the value, if the places alone decide it. Text may still be
+    /// escaped, and objects and arrays raw.
     #[inline(always)]
     pub(crate) fn value_at_once(&self, field: &FieldRef) -> Option<Option<Value>> {
         match self.places.get(field.number) {
@@ -117,7 +118,7 @@ impl Event {
         }
     }
 
-    /// The same of [`Event::is_true`].
+    /// Returns the result of [`Event::is_true`], if the places alone decide it.
     #[inline(always)]
     pub(crate) fn is_true_at_once(&self, field: &FieldRef) -> Option<bool> {
         match self.places.get(field.number) {
@@ -132,7 +133,8 @@ impl Event {
         }
     }
 
-    /// Whether a field is there and neither `null`, `false` nor empty text: what a bare field means in a condition.
+    /// Returns whether a field exists and is neither `null`, `false` nor empty text: the meaning of a bare field in a
+    /// condition.
     #[inline]
     pub fn is_true(&mut self, field: &FieldRef) -> bool {
         if let Some(truth) = self.is_true_at_once(field) {
@@ -141,17 +143,17 @@ impl Event {
         match self.peek(field) {
             None | Some(Value::Null | Value::Bool(false)) => false,
             Some(Value::Str(text) | Value::Plain(text)) => !text.is_empty(),
-            // Half a surrogate pair is text of which nothing is left.
+            // A text of unpaired surrogates only is empty once it is decoded.
             Some(Value::Escaped(_)) => self.get(field).and_then(|value| self.as_str(value)).is_some_and(|text| !text.is_empty()),
             Some(_) => true,
         }
     }
 
-    /// Sets a field, creating the objects on its path.
+    /// Sets a field and creates the objects on its path.
     ///
     /// # Errors
-    /// Something on the path is there and is neither an object nor an array (or the key is no index of the array), or the field
-    /// takes only certain values and this is none (see [`super::reserved`]).
+    /// A value on the path exists and is neither an object nor an array (or the key is not an index of the array), or
+    /// the field does not accept the value (see [`super::reserved`]).
     #[inline]
     pub fn set(&mut self, field: &FieldRef, value: Value) -> Result<(), NotAnObject> {
         self.admit(field, value)?;
@@ -170,7 +172,7 @@ impl Event {
         Ok(())
     }
 
-    /// Sets all fields, or all of the metadata.
+    /// Replaces all fields, or all of the metadata.
     fn set_top(&mut self, field: &FieldRef, value: Value) -> Result<(), NotAnObject> {
         let Value::Object(from) = self.load(value) else { return Err(NotAnObject) };
         if let Value::Object(list) = self.take_up(Places::top(field.metadata)) {
@@ -179,10 +181,10 @@ impl Event {
         Ok(())
     }
 
-    /// Adds to a field: sets it where it is absent, and otherwise makes it a list that ends with the new value.
+    /// Adds to a field: sets it if it is absent, and otherwise makes it a list that ends with the new value.
     ///
     /// # Errors
-    /// As [`Event::set`].
+    /// The errors of [`Event::set`].
     pub fn add(&mut self, field: &FieldRef, value: Value) -> Result<(), NotAnObject> {
         self.admit_addition(field, value)?;
         let spot = self.set_new(field, value)?;
@@ -194,11 +196,11 @@ impl Event {
         Ok(())
     }
 
-    /// Adds what grok captured to a field: as [`Event::add`], but a number, a flag or an object that is there stays as it
-    /// is, as in Logstash.
+    /// Adds a grok capture to a field like [`Event::add`], except that an existing number, boolean or object is left
+    /// unchanged, as in Logstash.
     ///
     /// # Errors
-    /// As [`Event::set`].
+    /// The errors of [`Event::set`].
     #[inline]
     pub fn add_capture(&mut self, field: &FieldRef, value: Value) -> Result<(), NotAnObject> {
         self.admit_addition(field, value)?;
@@ -208,10 +210,10 @@ impl Event {
         self.add_any_capture(field, value)
     }
 
-    /// The same with text, of which is known whether it is free of what needs escaping.
+    /// Adds a captured text like [`Event::add_capture`]. `plain` is set if the text contains nothing to escape.
     ///
     /// # Errors
-    /// As [`Event::add_capture`].
+    /// The errors of [`Event::add_capture`].
     #[inline(always)]
     pub fn add_captured_text(&mut self, field: &FieldRef, text: Text, plain: bool) -> Result<(), NotAnObject> {
         let value = || if plain { Value::Plain(text) } else { Value::Str(text) };
@@ -238,7 +240,7 @@ impl Event {
         Ok(())
     }
 
-    /// What was there before a field was set, opened.
+    /// Returns the value, opened, that a field had before it was set.
     fn value_at(&mut self, spot: &Spot) -> Option<Value> {
         match spot {
             Spot::New => None,
@@ -255,7 +257,7 @@ impl Event {
         }
     }
 
-    /// Makes a value a list of two.
+    /// Replaces a value by a list of two.
     fn pair(&mut self, spot: &Spot, first: Value, second: Value) {
         let list = self.new_list();
         self.push(list, first);
@@ -263,7 +265,7 @@ impl Event {
         self.put_at(spot, Value::Array(list));
     }
 
-    /// Sets a field that is not there yet; where it is there, nothing is changed and the answer is where.
+    /// Sets a field that does not exist yet. If it exists, nothing is changed and its position is returned.
     #[inline]
     pub(super) fn set_new(&mut self, field: &FieldRef, value: Value) -> Result<Spot, NotAnObject> {
         if self.places.add_new(field.number, value) {
@@ -285,7 +287,7 @@ impl Event {
                     (list, false)
                 }
                 Above::Open(mut number) => {
-                    // What has a place and is not in it is not there.
+                    // A path with a place that is not in it does not exist.
                     while at < last && self.places.add_open(field.path[at].number) {
                         number = field.path[at].number;
                         at += 1;
@@ -300,7 +302,7 @@ impl Event {
         }
     }
 
-    /// What is nearest above a field that is not in its place, and which step goes on from there.
+    /// Returns the nearest existing ancestor of a field that is not in its place, and the index of the step after it.
     fn above(&mut self, field: &FieldRef) -> Option<(Above, usize)> {
         for at in (0..field.path.len()).rev() {
             let number = match at.checked_sub(1) {
@@ -324,7 +326,7 @@ impl Event {
         None
     }
 
-    /// Where a field is. `None` where there is no such field.
+    /// Returns the position of a field, or `None` if it does not exist.
     fn locate(&mut self, field: &FieldRef) -> Option<Spot> {
         if field.path.is_empty() {
             return Some(Spot::Place(Places::top(field.metadata)));
@@ -345,7 +347,7 @@ impl Event {
         }
     }
 
-    /// The node of a field in the tree, opening what lies on the way.
+    /// Returns the node of a field in the tree. Opens the values on the path.
     fn walk(&mut self, way: Way, field: &FieldRef) -> Option<Spot> {
         let Way { mut list, mut array, at } = way;
         let (last, parents) = field.path[at..].split_last()?;
@@ -361,7 +363,7 @@ impl Event {
         if array { self.nth(list, segment.index?) } else { self.find_tagged(list, &segment.name, segment.tag) }
     }
 
-    /// Sets a field that is not there yet in the tree, creating the objects between.
+    /// Sets a field that does not exist yet in the tree, and creates the objects on its path.
     fn set_new_in_tree(&mut self, way: Way, field: &FieldRef, value: Value) -> Result<Spot, NotAnObject> {
         let Way { mut list, mut array, at } = way;
         let (last, parents) = field.path[at..].split_last().ok_or(NotAnObject)?;
@@ -386,12 +388,13 @@ impl Event {
         }
     }
 
-    /// Adds a child that is not there yet; an array is padded with nulls up to the index.
+    /// Adds a child that does not exist yet. An array is padded with nulls up to the index.
     fn put(&mut self, list: List, array: bool, segment: &Segment, value: Value) -> Result<u32, NotAnObject> {
         if !array {
             return Ok(self.append_step(list, segment, value));
         }
-        /// An index far past the end is a mistake, not a wish for that many nulls.
+        /// The maximum number of nulls with which an array is padded. An index far past the end is more likely a
+        /// mistake.
         const MOST_PADDING: i64 = 1_024;
         let length = self.len_of(list) as i64;
         let index = segment.index.filter(|index| (length..length + MOST_PADDING).contains(index)).ok_or(NotAnObject)?;
@@ -402,7 +405,7 @@ impl Event {
         Ok(self.lists[list.0 as usize].last)
     }
 
-    /// Removes a field, whatever it holds.
+    /// Removes a field with its value.
     pub fn discard(&mut self, field: &FieldRef) {
         if !field.path.is_empty() && self.places.discard_open(field.number) {
             return;
@@ -410,7 +413,7 @@ impl Event {
         self.remove(field);
     }
 
-    /// Removes a field and returns what it held.
+    /// Removes a field and returns its value.
     pub fn remove(&mut self, field: &FieldRef) -> Option<Value> {
         if field.path.is_empty() {
             if let Value::Object(list) = self.take_up(Places::top(field.metadata)) {
@@ -431,7 +434,7 @@ impl Event {
     }
 }
 
-/// The list that a value is, and whether it is an array's.
+/// Returns the list of an object or array, and whether it is an array.
 fn list_in(value: Value) -> Option<(List, bool)> {
     match value {
         Value::Object(list) => Some((list, false)),

@@ -1,75 +1,77 @@
-//! Places: where each field that a pipeline names is, and what has become of the record's text.
+//! Places: slots for the fields that a pipeline names, and the edits of the record's text.
 //!
-//! A pipeline names the same few dozen fields for every event. Each of these paths has a place, which says in one look whether the
-//! field is there, and holds its value. An object of the record in which the pipeline names something is *opened*: the members
-//! that are named are put into their places, and nothing else is done. What is changed then is noted as an *edit* of the record's
-//! text (this member goes, this value is another one, something is added before this bracket), so printing an event is copying
-//! the record around a handful of edits, whatever else is in it.
+//! A pipeline names the same few dozen fields for every event. Each of these paths has a place, which holds the field's
+//! value and whether the field exists, so that one read decides. An object of the record in which the pipeline names
+//! members is *opened*: the named members are put into their places, and nothing else is done. Later changes are
+//! recorded as *edits* of the record's text (remove this member, replace this value, insert before this bracket), so
+//! that printing an event copies the record with few edits, however large it is.
 //!
-//! What holds at any time, for a path with a place:
+//! Invariants for a path with a place:
 //!
-//! - it is there if its place has the count of the current event and its parent's place is open;
-//! - it is *open*, and then an object whose named members are those in their places; or *held*, and then its value is in its place,
-//!   and nothing below it is in a place;
-//! - it is *based* if it is a member of the record, and otherwise *added*: then its bit is set, and it is printed at the end of its
-//!   object, in the order of slots, as its parent is open;
-//! - a based one is *edited* if the record's text no longer says its value; an edit says so to the printer.
+//! - it exists if its place has the number of the current event and its parent's place is open;
+//! - it is either *open*: an object whose named members are in their places; or *held*: its value is in its place, and
+//!   nothing below it is in a place;
+//! - it is *based* if it is a member of the record, and otherwise *added*: then its bit is set, and it is printed at
+//!   the end of its object, in the order of slots, since its parent is open;
+//! - a based path is *edited* if the record's text no longer contains its value; an edit instructs the printer to
+//!   replace it.
 //!
-//! What does not fit (a name that comes with the data, an object taken as a whole) first has the object *folded* into the tree of
-//! nodes (see [`super::tree`]), which is slower and changes nothing else.
+//! If a path does not fit (a name that comes from event data, an object accessed as a whole), the object is first
+//! *folded* into the tree of nodes (see [`super::tree`]), which is slower but otherwise equivalent.
 
 use std::sync::Arc;
 
 use super::layout::{Key, Layout};
 use super::{Text, Value, vocabulary};
 
-/// The path of all fields.
+/// The number of the root path, which contains all fields.
 pub(super) const ROOT: u32 = 0;
-/// The path of all metadata.
+/// The number of the path that contains all metadata.
 pub(super) const METADATA: u32 = 1;
 
-/// What a place is.
+/// The state of a place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum State {
-    /// Its value is here.
+    /// The value is in the place.
     Held,
-    /// An object whose members are in places of their own, or still in the record and nowhere else.
+    /// An object whose members are in places of their own, or still only in the record.
     Open,
 }
 
-/// See the module's header.
+/// The slot of a path. See the module's documentation.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Place {
-    /// The count of the event for which this was noted.
+    /// The value of [`Places::now`] when the place was set. The path exists only while it is equal.
     at: u32,
     pub(super) state: State,
     pub(super) based: bool,
     pub(super) edited: bool,
-    /// Whether something was added to the object of the record that this is.
+    /// True if members were added to this object of the record.
     extended: bool,
     pub(super) slot: u32,
     pub(super) end: u32,
     pub(super) parent: u32,
-    /// Of what is based, where the member begins in the event's text.
+    /// The offset in the event's text at which the member begins, if the path is based.
     pub(super) member: u32,
-    /// Where its value begins and ends.
+    /// The offset at which the value begins, if the path is based.
     pub(super) from: u32,
+    /// The offset at which the value ends, if the path is based.
     pub(super) to: u32,
     pub(super) value: Value,
 }
 
-/// What becomes of a piece of the record when it is printed.
+/// The kind of an edit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Change {
-    /// It is left out, with one of the commas beside it.
+    /// Removes the member, with one of the commas beside it.
     Remove,
-    /// The value of the place is printed instead.
+    /// Prints the value of the place instead.
     Replace,
-    /// What was added to the object of the place is printed here.
+    /// Inserts the members that were added to the object of the place.
     Insert,
 }
 
-/// A change of the record's text.
+/// An edit of the record's text.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Edit {
     pub(super) from: u32,
@@ -78,20 +80,22 @@ pub(super) struct Edit {
     pub(super) change: Change,
 }
 
-/// The places of one worker's events.
+/// The places of a worker's events.
 #[derive(Clone, Debug)]
 pub(super) struct Places {
     pub(super) layout: Arc<Layout>,
-    /// By number.
+    /// The places by the number of their path.
     places: Vec<Place>,
+    /// The number of the current event.
     now: u32,
-    /// A bit for each slot of what was added.
+    /// A bitmap of the slots of added paths.
     pub(super) added: Vec<u64>,
-    /// A bit for each of those that are open.
+    /// A bitmap of the slots of added objects that are open.
     pub(super) open: Vec<u64>,
-    /// In the order of the text.
+    /// The edits in the order of their offsets.
     pub(super) edits: Vec<Edit>,
-    /// By number, the objects of records that were opened on their own: they are opened with the record from then on.
+    /// True for each object, by number, that was opened in an earlier record. It is then opened when the record is
+    /// decoded.
     wanted: Vec<bool>,
 }
 
@@ -101,7 +105,7 @@ fn bit(slot: u32) -> (usize, u64) {
 }
 
 impl Places {
-    /// Places for the paths of a layout, in an event without fields.
+    /// Creates places for the paths of a layout, in an event without fields.
     pub(super) fn new(layout: Arc<Layout>) -> Places {
         let place = |number: usize| {
             let known = &layout.known[number];
@@ -117,7 +121,7 @@ impl Places {
         places
     }
 
-    /// Forgets everything: the event has no fields.
+    /// Clears all places, so that the event has no fields.
     #[inline]
     pub(super) fn reset(&mut self) {
         self.now = self.now.checked_add(1).unwrap_or_else(|| {
@@ -133,25 +137,26 @@ impl Places {
         }
     }
 
-    /// Whether a path has a place.
+    /// Returns whether a path has a place.
     #[inline]
     pub(super) fn knows(&self, number: u32) -> bool {
         (number as usize) < self.places.len()
     }
 
-    /// The place of a path that is there.
+    /// Returns the place of a path that exists.
     #[inline(always)]
     pub(super) fn get(&self, number: u32) -> Option<&Place> {
         self.places.get(number as usize).filter(|place| place.at == self.now)
     }
 
-    /// The same, to be changed.
+    /// Returns the place of a path that exists, for modification.
     #[inline(always)]
     pub(super) fn get_mut(&mut self, number: u32) -> Option<&mut Place> {
         self.places.get_mut(number as usize).filter(|place| place.at == self.now)
     }
 
-    /// Whether a path that is not in its place is not there at all: the nearest object above it that is there is open.
+    /// Returns whether a path that is not in its place does not exist at all, which is so if its nearest existing
+    /// ancestor is open.
     #[inline]
     pub(super) fn lacks(&self, number: u32) -> bool {
         let Some(place) = self.places.get(number as usize) else { return false };
@@ -165,18 +170,18 @@ impl Places {
         false
     }
 
-    /// Room for the value of a path that is not there, and now is, with the objects above it. `None`, without a change, where it is there,
-    /// or something above it is not open.
+    /// Adds a path with its missing ancestors, and returns a reference to its value. Returns `None`, without a change,
+    /// if the path exists or its nearest existing ancestor is not open.
     ///
-    /// A value is best made in that room: one that is made elsewhere and copied is read back as a whole just after it was written in parts,
-    /// for which a core waits.
+    /// The value should be constructed in place: a value that is constructed elsewhere and then copied is read as a
+    /// whole just after it was written in parts, which stalls the processor (a failed store-to-load forwarding).
     #[inline(always)]
     pub(super) fn room(&mut self, number: u32) -> Option<&mut Value> {
         let added = self.get(number).is_none() && (self.put_new(number, State::Held) || self.put_deep(number));
         self.places.get_mut(number as usize).filter(|_| added).map(|place| &mut place.value)
     }
 
-    /// Adds a path, with the objects above it that are not there. `false`, without a change, where [`Places::room`] has none for it.
+    /// Adds a path with its missing ancestors. Returns `false`, without a change, if [`Places::room`] returns `None`.
     #[inline(always)]
     pub(super) fn add_new(&mut self, number: u32, value: Value) -> bool {
         let room = self.room(number);
@@ -185,7 +190,7 @@ impl Places {
         added
     }
 
-    /// Adds a path that is not there to its object, if that is open.
+    /// Adds a path that does not exist to its parent. Returns `false` if the parent is not open.
     pub(super) fn add(&mut self, number: u32, value: Value) -> bool {
         let added = self.put_new(number, State::Held);
         if added {
@@ -194,7 +199,7 @@ impl Places {
         added
     }
 
-    /// The same with an object without members.
+    /// Adds an object without members at a path that does not exist. Returns `false` if the parent is not open.
     pub(super) fn add_open(&mut self, number: u32) -> bool {
         let added = self.put_new(number, State::Open);
         if added {
@@ -204,8 +209,8 @@ impl Places {
         added
     }
 
-    /// Notes what is added at a path, and the objects above it, from the innermost outwards up to one that is there. `false`, without a
-    /// change, where that is not open.
+    /// Marks a path and its missing ancestors as added, from the innermost outwards. Returns `false`, without a change,
+    /// if the nearest existing ancestor is not open.
     fn put_deep(&mut self, number: u32) -> bool {
         let Some(place) = self.places.get(number as usize) else { return false };
         let mut above = place.parent;
@@ -229,8 +234,8 @@ impl Places {
         true
     }
 
-    /// Notes that something is added at a path whose object is, or will be, open; its value is still to be written. Answers with that
-    /// object's path.
+    /// Marks a path as added whose parent is open, or will be. Its value must be written afterwards. Returns the number
+    /// of the parent.
     #[inline(always)]
     fn put(&mut self, number: u32, state: State) -> u32 {
         let now = self.now;
@@ -264,13 +269,14 @@ impl Places {
         let place = &mut self.places[number as usize];
         place.extended = true;
         let at = place.to - 1;
-        // Everything's own end is where printing ends.
+        // The insertions at the end of a root are printed without an edit.
         if number > METADATA {
             self.note(Edit { from: at, to: at, number, change: Change::Insert });
         }
     }
 
-    /// The same of one that is not there yet; `false`, without a change, where it is.
+    /// Puts a member of the record into its place, unless the path exists already. Returns `false`, without a change,
+    /// if it does.
     #[inline(always)]
     pub(super) fn base_new(&mut self, number: u32, member: u32, span: (u32, u32), value: Value) -> bool {
         let fresh = self.get(number).is_none();
@@ -280,7 +286,7 @@ impl Places {
         fresh
     }
 
-    /// Notes that a member of the record is in its place.
+    /// Puts a member of the record into its place.
     #[inline]
     pub(super) fn base(&mut self, number: u32, member: u32, (from, to): (u32, u32), value: Value) {
         let now = self.now;
@@ -289,28 +295,28 @@ impl Places {
         (place.member, place.from, place.to, place.value) = (member, from, to, value);
     }
 
-    /// Whether an object of records is opened with the record.
+    /// Returns whether an object is opened when the record is decoded.
     #[inline]
     pub(super) fn is_wanted(&self, number: u32) -> bool {
         self.wanted.get(number as usize).copied().unwrap_or(false)
     }
 
-    /// An object of records is to be opened with the record.
+    /// Marks an object to be opened when records are decoded.
     pub(super) fn want(&mut self, number: u32) {
         self.wanted[number as usize] = true;
     }
 
-    /// An object of the record is open: its members are in their places.
+    /// Marks an object of the record as open: its members are in their places.
     pub(super) fn set_open(&mut self, number: u32) {
         self.places[number as usize].state = State::Open;
     }
 
-    /// Nothing is at a path any more; the record's text is not changed by it.
+    /// Empties a place without an edit of the record's text.
     fn forget(&mut self, number: u32) {
         self.places[number as usize].at = 0;
     }
 
-    /// Nothing inside an object of the record that is held is in a place any more.
+    /// Empties all places inside an object of the record that is held.
     #[cold]
     pub(super) fn forget_inside(&mut self, number: u32) {
         let Place { slot, end, .. } = self.places[number as usize];
@@ -328,7 +334,7 @@ impl Places {
         self.edits.insert(before.map_or(0, |before| before + 1), edit);
     }
 
-    /// Notes that the record's text no longer says the value of a path.
+    /// Marks a path as edited: the record's text no longer contains its value.
     #[inline]
     pub(super) fn edit(&mut self, number: u32) {
         let place = &mut self.places[number as usize];
@@ -341,14 +347,14 @@ impl Places {
         }
     }
 
-    /// Puts another value into the place of a path that is there.
+    /// Replaces the value of a path that exists.
     pub(super) fn overwrite(&mut self, number: u32, value: Value) {
         self.clear_below(number);
         self.places[number as usize].value = value;
         self.edit(number);
     }
 
-    /// An object that was open is held: nothing below it is in a place any more.
+    /// Changes an open object to held, and empties all places below it.
     fn clear_below(&mut self, number: u32) {
         let Place { state, slot, end, based, from, to, .. } = self.places[number as usize];
         if state == State::Held {
@@ -366,12 +372,12 @@ impl Places {
             self.open[word] &= !mask;
         }
         if based || number == ROOT {
-            // Its own last byte is the bracket before which the object around it may end.
+            // The object's last byte is also the position before which members are inserted into the object around it.
             self.edits.retain(|edit| number != ROOT && (edit.from < from || edit.to >= to));
         }
     }
 
-    /// Takes the value of a path that is held out of its place: it is there no longer.
+    /// Removes a path that is held, and returns its value.
     pub(super) fn take(&mut self, number: u32) -> Value {
         let Place { slot, based, edited, member, to, value, .. } = self.places[number as usize];
         self.places[number as usize].at = 0;
@@ -387,7 +393,7 @@ impl Places {
         value
     }
 
-    /// Takes an object that is open, with all that is in it. `false`, without a change, where it is not.
+    /// Removes an open object with its content. Returns `false`, without a change, if it is not open.
     pub(super) fn discard_open(&mut self, number: u32) -> bool {
         let open = self.get(number).is_some_and(|place| place.state == State::Open);
         if open {
@@ -397,29 +403,29 @@ impl Places {
         open
     }
 
-    /// The number of a path one key beyond another; the key is a span of a text.
+    /// Returns the number of the path that extends another by one key, which is a span of a text.
     #[inline(always)]
     pub(super) fn child(&self, parent: u32, text: &[u8], span: Text) -> Option<u32> {
         self.layout.child(parent, text, span, Key::of(text, span))
     }
 
-    /// Whether there are paths that go on beyond this one.
+    /// Returns whether any path extends this one.
     pub(super) fn goes_on(&self, number: u32) -> bool {
         self.places.get(number as usize).is_some_and(|place| place.end > place.slot + 1)
     }
 
-    /// Whether these are all paths that the vocabulary has by now.
+    /// Returns whether the places cover all paths that the vocabulary has by now.
     pub(super) fn is_current(&self) -> bool {
         self.places.len() == vocabulary::size()
     }
 
-    /// The value of a path that is there.
+    /// Returns the value of a path that exists.
     #[inline(always)]
     pub(super) fn value(&self, number: u32) -> Value {
         self.places.get(number as usize).map_or(Value::Null, |place| place.value)
     }
 
-    /// The paths directly inside another that are there, in the order of slots.
+    /// Returns the existing children of a path, in the order of slots.
     pub(super) fn inside(&self, number: u32) -> Vec<u32> {
         let Place { slot, end, .. } = self.places[number as usize];
         let mut inside = Vec::new();
@@ -432,7 +438,7 @@ impl Places {
         inside
     }
 
-    /// What a top is.
+    /// Returns the number of the root path of the fields or of the metadata.
     pub(super) fn top(metadata: bool) -> u32 {
         vocabulary::start(metadata)
     }

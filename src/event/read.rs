@@ -1,4 +1,4 @@
-//! Reading values: as text, as numbers, and as Logstash prints them.
+//! Conversions of values to text and numbers, and to text as Logstash prints it.
 
 use std::fmt::Write as _;
 
@@ -7,14 +7,14 @@ use super::{Event, FieldRef, TIMESTAMP, Timestamp, Value};
 /// A number of either kind.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Number {
-    /// A whole number.
+    /// An integer.
     Int(i64),
-    /// A number with a fraction, or a whole one beyond 64 bits.
+    /// A floating-point number, or an integer that exceeds 64 bits.
     Float(f64),
 }
 
 impl Number {
-    /// The number a JSON number text stands for.
+    /// Parses the text of a JSON number.
     pub fn parse(text: &str) -> Option<Number> {
         if let Ok(whole) = text.parse::<i64>() {
             return Some(Number::Int(whole));
@@ -22,7 +22,7 @@ impl Number {
         text.parse::<f64>().ok().map(Number::Float)
     }
 
-    /// As a float.
+    /// Returns the number as a float.
     pub fn as_f64(self) -> f64 {
         match self {
             Number::Int(whole) => whole as f64,
@@ -39,7 +39,8 @@ pub fn print_float(number: f64, out: &mut String) {
     });
 }
 
-/// Appends a float: in decimals within a range of magnitudes, and otherwise with an exponent that `write` appends.
+/// Appends a float: in decimal notation within a range of magnitudes, and otherwise with an exponent that `write`
+/// appends.
 pub(crate) fn print_float_as(number: f64, decimals: std::ops::Range<f64>, out: &mut String, write: fn(&str, &mut String)) {
     let magnitude = number.abs();
     if number.is_nan() {
@@ -47,7 +48,7 @@ pub(crate) fn print_float_as(number: f64, decimals: std::ops::Range<f64>, out: &
     } else if number.is_infinite() {
         out.push_str(if number > 0.0 { "Infinity" } else { "-Infinity" });
     } else if magnitude == 0.0 || decimals.contains(&magnitude) {
-        // Writing to a String can't fail.
+        // Writing to a String cannot fail.
         let _ = write!(out, "{number:?}");
     } else {
         let scientific = format!("{number:e}");
@@ -59,7 +60,7 @@ pub(crate) fn print_float_as(number: f64, decimals: std::ops::Range<f64>, out: &
 }
 
 impl Event {
-    /// The text of a text value that has been opened; `None` for every other kind.
+    /// Returns the text of a text value that has been opened, or `None` for any other kind.
     #[inline]
     pub fn as_str(&self, value: Value) -> Option<&str> {
         match value {
@@ -68,7 +69,8 @@ impl Event {
         }
     }
 
-    /// The same as bytes: for comparing, which needs no look at where its characters begin.
+    /// Returns the bytes of a text value that has been opened, or `None` for any other kind. Comparing bytes needs no
+    /// checks of character boundaries.
     #[inline]
     pub fn text_bytes(&self, value: Value) -> Option<&[u8]> {
         match value {
@@ -77,7 +79,7 @@ impl Event {
         }
     }
 
-    /// The number of a number value; `None` for every other kind, text included.
+    /// Returns the number of a number value, or `None` for any other kind, including text.
     pub fn as_number(&self, value: Value) -> Option<Number> {
         match value {
             Value::Int(whole) => Some(Number::Int(whole)),
@@ -87,7 +89,7 @@ impl Event {
         }
     }
 
-    /// The event's time, if `@timestamp` is one.
+    /// Returns the event's time, if `@timestamp` is one.
     pub fn timestamp(&mut self) -> Option<Timestamp> {
         match self.peek(&TIMESTAMP) {
             Some(Value::Time(time)) => Some(time),
@@ -97,12 +99,12 @@ impl Event {
 
     /// Sets `@timestamp`.
     pub fn set_timestamp(&mut self, time: Timestamp) {
-        // All fields together are always an object.
+        // The root is always an object.
         let _ = self.set(&TIMESTAMP, Value::Time(time));
     }
 
-    /// Appends a value as `%{field}` shows it: text as it is, numbers as Java prints them, a time in ISO 8601, the
-    /// elements of an array joined by commas, an object as JSON, `null` as nothing.
+    /// Appends a value as `%{field}` prints it: text unchanged, numbers as in Java, a time in ISO 8601, the elements of
+    /// an array joined by commas, an object as JSON, `null` as nothing.
     pub fn print(&mut self, value: Value, out: &mut String) {
         match self.load(value) {
             Value::Array(list) => {
@@ -122,7 +124,7 @@ impl Event {
         }
     }
 
-    /// Inside an array Java's own form of maps and lists shows: `{x=1, y=2}`, `[1, 2]`.
+    /// Appends an element of an array, in which maps and lists have Java's notation: `{x=1, y=2}`, `[1, 2]`.
     fn print_element(&mut self, value: Value, out: &mut String) {
         match self.load(value) {
             Value::Object(list) => {
@@ -149,7 +151,7 @@ impl Event {
 
     /// Appends a value that is neither an object nor an array, as [`Event::print`] does.
     pub fn print_scalar(&self, value: Value, out: &mut String) {
-        // Writing to a String can't fail.
+        // Writing to a String cannot fail.
         let _ = match value {
             Value::Bool(flag) => out.write_str(if flag { "true" } else { "false" }),
             Value::Int(whole) => write!(out, "{whole}"),
@@ -170,7 +172,7 @@ impl Event {
         };
     }
 
-    /// A field as `%{field}` shows it; `None` where there is no such field.
+    /// Returns a field as `%{field}` prints it, or `None` if the field does not exist.
     pub fn text_of(&mut self, field: &FieldRef) -> Option<String> {
         let value = self.get(field)?;
         let mut out = String::new();

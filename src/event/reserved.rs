@@ -1,24 +1,24 @@
-//! Two fields that take only certain values, wherever these come from: `@timestamp` takes nothing but a time, `tags` nothing
-//! but texts.
+//! Reserved fields, which accept only certain values, whatever their source: `@timestamp` accepts only a time, and
+//! `tags` only texts.
 //!
-//! Every way to write a field goes through here, so no filter has rules of its own. A reference knows from the start whether it
-//! leads to one of the two ([`FieldRef`]), which costs the others one look at a byte.
+//! Every write to a field passes through here, so that no filter has rules of its own. A reference records at parse
+//! time whether it leads to one of the two fields ([`FieldRef`]), so the check of any other field reads a single byte.
 
 use super::{Event, FieldRef, NotAnObject, TAGS, Text, Value};
 
-/// Which of the two fields a path leads to or into.
+/// The reserved field to which a path leads, or into which it leads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Reserved {
-    /// Neither.
+    /// Neither of the two.
     No,
-    /// `@timestamp`.
+    /// The field `@timestamp`.
     Timestamp,
-    /// `tags`.
+    /// The field `tags`.
     Tags,
 }
 
 impl Reserved {
-    /// Of the path that begins with this key.
+    /// Returns the reserved field of a path that begins with this key.
     pub(super) fn of(first: Option<&str>) -> Reserved {
         match first {
             Some("@timestamp") => Reserved::Timestamp,
@@ -29,26 +29,27 @@ impl Reserved {
 }
 
 impl FieldRef {
-    /// Whether this is, or lies in, a field that takes only certain values: no object can be there.
+    /// Returns whether this is a reserved field or inside one, so that no object can be there.
     pub fn is_reserved(&self) -> bool {
         self.reserved != Reserved::No
     }
 }
 
 impl Event {
-    /// Whether a field may be set to a value.
+    /// Checks whether a field may be set to a value.
     ///
     /// # Errors
-    /// The field is `@timestamp` and the value no time, or it is `tags` and the value neither a text nor a list of texts.
+    /// The field is `@timestamp` and the value is not a time, or the field is `tags` and the value is neither a text
+    /// nor a list of texts.
     #[inline(always)]
     pub(crate) fn admit(&mut self, field: &FieldRef, value: Value) -> Result<(), NotAnObject> {
         if field.reserved == Reserved::No { Ok(()) } else { self.admit_reserved(field, value) }
     }
 
-    /// Whether a value may be added to what a field holds.
+    /// Checks whether a value may be added to a field.
     ///
     /// # Errors
-    /// As for [`Event::set`]; and a second time can't be added to `@timestamp`.
+    /// The errors of [`Event::set`]. In addition, no second time can be added to `@timestamp`.
     #[inline(always)]
     pub(super) fn admit_addition(&mut self, field: &FieldRef, value: Value) -> Result<(), NotAnObject> {
         if field.reserved == Reserved::No { Ok(()) } else { self.admit_reserved_addition(field, value) }
@@ -59,7 +60,7 @@ impl Event {
         let fits = match (field.reserved, &*field.path) {
             (Reserved::Timestamp, [_]) => matches!(value, Value::Time(_)),
             (Reserved::Tags, [_]) => self.are_tags(value),
-            // One tag of a list; without the list there would be an object.
+            // This is one tag of a list. Without the list, an object would be created.
             (Reserved::Tags, [_, element]) => {
                 element.index.is_some() && self.is_text(value) && matches!(self.get(&TAGS), Some(Value::Array(_)))
             }
@@ -73,7 +74,7 @@ impl Event {
     fn admit_reserved_addition(&mut self, field: &FieldRef, value: Value) -> Result<(), NotAnObject> {
         match (field.reserved, &*field.path) {
             (Reserved::Timestamp, [_]) if self.contains(field) => Err(NotAnObject),
-            // It would become a list in the list.
+            // The value would become a list inside the list.
             (Reserved::Tags, [_]) if self.contains(field) && !self.is_text(value) => Err(NotAnObject),
             (Reserved::Tags, [_, _]) if self.contains(field) => Err(NotAnObject),
             _ => self.admit_reserved(field, value),
@@ -85,7 +86,7 @@ impl Event {
         self.as_str(value).is_some()
     }
 
-    /// Whether a value may be `tags`: a text, a list of texts, or null.
+    /// Returns whether a value is valid for `tags`: a text, a list of texts, or null.
     pub(super) fn are_tags(&mut self, value: Value) -> bool {
         match value {
             Value::Null | Value::Str(_) | Value::Plain(_) | Value::Escaped(_) => true,
@@ -95,13 +96,13 @@ impl Event {
         }
     }
 
-    /// Whether a record's `tags`, which are in this text, may stay as they are.
+    /// Returns whether the raw JSON of a record's `tags` is valid for `tags`.
     pub(super) fn are_raw_tags(&self, text: Text) -> bool {
         holds_texts_only(self.str(text))
     }
 }
 
-/// Whether JSON text without mistakes is an array of nothing but texts.
+/// Returns whether valid JSON text is an array of strings only.
 fn holds_texts_only(json: &str) -> bool {
     let Some(mut rest) = json.strip_prefix('[').map(|rest| rest.as_bytes()) else { return false };
     loop {
@@ -115,7 +116,7 @@ fn holds_texts_only(json: &str) -> bool {
     }
 }
 
-/// What follows the closing quote of a text.
+/// Returns the bytes after the closing quote of a string.
 fn after_string(mut inside: &[u8]) -> &[u8] {
     while let Some(at) = memchr::memchr2(b'"', b'\\', inside) {
         if inside[at] == b'"' {

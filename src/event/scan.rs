@@ -1,49 +1,49 @@
-//! Finding the members of a record and checking its grammar, 64 bytes at a time.
+//! Vectorised scanner: finds the members of a record and validates its grammar, 64 bytes at a time.
 //!
-//! What stands where is kept as bits, one for each byte: quotes, brackets, colons, commas, the insides of strings. JSON without
-//! white space between its parts, as every shipper writes it, then needs no reader that goes from part to part: nearly all of its
-//! grammar says which part may stand beside which, and that is a handful of shifts for 64 bytes together. What is left is to
-//! match brackets, and to look at numbers and words, of which there are few. Whatever does not fit (white space, mistakes, control
-//! characters) is left to [`super::json::Scanner`], which also says what was wrong and where.
+//! The positions of quotes, brackets, colons, commas and the insides of strings are masks with one bit per byte. In
+//! JSON without white space between tokens, as every shipper writes it, nearly all of the grammar restricts which
+//! tokens may be adjacent, which a few shifts per 64 bytes check at once. What remains is to match brackets and
+//! to check numbers and words, of which there are few. Anything else (white space, errors, control characters) is left
+//! to [`super::json::Scanner`], which also reports the error and its position.
 
 use super::json::Scanner;
 use super::masks::Masks;
 #[cfg(target_arch = "x86_64")]
 use super::masks::avx512;
 
-/// What stands in 64 bytes.
+/// The masks of the tokens in 64 bytes.
 struct Block {
-    /// Quotes that open or close a string.
+    /// The quotes that open or close a string.
     quotes: u64,
-    /// Strings, with the quote before and without the one after.
+    /// The strings, including the opening quote but not the closing one.
     inside: u64,
     open: u64,
     curly: u64,
     close: u64,
     colon: u64,
     comma: u64,
-    /// Numbers and words.
+    /// The bytes of numbers and words.
     scalar: u64,
 }
 
-/// Objects and arrays that are nested deeper are for the other reader.
+/// The maximum depth of nested objects and arrays. Deeper ones are left to the other scanner.
 const DEEPEST: u32 = 60;
 
-/// Where a member of an object stands, key and value.
+/// The span of a member of an object: key and value.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Span {
     pub(super) from: u32,
     pub(super) to: u32,
 }
 
-/// Where members stand in a text; used again for the next one.
+/// The result of a scan. The buffers are reused for the next text.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Scan {
     /// The members of the outermost object.
     pub(super) members: Vec<Span>,
-    /// Where that object begins.
+    /// The offset at which that object begins.
     start: usize,
-    /// Of each 64 bytes from there the commas and the brackets outside strings.
+    /// The commas and the brackets outside strings, for each 64 bytes of the object.
     marks: Vec<Marks>,
 }
 
@@ -53,17 +53,18 @@ struct Marks {
     brackets: u64,
 }
 
-/// What is carried from one block to the next.
+/// The state carried from one block to the next.
 struct State {
     escape: u64,
     within: u64,
-    /// Anything that can't be.
+    /// The positions of tokens that are not valid there.
     strange: u64,
-    /// Whether what is open is an object, and, in bits, whether what is around it is.
+    /// True if the innermost open container is an object.
     object: bool,
+    /// A bit for each enclosing container, set if it is an object.
     around: u64,
     depth: u32,
-    /// Where the member of the outermost object that is read begins.
+    /// The offset of the current member of the outermost object.
     member: u32,
     ended: bool,
     after_before: u64,
@@ -86,7 +87,7 @@ impl State {
             depth: 0,
             member: 1,
             ended: false,
-            // What may begin at the first byte is what may follow a colon.
+            // The first byte may begin whatever may follow a colon.
             after_before: 1,
             after_open: 0,
             after_value: 0,
@@ -99,8 +100,8 @@ impl State {
 }
 
 impl Scan {
-    /// Finds the members of the object that the bytes `start..` are. Answers `false`, which says nothing about the text, where it is
-    /// for another reader.
+    /// Finds the members of the object in the bytes from `start` on. Returns `false` if the text must be read by the
+    /// other scanner, which does not mean that it is invalid.
     pub(super) fn object(&mut self, bytes: &[u8], start: usize) -> bool {
         #[cfg(target_arch = "x86_64")]
         if let Some(taken) = avx512::object(self, bytes, start) {
@@ -109,7 +110,7 @@ impl Scan {
         self.object_by(bytes, start, Masks::of)
     }
 
-    /// The same; `masks` tells what stands in 64 bytes.
+    /// Finds the members like [`Scan::object`]. `masks` computes the masks of 64 bytes.
     #[inline(always)]
     pub(super) fn object_by(&mut self, bytes: &[u8], start: usize, masks: impl Fn(&[u8; 64]) -> Masks) -> bool {
         self.members.clear();
@@ -136,7 +137,7 @@ impl Scan {
             base += 64;
         }
         if !rest.is_empty() {
-            // Commas stand for what is not there, and are taken out again.
+            // The chunk is padded with commas, which are removed from the mask afterwards.
             let mut chunk = [b','; 64];
             chunk[..rest.len()].copy_from_slice(rest);
             let mut block = classify(&masks(&chunk), &mut state, text, base);
@@ -148,14 +149,14 @@ impl Scan {
         state.strange == 0 && state.within == 0 && state.escape == 0 && state.ended
     }
 
-    /// Calls `each` with every member of an object that stands at `from..to` in the record, until it answers `false`. Answers `false`
-    /// too, without a call, where an object or array is in it.
+    /// Calls `each` with every member of the object at `from..to` in the record, until it returns `false`. Also returns
+    /// `false`, without a call, if the object contains an object or array.
     #[inline(always)]
     pub(super) fn each_member(&self, from: u32, to: u32, mut each: impl FnMut(Span) -> bool) -> bool {
-        // Without its own brackets.
+        // The range excludes the object's own brackets.
         let (first, end) = (from as usize + 1 - self.start, to as usize - 1 - self.start);
         let Some(blocks) = self.marks.get(first / 64..=end / 64) else { return false };
-        // Those of the bits of a block that stand for bytes of the object.
+        // Returns a mask of the bits of a block that belong to the object.
         let within = |number: usize| {
             let after = if number == first / 64 { u64::MAX << (first % 64) } else { u64::MAX };
             let before = if number == end / 64 { !(u64::MAX << (end % 64)) } else { u64::MAX };
@@ -180,14 +181,14 @@ impl Scan {
         member + 1 == to || each(Span { from: member, to: to - 1 })
     }
 
-    /// Notes the member of the outermost object that ends here.
+    /// Records the member of the outermost object that ends here.
     #[inline(always)]
     fn end_member(&mut self, state: &mut State, start: usize, at: u32) {
         self.members.push(Span { from: start as u32 + state.member, to: start as u32 + at });
         state.member = at + 1;
     }
 
-    /// Matches brackets, notes members, and looks whether only those stand side by side that may.
+    /// Matches brackets, records members, and checks that adjacent tokens may follow each other.
     #[inline(always)]
     fn follow(&mut self, block: &Block, state: &mut State, text: &[u8], base: usize, start: usize) -> bool {
         let Block { quotes, inside, open, curly, close, colon, comma, scalar } = *block;
@@ -197,7 +198,7 @@ impl Scan {
         self.marks[base / 64] = Marks { commas, brackets };
         loop {
             let bit = brackets & brackets.wrapping_neg();
-            // All of them where there is no bracket any more.
+            // If no bracket is left, this selects all the commas.
             let before = bit.wrapping_sub(1);
             let mut here = commas & before;
             commas &= !before;
@@ -249,7 +250,7 @@ impl Scan {
         strange |= comma & !may_end;
         strange |= close & !(may_end | may_be_empty);
         strange |= wants_key & (open | scalar_start);
-        // Adding a bit at the quote that opens a key carries through the key to the quote that closes it.
+        // Adding a bit at the opening quote of a key carries through the key to its closing quote.
         let (sum, first) = inside.overflowing_add(opening & wants_key);
         let (sum, second) = sum.overflowing_add(u64::from(state.in_key));
         state.in_key = first | second;
@@ -267,7 +268,7 @@ impl Scan {
     }
 }
 
-/// The bits moved one place on, with the last one of the block before.
+/// Shifts the bits by one position, and carries the last bit of the previous block in.
 #[inline(always)]
 fn shifted(bits: u64, carry: &mut u64) -> u64 {
     let moved = bits << 1 | *carry;
@@ -275,7 +276,8 @@ fn shifted(bits: u64, carry: &mut u64) -> u64 {
     moved
 }
 
-/// Whether a number or word begins at a place and ends where a value may end. Nearly all of them are whole numbers.
+/// Returns whether a number or word begins at an offset and ends where a value may end. Nearly all of them are
+/// integers.
 #[inline]
 fn is_scalar(text: &[u8], at: usize) -> bool {
     let mut end = at;
@@ -296,11 +298,11 @@ fn is_any_scalar(text: &[u8], at: usize) -> bool {
 fn classify(masks: &Masks, state: &mut State, text: &[u8], base: usize) -> Block {
     let Masks { quote, backslash, colon, comma, curly, open, close, control } = *masks;
     let mut quotes = quote;
-    // A control character can't stand anywhere.
+    // A control character is not valid anywhere.
     state.strange |= control;
     if backslash | state.escape != 0 {
         let escaped = escaped_by(backslash, &mut state.escape);
-        // Of the bytes that are escaped most are quotes, and all of those may be.
+        // Most escaped bytes are quotes or backslashes, which are always valid; the others are checked one by one.
         let mut others = escaped & !(quotes | backslash);
         quotes &= !escaped;
         while others != 0 {
@@ -311,7 +313,7 @@ fn classify(masks: &Masks, state: &mut State, text: &[u8], base: usize) -> Block
     }
     let inside = prefix_xor(quotes) ^ state.within;
     state.within = (inside as i64 >> 63) as u64;
-    // White space between the parts counts as a number or word, and is found to be none.
+    // White space between tokens counts as a number or word, and is rejected there.
     let outside = !(inside | quotes);
     let (open, close) = (open & outside, close & outside);
     let (colon, comma) = (colon & outside, comma & outside);
@@ -319,8 +321,9 @@ fn classify(masks: &Masks, state: &mut State, text: &[u8], base: usize) -> Block
     Block { quotes, inside, open, curly: open & curly, close, colon, comma, scalar }
 }
 
-/// The bytes that a backslash stands before. Runs of backslashes are told apart by whether they begin at an even place: in those
-/// that begin at an odd one, adding the run to its start carries out of it with the other parity.
+/// Returns the bytes that are escaped by a backslash. Runs of backslashes are distinguished by whether they begin at an
+/// even position: for those that begin at an odd one, adding the run to its start carries out of it with the other
+/// parity.
 #[inline(always)]
 fn escaped_by(backslash: u64, carry: &mut u64) -> u64 {
     const EVEN: u64 = 0x5555_5555_5555_5555;
@@ -332,7 +335,7 @@ fn escaped_by(backslash: u64, carry: &mut u64) -> u64 {
     (EVEN ^ even_runs << 1) & follows
 }
 
-/// For each bit whether the number of bits up to and with it is odd.
+/// Returns for each bit whether the number of set bits up to and including it is odd.
 #[inline(always)]
 fn prefix_xor(mut bits: u64) -> u64 {
     for step in [1, 2, 4, 8, 16, 32] {
@@ -341,7 +344,7 @@ fn prefix_xor(mut bits: u64) -> u64 {
     bits
 }
 
-/// Whether what stands after a backslash makes an escape (RFC 8259, section 7).
+/// Returns whether the character after a backslash forms a valid escape (RFC 8259, section 7).
 fn is_escape(text: &[u8], at: usize) -> bool {
     match text.get(at) {
         Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => true,
@@ -356,7 +359,7 @@ mod tests {
 
     use super::*;
 
-    /// Whether it is taken, which must not depend on what the processor has.
+    /// Returns whether the scanner accepts the text, and checks that this does not depend on the processor's features.
     fn takes(text: &[u8]) -> bool {
         let (mut scan, mut other) = (Scan::default(), Scan::default());
         let taken = scan.object(text, 0);
@@ -367,7 +370,7 @@ mod tests {
         taken
     }
 
-    /// What the reader that goes from part to part says: whether it is an object.
+    /// Returns whether the sequential scanner accepts the text as an object.
     fn reads(text: &[u8]) -> bool {
         let mut scanner = Scanner::new(text, 0);
         text.first() == Some(&b'{') && scanner.value(0).is_ok() && scanner.finish().is_ok()
@@ -387,7 +390,7 @@ mod tests {
         })
     }
 
-    /// Pieces that make JSON, and nearly JSON.
+    /// Returns pieces that form JSON, or nearly JSON.
     fn piece() -> impl Strategy<Value = &'static str> {
         prop::sample::select(vec![
             "{", "}", "[", "]", ":", ",", "\"", "\"a\"", "\"a\":", "\\", "\\\\", "\\\"", "\\u00e9", "1", "-0.5e3", "01", "true", "null", "tru", "x",

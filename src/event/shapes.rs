@@ -1,35 +1,36 @@
-//! Shapes: what printing the added fields of one event has in common with printing those of the next.
+//! Shapes: prepared templates for printing the fields that were added to an event.
 //!
-//! Which of the known fields a pipeline adds to an event varies little: there is a referrer or not, a query or not. Each such
-//! combination is a shape, for which everything between two values (brackets, commas, keys) is put together once. Printing an event
-//! of a known shape then goes through its values and copies one piece of prepared text before each.
+//! The set of known fields that a pipeline adds varies little between events: a referrer may be present or not, or a
+//! query. Each such combination is a shape, for which the text between two values (brackets, commas, keys) is built
+//! once. Printing an event of a known shape then iterates over its values and copies one piece of prepared text before
+//! each.
 
 use super::places::{Places, ROOT};
 
-/// Shapes that are kept; a power of two.
+/// The number of cached shapes; a power of two.
 const KEPT: usize = 1_024;
 
-/// One value and the text before it.
+/// A value with the text before it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Part {
     pub(super) start: u32,
     pub(super) end: u32,
-    /// The path of the value.
+    /// The number of the value's path.
     pub(super) number: u32,
 }
 
-/// What was added to one object of the record, or to the event: a member after the other, each with a comma before it.
+/// The members added to one object of the record, or to the event, each with a comma before it.
 #[derive(Clone, Debug)]
 pub(super) struct Group {
-    /// The path of the object.
+    /// The number of the object's path.
     pub(super) number: u32,
     pub(super) text: Vec<u8>,
     pub(super) parts: Vec<Part>,
-    /// Where the text after the last value begins, and where it ends.
+    /// The start and the end of the text after the last value.
     pub(super) last: (u32, u32),
 }
 
-/// See the module's header.
+/// A prepared template for one set of added fields. See the module's documentation.
 #[derive(Clone, Debug)]
 pub(super) struct Shape {
     added: Box<[u64]>,
@@ -37,21 +38,22 @@ pub(super) struct Shape {
     pub(super) groups: Vec<Group>,
 }
 
-/// The shapes of one worker's events.
+/// A cache of the shapes of one worker's events.
 #[derive(Debug, Default)]
 pub(super) struct Shapes {
     kept: Vec<Option<Box<Shape>>>,
 }
 
 impl Clone for Shapes {
-    /// An event that is made of another begins without any: it needs one, and copying all costs more than making that.
+    /// Returns an empty cache: a cloned event needs a single shape, and copying all of them costs more than building
+    /// it.
     fn clone(&self) -> Shapes {
         Shapes::default()
     }
 }
 
 impl Shapes {
-    /// The shape of an event, made if it is new.
+    /// Returns the shape of an event, which is built if it is not cached.
     pub(super) fn find(&mut self, places: &Places) -> &Shape {
         if self.kept.is_empty() {
             self.kept.resize(KEPT, None);
@@ -67,14 +69,14 @@ impl Shapes {
     }
 }
 
-/// Whether two sets of few words are the same; a call to compare them would cost more than comparing them does.
+/// Returns whether two short bitmaps are equal. They have so few words that a call of `memcmp` would cost more.
 #[inline]
 fn same(one: &[u64], other: &[u64]) -> bool {
     one.len() == other.len() && one.iter().zip(other).fold(0, |different, (one, other)| different | (one ^ other)) == 0
 }
 
 impl Shape {
-    /// The shape of an event.
+    /// Builds the shape of an event.
     pub(super) fn new(places: &Places) -> Shape {
         let mut shape = Shape { added: (*places.added).into(), open: (*places.open).into(), groups: Vec::new() };
         let mut slot = 1;
@@ -99,7 +101,7 @@ impl Shape {
         }
         for group in &mut shape.groups {
             group.last = (group.last.0, group.text.len() as u32);
-            // So that a copy of fixed size can begin anywhere in it.
+            // The padding allows a copy of fixed size to begin anywhere in the text.
             group.text.extend_from_slice(&[b' '; 64]);
         }
         shape
@@ -109,7 +111,7 @@ impl Shape {
         self.added[slot as usize / 64] >> (slot % 64) & 1 == 1
     }
 
-    /// Adds a member to a group, with all that is in it.
+    /// Adds a member to a group, with everything inside it.
     fn add(&self, group: &mut Group, places: &Places, number: u32, first: bool) {
         let known = &places.layout.known[number as usize];
         group.text.extend_from_slice(&known.listed.as_bytes()[usize::from(first)..]);
@@ -132,13 +134,13 @@ impl Shape {
         group.text.push(b'}');
     }
 
-    /// What was added to an object.
+    /// Returns the members that were added to an object, if there are any.
     #[inline]
     pub(super) fn group(&self, number: u32) -> Option<&Group> {
         self.groups.iter().find(|group| group.number == number)
     }
 
-    /// What was added to the event itself.
+    /// Returns the members that were added to the event itself, if there are any.
     #[inline]
     pub(super) fn root(&self) -> Option<&Group> {
         self.group(ROOT)

@@ -1,9 +1,9 @@
-//! `[tags]`: what filters note on an event.
+//! `[tags]`: the labels that filters add to an event.
 
 use super::{EMPTY_LIST, Event, List, TAGS, Value};
 
 impl Event {
-    /// Adds to `[tags]` unless it is there already, as filters do when they fail.
+    /// Adds a tag unless it is present already, as filters do when they fail.
     pub fn tag(&mut self, tag: &str) {
         let list = self.tags();
         let present = self.loaded_values(list).into_iter().any(|value| self.as_str(value) == Some(tag));
@@ -12,7 +12,7 @@ impl Event {
         }
     }
 
-    /// Adds to `[tags]` even where it is there already, as `add_tag` does.
+    /// Adds a tag even if it is present already, as `add_tag` does.
     pub fn append_tag(&mut self, tag: &str) {
         let list = self.tags();
         self.push_tag(list, tag);
@@ -23,7 +23,8 @@ impl Event {
         self.push(list, Value::Str(text));
     }
 
-    /// The list of tags, made where there is none. A `tags` that is a single value becomes a list first.
+    /// Returns the list of tags, which is created if it is absent. A `tags` that is a single value becomes a list
+    /// first.
     fn tags(&mut self) -> List {
         let single = match self.get(&TAGS) {
             Some(Value::Array(list)) => return list,
@@ -33,12 +34,12 @@ impl Event {
         if let Some(single) = single.filter(|single| *single != Value::Null) {
             self.push(list, single);
         }
-        // All fields together are always an object.
+        // The root is always an object.
         let _ = self.set_any(&TAGS, Value::Array(list));
         list
     }
 
-    /// Removes a tag. What is left is a list.
+    /// Removes a tag. The remaining `tags` are a list.
     pub fn untag(&mut self, tag: &str) {
         if !self.contains(&TAGS) {
             return;

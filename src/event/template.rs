@@ -1,8 +1,8 @@
-//! Text with places filled in per event: `logs-%{[event][dataset]}-%{+yyyy.MM.dd}`.
+//! Text templates with placeholders: `logs-%{[event][dataset]}-%{+yyyy.MM.dd}`.
 //!
-//! The rules are those of Logstash's `sprintf`: a field prints as [`Event::print`] prints it; a field that is not there
-//! (or null) leaves its place as it is written; `%{+FORMAT}` prints `@timestamp` along a Joda pattern in UTC and
-//! `%{{FORMAT}}` along a java.time one; `%{+%s}` and `%{}` are seconds since the epoch.
+//! The rules are those of Logstash's `sprintf`: a field is printed by [`Event::print`]; the placeholder of a field that
+//! does not exist (or is null) is printed as it is written; `%{+FORMAT}` prints `@timestamp` in UTC with a Joda
+//! pattern, and `%{{FORMAT}}` with a java.time pattern; `%{+%s}` and `%{}` are seconds since the epoch.
 
 use super::{Event, FieldRef, Value};
 use crate::datetime::{Pattern, PatternError};
@@ -19,25 +19,25 @@ enum Piece {
 #[derive(Clone, Debug)]
 pub struct Template {
     pieces: Vec<Piece>,
-    /// Whether its own text holds nothing that JSON escapes.
+    /// True if the literal text contains nothing to escape in JSON.
     plain: bool,
 }
 
-/// Why a text is no template.
+/// The error of a text that is not a template.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`%{{+{format}}}` is not a date format: {reason}")]
 pub struct TemplateError {
-    /// The format.
+    /// The date format.
     pub format: String,
-    /// What is wrong with it.
+    /// The reason why it is not valid.
     pub reason: PatternError,
 }
 
 impl Template {
-    /// Compiles a template. What looks like a place but holds no field reference is text, as in Logstash.
+    /// Compiles a template. A placeholder that contains no field reference is literal text, as in Logstash.
     ///
     /// # Errors
-    /// A `%{+…}` whose format is no Joda pattern.
+    /// A `%{+…}` has a format that is not a Joda pattern.
     pub fn parse(text: &str) -> Result<Template, TemplateError> {
         let mut pieces: Vec<Piece> = Vec::new();
         let mut literal = String::new();
@@ -75,7 +75,7 @@ impl Template {
         Ok(Template { pieces, plain: !text.bytes().any(super::encode::needs_escape) })
     }
 
-    /// A template without places.
+    /// Returns a template without placeholders.
     pub fn literal(text: &str) -> Template {
         Template { pieces: vec![Piece::Literal(text.into())], plain: !text.bytes().any(super::encode::needs_escape) }
     }
@@ -91,12 +91,12 @@ impl Template {
         Ok(FieldRef::parse(name).ok().map(|field| Piece::Field { field: field.lasting(), written: written.into() }))
     }
 
-    /// The whole text, where it has no places and nothing that JSON escapes.
+    /// Returns the whole text, if it has no placeholders and contains nothing to escape in JSON.
     pub fn as_plain(&self) -> Option<&str> {
         self.as_literal().filter(|_| self.plain)
     }
 
-    /// The whole text, where it has no places.
+    /// Returns the whole text, if it has no placeholders.
     pub fn as_literal(&self) -> Option<&str> {
         match self.pieces.as_slice() {
             [] => Some(""),
@@ -105,7 +105,7 @@ impl Template {
         }
     }
 
-    /// The text with `*` for each place.
+    /// Returns the text with `*` for each placeholder.
     pub fn as_pattern(&self) -> String {
         self.pieces
             .iter()
@@ -116,7 +116,7 @@ impl Template {
             .collect()
     }
 
-    /// The field, where the template is one place and nothing else.
+    /// Returns the field, if the template consists of one placeholder only.
     pub fn as_field(&self) -> Option<&FieldRef> {
         match self.pieces.as_slice() {
             [Piece::Field { field, .. }] => Some(field),
@@ -124,14 +124,15 @@ impl Template {
         }
     }
 
-    /// Appends the template filled in with an event's fields. Answers whether every field was there.
+    /// Appends the template with its placeholders replaced by an event's fields. Returns whether every field exists.
     pub fn render(&self, event: &mut Event, out: &mut String) -> bool {
         let mut complete = true;
         for piece in &self.pieces {
             match piece {
                 Piece::Literal(text) => out.push_str(text),
                 Piece::Field { field, written } => match event.get(field) {
-                    // Every event of Logstash has this mark; here it is not kept, but its place is filled all the same.
+                    // Every event in Logstash has `@version`. It is not stored here, but its placeholder is replaced
+                    // all the same.
                     None if field.is_top("@version") => out.push('1'),
                     None | Some(Value::Null) => {
                         complete = false;
@@ -152,7 +153,7 @@ impl Template {
         complete
     }
 
-    /// The template filled in, as a text value of the event.
+    /// Returns the template with its placeholders replaced, as a text value of the event.
     pub fn value(&self, event: &mut Event) -> Value {
         if let Some(text) = self.as_literal() {
             return if self.plain { event.push_plain(text) } else { Value::Str(event.push_str(text)) };

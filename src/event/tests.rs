@@ -6,7 +6,7 @@ fn decoded(json: &str) -> Event {
     event
 }
 
-/// The event as JSON.
+/// Returns the event as JSON.
 pub(crate) fn printed(event: &Event) -> String {
     let mut out = Vec::new();
     event.write_json(&mut out);

@@ -6,19 +6,19 @@ use std::fmt;
 use jiff::civil;
 
 /// A point in time: seconds since 1970-01-01T00:00:00Z and nanoseconds within that second.
-// Twelve bytes rather than sixteen keep a `Value`, and with it all that holds one, a third smaller.
+// Twelve bytes instead of sixteen make a `Value`, and all types that contain one, a third smaller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(Rust, packed(4))]
 pub struct Timestamp {
     /// Whole seconds since the epoch, possibly negative.
     pub seconds: i64,
-    /// Nanoseconds after that second, below 1,000,000,000.
+    /// Nanoseconds after that second, less than 1,000,000,000.
     pub nanos: u32,
 }
 
 const DAYS_PER_400_YEARS: i64 = 146_097;
 
-/// Days since 1970-01-01 of a proleptic Gregorian date (Howard Hinnant's `days_from_civil`).
+/// Returns the number of days since 1970-01-01 of a proleptic Gregorian date (Howard Hinnant's `days_from_civil`).
 pub fn days_from_civil(year: i64, month: u32, day: u32) -> i64 {
     let year = if month <= 2 { year - 1 } else { year };
     let era = year.div_euclid(400);
@@ -29,7 +29,7 @@ pub fn days_from_civil(year: i64, month: u32, day: u32) -> i64 {
     era * DAYS_PER_400_YEARS + day_of_era - 719_468
 }
 
-/// Year, month and day of a number of days since 1970-01-01 (Howard Hinnant's `civil_from_days`).
+/// Returns year, month and day of a number of days since 1970-01-01 (Howard Hinnant's `civil_from_days`).
 pub fn civil_from_days(days: i64) -> (i64, u32, u32) {
     let shifted = days + 719_468;
     let era = shifted.div_euclid(DAYS_PER_400_YEARS);
@@ -42,7 +42,7 @@ pub fn civil_from_days(days: i64) -> (i64, u32, u32) {
     (year_of_era + era * 400 + i64::from(month <= 2), month, day)
 }
 
-/// Days in a month of a year.
+/// Returns the number of days in a month.
 pub fn days_in_month(year: i64, month: u32) -> u32 {
     match month {
         2 if year % 4 == 0 && (year % 100 != 0 || year % 400 == 0) => 29,
@@ -53,29 +53,29 @@ pub fn days_in_month(year: i64, month: u32) -> u32 {
 }
 
 impl Timestamp {
-    /// From seconds and nanoseconds.
+    /// Creates a timestamp from seconds and nanoseconds.
     pub fn new(seconds: i64, nanos: u32) -> Self {
         debug_assert!(nanos < 1_000_000_000);
         Timestamp { seconds, nanos }
     }
 
-    /// From milliseconds since the epoch, as Kafka has them.
+    /// Creates a timestamp from milliseconds since the epoch, the unit of Kafka's timestamps.
     pub fn from_millis(millis: i64) -> Self {
         Timestamp { seconds: millis.div_euclid(1_000), nanos: (millis.rem_euclid(1_000) * 1_000_000) as u32 }
     }
 
-    /// Whole milliseconds since the epoch, rounded down.
+    /// Returns whole milliseconds since the epoch, rounded down.
     pub fn as_millis(self) -> i64 {
         self.seconds.saturating_mul(1_000).saturating_add(i64::from(self.nanos / 1_000_000))
     }
 
-    /// The system clock's time.
+    /// Returns the time of the system clock.
     pub fn now() -> Self {
         let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
         Timestamp { seconds: since.as_secs() as i64, nanos: since.subsec_nanos() }
     }
 
-    /// Date and time of day in UTC: year, month, day, hour, minute, second.
+    /// Returns date and time of day in UTC: year, month, day, hour, minute, second.
     pub fn civil_utc(self) -> (i64, u32, u32, u32, u32, u32) {
         let days = self.seconds.div_euclid(86_400);
         let second_of_day = self.seconds.rem_euclid(86_400) as u32;
@@ -83,8 +83,8 @@ impl Timestamp {
         (year, month, day, second_of_day / 3_600, second_of_day / 60 % 60, second_of_day % 60)
     }
 
-    /// Reads ISO 8601 as Logstash reads `@timestamp`: a date, optionally a time with seconds and fraction (`.` or
-    /// `,`), optionally a zone (`Z`, `+01:00`, `+0100`, `+01`). A time without a zone is taken as UTC.
+    /// Parses ISO 8601 as Logstash parses `@timestamp`: a date, optionally a time with seconds and fraction (`.` or
+    /// `,`), optionally an offset (`Z`, `+01:00`, `+0100`, `+01`). A time without an offset is in UTC.
     pub fn parse_iso8601(text: &str) -> Option<Timestamp> {
         if let Some(time) = Timestamp::parse_canonical(text) {
             return Some(time);
@@ -134,7 +134,7 @@ impl Timestamp {
         Some(Timestamp { seconds, nanos })
     }
 
-    /// Reads what would be printed just as it stands: a time in UTC with milliseconds and four digits of the year.
+    /// Parses a text in exactly the printed format: a time in UTC with milliseconds and a year of four digits.
     pub(super) fn parse_canonical(text: &str) -> Option<Timestamp> {
         let text: &[u8; 24] = text.as_bytes().try_into().ok()?;
         let marks = [(4, b'-'), (7, b'-'), (10, b'T'), (13, b':'), (16, b':'), (19, b'.'), (23, b'Z')];
@@ -158,8 +158,8 @@ impl Timestamp {
         Some(Timestamp { seconds, nanos: (u32::from(hundreds) * 100 + rest) * 1_000_000 })
     }
 
-    /// The instant of a civil date and time in a named zone; a time that a clock change skips or repeats is taken as
-    /// Joda takes it (the earlier offset).
+    /// Returns the instant of a civil date and time in a time zone. A time that a clock change skips or repeats is
+    /// resolved as in Joda (the earlier offset).
     pub fn from_zoned(datetime: civil::DateTime, zone: &jiff::tz::TimeZone) -> Option<Timestamp> {
         let instant = zone.to_ambiguous_timestamp(datetime).compatible().ok()?;
         Some(Timestamp { seconds: instant.as_second(), nanos: 0 }.plus_nanos(i64::from(instant.subsec_nanosecond())))
@@ -173,13 +173,14 @@ impl Timestamp {
         }
     }
 
-    /// Appends `2026-11-23T10:05:01.000Z`: milliseconds always, micro- and nanoseconds only where they are not zero.
+    /// Appends the time as `2026-11-23T10:05:01.000Z`: always with milliseconds, and with micro- and nanoseconds only
+    /// if they are not zero.
     pub fn write_iso8601(self, out: &mut Vec<u8>) {
         let (text, length) = self.iso8601();
         out.extend_from_slice(&text[..length]);
     }
 
-    /// The same in a buffer, and how long it is.
+    /// Returns the time in ISO 8601 in a buffer, and its length in bytes.
     pub(super) fn iso8601(self) -> ([u8; 64], usize) {
         let (year, month, day, hour, minute, second) = self.civil_utc();
         let mut text = [0; 64];
@@ -222,11 +223,12 @@ impl Timestamp {
     }
 }
 
-/// What the last few seconds print as, for times of neighbouring events lie in the same ones.
+/// A cache of the printed form of the most recent seconds, since the times of adjacent events are mostly in the same
+/// ones.
 #[derive(Clone, Debug)]
 pub(super) struct Clock {
     seconds: [Cell<(i64, [u8; 20])>; 4],
-    /// The last time that was no whole millisecond: that of a batch.
+    /// The last time that was not a whole millisecond, which is often the time of a batch.
     fine: Cell<(Timestamp, [u8; 32])>,
 }
 
@@ -238,7 +240,7 @@ impl Default for Clock {
 }
 
 impl Clock {
-    /// A time in quotes, and how long that is, for years with four digits.
+    /// Returns a time in quotes and its length in bytes, for years with four digits.
     #[inline]
     pub(super) fn quoted(&self, time: Timestamp) -> Option<([u8; 32], usize)> {
         const FIRST: i64 = -62_167_219_200;
@@ -317,7 +319,7 @@ impl Digits<'_> {
         Some(value)
     }
 
-    /// Nanoseconds from the digits after a decimal mark; digits beyond nine are cut.
+    /// Parses the digits after a decimal mark as nanoseconds. Digits after the ninth are dropped.
     fn fraction(&mut self) -> Option<u32> {
         let digits = self.count();
         if digits == 0 {
@@ -329,7 +331,7 @@ impl Digits<'_> {
         Some(value)
     }
 
-    /// Offset in seconds; zero where there is none.
+    /// Parses an offset in seconds; zero if there is none.
     fn offset(&mut self) -> Option<i32> {
         if self.eat(b'Z') || self.eat(b'z') || self.at == self.bytes.len() {
             return Some(0);

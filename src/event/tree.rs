@@ -1,4 +1,4 @@
-//! The tree of an event: objects and arrays as lists of nodes, opened from JSON as they are needed.
+//! The tree of an event: objects and arrays as lists of nodes, which are parsed from JSON on demand.
 
 use std::collections::HashMap;
 
@@ -6,12 +6,12 @@ use super::field::Segment;
 use super::json::{DecodeError, Quoted, Scanner, unescape, unescape_short};
 use super::{EMPTY_LIST, END, Event, KeyForm, List, ListHead, Node, Text, Value, key_tag, tag_bit};
 
-/// Objects larger than this are filled with the help of a hash table.
+/// The maximum number of keys that are searched linearly while an object is read. Larger objects use a hash table.
 const LINEAR_KEYS: u32 = 32;
 
 impl Event {
-    /// Opens JSON text (an object or array) one level deep into `list`. `whole` says that the text is a record of its
-    /// own, which must be an object and have nothing after it.
+    /// Opens JSON text (an object or array) one level deep into `list`. `whole` is set if the text is a record of its
+    /// own, which must be an object with nothing after it.
     pub(super) fn fill(&mut self, list: List, raw: Text, whole: bool) -> Result<(), DecodeError> {
         let base = raw.range().start;
         let relative = |error: DecodeError| DecodeError { offset: error.offset.saturating_sub(base), ..error };
@@ -94,7 +94,7 @@ impl Event {
         Ok(())
     }
 
-    /// Keys with escapes are rare: they are made plain in a second pass.
+    /// Decodes the keys of a list that have escapes. They are rare, so this is a second pass.
     fn unescape_keys(&mut self, list: List) {
         let mut at = self.lists[list.0 as usize].first;
         while at != END {
@@ -120,14 +120,14 @@ impl Event {
         Text::between(start, self.text.len())
     }
 
-    /// Opens a value for use: escaped text becomes plain, raw containers become lists.
+    /// Opens a value: decodes escaped text, and parses raw objects and arrays into lists.
     pub fn load(&mut self, value: Value) -> Value {
         match value {
             Value::Escaped(text) => Value::Str(self.unescaped(text)),
             Value::Raw(text) => {
                 let list = self.new_list();
-                // The text was checked when it was scanned, so opening it again can't fail; were it to, the list is
-                // left with what was read.
+                // The text was validated when it was scanned, so parsing it cannot fail. If it did, the list would keep
+                // what was read so far.
                 let opened = self.fill(list, text, false);
                 debug_assert!(opened.is_ok());
                 if self.str(text).starts_with('[') { Value::Array(list) } else { Value::Object(list) }
@@ -146,29 +146,29 @@ impl Event {
         value
     }
 
-    /// A new empty list for an object or array.
+    /// Returns a new empty list for an object or array.
     pub fn new_list(&mut self) -> List {
         self.lists.push(EMPTY_LIST);
         List((self.lists.len() - 1) as u32)
     }
 
-    /// Number of entries or elements.
+    /// Returns the number of entries or elements.
     pub fn len_of(&self, list: List) -> usize {
         self.lists[list.0 as usize].len as usize
     }
 
-    /// Appends an entry or element without looking for an earlier one of the same key.
+    /// Appends an entry or element without a search for an earlier one with the same key.
     pub(super) fn append(&mut self, list: List, key: Text, form: KeyForm, value: Value) -> u32 {
         let tag = key_tag(self.str(key).as_bytes());
         push_node(&mut self.nodes, &mut self.lists[list.0 as usize], Node { key, tag, form, value, next: END })
     }
 
-    /// Appends an entry whose key is some text of the event, without looking for an earlier one of the same key.
+    /// Appends an entry whose key is some text of the event, without a search for an earlier one with the same key.
     pub fn append_entry(&mut self, list: List, key: Text, value: Value) {
         self.append(list, key, KeyForm::Special, value);
     }
 
-    /// Appends an entry with the key of a path's step.
+    /// Appends an entry whose key is a step of a path.
     pub(super) fn append_step(&mut self, list: List, segment: &Segment, value: Value) -> u32 {
         let (key, form) = match segment.word {
             Some(listed) if self.knows(listed) => (listed.slice(2, listed.len() - 2), KeyForm::Listed),
@@ -200,7 +200,7 @@ impl Event {
         }
     }
 
-    /// The nodes of a list, in order.
+    /// Returns the nodes of a list, in order.
     #[inline]
     pub(super) fn nodes(&self, list: List) -> impl Iterator<Item = &Node> {
         let mut at = self.lists[list.0 as usize].first;
@@ -211,12 +211,12 @@ impl Event {
         })
     }
 
-    /// Keys and values of an object, in order, as they are held.
+    /// Returns the keys and values of an object, in order, without opening the values.
     pub fn entries(&self, list: List) -> impl Iterator<Item = (&str, Value)> {
         self.nodes(list).map(|node| (self.str(node.key), node.value))
     }
 
-    /// The elements of an array (or the values of an object), opened for use.
+    /// Returns the elements of an array (or the values of an object), opened.
     pub fn loaded_values(&mut self, list: List) -> Vec<Value> {
         let mut values = Vec::with_capacity(self.len_of(list));
         let mut at = self.lists[list.0 as usize].first;
@@ -227,7 +227,7 @@ impl Event {
         values
     }
 
-    /// Keys and opened values of an object.
+    /// Returns the keys of an object with their values, opened.
     pub fn loaded_entries(&mut self, list: List) -> Vec<(Text, Value)> {
         let mut entries = Vec::with_capacity(self.len_of(list));
         let mut at = self.lists[list.0 as usize].first;
@@ -249,7 +249,7 @@ impl Event {
         find_key(&self.nodes, self.text.as_bytes(), self.lists[list.0 as usize], name.as_bytes(), tag)
     }
 
-    /// The node of the same key as another list's.
+    /// Returns the node with the same key as a node of another list.
     pub(super) fn find_like(&self, list: List, like: &Node) -> Option<u32> {
         find_key(&self.nodes, self.text.as_bytes(), self.lists[list.0 as usize], self.str(like.key).as_bytes(), like.tag)
     }
@@ -294,7 +294,7 @@ impl Event {
         self.nodes[node as usize].value
     }
 
-    /// A copy that shares no list with `value`, so that changing one leaves the other alone.
+    /// Returns a copy that shares no list with `value`, so that a change of one does not affect the other.
     pub fn deep_copy(&mut self, value: Value) -> Value {
         let (from, object) = match value {
             Value::Object(list) => (list, true),

@@ -1,10 +1,10 @@
-//! What pipelines say: the paths and the texts that stand in their files.
+//! The vocabulary: the interned paths and texts of pipelines.
 //!
-//! A pipeline names the same few dozen fields and constants for every event, so each path gets a number, by which an event
-//! knows straight away where its field is (see [`super::places`]), and each key and constant text gets a place in one common
-//! text, which stands at the start of a worker's event: setting a field to a constant then copies neither key nor value.
-//! The vocabulary belongs to the process, only grows, and is bounded: what a data-driven name asks for never enters it, and
-//! past its limits a path has no number and a text no place, which costs time and changes nothing else.
+//! A pipeline names the same few dozen fields and constants for every event. Each path gets a number, which is the
+//! index of its place in an event (see [`super::places`]), and each key and constant text gets a span in one common
+//! text, which is at the start of a worker's event: setting a field to a constant then copies neither key nor value.
+//! The vocabulary belongs to the process, only grows, and is bounded: names from event data never enter it, and beyond
+//! its limits a path has no number and a text no span, which is slower but otherwise equivalent.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -12,29 +12,29 @@ use std::sync::{LazyLock, PoisonError, RwLock};
 
 use super::Text;
 
-/// The number of a path that has none.
+/// The number of a path that is not in the vocabulary.
 pub(super) const UNNUMBERED: u32 = u32::MAX;
 
 /// The number of the first path that is not empty.
 pub(super) const FIRST: usize = 2;
 
-/// Most paths that get a number.
+/// The maximum number of paths.
 const MOST_PATHS: usize = 4_096;
 
-/// Most bytes of common text.
+/// The maximum size of the common text, in bytes.
 const MOST_TEXT: usize = 64 << 10;
 
 #[derive(Default)]
 struct Vocabulary {
-    /// From the number of a path and one more key to the longer path's number.
+    /// The number of each path, by the number of its parent and its last key.
     paths: HashMap<(u32, Box<str>), u32>,
-    /// For each path its parent's number and its last key, from the first number after the two starts.
+    /// The parent's number and the last key of each path, from the number [`FIRST`] on.
     steps: Vec<(u32, Box<str>)>,
     text: String,
     words: HashMap<Box<str>, Text>,
 }
 
-/// See [`size`].
+/// The result of [`size`].
 static SIZE: AtomicUsize = AtomicUsize::new(FIRST + SEEDS.len());
 
 const SEEDS: [&str; 4] = ["@metadata", "@timestamp", "tags", "message"];
@@ -48,20 +48,20 @@ static VOCABULARY: LazyLock<RwLock<Vocabulary>> = LazyLock::new(|| {
     RwLock::new(vocabulary)
 });
 
-/// The key `@metadata` of a record, which is no path of an event.
+/// The number of the key `@metadata` in a record, which is not a path of an event.
 pub(super) const METADATA_KEY: u32 = FIRST as u32;
 
-/// The paths that every event knows, in the order of their numbers from [`FIRST`] on.
+/// Returns the paths that every event has, in the order of their numbers from [`FIRST`] on.
 pub(super) fn seeds() -> Vec<(u32, Box<str>)> {
     SEEDS.map(|name| (start(false), name.into())).into()
 }
 
-/// Numbers of the empty paths: of the event, and of its metadata.
+/// Returns the number of an empty path: 0 for the event, 1 for its metadata.
 pub(super) fn start(metadata: bool) -> u32 {
     u32::from(metadata)
 }
 
-/// The number of a path that goes one key beyond another.
+/// Returns the number of the path that extends another by one key. Adds the path if there is room.
 pub(super) fn path(parent: u32, name: &str) -> u32 {
     if parent == UNNUMBERED {
         return UNNUMBERED;
@@ -81,7 +81,8 @@ pub(super) fn path(parent: u32, name: &str) -> u32 {
     }
 }
 
-/// Where a text stands in the common text, with what must stand around it. `None` where there is no room.
+/// Returns the span in the common text of `text`, which includes the punctuation it is printed with. Adds `text` if there
+/// is room, and otherwise returns `None`.
 pub(super) fn word(text: &str) -> Option<Text> {
     let mut vocabulary = VOCABULARY.write().unwrap_or_else(PoisonError::into_inner);
     if let Some(word) = vocabulary.words.get(text) {
@@ -97,12 +98,13 @@ pub(super) fn word(text: &str) -> Option<Text> {
     Some(word)
 }
 
-/// One more than the largest number of a path.
+/// Returns the number of paths, which is one more than the largest number.
 pub(super) fn size() -> usize {
     SIZE.load(Ordering::Acquire)
 }
 
-/// All paths that have a number, in the order of their numbers from [`FIRST`] on: the parent's number and the last key.
+/// Returns all paths that have a number, in the order of their numbers from [`FIRST`] on, as the parent's number and
+/// the last key.
 pub(super) fn steps() -> Vec<(u32, Box<str>)> {
     VOCABULARY.read().unwrap_or_else(PoisonError::into_inner).steps.clone()
 }

@@ -1,25 +1,25 @@
-//! What a capture is called, and how its text becomes a value.
+//! Captures: their names, and the conversion of their text to a value.
 
-/// The type that `%{SYNTAX:semantic:type}` asks for.
+/// The type of a capture, as requested by `%{SYNTAX:semantic:type}`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum CaptureType {
-    /// Text, also for every type that is not known.
+    /// Text; also the result of an unknown type.
     #[default]
     String,
-    /// `int`
+    /// An integer: `int`.
     Int,
-    /// `float`
+    /// A floating-point number: `float`.
     Float,
-    /// `long`: only Elasticsearch knows it, to Logstash it is text.
+    /// An integer: `long`. Only Elasticsearch supports it; in Logstash it is text.
     Long,
-    /// `double`: as above.
+    /// A floating-point number: `double`. Only Elasticsearch supports it; in Logstash it is text.
     Double,
-    /// `boolean`: as above.
+    /// A boolean: `boolean`. Only Elasticsearch supports it; in Logstash it is text.
     Boolean,
 }
 
 impl CaptureType {
-    /// The type of that name; what is not known is text.
+    /// Returns the type of a name; an unknown name is text.
     pub fn from_name(name: &str) -> CaptureType {
         match name {
             "int" => CaptureType::Int,
@@ -31,7 +31,7 @@ impl CaptureType {
         }
     }
 
-    /// The value of a text as JSON, every type taken seriously, as in Elasticsearch.
+    /// Returns the value of a text as JSON, with every type converted, as in Elasticsearch.
     pub fn value(self, text: &str) -> serde_json::Value {
         match self {
             CaptureType::String => text.into(),
@@ -45,16 +45,16 @@ impl CaptureType {
     }
 }
 
-/// One place in an expression that captures text.
+/// A capturing group of an expression.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CaptureDef {
     /// The field as written: `clientip`, `a.b`, `[source][address]`.
     pub name: String,
-    /// What its text is turned into.
+    /// The type to which the text is converted.
     pub ty: CaptureType,
-    /// The how-many-eth it is of the captures with the same syntax, semantic and type, from 0.
+    /// The zero-based index among the captures with the same syntax, semantic and type.
     pub occurrence: usize,
-    /// Number of the group in the expression's regular expression.
+    /// The number of the group in the expression's regular expression.
     pub(super) group: u32,
 }
 
@@ -72,17 +72,17 @@ impl CaptureDef {
 /// An integer of any size.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Integer {
-    /// What fits.
+    /// An integer that fits into 64 bits.
     Small(i64),
-    /// What does not: its digits, with `-` if negative, without leading zeros.
+    /// The digits of an integer that does not fit, with `-` if it is negative, without leading zeros.
     Big(String),
 }
 
-/// The integer that a text begins with, as Ruby's `to_i` reads it: white space, a sign, digits
-/// with single underscores between them; 0 if there is none.
+/// Returns the integer that a text begins with, as Ruby's `to_i` reads it: white space, a sign, digits with single
+/// underscores between them. Returns 0 if there is none.
 #[inline]
 pub fn to_i(text: &str) -> Integer {
-    /// So many digits fit whatever they are.
+    /// The number of decimal digits that always fit into 64 bits.
     const SAFE: usize = 18;
     if text.len() <= SAFE && text.bytes().all(|byte| byte.is_ascii_digit()) {
         return Integer::Small(text.bytes().fold(0, |value, digit| value * 10 + i64::from(digit - b'0')));
@@ -116,7 +116,7 @@ fn to_any_i(text: &str) -> Integer {
     }
 }
 
-/// The number that a text begins with, as Ruby's `to_f` reads it; 0 if there is none.
+/// Returns the number that a text begins with, as Ruby's `to_f` reads it, or 0 if there is none.
 pub fn to_f(text: &str) -> f64 {
     let text = text.trim_start_matches(|c: char| c.is_ascii_whitespace() || c == '\x0b');
     let bytes = text.as_bytes();
@@ -148,7 +148,7 @@ pub fn to_f(text: &str) -> f64 {
     number.parse().unwrap_or(0.0)
 }
 
-/// The end of digits that single underscores may separate.
+/// Returns the end of a run of digits, which single underscores may separate.
 fn number_end(bytes: &[u8]) -> usize {
     let mut end = 0;
     while let Some(byte) = bytes.get(end) {

@@ -1,32 +1,32 @@
-//! Named patterns: those that ship with Logstash, and the user's own.
+//! Dictionaries of named patterns: those that ship with Logstash, and the user's own.
 
 use super::error::DictionaryError;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, LazyLock};
 
-/// Which field names the bundled patterns use.
+/// The naming scheme of the fields in the bundled patterns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum EcsCompatibility {
     /// The names from before the Elastic Common Schema: `clientip`.
     Disabled,
     /// The Elastic Common Schema: `[source][address]`.
     V1,
-    /// The same patterns as [`V1`](EcsCompatibility::V1): Logstash 8's default.
+    /// The same patterns as [`V1`](EcsCompatibility::V1); the default of Logstash 8.
     #[default]
     V8,
 }
 
-/// A pattern that has a name.
+/// A named pattern.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Definition {
     /// The pattern, as written.
     pub pattern: Arc<str>,
-    /// The file that it comes from, or what else its origin is called.
+    /// The file that the pattern comes from, or another name of its origin.
     pub origin: Arc<str>,
 }
 
-/// Named patterns. Copies share their content until one of them is changed.
+/// A dictionary of named patterns. Clones share their content until one of them is changed.
 #[derive(Debug, Clone, Default)]
 pub struct Dictionary {
     definitions: Arc<BTreeMap<Arc<str>, Definition>>,
@@ -39,14 +39,15 @@ macro_rules! bundle {
     };
 }
 
-/// From logstash-patterns-core, Apache-2.0: see `patterns/LICENSE` and `patterns/NOTICE.TXT`.
+/// The bundled patterns with legacy field names. From logstash-patterns-core, Apache-2.0: see `patterns/LICENSE` and
+/// `patterns/NOTICE.TXT`.
 const LEGACY: &[(&str, &str)] = bundle!("legacy":
     "aws", "bacula", "bind", "bro", "exim", "firewalls", "grok-patterns", "haproxy", "httpd", "java", "junos",
     "linux-syslog", "maven", "mcollective", "mcollective-patterns", "mongodb", "nagios", "postgresql", "rails",
     "redis", "ruby", "squid",
 );
 
-/// From the same source, with the names of the Elastic Common Schema.
+/// The bundled patterns with the field names of the Elastic Common Schema, from the same source.
 const ECS_V1: &[(&str, &str)] = bundle!("ecs-v1":
     "aws", "bacula", "bind", "bro", "exim", "firewalls", "grok-patterns", "haproxy", "httpd", "java", "junos",
     "linux-syslog", "maven", "mcollective", "mongodb", "nagios", "postgresql", "rails", "redis", "ruby", "squid",
@@ -65,12 +66,12 @@ fn read(files: &[(&str, &str)]) -> Dictionary {
 }
 
 impl Dictionary {
-    /// A dictionary without any pattern.
+    /// Returns a dictionary without patterns.
     pub fn empty() -> Dictionary {
         Dictionary::default()
     }
 
-    /// The patterns that ship with Logstash.
+    /// Returns the patterns that ship with Logstash.
     pub fn bundled(ecs: EcsCompatibility) -> Dictionary {
         match ecs {
             EcsCompatibility::Disabled => BUNDLED_LEGACY.clone(),
@@ -88,8 +89,8 @@ impl Dictionary {
         Arc::make_mut(&mut self.definitions).insert(Arc::from(name), definition);
     }
 
-    /// Adds the patterns of a file's text: on each line a name, white space, and the pattern.
-    /// Empty lines, comments (`#`) and lines with only a name are passed over, as in Logstash.
+    /// Adds the patterns of a file's text: each line has a name, white space, and the pattern. Empty lines, comments
+    /// (`#`) and lines with only a name are skipped, as in Logstash.
     pub fn add_str(&mut self, text: &str, origin: &str) {
         let origin = Arc::from(origin);
         for line in text.lines() {
@@ -106,6 +107,9 @@ impl Dictionary {
     }
 
     /// Adds the patterns of a file.
+    ///
+    /// # Errors
+    /// The file cannot be read.
     pub fn add_file(&mut self, path: &Path) -> Result<(), DictionaryError> {
         let read = std::fs::read(path);
         let bytes = read.map_err(|source| DictionaryError { path: path.display().to_string(), source })?;
@@ -113,17 +117,17 @@ impl Dictionary {
         Ok(())
     }
 
-    /// The definition of a name.
+    /// Returns the definition of a name.
     pub fn get(&self, name: &str) -> Option<&Definition> {
         self.definitions.get(name)
     }
 
-    /// All names with their definitions, sorted by name.
+    /// Returns all names with their definitions, sorted by name.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Definition)> {
         self.definitions.iter().map(|(name, definition)| (&**name, definition))
     }
 
-    /// A name that resembles `name`, for an error message.
+    /// Returns a name that resembles `name`, for an error message.
     pub fn similar(&self, name: &str) -> Option<&str> {
         let most = 1 + name.len() / 4;
         self.definitions
@@ -135,7 +139,7 @@ impl Dictionary {
     }
 }
 
-/// How many letters differ, case apart (Levenshtein's distance).
+/// Returns the Levenshtein distance of two names in bytes, ignoring case.
 fn distance(a: &str, b: &str) -> usize {
     let b: Vec<u8> = b.bytes().map(|byte| byte.to_ascii_uppercase()).collect();
     let mut row: Vec<usize> = (0..=b.len()).collect();

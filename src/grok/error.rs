@@ -1,133 +1,133 @@
-//! What can be wrong with a pattern, and where.
+//! Errors in patterns, with their positions.
 
 use thiserror::Error;
 
-/// A mistake in a regular expression.
+/// An error in a regular expression.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("{kind}")]
 pub struct SyntaxError {
-    /// Byte offset in the pattern.
+    /// The byte offset in the pattern.
     pub at: usize,
-    /// The mistake.
+    /// The kind of error.
     pub kind: SyntaxErrorKind,
 }
 
-/// The kinds of mistakes in a regular expression.
+/// The kinds of errors in a regular expression.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum SyntaxErrorKind {
-    /// `(` without `)`.
+    /// A group that is not closed: `(` without `)`.
     #[error("this group is not closed: a `)` is missing")]
     UnclosedGroup,
-    /// `)` without `(`.
+    /// A parenthesis that closes no group: `)` without `(`.
     #[error("this `)` closes no group")]
     UnmatchedParenthesis,
-    /// `[` without `]`.
+    /// A character class that is not closed: `[` without `]`.
     #[error("this character class is not closed: a `]` is missing")]
     UnclosedClass,
-    /// `[]`
+    /// An empty character class: `[]`.
     #[error("this character class is empty")]
     EmptyClass,
-    /// `[z-a]`
+    /// A range whose end is less than its start: `[z-a]`.
     #[error("this range runs backwards")]
     RangeBackwards,
-    /// `[[:nope:]]`
+    /// An unknown POSIX bracket: `[[:nope:]]`.
     #[error("`[:{0}:]` is not a character class")]
     UnknownPosixClass(String),
-    /// `\p{Nope}`
+    /// An unknown character property: `\p{Nope}`.
     #[error("`{0}` is not a character property")]
     UnknownProperty(String),
-    /// `\p{`
+    /// A character property that is not closed: `\p{`.
     #[error("this property is not closed: a `}}` is missing")]
     UnclosedProperty,
-    /// `\` at the end.
+    /// A backslash at the end of the pattern.
     #[error("the pattern ends in a backslash")]
     TrailingBackslash,
-    /// A code that is not a character.
+    /// An escape whose code is not a Unicode character.
     #[error("this escape is not a character of UTF-8")]
     InvalidCodePoint,
-    /// `\C` without `-X`.
+    /// An incomplete control escape: `\C` without `-X`.
     #[error("this control escape is not complete")]
     InvalidControl,
-    /// `*` with nothing before.
+    /// A quantifier that follows nothing, such as `*` at the beginning.
     #[error("there is nothing before this quantifier to repeat")]
     NothingToRepeat,
-    /// `{5,3}`
+    /// A quantifier whose maximum is less than its minimum: `{5,3}`.
     #[error("this quantifier's maximum is less than its minimum")]
     RepeatBackwards,
-    /// `{100001}`
+    /// A quantifier above the maximum: `{100001}`.
     #[error("a repetition of more than 100000 is not supported")]
     RepeatTooBig,
-    /// Groups within groups within groups.
+    /// Groups nested deeper than the limit.
     #[error("the pattern is nested too deeply")]
     TooDeep,
-    /// `(?Z…)`
+    /// An unknown kind of group: `(?Z…)`.
     #[error("this kind of group is not known")]
     UnknownGroup,
-    /// `(?<>…)`
+    /// A group with an empty name: `(?<>…)`.
     #[error("the name of this group is empty")]
     EmptyGroupName,
-    /// `(?<1a>…)`
+    /// A group with an invalid name: `(?<1a>…)`.
     #[error("`{0}` cannot be the name of a group")]
     InvalidGroupName(String),
-    /// `\k<` without `>`.
+    /// A reference that is not closed: `\k<` without `>`.
     #[error("this reference is not closed")]
     UnclosedReference,
-    /// `\k<nope>`
+    /// A reference to a group that does not exist: `\k<nope>`.
     #[error("there is no group `{0}`")]
     UnknownGroupReference(String),
-    /// `\1` beside named groups.
+    /// A reference by number in a pattern with named groups: `\1`.
     #[error("groups cannot be referred to by number when some have names")]
     NumberedReference,
-    /// `\g<twice>`
+    /// A call of a name that several groups have: `\g<twice>`.
     #[error("`{0}` names several groups, so it cannot be called")]
     AmbiguousCall(String),
-    /// `(?<a>\g<a>)`
+    /// A recursion that never ends: `(?<a>\g<a>)`.
     #[error("this recursion never ends")]
     EndlessRecursion,
-    /// `(?(nope)…)`
+    /// A conditional that is not valid: `(?(nope)…)`.
     #[error("this conditional is not valid")]
     InvalidCondition,
     /// A look-behind of a kind that Joni rejects.
     #[error("this look-behind is not valid: its length must be known, and it may not contain an atomic group")]
     InvalidLookBehind,
-    /// More program than is reasonable.
+    /// A program that is larger than the limit.
     #[error("the pattern is too large: it would need more than {0} instructions")]
     TooLarge(usize),
 }
 
-/// Why a grok expression cannot be compiled.
+/// An error in a grok expression, which therefore cannot be compiled.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("{kind}")]
 pub struct GrokError {
-    /// Byte offset in the expression as the user wrote it, for a caret.
+    /// The byte offset in the expression as the user wrote it, for a caret.
     pub at: usize,
-    /// The dictionary's definition that contains the mistake, if it is not in the expression itself.
+    /// The definition of the dictionary that contains the error, if it is not in the expression itself.
     pub within: Option<String>,
-    /// The mistake.
+    /// The kind of error.
     pub kind: GrokErrorKind,
 }
 
-/// The kinds of mistakes in a grok expression or a dictionary.
+/// The kinds of errors in a grok expression or a dictionary.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum GrokErrorKind {
-    /// `%{NOPE}`
+    /// A placeholder whose pattern is not in the dictionary: `%{NOPE}`.
     #[error("unable to find pattern [{name}] in Grok's pattern dictionary{}", suggestion(.similar))]
     UnknownPattern {
-        /// The name.
+        /// The unknown name.
         name: String,
         /// A name in the dictionary that resembles it.
         similar: Option<String>,
     },
-    /// A definition that needs itself.
+    /// A definition that refers to itself.
     #[error("circular reference in pattern [{0}]")]
     Circular(String),
-    /// `%{` that is never closed, in a definition.
+    /// A `%{` that is not closed, in a definition.
     #[error("malformed pattern: `%{{` is not closed by `}}`")]
     Malformed,
-    /// The expression becomes too long.
+    /// An expanded expression that is too long.
     #[error("the pattern is too large: written out it has more than {0} bytes")]
     TooLarge(usize),
-    /// The regular expression is wrong.
+    /// An error in the regular expression.
     #[error("{0}")]
     Syntax(SyntaxErrorKind),
 }
@@ -136,12 +136,12 @@ fn suggestion(similar: &Option<String>) -> String {
     similar.as_ref().map(|name| format!(" (did you mean {name}?)")).unwrap_or_default()
 }
 
-/// A file of definitions cannot be read.
+/// The error of a pattern file that cannot be read.
 #[derive(Debug, Error)]
 #[error("cannot read the patterns in {path}: {source}")]
 pub struct DictionaryError {
-    /// The file.
+    /// The path of the file.
     pub path: String,
-    /// What the system says.
+    /// The error of the operating system.
     pub source: std::io::Error,
 }

@@ -1,62 +1,63 @@
-//! `%{SYNTAX:semantic:type}` written out.
+//! Expansion of `%{SYNTAX:semantic:type}`.
 //!
-//! The result is one regular expression, in which `%{NUMBER:bytes:int}` has become the group
-//! `(?<NUMBER:bytes:int>…)` around NUMBER's definition, and so on down. What every stretch of it
-//! came from is kept, so that a mistake or a mismatch can be named in the user's terms.
+//! The result is one regular expression, in which `%{NUMBER:bytes:int}` has become the group `(?<NUMBER:bytes:int>…)`
+//! around NUMBER's definition, which is expanded in turn. The origin of every part of it is recorded, so that an error
+//! or a mismatch can be reported in terms of the user's expression.
 
 use super::dictionary::Dictionary;
 use super::error::{GrokError, GrokErrorKind as Problem};
 use std::sync::Arc;
 
-/// An expression that grows larger than this is refused.
+/// The maximum length of an expanded expression, in bytes.
 const MAX_BYTES: usize = 1 << 20;
-/// How deep definitions may use each other.
+/// The maximum depth to which definitions may be nested.
 const MAX_DEPTH: usize = 200;
 
-/// Whose reading of `%{…}` is followed where they differ.
+/// The dialect of `%{…}`, where Logstash and Elasticsearch differ.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Dialect {
-    /// Logstash: what follows the semantic up to `}` is ignored, `%{NAME=pattern}` defines.
+    /// Logstash: what follows the semantic up to `}` is ignored, and `%{NAME=pattern}` defines a pattern.
     #[default]
     Logstash,
-    /// Elasticsearch: a placeholder with anything unusual in it is plain text; captures without a
-    /// semantic are named `SYNTAX_offset`; a definition with an open `%{` is an error.
+    /// Elasticsearch: a placeholder that is not of the plain form is literal text; captures without a semantic are
+    /// named `SYNTAX_offset`; a definition with an unclosed `%{` is an error.
     Elasticsearch,
 }
 
-/// The regular expression, and where it came from.
+/// The expanded regular expression, with the origins of its parts.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Expansion {
     /// The regular expression.
     pub(super) regex: String,
     /// The definitions in it, outer ones before inner ones.
     pub(super) pieces: Vec<Piece>,
-    /// Text of the user's own: where it is in `regex`, where in the expression, how long.
+    /// The parts copied from the user's expression, as byte offset in `regex`, byte offset in the expression, and
+    /// length in bytes.
     own: Vec<(usize, usize, usize)>,
 }
 
-/// A definition that was put in place of a placeholder.
+/// A definition that replaced a placeholder.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Piece {
     /// The definition's name.
     pub(super) name: String,
-    /// The field that it captures.
+    /// The field that the definition captures.
     pub(super) semantic: Option<String>,
-    /// Where its text begins in the regular expression.
+    /// The byte offset in the regular expression at which its text begins.
     pub(super) start: usize,
-    /// Where it ends.
+    /// The byte offset in the regular expression at which its text ends.
     pub(super) end: usize,
-    /// Where the outermost placeholder is in the user's expression.
+    /// The byte offset of the outermost placeholder in the user's expression.
     pub(super) origin: usize,
 }
 
 impl Expansion {
-    /// The pieces around an offset, from the outermost to the innermost.
+    /// Returns the pieces around an offset, from the outermost to the innermost.
     pub(super) fn pieces_at(&self, offset: usize) -> impl Iterator<Item = &Piece> {
         self.pieces.iter().filter(move |piece| piece.start <= offset && offset < piece.end)
     }
 
-    /// The place in the user's expression that an offset of the regular expression comes from.
+    /// Returns the offset in the user's expression from which an offset in the regular expression comes.
     pub(super) fn origin_of(&self, offset: usize) -> usize {
         if let Some(piece) = self.pieces_at(offset).next() {
             return piece.origin;
@@ -68,7 +69,7 @@ impl Expansion {
 
 /// A placeholder as written.
 struct Placeholder<'e> {
-    /// `SYNTAX:semantic:type`
+    /// The text between the braces, `SYNTAX:semantic:type`.
     name: &'e str,
     syntax: &'e str,
     semantic: Option<&'e str>,
@@ -76,7 +77,7 @@ struct Placeholder<'e> {
     end: usize,
 }
 
-/// Writes out an expression.
+/// Expands an expression.
 pub(super) fn expand(
     expression: &str,
     dictionary: &Dictionary,
@@ -99,15 +100,15 @@ struct Expander {
     dictionary: Dictionary,
     dialect: Dialect,
     named_only: bool,
-    /// The definitions being written out, to notice one within itself.
+    /// The definitions that are being expanded, to detect a definition that contains itself.
     open: Vec<String>,
-    /// Where the last group began: Elasticsearch numbers unnamed captures from there.
+    /// The offset at which the last group began. Elasticsearch numbers unnamed captures from there.
     last_part: usize,
     result: Expansion,
 }
 
 impl Expander {
-    /// Appends a text; `origin` is where the outermost placeholder is, if it is not the user's own.
+    /// Appends a text. `origin` is the offset of the outermost placeholder, or `None` for the user's own text.
     fn text(&mut self, text: &str, origin: Option<usize>) -> Result<(), GrokError> {
         let mut rest = 0;
         while let Some(found) = text[rest..].find("%{") {
@@ -182,7 +183,7 @@ impl Expander {
     }
 }
 
-/// Reads the placeholder whose `%{` is at `at`.
+/// Parses the placeholder whose `%{` is at `at`.
 fn read_placeholder(text: &str, at: usize, strict: bool) -> Option<Placeholder<'_>> {
     let start = at + 2;
     let take = |from: usize, member: &dyn Fn(char) -> bool| {
@@ -219,7 +220,7 @@ fn read_placeholder(text: &str, at: usize, strict: bool) -> Option<Placeholder<'
     Some(Placeholder { name, syntax: &text[start..syntax_end], semantic, definition, end: close + 1 })
 }
 
-/// The end of an inline definition: the first `}` that closes no brace within it.
+/// Returns the end of an inline definition: the first `}` that closes no brace within it.
 fn definition_end(text: &str, start: usize) -> Option<usize> {
     let mut depth = 0;
     let mut chars = text[start..].char_indices();

@@ -1,7 +1,7 @@
-//! Why a text does not match.
+//! Explanation of why a text does not match.
 //!
-//! The pattern is run once more, word for word, noting the furthest place at which a step failed.
-//! That step came from a place in the pattern, and that place from a definition of the dictionary.
+//! The pattern is run once more, without optimisations, and the furthest position at which a step failed is recorded.
+//! That step came from an offset in the pattern, and that offset from a definition of the dictionary.
 
 use super::expand::Expansion;
 use super::limit::Limit;
@@ -9,31 +9,31 @@ use super::machine::{Machine, Scratch};
 use super::program::{EmitOptions, Program, Source, emit};
 use super::syntax::Parsed;
 
-/// How far a pattern got.
+/// The result of explaining how far a pattern matches a text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Explanation {
-    /// Whether it matches after all.
+    /// True if the pattern matches the text.
     pub matched: bool,
-    /// Byte offset in the text up to which it matched.
+    /// The byte offset in the text up to which the pattern matched.
     pub offset: usize,
-    /// The same in characters, counted from 1.
+    /// The column of `offset`, in characters counted from 1.
     pub column: usize,
-    /// Byte offset at which the furthest attempt began.
+    /// The byte offset at which the furthest attempt began.
     pub start: usize,
-    /// The definitions in which it stopped, from the outermost to the innermost; empty if it
-    /// stopped in the expression's own text.
+    /// The definitions in which the pattern stopped, from the outermost to the innermost. Empty if it stopped in the
+    /// expression's own text.
     pub within: Vec<String>,
-    /// The field that the innermost of them with a semantic would have captured.
+    /// The field of the innermost of these definitions that has a semantic.
     pub field: Option<String>,
     /// The piece of the regular expression that did not match.
     pub expected: String,
-    /// Where in the expression, as written, it stopped.
+    /// The byte offset in the expression, as written, at which the pattern stopped.
     pub pattern_offset: usize,
-    /// The search was stopped by its limit.
+    /// True if the search was stopped by its limit.
     pub timed_out: bool,
 }
 
-/// The word-for-word program of a pattern.
+/// The program of a pattern, compiled without optimisations.
 #[derive(Debug)]
 pub(super) struct Explainer {
     program: Program,
@@ -94,7 +94,7 @@ impl Explanation {
     }
 }
 
-/// The piece of a regular expression that begins at an offset: plain text as a whole, a class, an escape.
+/// Returns the piece of a regular expression that begins at an offset: a run of plain text, a class, or an escape.
 fn piece_of(regex: &str, at: usize) -> String {
     let rest = &regex[at..];
     let special = |c: char| "\\^$.|?*+()[]{}".contains(c);

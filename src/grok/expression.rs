@@ -1,4 +1,4 @@
-//! One compiled grok expression.
+//! Compiled grok expressions.
 
 use super::capture::{CaptureDef, CaptureType};
 use super::dictionary::Dictionary;
@@ -13,17 +13,17 @@ use std::collections::HashSet;
 use std::ops::Range;
 use std::sync::OnceLock;
 
-/// How an expression is compiled.
+/// Options for compiling an expression.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CompileOptions {
-    /// Capture only what has a semantic; otherwise `%{WORD}` is captured as `WORD`.
+    /// True if only placeholders with a semantic are captured. Otherwise `%{WORD}` is captured as `WORD`.
     pub named_captures_only: bool,
-    /// Whether `.` matches newlines. Logstash says yes, Elasticsearch says no.
+    /// True if `.` matches newlines: it does in Logstash, but not in Elasticsearch.
     pub dot_matches_newline: bool,
-    /// Whose reading of `%{…}` is followed.
+    /// The dialect in which `%{…}` is read.
     pub dialect: Dialect,
-    /// So many texts are searched without automata, which take as long to make as thousands of searches, before they are made: or fewer,
-    /// where one of them would reach its limit without. What is found is the same.
+    /// The number of texts that are searched before automata are built, which takes as long as thousands of searches.
+    /// They are built earlier if a text reaches its limit without them. The matches are the same either way.
     pub automata_after: u32,
 }
 
@@ -47,6 +47,9 @@ pub struct Grok {
 
 impl Grok {
     /// Compiles an expression with the patterns of a dictionary.
+    ///
+    /// # Errors
+    /// The expression, or a definition that it uses, is not valid or too large.
     pub fn compile(expression: &str, dictionary: &Dictionary, options: &CompileOptions) -> Result<Grok, GrokError> {
         let expansion = expand(expression, dictionary, options.dialect, options.named_captures_only)?;
         let located = |error: SyntaxError| GrokError {
@@ -56,7 +59,7 @@ impl Grok {
         };
         let syntax = SyntaxOptions { dot_all: options.dot_matches_newline, ..SyntaxOptions::default() };
         let mut parsed = parse(&expansion.regex, syntax).map_err(located)?;
-        // In the order in which Logstash sets the fields: by name, then by place.
+        // Logstash sets the fields in this order: by name, then by position.
         let captures: Vec<CaptureDef> = parsed
             .names
             .iter()
@@ -82,52 +85,55 @@ impl Grok {
         Ok(Grok { expression: expression.to_owned(), expansion, parsed, captures, matcher, strategy, explainer: OnceLock::new() })
     }
 
-    /// The tree, for those that look at many expressions together.
+    /// Returns the tree, for analyses of several expressions together.
     pub(super) fn root(&self) -> &Node {
         &self.parsed.root
     }
 
-    /// The expression as given.
+    /// Returns the expression as given.
     pub fn as_str(&self) -> &str {
         &self.expression
     }
 
-    /// The regular expression that it stands for.
+    /// Returns the expanded regular expression.
     pub fn regex(&self) -> &str {
         &self.expansion.regex
     }
 
-    /// Everything it captures, in the order in which Logstash sets the fields: captures with the
-    /// same syntax, semantic and type stand together where the first of them does.
+    /// Returns the captures in the order in which Logstash sets the fields: captures with the same syntax, semantic and
+    /// type are grouped at the position of the first of them.
     pub fn captures(&self) -> &[CaptureDef] {
         &self.captures
     }
 
-    /// How it is searched for, and why.
+    /// Returns the search strategy of the expression, and the reason for it.
     pub fn strategy(&self) -> &Strategy {
         &self.strategy
     }
 
-    /// The leftmost match in `text`.
+    /// Returns the leftmost match in `text`.
+    ///
+    /// # Errors
+    /// The search reached the limit.
     #[inline]
     pub fn find<'s>(&'s self, text: &str, scratch: &'s mut Scratch, limit: &Limit) -> Result<Option<Match<'s>>, Timeout> {
         let found = self.matcher.search(text, 0, scratch, limit)?;
         Ok(found.then(|| self.matched(scratch)))
     }
 
-    /// The match that a search has just left in the buffers.
+    /// Returns the match that the last search has left in the buffers.
     pub(super) fn matched<'s>(&'s self, scratch: &'s Scratch) -> Match<'s> {
         Match { captures: &self.captures, slots: &scratch.slots }
     }
 
-    /// How far a text matches, and what stops it.
+    /// Explains how far a text matches, and which piece of the pattern fails.
     pub fn explain(&self, text: &str) -> Explanation {
         let explainer = self.explainer.get_or_init(|| Explainer::new(&self.parsed));
         Explanation::of(explainer.as_ref(), &self.expansion, &self.expression, text)
     }
 }
 
-/// Makes groups that nobody asks for non-capturing.
+/// Makes groups non-capturing that are not in `wanted`.
 fn forget_groups(node: &mut Node, wanted: &HashSet<u32>) {
     if let Kind::Capture(number, inner) = &mut node.kind
         && !wanted.contains(number)
@@ -151,7 +157,7 @@ fn forget_groups(node: &mut Node, wanted: &HashSet<u32>) {
     }
 }
 
-/// Where an expression matched.
+/// A match of an expression.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Match<'s> {
     captures: &'s [CaptureDef],
@@ -159,12 +165,12 @@ pub struct Match<'s> {
 }
 
 impl<'s> Match<'s> {
-    /// The whole match.
+    /// Returns the span of the whole match, in bytes.
     pub fn span(&self) -> Range<usize> {
         self.slots[0] as usize..self.slots[1] as usize
     }
 
-    /// The span of a capture by its index in [`Grok::captures`]; `None` if it took no part.
+    /// Returns the span of a capture by its index in [`Grok::captures`], or `None` if it took no part in the match.
     #[inline]
     pub fn get(&self, capture: usize) -> Option<Range<usize>> {
         let group = self.captures.get(capture)?.group as usize;
@@ -172,7 +178,7 @@ impl<'s> Match<'s> {
         (start != UNSET && end != UNSET).then_some(start as usize..end as usize)
     }
 
-    /// The captures that took part: index in [`Grok::captures`], and span.
+    /// Returns the captures that took part in the match, as index in [`Grok::captures`] and span.
     #[inline]
     pub fn iter(&self) -> impl Iterator<Item = (usize, Range<usize>)> + use<'s> {
         let slots = self.slots;

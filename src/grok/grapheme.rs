@@ -1,4 +1,4 @@
-//! Extended grapheme clusters, as `\X` counts them (Unicode Annex 29, without the emoji tables' finer points).
+//! Extended grapheme clusters, as `\X` matches them (Unicode Annex 29, without the finer points of the emoji tables).
 
 use super::syntax::CharSet;
 use std::sync::LazyLock;
@@ -38,7 +38,7 @@ static TABLES: LazyLock<Tables> = LazyLock::new(|| {
     }
 });
 
-/// The end of the grapheme that begins at `start`; `None` at the end of the text.
+/// Returns the end of the grapheme cluster that begins at `start`, or `None` at the end of the text.
 pub(super) fn end(text: &str, start: usize) -> Option<usize> {
     let tables = &*TABLES;
     let mut chars = text[start..].char_indices().map(|(offset, c)| (start + offset + c.len_utf8(), c)).peekable();

@@ -1,29 +1,29 @@
-//! How much work a match may cost.
+//! Limits of the work that a match may cost.
 
 use std::time::Instant;
 use thiserror::Error;
 
-/// The work that one call may do before it gives up.
+/// The work that one call may do before it times out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limit {
-    /// Steps of the matcher; a million take a few milliseconds.
+    /// The maximum number of steps of the matcher; a million take a few milliseconds.
     pub steps: u64,
-    /// A moment after which to stop, looked at now and then.
+    /// The time at which to stop. The clock is read every 4096 steps.
     pub deadline: Option<Instant>,
-    /// Whether the steps hold for all calls with the same [`Scratch`](super::Scratch) until its
-    /// [`start_over`](super::Scratch::start_over), rather than for each.
+    /// True if the steps of all calls with the same [`Scratch`](super::Scratch) are added up until its
+    /// [`start_over`](super::Scratch::start_over). Otherwise each call has all the steps.
     pub shared: bool,
 }
 
 impl Limit {
-    /// Steps that take some milliseconds: no line that a person would call normal needs a hundredth.
+    /// The default number of steps, which take some milliseconds. A normal line needs less than a hundredth of them.
     pub const DEFAULT_STEPS: u64 = 3_000_000;
 
-    /// No limit at all: for tests.
+    /// No limit; for tests.
     pub const NONE: Limit = Limit { steps: u64::MAX, deadline: None, shared: false };
 
-    /// The default number of steps, or fewer where a text may only take so many milliseconds. 0 asks for no limit of time,
-    /// so that the default number of steps remains. No clock is looked at.
+    /// Returns the limit for a timeout per text in milliseconds: the corresponding number of steps, but no more than
+    /// the default. 0 means no timeout, so that the default number of steps remains. The clock is not read.
     pub fn within(millis: u64) -> Limit {
         const STEPS_PER_MILLISECOND: u64 = 300_000;
         match millis {
@@ -35,7 +35,7 @@ impl Limit {
         }
     }
 
-    /// The default number of steps, and a moment to stop.
+    /// Returns the default number of steps with a deadline.
     pub fn until(deadline: Instant) -> Limit {
         Limit { deadline: Some(deadline), ..Limit::default() }
     }
@@ -47,7 +47,7 @@ impl Default for Limit {
     }
 }
 
-/// The limit was reached before an answer was found.
+/// The error of a search that reached its limit before it had a result.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error("the pattern took too long on this text and was stopped")]
 pub struct Timeout;

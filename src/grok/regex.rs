@@ -1,4 +1,4 @@
-//! A plain regular expression, without `%{…}`.
+//! Plain regular expressions, without `%{…}`.
 
 use super::error::SyntaxError;
 use super::limit::{Limit, Timeout};
@@ -12,7 +12,7 @@ thread_local! {
     static SCRATCH: RefCell<Scratch> = RefCell::default();
 }
 
-/// A regular expression in Ruby's syntax, for what filters and conditions match: `=~`, `gsub`, `split`.
+/// A regular expression in Ruby's syntax, as used by filters and conditions: `=~`, `gsub`, `split`.
 ///
 /// In these places Logstash does not set `(?m)`, so `.` does not match a newline.
 #[derive(Debug)]
@@ -30,7 +30,7 @@ impl Regex {
         Regex::with_options(pattern, SyntaxOptions::default())
     }
 
-    /// Compiles a pattern with options set from the start.
+    /// Compiles a pattern with initial options.
     pub fn with_options(pattern: &str, options: SyntaxOptions) -> Result<Regex, SyntaxError> {
         let parsed = parse(pattern, options)?;
         let (matcher, strategy) = choose(&parsed, 0)?;
@@ -43,32 +43,32 @@ impl Regex {
         })
     }
 
-    /// The pattern as given.
+    /// Returns the pattern as given.
     pub fn as_str(&self) -> &str {
         &self.pattern
     }
 
-    /// How it is searched for, and why.
+    /// Returns the search strategy of the pattern, and the reason for it.
     pub fn strategy(&self) -> &Strategy {
         &self.strategy
     }
 
-    /// How many groups remember where they matched.
+    /// Returns the number of capturing groups.
     pub fn groups(&self) -> usize {
         self.groups
     }
 
-    /// The names of groups with their numbers, in the order of their first appearance.
+    /// Returns the names of groups with their numbers, in the order of their first appearance.
     pub fn names(&self) -> &[(String, Vec<u32>)] {
         &self.names
     }
 
-    /// Whether it matches anywhere; a search that takes too long counts as no.
+    /// Returns whether the pattern matches anywhere. A search that times out counts as no match.
     pub fn is_match(&self, text: &str) -> bool {
         self.find_at(text, 0).is_some()
     }
 
-    /// The leftmost match from `start` on; a search that takes too long counts as none.
+    /// Returns the leftmost match from `start` on. A search that times out counts as no match.
     pub fn find_at(&self, text: &str, start: usize) -> Option<Range<usize>> {
         SCRATCH.with_borrow_mut(|scratch| {
             let found = self.search(text, start, scratch, &Limit::default());
@@ -76,12 +76,15 @@ impl Regex {
         })
     }
 
-    /// The leftmost match from `start` on, with its groups.
+    /// Returns the leftmost match from `start` on, with its groups. A search that times out counts as no match.
     pub fn captures_at(&self, text: &str, start: usize) -> Option<Captures> {
         SCRATCH.with_borrow_mut(|scratch| self.try_captures_at(text, start, scratch, &Limit::default()).unwrap_or(None))
     }
 
-    /// The same with buffers and a limit of the caller's.
+    /// Returns the leftmost match from `start` on, with its groups, using the buffers and the limit of the caller.
+    ///
+    /// # Errors
+    /// The search reached the limit.
     pub fn try_captures_at(
         &self,
         text: &str,
@@ -101,24 +104,24 @@ impl Regex {
     }
 }
 
-/// Where a match and its groups are.
+/// The spans of a match and of its groups.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Captures {
     spans: Vec<Option<Range<usize>>>,
 }
 
 impl Captures {
-    /// The span of a group; 0 is the whole match.
+    /// Returns the span of a group; group 0 is the whole match.
     pub fn get(&self, group: usize) -> Option<Range<usize>> {
         self.spans.get(group).cloned().flatten()
     }
 
-    /// How many there are, the whole match among them.
+    /// Returns the number of groups, including the whole match.
     pub fn len(&self) -> usize {
         self.spans.len()
     }
 
-    /// Never: the whole match is always there.
+    /// Returns whether there are no groups: always `false`, since the whole match is one.
     pub fn is_empty(&self) -> bool {
         self.spans.is_empty()
     }

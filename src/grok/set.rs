@@ -1,8 +1,8 @@
-//! Several expressions that are tried in order.
+//! Sets of expressions that are tried in order.
 //!
-//! Most lines that match none of them are told by one look: every expression that has text of its
-//! own without which it cannot match is skipped if none of those texts is in the line, and the
-//! others share an automaton ([`Rejecter`]).
+//! Most lines that match none of the expressions are rejected in one pass: an expression with a required text of its
+//! own is skipped if none of the required texts is in the line, and the other expressions share an automaton
+//! ([`Rejecter`]).
 
 use super::analysis::{required, worth};
 use super::expression::{Grok, Match};
@@ -11,34 +11,35 @@ use super::machine::Scratch;
 use super::strategy::Rejecter;
 use regex::bytes::Regex as Bytes;
 
-/// Fewer expressions than this are simply tried.
+/// The minimum number of expressions for which prefilters are built. Fewer are simply tried.
 const MIN_EXPRESSIONS: usize = 3;
-/// Fewer expressions without such a text than this are tried rather than asked together.
+/// The minimum number of expressions without a required text for which an automaton is built. Fewer are tried one by
+/// one.
 const MIN_OTHERS: usize = 4;
-/// A required text must be so telling: three bytes, or two if it has no alternatives.
+/// The minimum [`worth`] of a required text: two bytes without alternatives, or three with up to five.
 const MIN_WORTH: usize = 8;
 
-/// Expressions of which the first that matches counts.
+/// A list of expressions of which the first that matches is used.
 #[derive(Debug)]
 pub struct GrokSet {
     expressions: Vec<Grok>,
-    /// For each expression, whether it needs one of the texts of `texts`.
+    /// True for each expression that needs one of the texts of `texts`.
     needs_text: Vec<bool>,
-    /// All the texts that expressions need.
+    /// The required texts of all expressions that have one.
     texts: Option<Bytes>,
     /// The automaton of the expressions that need no text.
     others: Option<Rejecter>,
 }
 
-/// No expression was found to match, and one of them was stopped by the limit.
+/// The error of a search in which no expression matched before one of them reached the limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SetTimeout {
-    /// Which one.
+    /// The index of the expression that was stopped.
     pub index: usize,
 }
 
 impl GrokSet {
-    /// The expressions in the order in which they are tried.
+    /// Builds the set of expressions, in the order in which they are tried.
     pub fn new(expressions: Vec<Grok>) -> GrokSet {
         let mut set = GrokSet { needs_text: vec![false; expressions.len()], expressions, texts: None, others: None };
         if set.expressions.len() < MIN_EXPRESSIONS {
@@ -69,12 +70,15 @@ impl GrokSet {
         self.needs_text.iter().enumerate().filter(|(_, needs)| !**needs).map(|(index, _)| index)
     }
 
-    /// The expressions.
+    /// Returns the expressions in the order in which they are tried.
     pub fn expressions(&self) -> &[Grok] {
         &self.expressions
     }
 
-    /// The first expression that matches, with its match. The limit holds for each expression.
+    /// Returns the first expression that matches, by its index, with its match. The limit applies to each expression.
+    ///
+    /// # Errors
+    /// An expression reached the limit, and no earlier one matched.
     pub fn find<'s>(
         &'s self,
         text: &str,

@@ -1,35 +1,36 @@
-//! Records that are decoded and filtered ahead of their turn, a few at a time.
+//! Grouped execution: records that are decoded and filtered in groups before they are processed one by one.
 //!
-//! What a pipeline does with one event takes more instructions than a core keeps near it, so that an event by itself would have nearly all
-//! of them fetched anew. A few records are therefore decoded one after the other, go through the filters side by side (see
-//! [`Program::run_together`]), and are written one after the other as their turn comes. What comes out is the same.
+//! The instructions that a pipeline executes for one event exceed the processor's instruction cache, so that processing
+//! events one at a time fetches nearly all of them again for each event. A group of records is therefore decoded, its
+//! events pass through the filters together (see [`Program::run_together`]), and each event is written when its record
+//! is processed. The output is the same.
 
 use super::program::{Program, Traveller};
 use crate::delivery::Verdict;
 use crate::event::{Event, Tools};
 use crate::filter::Context;
 
-/// See the module's header.
+/// A group of records that have been decoded and filtered. See the module's documentation.
 #[derive(Default)]
 pub(super) struct Ahead {
-    /// Of each record its number in the batch, and what became of it where it has no documents.
+    /// The index of each record in its batch, and its verdict if it has no documents.
     records: Vec<(usize, Option<Verdict>)>,
-    /// The first of them whose turn may still come.
+    /// The index in `records` of the first record that may still be processed.
     next: usize,
-    /// Their events; there may be more of these, to be used again.
+    /// The events of the records. There may be more events than records, which are reused later.
     events: Vec<Traveller>,
-    /// Those with which all of them are read and printed.
+    /// The buffers with which all of these events are read and printed.
     tools: Box<Tools>,
 }
 
 impl Ahead {
-    /// Forgets them.
+    /// Removes all records.
     pub(super) fn clear(&mut self) {
         self.records.clear();
         self.next = 0;
     }
 
-    /// Fills events from records; the error is what became of a record that goes no further.
+    /// Fills events from records. `read` returns the verdict of a record that is not processed further as an error.
     pub(super) fn read(&mut self, records: &[usize], mut read: impl FnMut(&mut Event, usize) -> Result<(), Verdict>) {
         self.clear();
         while self.events.len() < records.len() {
@@ -55,14 +56,16 @@ impl Ahead {
         }
     }
 
-    /// Where a record is whose turn has come, if it is one of these. Those before it have been left out.
+    /// Returns the index in the group of a record that is to be processed, or `None` if the record is not in the group.
+    /// Records before it have been skipped.
     pub(super) fn find(&mut self, index: usize) -> Option<usize> {
         let found = self.next + self.records.get(self.next..)?.iter().position(|(record, _)| *record == index)?;
         self.next = found + 1;
         Some(found)
     }
 
-    /// What became of a record that was found: what is known of it, or what `write` makes of its event.
+    /// Returns the verdict of a record that [`Ahead::find`] found: the one recorded earlier, or the result of `write`
+    /// for its event.
     pub(super) fn end(&mut self, found: usize, write: impl FnOnce(&mut Event) -> Verdict) -> Verdict {
         if let Some(verdict) = self.records[found].1.take() {
             return verdict;
@@ -87,7 +90,7 @@ mod tests {
     use crate::pipeline::load::{Overrides, Pipeline, load};
     use crate::testkit::traffic::Traffic;
 
-    /// A pipeline that keeps count of what it has seen, drops, and makes events.
+    /// A pipeline that counts events, drops events, and creates new ones.
     const OWN: &str = r#"
 [source]
 type = "stdin"
@@ -132,7 +135,7 @@ index = "i-%{[kind]}"
         Arc::new(builder.into_detached())
     }
 
-    /// What becomes of each record that is processed, and the documents.
+    /// Returns the verdict of each record that is processed, and its documents.
     fn run(processor: &mut dyn Processor, batch: &Arc<RawBatch>, groups: &[(usize, Vec<bool>)]) -> Vec<(Verdict, Vec<Vec<u8>>)> {
         let mut out = Outputs::new(1);
         out.start_batch(batch);
@@ -161,8 +164,8 @@ index = "i-%{[kind]}"
         ends.into_iter().map(|(verdict, documents)| (verdict, documents.into_iter().map(timeless).collect())).collect()
     }
 
-    /// Whether a pipeline makes the same of records in groups as of each by itself. It is loaded twice, since workers of one share what
-    /// a filter has counted.
+    /// Asserts that a pipeline has the same output for records in groups as for each record alone. The pipeline is
+    /// loaded twice, since the workers of one pipeline share the counts of a filter.
     fn is_same(load: impl Fn() -> Pipeline, values: &[Vec<u8>], groups: &[(usize, Vec<bool>)]) {
         let batch = batch(values);
         let in_groups = run(&mut *load().processors().make(0), &batch, groups);

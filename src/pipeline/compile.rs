@@ -1,4 +1,4 @@
-//! From a specification to programs: every filter and condition compiled, every problem reported.
+//! Compilation of a specification to programs. All filters and conditions are compiled, and all problems are reported.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -13,47 +13,48 @@ use crate::filter::common::Common;
 use crate::filter::{self, Compiler};
 use crate::grok::EcsCompatibility;
 
-/// What a pipeline file is read and compiled in: where variables come from and relative paths start.
+/// The environment in which a pipeline file is compiled: the source of variables and the base of relative paths.
 #[derive(Clone)]
 pub struct Environment {
-    /// Looks up `${VAR}`.
+    /// Returns the value of `${VAR}`.
     pub variable: Arc<dyn Fn(&str) -> Option<String> + Send + Sync>,
-    /// The folder of the pipeline file.
+    /// The folder of the pipeline file, to which paths are relative.
     pub folder: PathBuf,
-    /// TOML's or Logstash's way of writing defaults.
+    /// The syntax of default values in variable references: TOML's or Logstash's.
     pub dialect: Dialect,
-    /// Which dictionary and field names hold where a filter does not say.
+    /// The dictionary and the field names of filters that do not specify them.
     pub ecs_compatibility: EcsCompatibility,
-    /// Whether anything looks at what filters leave in `[@metadata][filter]`.
+    /// True if the pipeline reads what filters store in `[@metadata][filter]`.
     pub metadata_visible: bool,
 }
 
 impl Environment {
-    /// The process's environment, for a pipeline file.
+    /// Returns the environment of the process for a pipeline file.
     pub fn of_process(file: &Path, dialect: Dialect, ecs_compatibility: EcsCompatibility) -> Environment {
         let folder = file.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new(".")).to_path_buf();
         let variable = Arc::new(|name: &str| std::env::var(name).ok());
         Environment { variable, folder, dialect, ecs_compatibility, metadata_visible: false }
     }
 
-    /// The expander for this environment.
+    /// Returns the expander for this environment.
     pub fn expander(&self) -> Expander<'_> {
         Expander { variable: &*self.variable, folder: &self.folder, dialect: self.dialect }
     }
 }
 
-/// Compiles the filters of a pipeline.
+/// Compiles the filters of a pipeline. Warnings are returned with the program.
 ///
 /// # Errors
-/// Every problem in every filter and condition. Warnings come with the program.
+/// All problems of all filters and conditions.
 pub fn filters(statements: &[Statement], environment: &Environment) -> Result<(Program, Vec<Diagnostic>), Vec<Diagnostic>> {
     filters_within(statements, environment, usize::MAX)
 }
 
-/// The same for a `memory_limit`, which decides how large caches are by default.
+/// Compiles the filters of a pipeline for a `memory_limit` in bytes, which determines the default size of caches.
+/// Warnings are returned with the program.
 ///
 /// # Errors
-/// The same.
+/// All problems of all filters and conditions.
 pub fn filters_within(statements: &[Statement], environment: &Environment, memory_limit: usize) -> Result<(Program, Vec<Diagnostic>), Vec<Diagnostic>> {
     let mut compiler = Compiler {
         ecs_compatibility: environment.ecs_compatibility,
@@ -117,7 +118,7 @@ fn compile_filter(spec: &ComponentSpec, position: usize, compiler: &mut Compiler
 /// Compiles a condition.
 ///
 /// # Errors
-/// The problem, placed inside the condition where that is possible.
+/// The condition is not valid. The problem is located inside the condition if that is possible.
 pub fn condition(spec: &ConditionSpec, environment: &Environment) -> Result<Condition, Diagnostic> {
     let expander = environment.expander();
     Condition::parse(&spec.text, &|text| expander.expand(text)).map_err(|error| {
@@ -126,7 +127,7 @@ pub fn condition(spec: &ConditionSpec, environment: &Environment) -> Result<Cond
     })
 }
 
-/// The problem of a component whose type is not known.
+/// Returns the problem of a component whose type is unknown.
 pub fn unknown<'a>(section: Section, spec: &ComponentSpec, known: impl Iterator<Item = &'a ComponentDef>) -> Diagnostic {
     let problem = Diagnostic::error(spec.kind.span, format!("there is no {} `{}`", section.word(), spec.kind.name));
     let names: Vec<&str> = known.map(|def| def.name).collect();

@@ -1,7 +1,7 @@
-//! From an event to the bytes that a sink sends.
+//! Serialisation of an event to the bytes that a sink sends.
 //!
-//! A document is written straight into the sink's batch. For Elasticsearch that is the action line and the document, with
-//! the index routed by the event's fields and an id that only depends on where the record came from.
+//! A document is written directly into the sink's batch. For Elasticsearch, that is the action line and the document,
+//! with an index routed by the event's fields and an id that depends only on the origin of the record.
 
 use super::destination::TrialEncoder;
 use super::id::{DocumentOrigin, IdRule};
@@ -10,34 +10,34 @@ use crate::event::encode::write_escaped;
 use crate::event::{Constant, Event, FieldRef, Template};
 use crate::sink::kafka::frame;
 
-/// Writes documents for one sink.
+/// The encoder of a sink's documents.
 #[derive(Clone, Debug)]
 pub enum Encoder {
-    /// Bulk lines.
+    /// The lines of a bulk request.
     Elasticsearch(Box<BulkEncoder>),
-    /// Key and value for a topic.
+    /// The key, the headers and the value of a Kafka record.
     Kafka {
-        /// The key of each record.
+        /// The template of the key.
         key: Option<Template>,
-        /// The headers of each record.
+        /// The names and templates of the headers.
         headers: Vec<(Box<str>, Template)>,
-        /// What the value is.
+        /// The form of the value.
         form: Form,
     },
-    /// Text, as a rule one JSON document a line.
+    /// Text, usually one JSON document per line.
     Lines(Form),
     /// Documents for standard output, in place of the pipeline's sinks.
     Trial(Box<TrialEncoder>),
 }
 
-/// What an event looks like outside Elasticsearch.
+/// The form of an event in sinks other than Elasticsearch.
 #[derive(Clone, Debug)]
 pub enum Form {
-    /// A JSON document; on a line of its own where there are lines.
+    /// A JSON document, on a line of its own if the sink writes lines.
     Json,
-    /// A template, filled in; on a line of its own where that is wanted and there are lines.
+    /// A rendered template. It is on a line of its own if the flag is set and the sink writes lines.
     Text(Template, bool),
-    /// A dot, to see that something happens.
+    /// A dot, as a progress indicator.
     Dot,
 }
 
@@ -65,7 +65,7 @@ impl Form {
             }
         };
         let format = options.iter().find(|(key, _)| key.name == "format").and_then(|(_, format)| format.to_text());
-        // Without a format Logstash writes this of an event.
+        // The default format in Logstash.
         let format = format.unwrap_or_else(|| "%{@timestamp} %{host} %{message}".to_string());
         match Template::parse(&format) {
             Ok(template) => Ok(Form::Text(template, lines)),
@@ -73,7 +73,7 @@ impl Form {
         }
     }
 
-    /// Appends the event; answers whether a newline belongs after it.
+    /// Appends the event. Returns whether a newline must follow it.
     fn write(&self, event: &mut Event, out: &mut Vec<u8>) -> bool {
         match self {
             Form::Json => event.write_next_json(out),
@@ -88,13 +88,13 @@ impl Form {
     }
 }
 
-/// Why an event can't become a document; its record is a dead letter.
+/// The error of an event that cannot become a document, so that its record becomes a dead letter.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum EncodeError {
-    /// The event's fields make no legal name of an index.
+    /// The event's fields do not form a valid index name.
     #[error("`{0}` is not a legal name of an index")]
     IndexName(String),
-    /// The event's fields make an id that Elasticsearch refuses.
+    /// The event's fields form an id that Elasticsearch rejects.
     #[error("the id is empty or longer than 512 bytes")]
     DocumentId,
     /// One of the sinks that a trial run replaces refuses the event.
@@ -108,10 +108,10 @@ pub enum EncodeError {
 }
 
 impl Encoder {
-    /// The encoder for a sink of type `kind`.
+    /// Creates the encoder for a sink of type `kind`.
     ///
     /// # Errors
-    /// Every option that can't work.
+    /// All options that are not valid.
     pub fn from_args(kind: &str, args: &Args) -> Result<Encoder, Vec<Diagnostic>> {
         match kind {
             "elasticsearch" => BulkEncoder::from_args(args).map(|encoder| Encoder::Elasticsearch(Box::new(encoder))),
@@ -130,19 +130,19 @@ impl Encoder {
         }
     }
 
-    /// Writes documents elsewhere, or in another way, than the file says; nothing but an encoder for Elasticsearch can.
+    /// Changes the index, data stream or action of an encoder for Elasticsearch. Has no effect on other encoders.
     pub fn redirect(&mut self, to: &Redirect) {
         if let Encoder::Elasticsearch(encoder) = self {
             encoder.redirect(to);
         }
     }
 
-    /// Whether documents go to data streams.
+    /// Returns whether documents are written to data streams.
     pub fn writes_data_streams(&self) -> bool {
         matches!(self, Encoder::Elasticsearch(encoder) if matches!(encoder.target, Target::DataStream { .. }))
     }
 
-    /// Where documents go, as a person may read it.
+    /// Returns the destination of documents for display.
     pub fn target(&self) -> String {
         match self {
             Encoder::Elasticsearch(encoder) => match &encoder.target {
@@ -171,7 +171,7 @@ impl Encoder {
         }
     }
 
-    /// The action of documents for Elasticsearch, and whether their ids come from fields.
+    /// Returns the bulk action of documents for Elasticsearch, and whether their ids come from fields.
     pub fn action(&self) -> Option<(&'static str, bool)> {
         match self {
             Encoder::Elasticsearch(encoder) => Some((encoder.action, encoder.document_id.is_some())),
@@ -179,7 +179,7 @@ impl Encoder {
         }
     }
 
-    /// The next document is of another batch of records.
+    /// Starts a new batch of records.
     pub fn start_batch(&mut self) {
         match self {
             Encoder::Elasticsearch(encoder) => encoder.id.start_batch(),
@@ -191,7 +191,7 @@ impl Encoder {
     /// Appends a document.
     ///
     /// # Errors
-    /// The event can't be a document of this sink; what was appended must be taken back.
+    /// The event cannot become a document of this sink. The caller must remove what has been appended.
     pub fn encode(&mut self, event: &mut Event, origin: &DocumentOrigin<'_>, out: &mut Vec<u8>) -> Result<(), EncodeError> {
         match self {
             Encoder::Elasticsearch(encoder) => encoder.encode(event, origin, out)?,
@@ -230,7 +230,7 @@ fn template(args: &Args, name: &str, problems: &mut Vec<Diagnostic>) -> Option<T
     }
 }
 
-/// The headers of a record for Kafka.
+/// Returns the headers of a Kafka record.
 fn headers(args: &Args, problems: &mut Vec<Diagnostic>) -> Vec<(Box<str>, Template)> {
     let mut headers = Vec::new();
     for (name, node) in args.entries("message_headers") {
@@ -243,25 +243,25 @@ fn headers(args: &Args, problems: &mut Vec<Diagnostic>) -> Vec<(Box<str>, Templa
     headers
 }
 
-/// A template as it is written: so it prints for an event without fields.
+/// Returns a template as it is written, which is how it renders for an event without fields.
 fn written(template: &Template) -> String {
     let mut text = String::new();
     template.render(&mut Event::new(), &mut text);
     text
 }
 
-/// What an encoder for Elasticsearch does otherwise than its options say.
+/// A change of the behaviour of an encoder for Elasticsearch from its options.
 #[derive(Clone, Debug)]
 pub enum Redirect {
-    /// All documents go to this index.
+    /// Writes all documents to this index.
     Index(Template),
-    /// All documents go to the data stream of these three parts, and their `data_stream` fields say so.
+    /// Writes all documents to the data stream with these three parts, and sets their `data_stream` fields accordingly.
     DataStream([Template; 3]),
-    /// The action, where the target leaves a choice.
+    /// Uses this bulk action, if the target allows a choice.
     Action(&'static str),
 }
 
-/// Where documents go.
+/// The destination of documents.
 #[derive(Clone, Debug)]
 enum Target {
     /// An index, alias or data stream named by a template.
@@ -270,12 +270,12 @@ enum Target {
     DataStream { parts: Box<[Part; 3]>, auto_routing: bool, sync_fields: bool },
 }
 
-/// One part of a data stream's name, and the event's field for it.
+/// A part of a data stream's name, with the event's field for it.
 #[derive(Clone, Debug)]
 struct Part {
     template: Template,
     field: FieldRef,
-    /// The field and the part, where that is the same for all events.
+    /// The field with its value, if it is the same for all events.
     constant: Option<Constant>,
 }
 
@@ -287,7 +287,7 @@ impl Part {
     }
 }
 
-/// The fields that name a data stream's parts.
+/// The fields that contain the parts of a data stream's name.
 const STREAM_FIELDS: [&str; 3] = ["type", "dataset", "namespace"];
 
 /// Writes action lines and documents for `_bulk`.
@@ -299,11 +299,12 @@ pub struct BulkEncoder {
     document_id: Option<Template>,
     routing: Option<Template>,
     pipeline: Option<Template>,
-    /// The name of the document's index.
+    /// The name of the current document's index.
     index: String,
-    /// What the last name was made of: nearly always what the next one is made of. The name is legal.
+    /// The input from which the last index name was built, which is nearly always equal to the next one. That name was
+    /// valid.
     last: [String; 3],
-    /// An action line with it, up to the id.
+    /// The action line with the last index name, up to the id.
     beginning: Vec<u8>,
     text: String,
 }
@@ -417,7 +418,7 @@ impl BulkEncoder {
         for (name, template) in [("routing", &self.routing), ("pipeline", &self.pipeline)] {
             let Some(template) = template else { continue };
             self.text.clear();
-            // Where a field is missing there is nothing to route by.
+            // If a field is missing, no routing value can be built.
             if template.render(event, &mut self.text) && !self.text.is_empty() {
                 out.extend_from_slice(b",\"");
                 out.extend_from_slice(name.as_bytes());
@@ -431,10 +432,10 @@ impl BulkEncoder {
         Ok(())
     }
 
-    /// Leaves the beginning of the event's action line in `self.beginning`.
+    /// Builds the beginning of the event's action line in `self.beginning`.
     ///
-    /// What the name is made of is compared, rather than the name: that would be put together from pieces just to be looked at as a whole
-    /// at once, for which a core waits until all that it has written before has reached its cache.
+    /// The input of the index name is compared rather than the name itself: building the name in parts and then reading
+    /// it as a whole would stall the processor until its earlier writes have reached the cache.
     fn route(&mut self, event: &mut Event) -> Result<(), EncodeError> {
         let mut known = !self.beginning.is_empty();
         match &self.target {
@@ -451,7 +452,7 @@ impl BulkEncoder {
                     let value;
                     let text = match (own, &part.constant, part.template.as_literal()) {
                         (Some(own), ..) => own,
-                        // Something else than an object named `data_stream` is left as it is.
+                        // A value named `data_stream` that is not an object is left unchanged.
                         (None, Some(constant), Some(text)) => {
                             let _ = sync_fields.then(|| event.set_constant(constant));
                             text
@@ -476,7 +477,7 @@ impl BulkEncoder {
         Ok(())
     }
 
-    /// Puts together the beginning of action lines for the index that `self.last` stands for.
+    /// Builds the beginning of action lines for the index given by `self.last`.
     #[cold]
     fn begin(&mut self) -> Result<(), EncodeError> {
         if let Target::DataStream { .. } = &self.target {
@@ -491,7 +492,7 @@ impl BulkEncoder {
     }
 }
 
-/// Elasticsearch's rules for names of indices and data streams.
+/// Returns whether a name is valid for indices and data streams by Elasticsearch's rules.
 pub fn is_legal_index(name: &str) -> bool {
     !name.is_empty()
         && name.len() <= 255

@@ -1,27 +1,29 @@
-//! Document ids: a deterministic function of where a document comes from, so that delivering it again changes nothing.
+//! Document ids: a deterministic function of a document's origin, so that writing it again is idempotent.
 //!
-//! The id of a document of a Kafka record is 18 bytes, written as 24 characters of unpadded base64url, a form that Elasticsearch and
-//! OpenSearch store as the bytes themselves:
+//! The id of a document of a Kafka record is 18 bytes, written as 24 characters of unpadded base64url, a form that
+//! Elasticsearch and OpenSearch store as the decoded bytes:
 //!
 //! | bytes | content |
 //! |---|---|
-//! | 4 | the record's timestamp, in seconds since 1970; 0 without one |
+//! | 4 | the record's timestamp, in seconds since 1970; 0 if it has none |
 //! | 6 | the topic: the first bytes of a SHA-256 hash |
 //! | 2 | the partition |
 //! | 6 | the offset |
 //!
-//! Numbers are big endian. Time comes first because new ids are then greater than those of older segments, whichever partition they are of, and
-//! Elasticsearch need not search these for each new id (`docs/adr/0001-document-ids.md` has the measurements). The hash is of Kafka's id of the
-//! topic, which is another one when a topic is deleted and created again; or of the topic's name and the source's `id`, where the source
-//! has `topic_identity = "name"`. A sink's `id_salt` goes into it as well. The second and later documents of one record have 3 more bytes with
-//! their ordinal (28 characters). What does not fit is 27 bytes: 4 for the time, 6 for the topic, 4 for the partition, 8 for the offset,
-//! 5 for the ordinal (36 characters).
+//! Numbers are big-endian. The time comes first because new ids are then greater than those of older segments,
+//! whichever partition they belong to, and Elasticsearch need not search those segments for each new id
+//! (`docs/adr/0001-document-ids.md` has the measurements). The hash is of Kafka's topic id, which changes when a topic
+//! is deleted and created again; or of the topic's name and the source's `id`, if the source has `topic_identity =
+//! "name"`. A sink's `id_salt` is hashed as well. The second and later documents of one record have 3 more bytes with
+//! their ordinal (28 characters). If a number does not fit, the id is 27 bytes: 4 for the time, 6 for the topic, 4 for
+//! the partition, 8 for the offset, 5 for the ordinal (36 characters).
 //!
-//! The id of a line of a file or of standard input is text, `2:#PATH:GENERATION:OFFSET:LINE`: 32 hexadecimal digits of the FNV-1a-128 hash of
-//! the path, and of the SHA-256 hash of the line. The file at a path may be another one tomorrow, or is another one on each host, and a
-//! new line must not pass for an old one that stood at the same place.
+//! The id of a line of a file or of standard input is text, `2:#PATH:GENERATION:OFFSET:LINE`, in which PATH is 32
+//! hexadecimal digits of the FNV-1a-128 hash of the path, and LINE 32 digits of the SHA-256 hash of the line. The line
+//! is hashed because a path can refer to another file later, or on another host, and a new line must not have the id of
+//! an old line at the same offset.
 //!
-//! The functions never change: another one would have another length or another first character.
+//! The functions must never change. A different function must use another length or another first character.
 
 use std::io::Write as _;
 
@@ -31,56 +33,57 @@ use sha2::{Digest as _, Sha256};
 
 use crate::event::encode::write_integer;
 
-/// Where a document comes from.
+/// The origin of a document.
 #[derive(Clone, Copy, Debug)]
 pub struct DocumentOrigin<'a> {
-    /// Which of its batch's origins this is.
+    /// The index of the origin in its batch.
     pub place: u32,
-    /// What tells its source from others; empty for a pipeline's first source.
+    /// The id that distinguishes the source from others; empty for a pipeline's first source.
     pub source: &'a str,
-    /// Topic, or path.
+    /// The name of the topic, or the path of the file.
     pub topic: &'a str,
-    /// Kafka's id of the topic, where documents are told apart by it.
+    /// Kafka's id of the topic, if documents are distinguished by it.
     pub topic_id: Option<&'a str>,
-    /// Partition; for a path which of its files this is.
+    /// The partition of the topic, or the generation of the file at the path.
     pub partition: i32,
-    /// Offset of the record.
+    /// The offset of the record.
     pub offset: i64,
-    /// Its timestamp in milliseconds since 1970, -1 without one.
+    /// The timestamp of the record in milliseconds since 1970, or -1 if it has none.
     pub timestamp_ms: i64,
-    /// The record's value.
+    /// The value of the record.
     pub value: &'a [u8],
-    /// Which of the record's documents this is, from 0.
+    /// The index among the record's documents, from 0.
     pub ordinal: u32,
 }
 
-/// The number of bytes of an id that stand for the topic.
+/// The number of bytes of an id that identify the topic.
 const KEY_LENGTH: usize = 6;
-/// The number of bytes of the longest id.
+/// The length of the longest id, in bytes.
 const LONGEST: usize = 4 + KEY_LENGTH + 4 + 8 + 5;
 
-/// Makes ids with one salt.
+/// A generator of ids with one salt.
 #[derive(Clone, Debug, Default)]
 pub struct IdRule {
     salt: String,
-    /// The batch's origin that the last id was of. Records come in runs, so what follows from it is kept.
+    /// The batch's origin of the last id. Consecutive records often have the same origin, so the values derived from it
+    /// are cached.
     last: Option<u32>,
-    /// The topic of the last id.
+    /// The hash of the topic of the last id.
     key: [u8; KEY_LENGTH],
-    /// The beginning of ids of the last origin's lines; empty for a topic.
+    /// The common prefix of ids of the last origin's lines; empty for a topic.
     beginning: Vec<u8>,
 }
 
-/// Why a salt is refused.
+/// The error of a salt that is not valid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a salt is 1 to 64 of the characters a-z A-Z 0-9 . _ -")]
 pub struct BadSalt;
 
 impl IdRule {
-    /// A rule with a salt, or without for an empty one.
+    /// Creates a generator with a salt; an empty salt means none.
     ///
     /// # Errors
-    /// A salt that would not be legal in an id.
+    /// The salt has characters or a length that are not valid in an id.
     pub fn new(salt: &str) -> Result<IdRule, BadSalt> {
         if salt.len() > 64 || !salt.bytes().all(is_topic_byte) {
             return Err(BadSalt);
@@ -88,7 +91,7 @@ impl IdRule {
         Ok(IdRule { salt: salt.to_string(), ..IdRule::default() })
     }
 
-    /// The next document is of another batch.
+    /// Starts a new batch.
     pub fn start_batch(&mut self) {
         self.last = None;
     }
@@ -134,7 +137,7 @@ impl IdRule {
         out.push(b':');
         let hash = Sha256::digest(origin.value);
         let beginning = hash.iter().take(16).fold(0, |number, byte| number << 8 | u128::from(*byte));
-        // Writing to a Vec can't fail.
+        // Writing to a Vec cannot fail.
         let _ = write!(out, "{beginning:032x}");
         if origin.ordinal > 0 {
             out.push(b':');
@@ -142,13 +145,13 @@ impl IdRule {
         }
     }
 
-    /// Prepares ids of an origin.
+    /// Caches the values for ids of an origin.
     fn begin(&mut self, origin: &DocumentOrigin<'_>) {
         self.last = Some(origin.place);
         self.beginning.clear();
         let is_topic = !origin.topic.is_empty() && origin.topic.len() <= 249 && origin.topic.bytes().all(is_topic_byte);
         if is_topic {
-            // Ids of topics are unique, so the source does not matter.
+            // Topic ids are unique, so the source is not part of the hash.
             let parts = match origin.topic_id {
                 Some(id) => ["id", id, self.salt.as_str(), ""],
                 None => ["name", origin.topic, self.salt.as_str(), origin.source],
@@ -171,7 +174,7 @@ impl IdRule {
     }
 }
 
-/// Kafka's legal bytes for names of topics.
+/// Returns whether a byte is valid in a Kafka topic name.
 fn is_topic_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-')
 }
@@ -214,7 +217,7 @@ mod tests {
         assert_eq!(ids, expected);
     }
 
-    /// The ids of documents that are stored somewhere depend on these.
+    /// The ids of documents that are already stored depend on these values.
     #[test]
     fn ids_of_records_never_change() {
         let topic = Some("2Ubi0bCRQ0Khzrn_rtTvFg");
@@ -249,7 +252,7 @@ mod tests {
         assert!(bytes(5_000, 9) < bytes(5_999, 10) && bytes(5_000, 255) < bytes(5_000, 256) && bytes(5_000, 9) < bytes(6_000, 3));
     }
 
-    /// The hashes are fixed for ever: FNV-1a's and SHA-256's own vectors.
+    /// The hashes are fixed permanently: these are the test vectors of FNV-1a and SHA-256.
     #[test]
     fn ids_of_lines_are_what_version_2_says() {
         let (path, line) = ("d228cb69251a8caf78912b704e4a2e56", "ba7816bf8f01cfea414140de5dae2223");

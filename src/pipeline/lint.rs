@@ -1,10 +1,10 @@
-//! Looks at a whole specification for what is valid in each of its parts but rarely meant, or missing.
+//! Warnings about a specification as a whole: constructs that are valid but rarely intended, or missing.
 
 use super::load::Overrides;
 use crate::config::spec::{ComponentSpec, PipelineSpec, Statement};
 use crate::config::{Data, Diagnostic, Dialect, Node, Span};
 
-/// Looks through a whole specification.
+/// Returns the warnings for a whole specification.
 pub fn warnings(spec: &PipelineSpec) -> Vec<Diagnostic> {
     let mut warnings = Vec::new();
     for source in &spec.sources {
@@ -31,7 +31,7 @@ fn walk(statements: &[Statement], warnings: &mut Vec<Diagnostic>) {
 }
 
 fn component(spec: &ComponentSpec, warnings: &mut Vec<Diagnostic>) {
-    // In patterns `%{…}` is something else.
+    // In patterns, `%{…}` has another meaning.
     let has_patterns = matches!(spec.kind.name.as_str(), "grok" | "dissect");
     for (key, node) in &spec.entries {
         if !(has_patterns && matches!(key.name.as_str(), "match" | "mapping" | "pattern_definitions")) {
@@ -43,7 +43,7 @@ fn component(spec: &ComponentSpec, warnings: &mut Vec<Diagnostic>) {
     }
 }
 
-/// `%{yyyy.MM.dd}` names a field; the date is `%{+yyyy.MM.dd}`.
+/// Warns of `%{yyyy.MM.dd}`, which refers to a field. The date is `%{+yyyy.MM.dd}`.
 fn dates_without_a_plus(node: &Node, warnings: &mut Vec<Diagnostic>) {
     match &node.data {
         Data::String(text) => {
@@ -60,13 +60,13 @@ fn dates_without_a_plus(node: &Node, warnings: &mut Vec<Diagnostic>) {
     }
 }
 
-/// Whether a name is made of a date pattern's letters and has a year in it.
+/// Returns whether a name consists of the letters of a date pattern and contains a year.
 fn looks_like_a_date(place: &str) -> bool {
     let letters = place.chars().all(|c| "yYxMdDHhmsSwWe".contains(c) || ".-_/: ".contains(c));
     letters && ["yy", "YY", "xx"].iter().any(|year| place.contains(year))
 }
 
-/// `gsub` runs before the case of texts is changed, wherever it stands.
+/// Warns if case changes are written before `gsub`, which always runs before them.
 fn case_before_gsub(spec: &ComponentSpec, warnings: &mut Vec<Diagnostic>) {
     let position = |name: &str| spec.entries.iter().position(|(key, _)| key.name == name);
     let Some(gsub) = position("gsub") else { return };
@@ -79,8 +79,8 @@ fn case_before_gsub(spec: &ComponentSpec, warnings: &mut Vec<Diagnostic>) {
     }
 }
 
-/// Says where a pipeline that is to be run has no source or no sink. In Logstash's language, where one pipeline may be written in
-/// several files, that is a warning.
+/// Reports a missing source or sink of a pipeline that is to be run. In Logstash's language, in which one pipeline may
+/// consist of several files, that is a warning.
 pub fn missing_ends(spec: &PipelineSpec, overrides: &Overrides, dialect: Dialect) -> Vec<Diagnostic> {
     let mut problems = Vec::new();
     if spec.is_partial || !overrides.whole {

@@ -1,4 +1,4 @@
-//! Checking a pipeline away from where it runs: options that name files which are not here are taken as not known.
+//! Checks of a pipeline on another machine than it runs on: options that refer to missing files are treated as unknown.
 
 use std::path::Path;
 
@@ -6,10 +6,11 @@ use crate::config::spec::{ComponentSpec, PipelineSpec, Statement};
 use crate::config::{Data, Diagnostic, Kind, Node};
 use crate::{dead_letter, filter, sink, source};
 
-/// Options that hold lists of paths.
+/// The options that contain lists of paths.
 const LISTS: &[&str] = &["database", "patterns_dir", "ssl_certificate_authorities"];
 
-/// Takes values that name missing files as not known, and warns of each. Relative paths of filters start at `folder`.
+/// Marks values that refer to missing files as unknown, and returns a warning for each. Relative paths of filters start
+/// at `folder`.
 pub fn set_missing_files_aside(spec: &mut PipelineSpec, folder: &Path) -> Vec<Diagnostic> {
     let mut warnings = Vec::new();
     for component in &mut spec.sources {
@@ -47,7 +48,7 @@ fn look_at<'d>(
     let Some(def) = defs.find(|def| def.name == component.kind.name) else { return };
     for (key, node) in &mut component.entries {
         let is_path = def.options.iter().any(|option| option.name == key.name && matches!(option.kind, Kind::Path));
-        // What is written is made where it is missing.
+        // Files that are written are created if they are missing.
         let is_read = (is_path || LISTS.contains(&key.name.as_str())) && !matches!(key.name.as_str(), "path" | "sincedb_path");
         if is_read {
             set_aside(node, &key.name, folder, warnings);

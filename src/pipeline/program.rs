@@ -1,7 +1,7 @@
-//! Programs: filters and sinks as flat lists of steps with jumps for conditions.
+//! Programs: filters and sinks as flat lists of steps, with jumps for conditions.
 //!
-//! `if / else if / else` becomes tests that jump over what does not apply, so running an event is a loop over a vector
-//! and nesting costs nothing at run time.
+//! `if / else if / else` becomes tests that jump over the branches not taken, so that running an event is a loop over a
+//! vector, and nesting costs nothing at run time.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -13,24 +13,24 @@ use crate::event::Event;
 use crate::filter::common::Common;
 use crate::filter::{Context, Filter, Flow};
 
-/// One step of a program whose leaves are of type `L`.
+/// A step of a program whose leaves are of type `L`.
 #[derive(Clone, Debug)]
 pub enum Step<L> {
     /// A filter or sink.
     Leaf(L),
-    /// Goes on at `target` unless the condition holds.
+    /// Continues at `target` unless the condition holds.
     Unless {
         /// The condition.
         condition: Arc<Condition>,
-        /// Index of the step to go on with.
+        /// The index of the next step if the condition does not hold.
         target: usize,
     },
-    /// Goes on at a step.
+    /// Continues at the step with this index.
     Jump(usize),
 }
 
-/// Flattens statements, compiling leaves and conditions on the way. What can't be compiled is left out; the compilers
-/// have reported it.
+/// Flattens statements, and compiles leaves and conditions. Statements that cannot be compiled are omitted; the
+/// compilers have reported them.
 pub fn flatten<L>(
     statements: &[Statement],
     leaf: &mut dyn FnMut(&ComponentSpec) -> Option<L>,
@@ -75,28 +75,28 @@ fn append<L>(
     }
 }
 
-/// A filter in a program, with its common options and what it counted since the last batch.
+/// A filter in a program, with its common options and its counts since the last batch.
 pub struct FilterStep {
-    /// Name in metrics and explanations.
+    /// The name of the filter in metrics and explanations.
     pub id: Arc<str>,
-    /// Its type.
+    /// The type of the filter.
     pub kind: &'static str,
     filter: Box<dyn Filter>,
     approaches: bool,
-    /// The common options, if any are given.
+    /// The common options, if there are any.
     common: Option<Arc<Common>>,
-    /// Events that came in since the counts were last taken.
+    /// The number of events received since the counts were last published.
     pub events: u64,
-    /// Of those, how many failed.
+    /// The number of events on which the filter failed since the counts were last published.
     pub failures: u64,
-    /// Of those, how many were dropped.
+    /// The number of events that the filter dropped since the counts were last published.
     pub drops: u64,
     /// Time that they took, extrapolated from samples.
     pub time: Duration,
 }
 
 impl FilterStep {
-    /// A filter ready to run.
+    /// Creates a step for a filter.
     pub fn new(id: Arc<str>, kind: &'static str, filter: Box<dyn Filter>, common: Common) -> FilterStep {
         let common = (!common.is_empty()).then(|| Arc::new(common));
         FilterStep { id, kind, approaches: filter.approaches(), filter, common, events: 0, failures: 0, drops: 0, time: Duration::ZERO }
@@ -116,7 +116,7 @@ impl FilterStep {
         }
     }
 
-    /// Tells the filter of those events of a group that a bit stands for.
+    /// Passes the events of a group whose bits are set in `which` to the filter, so that it can prefetch data for them.
     fn approach(&mut self, group: &[Traveller], mut which: u64) {
         const TOLD: usize = u64::BITS as usize;
         let (mut events, mut count) = ([&group[0].event; TOLD], 0);
@@ -128,7 +128,7 @@ impl FilterStep {
         self.filter.approach(&events[..count]);
     }
 
-    /// Applies the common options to an event for which the filter did its work.
+    /// Applies the common options to an event that the filter has processed successfully.
     fn succeed(&self, event: &mut Event, context: &mut Context) {
         if let Some(common) = &self.common
             && common.apply(event).is_err()
@@ -156,55 +156,56 @@ impl FilterStep {
     }
 }
 
-/// The filters of a pipeline as one worker runs them.
+/// The filters of a pipeline, as one worker runs them.
 pub struct Program {
     steps: Vec<Step<FilterStep>>,
     makes_events: bool,
-    /// For each step and the end, a bit for each event beside others that comes to it next.
+    /// The set of events of a group whose next step is this one, as bits, for each step and the end.
     waiting: Vec<u64>,
     /// Runs until the next one that is timed.
     untimed: u32,
 }
 
-/// Of this many runs (an event, or a group of events beside each other) one is timed: two looks at the clock for each filter in it cost
-/// less than a thousandth of what the other runs cost.
+/// One run of this many is timed, of an event or of a group of events. Two clock readings per filter then cost less than a thousandth of
+/// the other runs.
 const TIMED: u32 = 64;
 
-/// An event that goes through a program beside others.
+/// An event of a group that runs through a program.
 pub struct Traveller {
     /// The event.
     pub event: Event,
-    /// Whether it goes on: not all set out, and a filter may drop it.
+    /// True if the event is still processed. It is not if its record was not decoded or a filter has dropped it.
     pub remains: bool,
 }
 
-/// What is left of an event after the filters: the event itself and those made of it, none where all were dropped.
+/// The output of the filters for an event: the event itself and the events created from it. Nothing is left if all were
+/// dropped.
 #[derive(Debug, Default)]
 pub struct Survivors {
-    /// Whether the event that went in came out.
+    /// True if the event that went in was not dropped.
     pub original: bool,
-    /// Events that filters made.
+    /// The events that filters created.
     pub made: Vec<Event>,
 }
 
-/// What happened to an event that is watched on its way.
+/// An observation during the run of a watched event.
 pub enum Seen<'a> {
-    /// The event is decoded; nothing has happened yet.
+    /// The event has been decoded, and no filter has run.
     Start,
-    /// A filter has run.
+    /// A filter has run, with this result.
     Filter(&'a FilterStep, Flow),
-    /// A condition held, or did not.
+    /// A condition was evaluated, with this result.
     Condition(&'a Condition, bool),
 }
 
 impl Program {
-    /// A program of these steps.
+    /// Creates a program of these steps.
     pub fn new(steps: Vec<Step<FilterStep>>) -> Program {
         let makes_events = steps.iter().any(|step| matches!(step, Step::Leaf(filter) if filter.filter.makes_events()));
         Program { waiting: vec![0; steps.len() + 1], steps, makes_events, untimed: TIMED }
     }
 
-    /// The same program for another worker.
+    /// Returns the same program for another worker.
     pub fn fork(&self) -> Program {
         let steps = self.steps.iter().map(|step| match step {
             Step::Leaf(filter) => Step::Leaf(filter.fork()),
@@ -214,7 +215,7 @@ impl Program {
         Program { steps: steps.collect(), makes_events: self.makes_events, waiting: vec![0; self.waiting.len()], untimed: TIMED }
     }
 
-    /// The filters, in order.
+    /// Returns the filters, in order.
     pub fn filters(&mut self) -> impl Iterator<Item = &mut FilterStep> {
         self.steps.iter_mut().filter_map(|step| match step {
             Step::Leaf(filter) => Some(filter),
@@ -238,7 +239,8 @@ impl Program {
         survivors.original = self.run_from(0, event, context, survivors, &mut |_, _| {}, &mut clock);
     }
 
-    /// The same, telling `watch` of the event after each filter that ran and each condition that was looked at.
+    /// Runs an event through all filters, and calls `watch` with the event after each filter and each evaluated
+    /// condition.
     pub fn run_watched(
         &mut self,
         event: &mut Event,
@@ -295,13 +297,14 @@ impl Program {
         true
     }
 
-    /// Whether events may be made on the way, which come before the event that they were made of.
+    /// Returns whether filters may create events, which are written before the event from which they were created.
     pub fn makes_events(&self) -> bool {
         self.makes_events
     }
 
-    /// Runs a few events side by side through a program that makes no events: each step is done for all of them that come to it before
-    /// the next one, so that its instructions are fetched once for them all. A filter sees them in the order in which they stand here.
+    /// Runs a group of events through a program that creates no events. Each step is executed for all events that have
+    /// reached it before the next step, so that its instructions are fetched once for the group. A filter receives the
+    /// events in the order of the group.
     pub fn run_together(&mut self, group: &mut [Traveller], context: &mut Context) {
         for group in group.chunks_mut(u64::BITS as usize) {
             self.run_side_by_side(group, context);
@@ -320,10 +323,10 @@ impl Program {
     fn run_side_by_side(&mut self, group: &mut [Traveller], context: &mut Context) {
         let is_timed = self.is_timed();
         let Program { steps, waiting, .. } = self;
-        // Whatever a run that panicked has left.
+        // A run that panicked may have left bits set.
         waiting.fill(0);
         waiting[0] = group.iter().enumerate().fold(0, |bits, (number, one)| bits | u64::from(one.remains) << number);
-        // Jumps lead forward.
+        // Jumps only lead forward.
         for (at, step) in steps.iter_mut().enumerate() {
             let mut here = waiting[at];
             if here == 0 {
@@ -366,7 +369,7 @@ impl Program {
         }
     }
 
-    /// Lets filters look after files that changed; called between batches.
+    /// Lets filters reload files that have changed. Called between batches.
     pub fn between_batches(&mut self) {
         for step in &mut self.steps {
             if let Step::Leaf(filter) = step {

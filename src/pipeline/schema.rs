@@ -1,4 +1,4 @@
-//! The JSON Schema (2020-12) of TOML pipeline files, from the same tables that the parser uses.
+//! The JSON Schema (2020-12) of TOML pipeline files, generated from the tables that the parser uses.
 
 use serde_json::{Map, Value, json};
 
@@ -7,7 +7,7 @@ use crate::config::{ComponentDef, Fallback, Kind, OptionDef};
 use crate::filter::{COMMON_OPTIONS, FILTERS};
 use crate::{dead_letter, sink, source, trial};
 
-/// The schema.
+/// Returns the schema.
 pub fn schema() -> Value {
     let filters: Vec<Value> = FILTERS.iter().map(|def| component(&def.component, COMMON_OPTIONS, true)).collect();
     let sinks: Vec<Value> = sink::DEFS.iter().map(|def| component(def, sink::COMMON_OPTIONS, true)).collect();
@@ -36,7 +36,7 @@ fn one_or_more(item: Value) -> Value {
     json!({ "oneOf": [item, { "type": "array", "items": item }] })
 }
 
-/// The components, and a table that is a condition with a list under `then`.
+/// Returns the components, and in addition a table with a condition and a list under `then`.
 fn with_block(mut components: Vec<Value>, name: &str) -> Vec<Value> {
     let mut properties = guards();
     properties.insert("then".to_string(), one_or_more(json!({ "$ref": format!("#/$defs/{name}") })));

@@ -1,4 +1,4 @@
-//! The sources of a pipeline, and how their records become events.
+//! Loading of a pipeline's sources, and of the options by which their records become events.
 
 use super::load::{Loader, default_component, ecs_of};
 use super::worker::{Codec, Decoration, Intake};
@@ -21,7 +21,7 @@ struct Described {
 }
 
 impl Loader<'_> {
-    /// The sources, their intakes, and the number of workers that they ask for.
+    /// Returns the sources, their intakes, and the number of workers that they request.
     pub(super) fn sources(&mut self, spec: &PipelineSpec) -> Option<(Vec<SourceSpec>, Vec<Intake>, Option<usize>)> {
         let stdin = [default_component("stdin")];
         let declared: &[ComponentSpec] = if spec.sources.is_empty() { &stdin } else { &spec.sources };
@@ -51,7 +51,8 @@ impl Loader<'_> {
                     }
                     _ => {}
                 }
-                // A thread of Logstash's input is a worker here; several inputs add up.
+                // A thread of a Logstash input corresponds to a worker here; the threads of several inputs are added
+                // up.
                 threads = threads.into_iter().chain(wanted).reduce(|sum, more| sum + more);
                 sources.push(source);
                 intakes.push(intake);
@@ -123,7 +124,7 @@ impl Loader<'_> {
         }
     }
 
-    /// The codec that a source declares; `None` in `Some` where it declares none.
+    /// Returns the codec that a source declares: `Some(None)` if it declares none, and `None` if it is not valid.
     fn codec(&mut self, args: &Args) -> Option<Option<Codec>> {
         let Some(node) = args.node("codec") else { return Some(None) };
         let (name, options) = node.named();

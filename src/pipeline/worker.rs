@@ -1,11 +1,11 @@
-//! What a worker does with a record: decode, run the filters, write the documents.
+//! Processing of records by a worker: decoding, filtering, and writing of the documents.
 //!
-//! Everything an event needs lives in buffers that are used again for the next one. Clocks are read and counters
-//! published once a batch.
+//! All buffers for an event are reused for the next one. The clock is read and counters are published once per batch.
 //!
-//! What a pipeline does with one event takes more instructions than a core keeps near it, so each event by itself would fetch nearly all
-//! of them anew. A few records are therefore decoded together, go through the filters step by step together (see
-//! [`Program::run_together`]), and are written one after the other.
+//! The instructions that a pipeline executes for one event exceed the processor's instruction cache, so that processing
+//! events one at a time would fetch nearly all of them again for each event. Up to 16 records are therefore decoded
+//! together, pass through the filters step by step together (see [`Program::run_together`]), and are written one after
+//! the other.
 
 use std::sync::Arc;
 
@@ -23,17 +23,17 @@ use crate::memory::fetch_all;
 use crate::observe::filter_time;
 use crate::observe::metrics as names;
 
-/// How the bytes of a record become an event.
+/// The decoding of a record's bytes into an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Codec {
-    /// One line of text is the event's `message`.
+    /// One line of text, which becomes the event's `message`.
     Plain,
-    /// A JSON object is the event.
+    /// A JSON object, which becomes the event.
     Json,
 }
 
 impl Codec {
-    /// The codec of a name, Logstash's `line` and `json_lines` among them.
+    /// Returns the codec of a name. Logstash's `line` and `json_lines` are accepted.
     pub fn named(name: &str) -> Option<Codec> {
         match name {
             "plain" | "line" => Some(Codec::Plain),
@@ -43,38 +43,38 @@ impl Codec {
     }
 }
 
-/// What is put into `[@metadata]` about where an event came from (the kafka input's `decorate_events`).
+/// The information about an event's origin in `[@metadata]` (`decorate_events` of the kafka input).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Decoration {
-    /// Nothing.
+    /// No information.
     #[default]
     None,
     /// Topic, group, partition, offset, key and time.
     Basic,
-    /// The same and the headers.
+    /// Topic, group, partition, offset, key, time and headers.
     Extended,
 }
 
-/// How events are made of records.
+/// The conversion of a source's records to events.
 #[derive(Clone, Debug)]
 pub struct Intake {
     /// The codec.
     pub codec: Codec,
-    /// What is noted of the record.
+    /// The information about the record's origin in `[@metadata]`.
     pub decoration: Decoration,
     /// The consumer group, for the decoration.
     pub group: String,
-    /// The field that is set to the path of a record's file: for files.
+    /// The field that is set to the path of a record's file, for file sources.
     pub file_path: Option<FieldRef>,
-    /// Whether `[@metadata][ingested]` is set to the time of the batch: where the pipeline refers to it.
+    /// True if `[@metadata][ingested]` is set to the time of the batch, which is so if the pipeline refers to it.
     pub ingested: bool,
-    /// Becomes `[type]` of events that have none.
+    /// The value for `[type]` of events that have none.
     pub event_type: Option<String>,
-    /// Fields and tags that the source puts on each event.
+    /// The fields and tags that the source adds to each event.
     pub additions: Common,
-    /// Records whose event does not fit this condition are passed over before the first filter.
+    /// The condition that an event must satisfy. Records whose event does not are dropped before the first filter.
     pub only: Option<Arc<Condition>>,
-    /// What tells a second Kafka source from the first in ids of documents; empty otherwise.
+    /// The id that distinguishes a second Kafka source from the first in document ids; empty otherwise.
     pub distinction: String,
 }
 
@@ -104,14 +104,14 @@ impl Intakes {
     }
 }
 
-/// Paths that are set on events, compiled once.
+/// The paths of fields that the worker sets on events, compiled once.
 struct Fields {
     ingested: FieldRef,
     kafka: FieldRef,
     event_type: FieldRef,
 }
 
-/// What came out of a record that was tried.
+/// The result of a record that was tried.
 pub struct Outcome {
     /// The event.
     pub event: Event,
@@ -121,9 +121,10 @@ pub struct Outcome {
     pub destinations: Result<Vec<Destination>, EncodeError>,
 }
 
-/// A pipeline as one worker runs it.
+/// A pipeline, as one worker runs it.
 pub struct PipelineWorker {
     pipeline: Arc<str>,
+    /// The intakes of the sources.
     intakes: Intakes,
     program: Program,
     routes: Arc<Vec<Step<usize>>>,
@@ -139,7 +140,8 @@ pub struct PipelineWorker {
 }
 
 impl PipelineWorker {
-    /// A worker for a program and its sinks. `intakes` are those of the sources, `routes` leads to indices into `encoders`.
+    /// Creates a worker for a program and its sinks. `intakes` are those of the sources, and `routes` leads to indices
+    /// into `encoders`.
     pub fn new(
         pipeline: Arc<str>,
         intakes: Intakes,
@@ -150,7 +152,7 @@ impl PipelineWorker {
         number: usize,
     ) -> PipelineWorker {
         let seed = Timestamp::now().as_millis() as u64 ^ ((number as u64) << 48);
-        // Before the event is made, which knows the fields that there are by then.
+        // The fields must be compiled before the event is created, which has the vocabulary of that moment.
         let fields = Fields {
             ingested: FieldRef::from_names(["@metadata", "ingested"]).lasting(),
             kafka: FieldRef::from_names(["@metadata", "kafka"]).lasting(),
@@ -172,7 +174,7 @@ impl PipelineWorker {
         }
     }
 
-    /// Takes up what may have changed since the last batch.
+    /// Updates the clock and reloads changed files at the first record of a batch.
     fn begin_batch(&mut self) {
         if std::mem::replace(&mut self.fresh, false) {
             self.context.now = Timestamp::now();
@@ -181,11 +183,11 @@ impl PipelineWorker {
         }
     }
 
-    /// Runs one record at a point in time and answers with what comes out, rather than writing it. `codec` is how the
-    /// record is read whatever its source says: then it is an event as the filters see it. `labels` name the sinks.
+    /// Runs one record with a fixed time and returns the resulting events instead of writing them. If `codec` is set,
+    /// it replaces the source's decoding, and the record is an event as the filters receive it. `labels` name the sinks.
     ///
     /// # Errors
-    /// The record can't be decoded.
+    /// The record cannot be decoded.
     pub fn try_out(
         &mut self,
         batch: &RawBatch,
@@ -222,7 +224,7 @@ impl PipelineWorker {
         Ok(outcomes)
     }
 
-    /// Decodes a record, runs it through the filters, and writes what comes out.
+    /// Decodes a record, runs it through the filters, and writes the resulting documents.
     fn process_alone(&mut self, batch: &RawBatch, index: usize, out: &mut Outputs) -> Verdict {
         let intake = self.intakes.of(batch, index);
         if let Err(verdict) = self.fields.read(intake, self.context.now, &mut self.event, batch, index) {
@@ -245,7 +247,7 @@ impl PipelineWorker {
         written(documents)
     }
 
-    /// Writes what came of a record that was done ahead.
+    /// Writes the documents of a record that has been processed in a group.
     fn write_ahead(&mut self, found: usize, batch: &RawBatch, index: usize, out: &mut Outputs) -> Verdict {
         let origin = document_origin(self.intakes.of(batch, index), batch, index);
         self.ahead.end(found, |event| match write_event(&self.routes, &mut self.encoders, &self.sink_names, event, &origin, out) {
@@ -275,7 +277,7 @@ impl PipelineWorker {
 }
 
 impl Fields {
-    /// Fills an event from a record, as its source says.
+    /// Fills an event from a record with the source's options.
     fn decode(&self, intake: &Intake, now: Timestamp, event: &mut Event, batch: &RawBatch, index: usize) -> Result<(), Reason> {
         event.reset();
         read(event, intake.codec, batch.value(index))?;
@@ -284,7 +286,7 @@ impl Fields {
             event.set_timestamp(if time >= 0 { Timestamp::from_millis(time) } else { now });
         }
         if intake.ingested {
-            // The top of the metadata is always an object, so this can't fail.
+            // The root of the metadata is always an object, so this cannot fail.
             let _ = event.set(&self.ingested, Value::Time(now));
         }
         if let Some(field) = &intake.file_path {
@@ -306,7 +308,7 @@ impl Fields {
         Ok(())
     }
 
-    /// The same; the error is what became of a record that goes no further.
+    /// Fills an event from a record. The error is the verdict of a record that is not processed further.
     fn read(&self, intake: &Intake, now: Timestamp, event: &mut Event, batch: &RawBatch, index: usize) -> Result<(), Verdict> {
         self.decode(intake, now, event, batch, index).map_err(Verdict::DeadLetter)?;
         match &intake.only {
@@ -332,12 +334,12 @@ fn document_origin<'a>(intake: &'a Intake, batch: &'a RawBatch, index: usize) ->
     }
 }
 
-/// What became of a record of which so many documents were written.
+/// Returns the verdict of a record, given the number of documents written.
 fn written(documents: u32) -> Verdict {
     if documents == 0 { Verdict::Dropped("no_sink") } else { Verdict::Done }
 }
 
-/// Notes in `[@metadata][kafka]` where a record came from.
+/// Sets `[@metadata][kafka]` to the origin of a record.
 fn decorate(event: &mut Event, target: &FieldRef, intake: &Intake, batch: &RawBatch, index: usize) {
     let record = batch.records()[index];
     let origin = batch.origin(index);
@@ -436,7 +438,7 @@ impl Processor for PipelineWorker {
             fetch(0..records.len());
         }
         self.ahead.read(records, |event, index| self.fields.read(intakes.of(batch, index), now, event, batch, index));
-        // Another core has written the next ones; they come while these are filtered.
+        // The next records were written by another core; the prefetch loads them while these are filtered.
         if let Some(last) = records.last() {
             fetch(last + 1..(last + 1 + records.len()).min(batch.len()));
         }

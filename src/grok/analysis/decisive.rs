@@ -1,13 +1,13 @@
-//! Whether the next byte decides every choice.
+//! Analysis of whether the next byte decides every choice in a node.
 
 use super::{First, first_of, lengths};
 use crate::grok::syntax::{Greed, Kind, Node};
 
-/// Whether an atomic group around `node` changes nothing, given what can follow it.
+/// Returns whether an atomic group around `node` changes nothing, given what can follow it.
 ///
-/// It does not if at every choice at most one way can go on with the next byte, and that way is the
-/// one the group would choose by itself. The group chooses without looking at what follows, so a
-/// way that may match nothing must be the last one tried: then the others fail by themselves.
+/// It changes nothing if at every choice at most one branch can continue with the next byte, and that branch is the one
+/// the group would choose by itself. The group chooses without looking at what follows, so a branch that may match
+/// nothing must be the last one tried: then the others fail by themselves.
 pub fn decisive(node: &Node, follow: &First) -> bool {
     match &node.kind {
         Kind::Empty | Kind::Fail | Kind::Char(_) | Kind::Class(_) | Kind::Assert(_) | Kind::Keep => true,
@@ -36,10 +36,12 @@ pub fn decisive(node: &Node, follow: &First) -> bool {
     }
 }
 
-/// The same for what an unlimited loop repeats, if nothing that comes after the loop can begin like a round of it.
+/// Returns whether an atomic group around the body of an unlimited loop changes nothing, if nothing that follows the
+/// loop can begin like an iteration of it.
 ///
-/// A run of one class in such a loop, as in `(?>\\.|[^"\\]+)+"`, takes what it can. Were it to take less, the next byte
-/// would still be one that only another round of the same run can take, so the loop ends at the same places.
+/// A run of one class in such a loop, as in `(?>\\.|[^"\\]+)+"`, takes as many characters as it can. Were it to take
+/// fewer, the next byte would still be one that only another iteration of the same run can take, so the loop ends at
+/// the same places.
 fn round(node: &Node, inside: &First) -> bool {
     match &node.kind {
         Kind::Atomic(node) => round(node, inside),
@@ -49,7 +51,7 @@ fn round(node: &Node, inside: &First) -> bool {
     }
 }
 
-/// Whether the next byte tells which branch it must be.
+/// Returns whether the next byte determines which branch can match.
 fn apart(branches: &[Node], follow: &First) -> bool {
     let mut seen = First::NONE;
     branches.iter().enumerate().all(|(index, node)| {
@@ -65,8 +67,8 @@ fn disjoint(a: &First, b: &First) -> bool {
     a.bytes.intersection(&b.bytes).is_empty() && !(a.end && b.end)
 }
 
-/// Whether a negative look-ahead always holds where what follows can match, because they cannot
-/// begin with the same byte.
+/// Returns whether a negative look-ahead holds wherever what follows can match, because the two cannot begin with the
+/// same byte.
 pub fn vacuous(node: &Node, follow: &First) -> bool {
     match &node.kind {
         Kind::Look { behind: false, negative: true, node } => {

@@ -1,12 +1,12 @@
-//! The same pattern, written so that fewer choices remain.
+//! Factoring: a rewrite of a pattern that leaves fewer choices.
 
 use crate::grok::syntax::{Greed, Kind, Node};
 
-/// Rewrites `ab|ac|d` as `a(?:b|c)|d`, and a loop over a loop as one, everywhere in the tree.
+/// Returns the tree with `ab|ac|d` rewritten as `a(?:b|c)|d`, and a loop over a loop as one loop, everywhere.
 ///
-/// Neighbouring branches that begin with the same character, or the same class, have only one way
-/// to match that beginning, so the order in which everything is tried stays the same. What is
-/// gained: the branches that remain often differ in their first byte.
+/// Adjacent branches that begin with the same character, or the same class, have only one way to match that beginning,
+/// so the order in which the alternatives are tried stays the same. The branches that remain often differ in their
+/// first byte, so that a dispatch can choose between them.
 pub fn factor(node: &Node) -> Node {
     let inner = |node: &Node| Box::new(factor(node));
     let kind = match &node.kind {
@@ -25,7 +25,7 @@ pub fn factor(node: &Node) -> Node {
     Node { kind, at: node.at }
 }
 
-/// `(?:x?)*` is `x*`, and so on: a greedy loop over a greedy loop over one character.
+/// Merges a greedy loop over a greedy loop over one character: `(?:x?)*` becomes `x*`, for example.
 fn repeat(node: Box<Node>, min: u32, max: Option<u32>, greed: Greed) -> Kind {
     let simple = |min: u32, max: Option<u32>| min <= 1 && max.is_none_or(|max| max == 1);
     if let Kind::Repeat { node: inner, min: least, max: most, greed: Greed::Greedy } = &node.kind
@@ -61,7 +61,7 @@ fn alternatives(branches: Vec<Node>, at: u32) -> Node {
     Node::alternate(out, at as usize)
 }
 
-/// The single character or class that a branch begins with.
+/// Returns the single character or class that a branch begins with.
 fn leading(branch: &Node) -> Option<&Node> {
     match &branch.kind {
         Kind::Concat(nodes) => leading(nodes.first()?),
@@ -72,7 +72,7 @@ fn leading(branch: &Node) -> Option<&Node> {
     }
 }
 
-/// What follows it.
+/// Returns the rest of a branch without its [`leading`] node.
 fn rest(branch: &Node) -> Node {
     match &branch.kind {
         Kind::Concat(nodes) => {

@@ -1,38 +1,37 @@
-//! Which byte a match can begin with.
+//! Computation of the bytes a match can begin with (first sets).
 //!
-//! The sets are never too small: a piece whose set does not have the next byte cannot match here.
-//! That is all a dispatcher needs to skip a branch, and a loop needs to know that giving back
-//! characters would be in vain.
+//! The sets are never too small: a piece whose set does not contain the next byte cannot match here. This is sufficient
+//! for a dispatch to skip a branch, and for a loop to skip giving back characters.
 
 use super::ByteSet;
 use crate::grok::syntax::{Assertion, CharSet, Kind, Node};
 
-/// The bytes a piece can begin with, and whether it can match at the end of the text.
+/// The bytes that a piece can begin with, and whether it can match at the end of the text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct First {
-    /// Possible next bytes.
+    /// The possible next bytes.
     pub bytes: ByteSet,
-    /// Possible with nothing left.
+    /// True if a match is possible at the end of the text.
     pub end: bool,
 }
 
 impl First {
-    /// Nothing is known.
+    /// Any byte and the end: nothing is known.
     pub const ANY: First = First { bytes: ByteSet::FULL, end: true };
-    /// Nothing is possible.
+    /// No byte and not the end: no match is possible.
     pub const NONE: First = First { bytes: ByteSet::EMPTY, end: false };
 
     fn bytes(bytes: ByteSet) -> First {
         First { bytes, end: false }
     }
 
-    /// Possible for either.
+    /// Returns what is possible for either.
     #[must_use]
     pub fn union(&self, other: &First) -> First {
         First { bytes: self.bytes.union(&other.bytes), end: self.end || other.end }
     }
 
-    /// Possible for both.
+    /// Returns what is possible for both.
     #[must_use]
     pub fn intersection(&self, other: &First) -> First {
         First { bytes: self.bytes.intersection(&other.bytes), end: self.end && other.end }
@@ -43,7 +42,7 @@ fn lead(c: char) -> u8 {
     c.encode_utf8(&mut [0; 4]).as_bytes()[0]
 }
 
-/// The last character that begins with the same byte as `c`.
+/// Returns the last character that begins with the same byte as `c`.
 fn last_of_lead(c: char) -> u32 {
     let c = u32::from(c);
     match c {
@@ -54,10 +53,10 @@ fn last_of_lead(c: char) -> u32 {
     }
 }
 
-/// The bytes that begin the characters of a set.
+/// Returns the bytes that begin the characters of a set.
 pub fn leading_bytes(set: &CharSet) -> ByteSet {
     let mut bytes = ByteSet::EMPTY;
-    // Letters are hundreds of ranges, of which most begin with the same few bytes.
+    // The set of all letters has hundreds of ranges, most of which begin with the same few bytes.
     let mut next = Some(0);
     while let Some((low, high)) = next.and_then(|from| set.range_from(from)) {
         bytes.insert_range(lead(low), lead(high));
@@ -66,7 +65,7 @@ pub fn leading_bytes(set: &CharSet) -> ByteSet {
     bytes
 }
 
-/// What `node` can begin with if `follow` is what can come after it.
+/// Returns what `node` can begin with, if `follow` can come after it.
 pub fn first_of(node: &Node, follow: &First) -> First {
     match &node.kind {
         Kind::Empty | Kind::Keep => *follow,
@@ -84,7 +83,7 @@ pub fn first_of(node: &Node, follow: &First) -> First {
         }
         Kind::Repeat { max: Some(0), .. } => *follow,
         Kind::Repeat { node, min, .. } => {
-            // Within a loop, the loop itself may come next.
+            // Inside a loop, the next iteration may follow.
             let once = first_of(node, &First::NONE).union(follow);
             let inside = first_of(node, &once);
             if *min == 0 { inside.union(follow) } else { inside }
@@ -118,7 +117,7 @@ fn assertion_first(assertion: Assertion, follow: &First) -> First {
     }
 }
 
-/// The bytes that certainly are (or begin) a character of the set.
+/// Returns the bytes that certainly are, or begin, a character of the set.
 fn wholly_in(set: &CharSet) -> ByteSet {
     let mut bytes = ByteSet::EMPTY;
     for (low, high) in set.iter() {
@@ -144,7 +143,7 @@ mod tests {
             let mut expected = ByteSet::EMPTY;
             set.iter().flat_map(|(low, high)| low..=high).for_each(|c| expected.insert(lead(c)));
             let found = leading_bytes(set);
-            // Bytes that no character begins with may be among them: no text has them there.
+            // The set may contain bytes that begin no character; in valid text they do not occur at a boundary.
             let leads = (0..=u8::MAX).filter(|byte| !(0x80..0xC2).contains(byte));
             leads.for_each(|byte| assert_eq!(found.contains(byte), expected.contains(byte), "{byte:#x} of {set:?}"));
         }

@@ -1,8 +1,8 @@
-//! How long a match is, and how large a program.
+//! The lengths of matches, and the sizes of programs.
 
 use crate::grok::syntax::{Kind, Node};
 
-/// The least and the greatest number of characters that `node` matches; `None` is without bound.
+/// Returns the minimum and the maximum number of characters that `node` matches; a maximum of `None` is unbounded.
 pub fn lengths(node: &Node) -> (u32, Option<u32>) {
     match &node.kind {
         Kind::Char(_) | Kind::Class(_) => (1, Some(1)),
@@ -36,7 +36,7 @@ pub fn lengths(node: &Node) -> (u32, Option<u32>) {
     }
 }
 
-/// Roughly how many instructions `node` needs if its repetitions are written out.
+/// Returns the approximate number of instructions that `node` needs if its repetitions are unrolled.
 pub fn program_size(node: &Node) -> usize {
     match &node.kind {
         Kind::Repeat { node, min, max, .. } => {
@@ -51,7 +51,7 @@ pub fn program_size(node: &Node) -> usize {
     }
 }
 
-/// Whether a match of `node` exists that ends, given which groups' recursions end.
+/// Returns whether `node` has a match that ends, given which groups' recursions end.
 pub fn can_finish(node: &Node, finished: &[bool]) -> bool {
     match &node.kind {
         Kind::Call(group) => finished.get(*group as usize).copied().unwrap_or(false),

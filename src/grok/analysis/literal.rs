@@ -1,12 +1,12 @@
-//! Text that every match contains.
+//! Literals that every match contains.
 
 use crate::grok::syntax::{Kind, Node};
 
-/// More alternatives than this are not collected.
+/// The maximum number of alternatives that are collected.
 const MAX_LITERALS: usize = 16;
 
-/// Literals of which every match of the node contains at least one; the longer the better, so the
-/// best of all such sets that the tree offers is chosen. Empty if there is none.
+/// Returns literals of which every match of the node contains at least one, or an empty list if there are none. Longer
+/// literals are better, so the best of all such sets in the tree is chosen.
 pub fn required(node: &Node) -> Vec<Vec<u8>> {
     match &node.kind {
         Kind::Char(c) => vec![c.encode_utf8(&mut [0; 4]).as_bytes().to_vec()],
@@ -30,7 +30,7 @@ pub fn required(node: &Node) -> Vec<Vec<u8>> {
     }
 }
 
-/// The best set of the nodes, or of the characters that stand together among them.
+/// Returns the best set of the nodes, or of the runs of adjacent characters among them.
 fn concat(nodes: &[Node]) -> Vec<Vec<u8>> {
     let mut best = Vec::new();
     let mut run: Vec<u8> = Vec::new();
@@ -51,7 +51,8 @@ fn concat(nodes: &[Node]) -> Vec<Vec<u8>> {
     best
 }
 
-/// How telling a set is: the length of its shortest literal, a little less for every alternative.
+/// Returns the selectivity of a set: four times the length in bytes of its shortest literal, less one for every
+/// additional alternative.
 pub fn worth(literals: &[Vec<u8>]) -> usize {
     let shortest = literals.iter().map(Vec::len).min().unwrap_or(0);
     (shortest * 4).saturating_sub(literals.len().saturating_sub(1))

@@ -1,4 +1,4 @@
-//! What can be known about a pattern without running it.
+//! Static analysis of patterns.
 
 mod byteset;
 mod decisive;

@@ -1,12 +1,12 @@
-//! A pattern's outline: a regular expression that matches wherever the pattern does, and perhaps elsewhere.
+//! Outlines: regular over-approximations, which match wherever the pattern does, and perhaps elsewhere.
 
 use crate::grok::syntax::{CharSet, Greed, Kind, Node};
 use regex_syntax::hir::{Class, ClassUnicode, ClassUnicodeRange, Hir, Repetition};
 
-/// Counts above this are taken as "any number".
+/// The maximum count of a repetition in an outline. A larger maximum becomes unbounded.
 const MAX_COUNT: u32 = 4;
 
-/// Leaves out tests of the place, and takes what is not regular as "anything".
+/// Returns the outline of a node. Leaves out zero-width tests, and replaces what is not regular by `.*`.
 pub fn outline(node: &Node) -> Hir {
     match &node.kind {
         Kind::Empty | Kind::Assert(_) | Kind::Look { .. } | Kind::Keep => Hir::empty(),

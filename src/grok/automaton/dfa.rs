@@ -1,8 +1,8 @@
-//! The deterministic automaton of a piece.
+//! Deterministic finite automata (DFA), built from an [`Nfa`] by subset construction.
 //!
-//! A state is the set of states that the [`Nfa`] can be in before the tests of the place are made,
-//! and, if there are such tests, the byte before the place. The next byte decides the tests, so
-//! whether the piece ends at a place is known one byte later.
+//! A state is the set of NFA states before the tests of the position are made and, if there are such tests, the byte
+//! before the position. The next byte decides the tests, so whether the piece ends at a position is known one byte
+//! later.
 
 use super::nfa::{Nfa, State, Test};
 use super::stay::Stay;
@@ -12,52 +12,53 @@ use crate::grok::syntax::{Assertion, Node};
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock, Mutex};
 
-/// Automata larger than this are given up.
+/// The maximum number of states. Larger automata are not built.
 const MAX_STATES: usize = 2000;
-/// Automata kept for other patterns that have the same piece.
+/// The maximum number of automata cached for other patterns that contain the same piece.
 const MAX_CACHED: usize = 512;
 
-/// The piece does not match.
+/// Table entry: the piece does not match.
 const FAIL: u16 = u16::MAX;
-/// It ends before this byte.
+/// Table entry: the piece ends before this byte.
 const ACCEPT: u16 = u16::MAX - 1;
-/// The automaton cannot tell.
+/// Table entry: the automaton cannot decide.
 const DECLINE: u16 = u16::MAX - 2;
 
-/// What an automaton says.
+/// The result of running an automaton.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
-    /// The piece ends there, and nowhere else.
+    /// The piece ends at this byte offset, and nowhere else.
     End(usize),
-    /// It does not match.
+    /// The piece does not match.
     Fail,
-    /// Ask the program.
+    /// The automaton cannot decide; the program must run.
     Decline,
 }
 
-/// A piece's automaton.
+/// The deterministic automaton of a piece.
 #[derive(Debug)]
 pub struct Dfa {
     /// The class of each byte.
     classes: Box<[u8; 256]>,
-    /// Where in the table what each byte leads to begins.
+    /// The index in `table` at which the entries of each byte's class begin.
     rows: Box<[u32; 256]>,
-    /// How many states there are.
+    /// The number of states.
     states: usize,
-    /// For each class, and for the end of the text, what each state makes of it: a state or one of the answers. That the
-    /// entries of a class lie together lets all but one load of a step be done before the state is known.
+    /// The transitions, grouped by class; the end of the text is the last class. Each entry is a state or one of
+    /// `FAIL`, `ACCEPT`, `DECLINE`. Because the entries of a class are contiguous, all loads of a step but one can be
+    /// done before the state is known.
     table: Vec<u16>,
-    /// From this state on, every state has a [`Shortcut`].
+    /// The first state that has a [`Shortcut`]; all states from it on have one.
     special: usize,
-    /// Those, in the order of their states.
+    /// The shortcuts of the states from `special` on, in the order of the states.
     shortcuts: Vec<Shortcut>,
-    /// The first state, by the class of the byte before; the last is for the beginning of the text.
+    /// The start state for each class of the byte before; the last entry is for the beginning of the text.
     starts: Vec<u16>,
-    /// The first state, if the byte before makes no difference.
+    /// The start state, if it does not depend on the byte before.
     start: Option<usize>,
 }
 
-/// A way to pass several bytes at once.
+/// A way to consume several bytes at once.
 #[derive(Debug, Clone)]
 enum Shortcut {
     Stretch(Stretch, Option<Box<Ranges>>),
@@ -67,7 +68,8 @@ enum Shortcut {
 static CACHE: LazyLock<Mutex<HashMap<Nfa, Option<Arc<Dfa>>>>> = LazyLock::new(Mutex::default);
 
 impl Dfa {
-    /// The automaton of consecutive nodes that `follow` can come after, if it is of use.
+    /// Builds the automaton of consecutive nodes that `follow` can come after, or takes it from the cache. Returns
+    /// `None` if the nodes have no automaton that can accept.
     pub fn build(nodes: &[Node], follow: &First) -> Option<Arc<Dfa>> {
         let nfa = Nfa::new(nodes, follow)?;
         if let Ok(cache) = CACHE.lock()
@@ -84,7 +86,7 @@ impl Dfa {
         dfa
     }
 
-    /// Reads the text from `pos`.
+    /// Runs the automaton on the text from `pos`.
     #[inline(always)]
     pub fn run(&self, text: &[u8], pos: usize) -> Outcome {
         let (table, rows, special) = (&self.table[..], &*self.rows, self.special);
@@ -120,7 +122,7 @@ impl Dfa {
 }
 
 impl Dfa {
-    /// The first state at `pos`.
+    /// Returns the start state at `pos`.
     #[inline]
     fn start_after(&self, text: &[u8], pos: usize) -> usize {
         let before = match pos.checked_sub(1) {
@@ -130,7 +132,7 @@ impl Dfa {
         usize::from(self.starts[before])
     }
 
-    /// The answer at the end of the text.
+    /// Returns the outcome at the end of the text.
     #[inline(never)]
     fn at_end(&self, state: usize, at: usize) -> Outcome {
         match self.table[self.table.len() - self.states + state] {
@@ -140,7 +142,8 @@ impl Dfa {
         }
     }
 
-    /// Takes the shortcut of `state`, if the bytes ahead allow.
+    /// Takes the shortcut of `state`, if the bytes ahead allow it. Returns the state it leads to and the number of
+    /// bytes consumed.
     #[inline(never)]
     fn pass(&self, state: usize, text: &[u8], at: usize) -> Option<(usize, usize)> {
         let (stretch, ranges) = match &self.shortcuts[state - self.special] {
@@ -165,7 +168,7 @@ impl Dfa {
     }
 }
 
-/// Whether a test of the byte before can be reached from a kernel without consuming one.
+/// Returns whether a test of the byte before can be reached from a kernel without consuming a byte.
 fn asks(nfa: &Nfa, kernel: &[u32]) -> bool {
     let mut asks = false;
     Reach::default().from(nfa, kernel, |test| {
@@ -175,17 +178,17 @@ fn asks(nfa: &Nfa, kernel: &[u32]) -> bool {
     asks
 }
 
-/// What is known of a state while building.
+/// The identity of a state during construction.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Key {
-    /// States of the [`Nfa`], sorted, tests not made yet.
+    /// States of the [`Nfa`], sorted, whose tests have not been made yet.
     kernel: Vec<u32>,
-    /// The class before, if a test might ask, or another one that gives the same answers; the
-    /// number of classes stands for the text's beginning.
+    /// The class of the byte before, if a test might depend on it, or the first class with the same results for all
+    /// tests. The number of classes represents the beginning of the text.
     before: Option<u8>,
 }
 
-/// A transition while building.
+/// A transition during construction.
 #[derive(Debug, Clone, Copy)]
 struct Step {
     accepts: bool,
@@ -196,27 +199,27 @@ struct Step {
 struct Builder<'n> {
     nfa: &'n Nfa,
     classes: Box<[u8; 256]>,
-    /// A byte of each class.
+    /// A representative byte of each class.
     samples: Vec<u8>,
-    /// For each class, the first one that all tests of the byte before answer alike.
+    /// The first class with the same results for all tests of the byte before, for each class.
     alike: Vec<u8>,
     index: HashMap<Key, usize>,
     keys: Vec<Key>,
-    /// Whether a test of the byte before can be reached from a kernel without consuming a byte.
+    /// The cached results of [`asks`] for each kernel.
     asking: HashMap<Vec<u32>, bool>,
     fits: Fits,
-    /// See [`Builder::groups`].
+    /// The cached results of [`Builder::groups`] for each class before.
     groups: HashMap<Option<u8>, Arc<Vec<Vec<usize>>>>,
     reach: Reach,
 }
 
-/// Which classes the states of an [`Nfa`] wait for, and what it tests.
+/// The classes that the states of an [`Nfa`] consume, and the tests it makes.
 struct Fits {
-    /// For each state the classes that it waits for.
+    /// The classes that each state consumes.
     classes: Vec<Vec<usize>>,
     /// All classes, and the end of the text.
     all: Vec<usize>,
-    /// Each test once.
+    /// The distinct tests.
     tests: Vec<Test>,
 }
 
@@ -237,7 +240,7 @@ impl Fits {
         Fits { classes: nfa.states.iter().map(waits).collect(), all: (0..=samples.len()).collect(), tests }
     }
 
-    /// Notes for each of these classes where its bytes lead from the ends of a walk.
+    /// Records for each of the classes in `among` the states that its bytes lead to from the end states of a walk.
     fn spread(&self, nfa: &Nfa, ends: &[u32], among: &[usize], leads: &mut [Option<(Vec<u32>, bool)>]) {
         let accepts = ends.iter().any(|end| nfa.states[*end as usize] == State::Match);
         among.iter().for_each(|class| leads[*class] = Some((Vec::new(), accepts)));
@@ -253,21 +256,21 @@ impl Fits {
     }
 }
 
-/// A walk over the states that can be reached without consuming a byte; its buffers serve walk after walk.
+/// A walk over the states that can be reached without consuming a byte. Its buffers are reused by the next walk.
 #[derive(Default)]
 struct Reach {
-    /// The number of the walk that last saw each state.
+    /// The number of the walk that last visited each state.
     seen: Vec<u32>,
     walk: u32,
     stack: Vec<u32>,
-    /// Where the walk ended: states that consume a byte or match.
+    /// The states at which the walk ended: those that consume a byte or match.
     ends: Vec<u32>,
-    /// Whether it came upon a test.
+    /// True if the walk reached a test.
     tested: bool,
 }
 
 impl Reach {
-    /// Walks from a kernel. Answers whether all tests on the way were decided.
+    /// Walks from a kernel. Returns whether all tests on the way were decided.
     fn from(&mut self, nfa: &Nfa, kernel: &[u32], mut holds: impl FnMut(&Test) -> Option<bool>) -> bool {
         self.walk += 1;
         self.seen.resize(nfa.states.len(), 0);
@@ -315,13 +318,13 @@ impl<'n> Builder<'n> {
         while steps.len() < self.keys.len() {
             let key = self.keys[steps.len()].clone();
             let groups = self.groups(key.before);
-            // For each class where the bytes of its kind lead and whether the piece may end before them; `None` where that can't
-            // be told.
+            // For each class, the states that its bytes lead to and whether the piece may end before them; `None` if
+            // that cannot be decided.
             let mut leads: Vec<Option<(Vec<u32>, bool)>> = vec![None; count + 1];
             for group in groups.iter() {
                 let place = self.place(key.before, group[0]);
                 let known = self.reach.from(self.nfa, &key.kernel, |test| place.holds(test));
-                // Without tests on the way, the byte after makes no difference to how far the kernel reaches.
+                // Without tests on the way, the byte after does not change which states the kernel reaches.
                 let all = !self.reach.tested;
                 if known {
                     self.fits.spread(self.nfa, &self.reach.ends, if all { &self.fits.all } else { group }, &mut leads);
@@ -363,7 +366,7 @@ impl<'n> Builder<'n> {
         Some(self.keys.len() - 1)
     }
 
-    /// The state of what is reached by a byte of a class.
+    /// Returns the state that a byte of a class leads to, given the kernel reached.
     fn next(&mut self, mut kernel: Vec<u32>, class: usize) -> Option<usize> {
         if kernel.is_empty() {
             return Some(usize::MAX);
@@ -378,7 +381,7 @@ impl<'n> Builder<'n> {
         Place { before: before.flatten(), after: self.samples.get(class).copied() }
     }
 
-    /// The classes, together where all tests answer alike for the byte after.
+    /// Returns the classes, grouped by the results of all tests for the byte after.
     fn groups(&mut self, before: Option<u8>) -> Arc<Vec<Vec<usize>>> {
         if let Some(known) = self.groups.get(&before) {
             return Arc::clone(known);
@@ -397,7 +400,7 @@ impl<'n> Builder<'n> {
         groups
     }
 
-    /// Drops the states from which no end can be reached, and writes the table.
+    /// Removes the states from which no end can be reached, and writes the table.
     fn finish(self, starts: &[usize], steps: &[Vec<Step>]) -> Option<Dfa> {
         let mut live: Vec<bool> = steps.iter().map(|row| row.iter().any(|step| step.accepts || step.declines)).collect();
         loop {
@@ -434,7 +437,7 @@ impl<'n> Builder<'n> {
                 stay.map(Shortcut::Stay).or_else(|| stretches[state].take().map(shortcut))
             })
             .collect();
-        // States with a shortcut come last, so that one comparison tells them.
+        // States with a shortcut come last, so that one comparison identifies them.
         let mut order: Vec<usize> = (0..steps.len()).filter(|&state| live[state]).collect();
         order.sort_by_key(|&state| (shortcuts[state].is_some(), state));
         let mut numbers = vec![FAIL; steps.len()];
@@ -470,14 +473,14 @@ impl<'n> Builder<'n> {
     }
 }
 
-/// The bytes around a place; `None` is the beginning or the end of the text.
+/// The bytes around a position; `None` is the beginning or the end of the text.
 struct Place {
     before: Option<u8>,
     after: Option<u8>,
 }
 
 impl Place {
-    /// Whether a test holds, if the bytes tell.
+    /// Returns whether a test holds, or `None` if the bytes do not decide it.
     fn holds(&self, test: &Test) -> Option<bool> {
         match *test {
             Test::Before { set, wide, negative } => member(self.before, &set, wide).map(|is| is != negative),
@@ -503,7 +506,8 @@ impl Place {
     }
 }
 
-/// For each class and the text's beginning, the first that all tests of the byte before answer alike.
+/// Returns, for each class and the beginning of the text, the first class with the same results for all tests of the
+/// byte before.
 fn alike(nfa: &Nfa, samples: &[u8]) -> Vec<u8> {
     let mut sets = Vec::new();
     for state in &nfa.states {
@@ -540,7 +544,8 @@ fn word(byte: Option<u8>) -> Option<bool> {
     }
 }
 
-/// Bytes that no state and no test tells apart share a class. Gives a byte of each class too.
+/// Returns the class of each byte, and a representative byte of each class. Bytes that no state and no test
+/// distinguishes share a class.
 fn byte_classes(nfa: &Nfa) -> (Box<[u8; 256]>, Vec<u8>) {
     let mut sets: Vec<ByteSet> = Vec::new();
     let mut note = |set: ByteSet| {

@@ -1,39 +1,41 @@
-//! A piece as a non-deterministic automaton over bytes.
+//! Non-deterministic finite automata (NFA) over bytes.
 
 use crate::grok::analysis::{ByteSet, First, decisive, first_of, vacuous};
 use crate::grok::syntax::{Assertion, CharSet, Greed, Kind, Node};
 use regex_syntax::utf8::Utf8Sequences;
 
-/// Pieces larger than this are left to the program.
+/// The maximum number of states. The program, not an automaton, matches larger pieces.
 const MAX_STATES: usize = 6000;
 
-/// A state: what it waits for, and where that leads.
+/// A state with its transitions.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) enum State {
-    /// A byte of the range.
+    /// Consumes a byte of the inclusive range, then goes to the state.
     Range(u8, u8, u32),
-    /// Nothing; all these are next.
+    /// Goes to each of the states without consuming a byte (epsilon transitions).
     Split(Vec<u32>),
-    /// A test of the place.
+    /// Goes to the state without consuming a byte, if the test holds.
     Test(Test, u32),
-    /// The piece is complete.
+    /// Accepts: the piece is complete.
     Match,
 }
 
-/// A test that looks at the bytes on both sides of a place.
+/// A zero-width test of the bytes on both sides of a position.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Test {
-    /// The byte before is in the set; `wide` says what holds for bytes beyond ASCII.
+    /// The byte before is in the set. `wide` is the result for bytes beyond ASCII, `None` if it depends on the
+    /// character.
     Before { set: ByteSet, wide: Option<bool>, negative: bool },
-    /// The same for the byte after.
+    /// The byte after is in the set. `wide` is the result for bytes beyond ASCII, `None` if it depends on the
+    /// character.
     After { set: ByteSet, wide: Option<bool>, negative: bool },
-    /// An assertion.
+    /// The assertion holds.
     Assertion(Assertion),
-    /// What follows the piece can begin so.
+    /// The byte after is one with which the rest of the pattern can begin.
     Follow(First),
 }
 
-/// The automaton, its entry last.
+/// A non-deterministic automaton.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Nfa {
     pub(super) states: Vec<State>,
@@ -41,7 +43,8 @@ pub(super) struct Nfa {
 }
 
 impl Nfa {
-    /// The automaton of consecutive nodes, if they have one.
+    /// Builds the automaton of consecutive nodes that are followed by `follow`. Returns `None` if a node cannot be
+    /// expressed or the automaton would be too large.
     pub(super) fn new(nodes: &[Node], follow: &First) -> Option<Nfa> {
         let mut builder = Builder { states: vec![State::Match], decided: false };
         let end = builder.add(State::Test(Test::Follow(*follow), 0))?;
@@ -52,7 +55,7 @@ impl Nfa {
 
 struct Builder {
     states: Vec<State>,
-    /// Whether what is being added is known to be [`decisive`], so that atomic groups in it make no difference.
+    /// True if the nodes being added are known to be [`decisive`], so that atomic groups in them make no difference.
     decided: bool,
 }
 
@@ -76,7 +79,7 @@ impl Builder {
         Some(next)
     }
 
-    /// Adds a node that leads to `next`, before which it must stand; gives its entry.
+    /// Adds the states of a node whose end leads to `next` and returns its entry state.
     fn node(&mut self, node: &Node, follow: &First, next: u32) -> Option<u32> {
         match &node.kind {
             Kind::Empty => Some(next),
@@ -161,7 +164,7 @@ impl Builder {
     }
 }
 
-/// The ASCII members, and whether all or none of the other characters are members, if either.
+/// Returns the ASCII members, and whether the characters beyond ASCII are members: `Some` if all or none of them are.
 fn ascii_part(set: &CharSet) -> (ByteSet, Option<bool>) {
     let mut ascii = ByteSet::EMPTY;
     for byte in (0..0x80u8).filter(|&byte| set.contains(char::from(byte))) {

@@ -1,24 +1,26 @@
-//! States in which an automaton stays for nearly every byte, as inside quotes.
+//! States to which nearly every byte leads back, such as the inside of a quoted string.
 //!
-//! Where all ASCII bytes but a few lead a state back to itself, the next byte that might lead elsewhere is looked for
-//! 32 bytes at a time. Bytes that are not ASCII always count as such, since they may begin a character that is not allowed.
+//! If all ASCII bytes except a few lead a state back to itself, the next byte that might lead elsewhere is searched for
+//! 32 bytes at a time. Bytes that are not ASCII always count as leaving, since they may begin a character that is not
+//! allowed.
 
 use wide::{CmpEq, u8x32};
 
-/// So many bytes are looked at together.
+/// The number of bytes compared at once.
 const WIDTH: usize = 32;
 
-/// More bytes than these that lead elsewhere make the search slower than stepping.
+/// The maximum number of distinct ASCII bytes that leave the state. With more, the search is slower than stepping.
 const MAX_STOPS: usize = 3;
 
-/// The bytes at which a state may be left; where they are fewer than three, one is there several times.
+/// The bytes on which a state may be left. If there are fewer than three, the first one fills the array.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Stay {
     stops: [u8; MAX_STOPS],
 }
 
 impl Stay {
-    /// For a state that the ASCII bytes `stays` lead back to itself, if they are nearly all.
+    /// Returns the search for a state to which the bytes for which `stays` holds lead back. Returns `None` unless at
+    /// least one and at most [`MAX_STOPS`] ASCII bytes leave it.
     pub(super) fn new(stays: impl Fn(u8) -> bool) -> Option<Stay> {
         let mut stops = [0; MAX_STOPS];
         let mut count = 0;
@@ -34,7 +36,7 @@ impl Stay {
         Some(Stay { stops })
     }
 
-    /// How many bytes from a place on lead back to the state for sure.
+    /// Returns the number of bytes from `from` on that certainly lead back to the state.
     #[inline]
     pub(super) fn run(&self, text: &[u8], from: usize) -> usize {
         let mut at = from;
@@ -47,7 +49,7 @@ impl Stay {
         }
         let left = text.len().saturating_sub(at);
         if let (Some(last), true) = (text.last_chunk(), left > 0) {
-            // The last bytes, with some before them that have been looked at.
+            // The last 32 bytes overlap with bytes that have been compared already; the shift drops those.
             let mask = self.stops_in(last) >> (WIDTH - left);
             return at - from + if mask == 0 { left } else { mask.trailing_zeros() as usize };
         }
@@ -55,12 +57,12 @@ impl Stay {
         at - from + text[text.len() - left..].iter().take_while(|byte| !leaves(byte)).count()
     }
 
-    /// A bit for each byte at which the state may be left.
+    /// Returns a mask with a bit set for each byte on which the state may be left.
     #[inline(always)]
     fn stops_in(&self, chunk: &[u8; WIDTH]) -> u32 {
         let chunk = u8x32::new(*chunk);
         let hits = self.stops.iter().fold(chunk, |hits, stop| hits | chunk.cmp_eq(u8x32::splat(*stop)));
-        // The mask takes the top bit of each byte: those of hits, and those of bytes that are not ASCII.
+        // The mask takes the top bit of each byte, which is set in hits and in bytes that are not ASCII.
         hits.move_mask() as u32
     }
 }

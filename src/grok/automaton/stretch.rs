@@ -1,41 +1,43 @@
-//! Stretches of an automaton that are usually passed as a whole.
+//! Paths through an automaton that are usually taken as a whole.
 //!
-//! Stepping through an automaton, each step waits for the one before. But dates, addresses and
-//! identifiers have stretches of fixed shape: from the year of `17/May/2015:10:05:03 +0000` on,
-//! every byte is almost surely a digit or the one separator that can come. If the bytes ahead all
-//! lie on such a path through the automaton, its end is reached at once, for the sets can be
-//! tested independently. If not, the automaton goes on step by step, so nothing can be missed.
+//! When an automaton steps byte by byte, each step depends on the one before. But dates, addresses and identifiers have
+//! stretches of fixed shape: from the year of `17/May/2015:10:05:03 +0000` on, every byte is almost surely a digit or
+//! the one separator that can come. If all the bytes ahead are on such a path through the automaton, it jumps to the
+//! path's end, for the bytes can be tested independently. If not, the automaton steps byte by byte, so the result is
+//! the same.
 
 use wide::{CmpEq, u8x32};
 
-/// Shorter stretches are not worth a test that may fail.
+/// The minimum length of a stretch, in bytes. A shorter one does not repay a test that may fail.
 const SHORTEST: usize = 6;
-/// Longer ones are cut.
+/// The maximum length of a stretch, in bytes.
 const LONGEST: usize = 24;
 
-/// More bytes of the same kind in a row are a counted loop, whose length nobody knows.
+/// The number of equal masks in a row at which a path ends: it is then a counted loop, whose length is unpredictable.
 const SAME: usize = 12;
 
 /// A path through the automaton.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Stretch {
-    /// For each byte ahead, the classes that stay on the path, as bits.
+    /// The byte classes that stay on the path, as bits, for each byte ahead.
     pub(super) masks: Vec<u64>,
-    /// The state at its end.
+    /// The state at the end of the path.
     pub(super) end: usize,
 }
 
-/// The bytes of a path where at each place they are neighbours, like the digits, or two such ranges, like `+` and `-`, so that all
-/// places are tested at once.
+/// The bytes of a path as one or two ranges at each position, such as the digits, or `+` and `-`, so that all positions
+/// are tested at once.
 #[derive(Debug, Clone)]
 pub(super) struct Ranges {
-    /// The first byte of a range at each place, and how many more follow it; all of them beyond the path's end.
+    /// The first byte of a range at each position, and the number of bytes that follow it in the range. Beyond the
+    /// path's end the range contains every byte.
+    /// The second range at each position, or the first one again if there is only one.
     one: (u8x32, u8x32),
     other: (u8x32, u8x32),
 }
 
 impl Ranges {
-    /// The ranges of a path, if they are that; the classes are those of all bytes.
+    /// Returns the ranges of a path, or `None` if a position needs more than two. `classes` is the class of each byte.
     pub(super) fn new(stretch: &Stretch, classes: &[u8; 256]) -> Option<Ranges> {
         let [mut one, mut other] = [([0; 32], [u8::MAX; 32]); 2];
         for (place, &mask) in stretch.masks.iter().enumerate() {
@@ -54,7 +56,7 @@ impl Ranges {
         Some(Ranges { one: both(one), other: both(other) })
     }
 
-    /// Whether the bytes ahead stay on the path.
+    /// Returns whether the bytes ahead stay on the path.
     #[inline(always)]
     pub(super) fn hold(&self, ahead: &[u8; 32]) -> bool {
         let ahead = u8x32::new(*ahead);
@@ -66,7 +68,7 @@ impl Ranges {
     }
 }
 
-/// How often a byte is met in logs, roughly, where a pattern leaves the choice.
+/// Returns the approximate relative frequency of a byte in logs, by which the likeliest transition is chosen.
 pub(super) fn weight(byte: u8) -> u32 {
     match byte {
         b' ' => 20,
@@ -77,10 +79,10 @@ pub(super) fn weight(byte: u8) -> u32 {
     }
 }
 
-/// For each state the stretch that begins there, if one does.
+/// Returns for each state the stretch that begins there, if there is one.
 ///
-/// `next` gives the state that a class leads to, `ends` tells whether the piece can end at a state,
-/// `weights` how often the bytes of each class are met ([`weight`]), and `space` is the space's class as a bit.
+/// `next` returns the state that a class leads to, `ends` returns whether the piece can end at a state, `weights` is
+/// the frequency of the bytes of each class ([`weight`]), and `space` is the space's class as a bit.
 pub(super) fn find(
     states: usize,
     weights: &[u32],
@@ -107,7 +109,7 @@ pub(super) fn find(
     found
 }
 
-/// Follows the likeliest transitions while they are likely.
+/// Follows the likeliest transitions as long as one is likely enough, and returns the path and the states on it.
 fn path(
     start: usize,
     weights: &[u32],
@@ -129,13 +131,13 @@ fn path(
                 None => ways.push((to, count, 1 << class)),
             }
         }
-        // The more can come after it, the likelier is a byte: `2` may begin any year, `9` few hours.
+        // A byte is likelier the more bytes can follow it: `2` may begin any year, `9` few hours.
         for (to, total, _) in &mut ways {
             *total *= (0..weights.len()).filter(|&class| next(*to, class).is_some()).map(|class| weights[class]).sum::<u32>().clamp(1, 60);
         }
         let all: u32 = ways.iter().map(|(_, total, _)| total).sum();
         let Some(&(to, total, mask)) = ways.iter().max_by_key(|(_, total, _)| *total) else { break };
-        // A loop is no fixed shape, nor is what can end at every byte, like the name of a host.
+        // A loop has no fixed shape, nor has a piece that can end at every byte, such as a host name.
         if total * 20 < all * 9 || to == stretch.end || ends(stretch.end) {
             break;
         }
@@ -145,7 +147,7 @@ fn path(
         stretch.masks.push(mask);
         stretch.end = to;
         passed.push(to);
-        // After a space something new begins, whose shape is anybody's guess.
+        // The field after a space has a shape that cannot be predicted.
         if mask == space {
             break;
         }
@@ -164,7 +166,7 @@ mod tests {
             kinds in proptest::collection::vec(proptest::sample::select(vec![0b1u64, 0b10, 0b11, 0b100, 0b1010, 0b1011, 0b101]), 1..24),
             ahead in proptest::collection::vec(proptest::sample::select(b"0159+-,/a".to_vec()), 32),
         ) {
-            // Classes: some digits, the other digits, plus, minus; all else is another one.
+            // Classes: some digits, the other digits, plus, minus; all other bytes form a fifth class.
             let mut classes = [4; 256];
             for (class, bytes) in [&b"01234"[..], b"56789", b"+", b"-"].iter().enumerate() {
                 bytes.iter().for_each(|byte| classes[usize::from(*byte)] = class as u8);

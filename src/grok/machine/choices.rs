@@ -1,4 +1,4 @@
-//! Choices: how they are offered, taken back and made final.
+//! Choices of the backtracking machine: how they are pushed, undone and made final.
 
 use super::scratch::Frame;
 use super::{Machine, UNSET, place};
@@ -6,7 +6,7 @@ use crate::grok::limit::Timeout;
 use crate::grok::program::{Hint, Inst, Scan, Set};
 
 impl Machine<'_> {
-    /// A run that may give back.
+    /// Matches a greedy run, which may give back characters later.
     pub(super) fn greedy(&mut self, pc: usize, run: u32, pos: &mut usize) -> bool {
         let index = run;
         let run = &self.program.runs[run as usize];
@@ -26,7 +26,8 @@ impl Machine<'_> {
         self.settle(pc, index, low, end, pos)
     }
 
-    /// Goes to the last place between `low` and `end` at which the rest may match, and offers the earlier ones.
+    /// Moves to the last position between `low` and `end` at which the rest may match, and pushes a frame for the
+    /// earlier ones.
     #[inline]
     fn settle(&mut self, pc: usize, run: u32, low: usize, end: usize, pos: &mut usize) -> bool {
         let place = match &self.program.runs[run as usize].hint {
@@ -40,7 +41,7 @@ impl Machine<'_> {
         place.is_some()
     }
 
-    /// A run that takes more only when it must.
+    /// Matches a lazy run, which takes more characters only if the rest fails.
     pub(super) fn lazy(&mut self, pc: usize, run: u32, pos: &mut usize) -> bool {
         let index = run;
         let run = &self.program.runs[run as usize];
@@ -54,7 +55,7 @@ impl Machine<'_> {
         self.extend(pc, index, left, pos)
     }
 
-    /// Takes characters until the rest may match, and offers to take more.
+    /// Takes characters until the rest may match, and pushes a frame for taking more.
     fn extend(&mut self, pc: usize, run: u32, mut left: u32, pos: &mut usize) -> bool {
         let run = &self.program.runs[run as usize];
         if let Some(hint) = &run.hint {
@@ -82,7 +83,8 @@ impl Machine<'_> {
         true
     }
 
-    /// Takes back the most recent choice.
+    /// Undoes the most recent choice. Returns the step and the position of the next alternative, or `None` if there is
+    /// none.
     #[inline]
     pub(super) fn backtrack(&mut self) -> Option<(usize, usize)> {
         self.memory.failed(self.program, self.scratch);
@@ -142,7 +144,7 @@ impl Machine<'_> {
         }
     }
 
-    /// The run that left a frame.
+    /// Returns the run of the instruction that pushed a frame.
     fn run_at(&self, pc: u32) -> u32 {
         match self.program.insts[pc as usize] {
             Inst::Greedy(run) | Inst::Lazy(run) => run,
@@ -155,7 +157,7 @@ impl Machine<'_> {
         self.scratch.slots[slot as usize + 1] = end;
     }
 
-    /// Restores what a frame remembers.
+    /// Restores the state that a frame has saved.
     fn undo(&mut self, frame: Frame) {
         match frame {
             Frame::Slot { slot, old } => self.scratch.slots[slot as usize] = old,
@@ -170,7 +172,8 @@ impl Machine<'_> {
         }
     }
 
-    /// Drops the choices made since the mark, but not what must be restored. Tells the mark's place.
+    /// Drops the choices made since the mark, but keeps the frames that restore state. Returns the position of the
+    /// mark.
     pub(super) fn commit(&mut self, id: u32) -> usize {
         let mut index = self.scratch.stack.len();
         let mut pos = 0;
@@ -205,7 +208,7 @@ impl Machine<'_> {
         pos
     }
 
-    /// Where the look-around began.
+    /// Returns the position at which the look-around began.
     pub(super) fn mark(&self, id: u32) -> usize {
         self.scratch.stack.iter().rev().find_map(|frame| match *frame {
             Frame::Mark { id: found, pos } | Frame::Negative { id: found, pos, .. } if found == id => Some(pos as usize),
@@ -214,7 +217,7 @@ impl Machine<'_> {
         .unwrap_or(usize::MAX)
     }
 
-    /// The body of a negative look-around matched: forgets it.
+    /// Drops the frames of a negative look-around whose body matched.
     pub(super) fn abandon(&mut self, id: u32) {
         while let Some(frame) = self.scratch.stack.pop() {
             if matches!(frame, Frame::Negative { id: found, .. } if found == id) {
@@ -232,7 +235,8 @@ impl Machine<'_> {
         }
     }
 
-    /// Whether another round makes sense; `None` if this one was in vain.
+    /// Returns whether the loop may have another iteration; `None` if this iteration fails because it changed nothing
+    /// relevant.
     pub(super) fn round_end(&mut self, round: u32, pos: usize) -> Option<bool> {
         let round = &self.program.rounds[round as usize];
         let registers = &self.scratch.registers[round.register as usize..];
@@ -244,7 +248,7 @@ impl Machine<'_> {
             if pair == now {
                 continue;
             }
-            // A group that had not matched before, or had matched more than nothing, is progress.
+            // A group that was unset before, or had matched a non-empty text, is progress.
             return if pair[1] == UNSET || pair[0] != pair[1] { Some(true) } else { None };
         }
         Some(false)
@@ -266,7 +270,7 @@ impl Machine<'_> {
         }
     }
 
-    /// Finds how far a stretch can go without a match of the inner program, and offers all shorter ones.
+    /// Finds the longest text without a match of the inner program, and pushes a frame for each shorter one.
     pub(super) fn absent(&mut self, pc: usize, inner: u32, pos: &mut usize) -> Result<bool, Timeout> {
         let program = &self.program.absent[inner as usize];
         let mut scratch = super::Scratch::new();
@@ -295,7 +299,7 @@ impl Machine<'_> {
     }
 }
 
-/// The last place from `end` down to `low` where the rest may match.
+/// Returns the last position from `end` down to `low` at which the rest may match.
 fn last_allowed(hint: &Hint, text: &str, low: usize, end: usize) -> Option<usize> {
     let bytes = text.as_bytes();
     if hint.allows(bytes, end) {
@@ -313,7 +317,7 @@ fn last_allowed(hint: &Hint, text: &str, low: usize, end: usize) -> Option<usize
     place
 }
 
-/// The first place from `pos` where `byte` is next, with only members of `set` before it.
+/// Returns the first position from `pos` on at which `byte` is next, with only members of `set` before it.
 fn first_single(set: &Set, byte: u8, bytes: &[u8], pos: usize) -> Option<usize> {
     let rest = &bytes[pos..];
     let found = match set.scan {

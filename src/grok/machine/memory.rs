@@ -1,14 +1,14 @@
-//! The memory of failed attempts.
+//! Memoisation of failed attempts.
 
 use super::Scratch;
 use crate::grok::program::Program;
 
-/// Failures before remembering begins: most matches never get there.
+/// The number of failures before memoisation begins. Most matches never reach it.
 const PATIENCE: u32 = 256;
-/// More bits of memory than this are not worth clearing.
+/// The maximum size of the memory in bits. Clearing a larger one costs too much.
 const MAX_BITS: usize = 64 << 20;
 
-/// Which choices have been taken at which places. Off until a search turns out to be hard.
+/// A record of the choices taken at each position. Inactive until a search turns out to be hard.
 #[derive(Debug)]
 pub(super) struct Memory {
     failures: u32,
@@ -23,7 +23,7 @@ impl Memory {
         Memory { failures, text_len, active: false }
     }
 
-    /// Counts a failure, and begins to remember after too many.
+    /// Counts a failure, and activates the memory after [`PATIENCE`] of them.
     #[inline]
     pub(super) fn failed(&mut self, program: &Program, scratch: &mut Scratch) {
         if self.failures < PATIENCE {
@@ -43,7 +43,7 @@ impl Memory {
         scratch.visited.resize((program.memo_width * (self.text_len + 1)).div_ceil(64), 0);
     }
 
-    /// Whether the choice is taken for the first time since remembering began.
+    /// Returns whether the choice is taken for the first time since the memory was activated, and records it.
     #[inline]
     pub(super) fn is_new(&self, program: &Program, scratch: &mut Scratch, pc: u32, pos: u32) -> bool {
         if !self.active {
@@ -61,17 +61,18 @@ impl Memory {
     }
 }
 
-/// The places at which the rest of the pattern has been tried after a run: one stretch of them for
-/// each run, so that what has failed is passed over at once rather than place by place.
+/// The positions at which the rest of the pattern has been tried after a run: one range for each run, so that all
+/// positions that have failed are skipped at once.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Tried {
+    /// The first position of the range.
     low: u32,
-    /// One past the last.
+    /// The position after the last one of the range.
     high: u32,
 }
 
 impl Memory {
-    /// The stretch of a run's step, while remembering.
+    /// Returns the range of a run's step, if the memory is active.
     fn tried<'s>(&self, program: &Program, scratch: &'s mut Scratch, pc: u32) -> Option<&'s mut Tried> {
         if !self.active {
             return None;
@@ -79,7 +80,7 @@ impl Memory {
         scratch.tried.get_mut(program.memo_keys[pc as usize] as usize)
     }
 
-    /// The last place at or before `pos` that may not have been tried.
+    /// Returns the last position at or before `pos` that may not have been tried, if there is one.
     pub(super) fn untried_before(&self, program: &Program, scratch: &mut Scratch, pc: u32, pos: u32) -> Option<u32> {
         match self.tried(program, scratch, pc) {
             Some(tried) if tried.low <= pos && pos < tried.high => tried.low.checked_sub(1),
@@ -87,7 +88,7 @@ impl Memory {
         }
     }
 
-    /// Notes that all places from `low` to `high` are tried now.
+    /// Records that all positions from `low` to `high` are tried now.
     pub(super) fn note(&self, program: &Program, scratch: &mut Scratch, pc: u32, low: u32, high: u32) {
         if let Some(tried) = self.tried(program, scratch, pc) {
             if low <= tried.high && tried.low <= high + 1 {

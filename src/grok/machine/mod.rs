@@ -1,13 +1,12 @@
-//! Runs a program on a text.
+//! The backtracking machine that runs a program on a text.
 //!
-//! A backtracking machine: when a step fails, the most recent choice is taken back. Choices are
-//! kept on a stack in [`Scratch`], together with what must be restored when they are taken back.
+//! When a step fails, the most recent choice is undone. Choices are kept on a stack in [`Scratch`], together with the
+//! state that must be restored when they are undone.
 //!
-//! Two things keep it from stalling. Every step counts against a budget. And where a program has
-//! no back references, counters or recursion, failing from a step at a place is for ever: after
-//! many failures the machine begins to remember them ([`Memory`]), and no choice is
-//! taken twice at the same place, which bounds the work by the size of the program times the
-//! length of the text.
+//! Two mechanisms bound the run time. Every step counts against a budget. And in a program without back references,
+//! counters or recursion, a step that failed at a position always fails there: after many failures the machine begins
+//! to memoise them ([`Memory`]) and takes no choice twice at the same position, which bounds the work by the size of
+//! the program times the length of the text.
 
 mod choices;
 mod memory;
@@ -25,17 +24,17 @@ use memory::Memory;
 use scratch::Frame;
 use std::time::Instant;
 
-/// More pending choices than this are a stall too.
+/// The maximum number of pending choices. A search with more times out.
 const MAX_FRAMES: usize = 4 << 20;
-/// Steps between two looks at the clock.
+/// The number of steps between two reads of the clock.
 const CLOCK_INTERVAL: u64 = 4096;
 
-/// A program at work on a text.
+/// A run of a program on a text.
 pub(crate) struct Machine<'m> {
     program: &'m Program,
     text: &'m str,
     scratch: &'m mut Scratch,
-    /// Where the search began, for `\G`.
+    /// The position at which the search began, for `\G`.
     origin: usize,
     memory: Memory,
     steps: u64,
@@ -46,7 +45,7 @@ pub(crate) struct Machine<'m> {
 impl<'m> Machine<'m> {
     /// Prepares the buffers for one search.
     pub(crate) fn new(program: &'m Program, text: &'m str, origin: usize, scratch: &'m mut Scratch, limit: &Limit) -> Self {
-        // What they hold does not matter, only how many there are: every attempt begins anew.
+        // Only the lengths of the buffers matter here: every attempt resets their content.
         scratch.registers.resize(program.registers, 0);
         scratch.slots.resize(program.slots, UNSET);
         let steps = if limit.shared { scratch.spent } else { 0 };
@@ -62,23 +61,23 @@ impl<'m> Machine<'m> {
         }
     }
 
-    /// Ends a search: what it cost counts for the next one, if they share a limit.
+    /// Ends a search. Its steps count for the next one, if they share a limit.
     pub(crate) fn finish(self) {
         self.scratch.spent = self.steps;
     }
 
-    /// Tries to match at `start`; on success the slots tell where.
+    /// Tries to match at `start`. On success the slots contain the spans.
     #[inline]
     pub(crate) fn attempt(&mut self, start: usize) -> Result<bool, Timeout> {
         self.run::<false>(start)
     }
 
-    /// The same, and notes the furthest failure.
+    /// Tries to match at `start` and records the furthest failure.
     pub(crate) fn attempt_traced(&mut self, start: usize) -> Result<bool, Timeout> {
         self.run::<true>(start)
     }
 
-    /// Counts a step. Only choices, jumps and failures count: between them a program is straight.
+    /// Counts a step. Only choices, jumps and failures count, because a program without them runs straight through.
     #[inline]
     fn step(&mut self) -> Result<(), Timeout> {
         self.steps += 1;
@@ -328,7 +327,8 @@ impl<'m> Machine<'m> {
     fn note_failure(&mut self, pc: usize, pos: usize, start: usize) {
         let furthest = &mut self.scratch.furthest;
         let telling = !matches!(self.program.insts[pc], Inst::Fail | Inst::NegativeEnd(_));
-        // Of failures at the same place, the one latest in the pattern tells most: what came before it was optional.
+        // Of failures at the same position, the one latest in the pattern is the most informative: what came before it
+        // was optional.
         let origin = self.program.origins[pc];
         let progress = ((pos as u32).saturating_sub(start as u32), origin);
         let known = (furthest.pos - furthest.start, self.program.origins[furthest.pc as usize]);
@@ -337,17 +337,17 @@ impl<'m> Machine<'m> {
         }
     }
 
-    /// Where and why the furthest attempt failed.
+    /// Returns the furthest failure.
     pub(crate) fn furthest(&self) -> Furthest {
         self.scratch.furthest
     }
 
-    /// Forgets earlier failures.
+    /// Clears the recorded failure.
     pub(crate) fn reset_furthest(&mut self) {
         self.scratch.furthest = Furthest::default();
     }
 
-    /// Remembers a position; what it replaces is kept while a choice might need it.
+    /// Saves a position in a slot. The old value goes onto the stack if there are choices that might need it.
     #[inline(always)]
     fn save(&mut self, slot: u32, pos: u32) {
         if self.program.recursive {
@@ -364,7 +364,7 @@ impl<'m> Machine<'m> {
         }
     }
 
-    /// Remembers where a group begins and ends.
+    /// Saves the span of a group.
     #[inline(always)]
     fn set_group(&mut self, slot: u32, start: u32, end: u32) {
         let Some([first, second]) = self.scratch.slots.get_mut(slot as usize..slot as usize + 2) else { return };
@@ -383,7 +383,7 @@ impl<'m> Machine<'m> {
     }
 }
 
-/// Whether a text begins with a literal; most are too short for a call to be worth it.
+/// Returns whether a text begins with a literal. Most literals are too short for a call of `memcmp` to pay.
 #[inline(always)]
 fn begins_with(text: &[u8], literal: &[u8]) -> bool {
     const SHORT: usize = 8;

@@ -1,11 +1,11 @@
-//! Tests of a place in a text, and steps around it.
+//! Tests of a position in a text, and steps to adjacent positions.
 
 use crate::grok::syntax::{Assertion, CharSet};
 use std::sync::LazyLock;
 
 static WORD: LazyLock<CharSet> = LazyLock::new(|| class(r"[[:word:]]"));
 
-/// A set written as a pattern of this crate's own syntax.
+/// Returns a set given as a pattern in this crate's own syntax.
 fn class(pattern: &str) -> CharSet {
     use crate::grok::syntax::{Kind, SyntaxOptions, parse};
     match parse(pattern, SyntaxOptions::default()).map(|parsed| parsed.root.kind) {
@@ -14,12 +14,12 @@ fn class(pattern: &str) -> CharSet {
     }
 }
 
-/// Whether an assertion holds at `pos`.
+/// Returns whether an assertion holds at `pos`.
 #[inline]
 pub(super) fn holds(assertion: Assertion, text: &str, pos: usize, origin: usize) -> bool {
     let bytes = text.as_bytes();
     match assertion {
-        // After the newline that ends the text, no line begins.
+        // No line begins after the newline that ends the text.
         Assertion::LineStart => pos == 0 || bytes[pos - 1] == b'\n' && pos < bytes.len(),
         Assertion::LineEnd => pos == bytes.len() || bytes[pos] == b'\n',
         Assertion::TextStart => pos == 0,
@@ -57,7 +57,7 @@ fn is_word(c: char) -> bool {
     WORD.contains(c)
 }
 
-/// The beginning of the character that ends at `pos`.
+/// Returns the beginning of the character that ends at `pos`.
 #[inline]
 pub(super) fn previous(text: &str, pos: usize) -> usize {
     let bytes = text.as_bytes();
@@ -68,7 +68,7 @@ pub(super) fn previous(text: &str, pos: usize) -> usize {
     before
 }
 
-/// The beginning of the character at `pos`.
+/// Returns the beginning of the character that contains the byte at `pos`.
 pub(super) fn floor(text: &str, mut pos: usize) -> usize {
     while !text.is_char_boundary(pos) {
         pos -= 1;
@@ -76,7 +76,7 @@ pub(super) fn floor(text: &str, mut pos: usize) -> usize {
     pos
 }
 
-/// `count` characters before `pos`.
+/// Returns the position `count` characters before `pos`, or `None` if there are fewer.
 pub(super) fn back(text: &str, mut pos: usize, count: u32) -> Option<usize> {
     for _ in 0..count {
         if pos == 0 {
@@ -87,7 +87,7 @@ pub(super) fn back(text: &str, mut pos: usize, count: u32) -> Option<usize> {
     Some(pos)
 }
 
-/// The end of the grapheme that begins at `pos`.
+/// Returns the end of the grapheme cluster that begins at `pos`.
 pub(super) fn grapheme(text: &str, pos: usize) -> Option<usize> {
     super::super::grapheme::end(text, pos)
 }

@@ -1,14 +1,14 @@
-//! References to groups, and groups as subroutines.
+//! Back references, and groups called as subroutines.
 
 use super::scratch::{Activation, Event, Frame};
 use super::{Machine, UNSET};
 use crate::grok::limit::Timeout;
 
-/// A recursion deeper than this is a stall.
+/// The maximum depth of recursion. A search that goes deeper times out.
 const MAX_DEPTH: usize = 20_000;
 
 impl Machine<'_> {
-    /// Matches the text of a group again.
+    /// Matches the text that a group has matched.
     pub(super) fn backref(&mut self, reference: u32, pos: &mut usize) -> bool {
         let reference = &self.program.references[reference as usize];
         for &group in reference.groups.iter().rev() {
@@ -20,7 +20,7 @@ impl Machine<'_> {
             let wanted = &self.text[start..end];
             let rest = &self.text[*pos..];
             if rest.len() < wanted.len() {
-                // Joni gives up here rather than try the other groups of the name.
+                // Joni fails here rather than try the other groups of the name.
                 return false;
             }
             if reference.fold {
@@ -52,7 +52,7 @@ impl Machine<'_> {
             .map(|event| (event.start as usize, event.end as usize))
     }
 
-    /// A recursion has moved the group's beginning: it is that of this depth which counts.
+    /// Sets the beginning of a group to the one at this depth of recursion, since an inner call may have changed it.
     pub(super) fn settle_group(&mut self, slot: u32, pos: u32) {
         if slot < 2 {
             return;
@@ -66,7 +66,7 @@ impl Machine<'_> {
         }
     }
 
-    /// Notes that a group has matched at this depth.
+    /// Records that a group has matched at this depth.
     pub(super) fn record(&mut self, group: u32, end: u32) {
         let start = self.scratch.slots[group as usize * 2];
         if start == UNSET {
@@ -110,7 +110,7 @@ impl Machine<'_> {
     }
 }
 
-/// How much of `text` equals `wanted` but for case.
+/// Returns the length of the prefix of `text` that equals `wanted` ignoring case.
 fn folded_prefix(text: &str, wanted: &str) -> Option<usize> {
     let mut chars = text.chars();
     let mut length = 0;

@@ -1,12 +1,11 @@
-//! The memory of a match, kept for the next one.
+//! Scratch buffers of the matcher, reused by the next match.
 
 use super::memory::Tried;
 
-/// A position that is not set.
+/// The value of a slot that is not set.
 pub(crate) const UNSET: u32 = u32::MAX;
 
-/// Buffers that a matcher needs. One for each thread, used again for every text, so that matching
-/// allocates nothing.
+/// The scratch buffers of a matcher. Each thread reuses its own for every text, so that matching does not allocate.
 #[derive(Debug, Default)]
 pub struct Scratch {
     pub(crate) slots: Vec<u32>,
@@ -19,32 +18,32 @@ pub struct Scratch {
     pub(super) visited: Vec<u64>,
     pub(super) tried: Vec<Tried>,
     pub(super) furthest: Furthest,
-    /// Steps of earlier calls, where the limit is shared.
+    /// The steps of earlier calls, if the limit is shared.
     pub(crate) spent: u64,
 }
 
 impl Scratch {
-    /// Forgets what earlier calls with a shared limit have spent.
+    /// Resets the steps that earlier calls with a shared limit have used.
     pub fn start_over(&mut self) {
         self.spent = 0;
     }
 
-    /// Empty buffers.
+    /// Returns empty buffers.
     pub fn new() -> Scratch {
         Scratch::default()
     }
 }
 
-/// What to do when the present way fails. Plain data, so that forgetting a stack of them costs nothing.
+/// An action to take when the current alternative fails. Plain data, so that dropping a stack of frames costs nothing.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Frame {
-    /// Goes on there.
+    /// Continues at the step `pc` and the position `pos`.
     Branch { pc: u32, pos: u32 },
     /// Gives back one character of a run, not below `low`.
     Greedy { pc: u32, pos: u32, low: u32 },
     /// Takes one more character into a run.
     Lazy { pc: u32, pos: u32, left: u32 },
-    /// Looks behind from one character further back.
+    /// Tries a look-behind from one character further back.
     Behind { pc: u32, pos: u32, left: u32 },
     /// Restores a slot.
     Slot { slot: u32, old: u32 },
@@ -58,20 +57,20 @@ pub(super) enum Frame {
     Negative { id: u32, after: u32, pos: u32 },
     /// Undoes a call.
     Uncall,
-    /// Undoes a return: what it ended is the last of `returned`.
+    /// Undoes a return, whose activation is the last of `returned`.
     Unreturn,
-    /// Forgets the last event.
+    /// Removes the last event of the history.
     Forget,
 }
 
-/// A subroutine that is running.
+/// A subroutine call in progress.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Activation {
     pub(super) back: u32,
     pub(super) registers: Vec<u32>,
 }
 
-/// A group that was matched, and at what depth of recursion: kept only for `\k<name+n>`.
+/// A match of a group with its depth of recursion; recorded only for `\k<name+n>`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Event {
     pub(super) group: u32,
@@ -80,15 +79,15 @@ pub(super) struct Event {
     pub(super) end: u32,
 }
 
-/// The failure before which an attempt had matched the most text.
+/// The failure at which an attempt had matched the most text.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Furthest {
-    /// Byte offset in the text.
+    /// The byte offset in the text.
     pub(crate) pos: u32,
-    /// The step.
+    /// The step that failed.
     pub(crate) pc: u32,
-    /// Where the attempt had begun.
+    /// The byte offset at which the attempt began.
     pub(crate) start: u32,
-    /// Whether anything failed at all.
+    /// True if any step has failed.
     pub(crate) known: bool,
 }

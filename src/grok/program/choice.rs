@@ -1,4 +1,4 @@
-//! Choices between branches, decided by the next byte where it can.
+//! Choices between branches, decided by the next byte where possible.
 
 use super::{CONSUMED, Inst};
 use super::emit::{Emitter, Label, Next};
@@ -6,17 +6,17 @@ use crate::grok::analysis::First;
 use crate::grok::error::SyntaxError;
 use std::collections::HashMap;
 
-/// For each list of branches that a byte leaves possible, the place that tries them in order.
+/// The label of the chain that tries the branches of a list in order, for each such list.
 type Chains = HashMap<Vec<usize>, Label>;
 
 impl Emitter<'_> {
-    /// What may come after a node as far as a choice may see: if success is final, what follows
-    /// must not sway it.
+    /// Returns what may follow a node, as far as a choice may depend on it: if success is final, what follows must not
+    /// influence the choice.
     pub(super) fn visible(&self, next: Next) -> First {
         if next.commits { First::ANY } else { next.first }
     }
 
-    /// Goes to the first branch that can match the next byte, to the others on failure.
+    /// Emits a jump to the first branch that can match the next byte, with the others tried on failure.
     pub(super) fn choice(&mut self, branches: &[(First, Label)]) -> Result<(), SyntaxError> {
         let everything = (0..branches.len()).collect::<Vec<_>>();
         if self.options.plain {
@@ -26,7 +26,7 @@ impl Emitter<'_> {
         }
         let mut chains = Chains::new();
         let mut table = [0u32; 257];
-        // Neighbouring bytes mostly leave the same branches possible.
+        // Adjacent bytes mostly leave the same branches possible.
         let (mut viable, mut before) = (Vec::with_capacity(branches.len()), Vec::with_capacity(branches.len()));
         let mut label = self.fail;
         for (index, entry) in table.iter_mut().enumerate() {
@@ -51,7 +51,7 @@ impl Emitter<'_> {
         Ok(())
     }
 
-    /// The place that tries these branches in order.
+    /// Returns the label of the chain that tries these branches in order.
     fn chain(
         &mut self,
         viable: &[usize],
@@ -73,7 +73,7 @@ impl Emitter<'_> {
         }
     }
 
-    /// Writes the chains, that of `entry` first, so that it needs no jump.
+    /// Emits the chains, that of `entry` first, so that it needs no jump.
     fn write_chains(
         &mut self,
         entry: Label,
@@ -99,7 +99,7 @@ impl Emitter<'_> {
         Ok(())
     }
 
-    /// Where a dispatcher leads to another one, the first can say where the second would lead.
+    /// Replaces a dispatch that leads to another dispatch by one that leads to the final target.
     pub(super) fn shorten_dispatch(&mut self) {
         let insts = &self.program.insts;
         let onward = |tables: &[[u32; 257]], from: u32, index: usize| match insts.get(from as usize) {
@@ -109,7 +109,7 @@ impl Emitter<'_> {
         };
         for table in 0..self.program.tables.len() {
             for index in 0..257 {
-                // A loop of dispatchers would have no end, so only a few are skipped.
+                // A loop of dispatches would have no end, so at most four are skipped.
                 for _ in 0..4 {
                     let from = self.program.tables[table][index];
                     let Some(to) = onward(&self.program.tables, from, index) else { break };
@@ -117,7 +117,7 @@ impl Emitter<'_> {
                 }
             }
         }
-        // A dispatcher has seen the byte already, so a step that only asks for it need not.
+        // A dispatch has tested the byte already, so a step that only tests it again is skipped.
         for table in &mut self.program.tables {
             for (byte, entry) in table.iter_mut().enumerate() {
                 if matches!(insts.get(*entry as usize), Some(Inst::Byte(asked)) if usize::from(*asked) == byte) {

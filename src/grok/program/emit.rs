@@ -1,9 +1,8 @@
-//! From the tree to the program.
+//! Code generation: from the tree to the program.
 //!
-//! The program is written so that as few choices as possible are left to run time. Every node is
-//! compiled with what may come after it ([`Next`]), so that a branch that cannot match the next
-//! byte is never tried, and a run of characters that the rest of the pattern could not use is
-//! never given back. None of this changes what matches.
+//! The program leaves as few choices as possible to run time. Every node is compiled with what may come after it
+//! ([`Next`]), so that a branch that cannot match the next byte is never tried, and a run of characters that the rest
+//! of the pattern could not use is never given back. None of this changes what matches.
 
 use super::{Hint, Inst, Program, Reference, Run, Set, Source};
 use super::piece::eligible;
@@ -12,25 +11,25 @@ use crate::grok::error::{SyntaxError, SyntaxErrorKind as Problem};
 use crate::grok::syntax::{CharSet, Greed, Kind, Node};
 use std::collections::{HashMap, HashSet};
 
-/// More instructions than this are refused.
+/// The maximum number of instructions of a program.
 const MAX_INSTRUCTIONS: usize = 200_000;
 
-/// How a program is to be written.
+/// Options for code generation.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct EmitOptions {
-    /// Word for word, so that every failure happens at the step that the pattern's author would
-    /// name. This is what explanations run, and a reference for tests.
+    /// Emits without optimisations, so that every failure happens at the step that the pattern's author would
+    /// name. Explanations run this program, and tests use it as a reference.
     pub plain: bool,
-    /// Without automata, which take long to make.
+    /// Emits no automata, which take long to build.
     pub without_automata: bool,
 }
 
-/// What may come after a node.
+/// The context of a node: what may come after it.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Next {
-    /// What it can begin with.
+    /// The bytes that the rest can begin with.
     pub(super) first: First,
-    /// Whether the node's first success is final, whatever comes.
+    /// True if the node's first success is final, whatever follows.
     pub(super) commits: bool,
 }
 
@@ -43,7 +42,7 @@ impl Next {
     }
 }
 
-/// A place that is not known yet.
+/// A jump target whose instruction may not be known yet.
 pub(super) type Label = u32;
 
 pub(super) struct Emitter<'t> {
@@ -56,10 +55,10 @@ pub(super) struct Emitter<'t> {
     pub(super) in_look: Vec<bool>,
     pub(super) next_id: u32,
     pub(super) refers_to_groups: bool,
-    /// Within the program of an automaton's piece, no other automata are built.
+    /// True if the program of an automaton's piece is being emitted, in which no other automata are built.
     pub(super) within_piece: bool,
     groups: HashMap<u32, &'t Node>,
-    /// Groups that are called by number or name.
+    /// The groups that are called by number or name.
     called: HashSet<u32>,
     subroutines: HashMap<u32, Label>,
     pending: Vec<u32>,
@@ -67,6 +66,9 @@ pub(super) struct Emitter<'t> {
 }
 
 /// Compiles a tree.
+///
+/// # Errors
+/// The pattern is not valid or needs too many instructions.
 pub fn emit(source: Source<'_>, options: EmitOptions) -> Result<Program, SyntaxError> {
     let mut groups = HashMap::new();
     collect_groups(source.root, &mut groups);
@@ -121,7 +123,7 @@ impl<'t> Emitter<'t> {
         Ok(())
     }
 
-    /// Takes one step out again.
+    /// Removes an instruction and adjusts the labels.
     pub(super) fn remove(&mut self, index: usize) {
         self.program.insts.remove(index);
         self.program.origins.remove(index);
@@ -163,7 +165,7 @@ impl<'t> Emitter<'t> {
         index as u32
     }
 
-    /// Every group that is called must be able to end its recursion.
+    /// Checks that every group that is called can end its recursion.
     fn check_recursion(&mut self) -> Result<(), SyntaxError> {
         let mut calls = Vec::new();
         collect_calls(self.root, &mut calls);
@@ -186,7 +188,7 @@ impl<'t> Emitter<'t> {
             }
         }
         self.called = calls.iter().map(|&(group, _)| group).collect();
-        // Each group remembers where it began in a register of its own depth.
+        // For each group, a register saves its beginning at the current depth.
         self.program.recursive = true;
         self.register(most + 1);
         match calls.iter().find(|(group, _)| !finished[*group as usize]) {
@@ -195,7 +197,8 @@ impl<'t> Emitter<'t> {
         }
     }
 
-    /// The subroutine of a group. A group that is called is one everywhere, so that its depth counts.
+    /// Returns the label of a group's subroutine. A group that is called anywhere is a subroutine everywhere, so that
+    /// its depth is counted.
     fn subroutine(&mut self, group: u32) -> Label {
         if let Some(&label) = self.subroutines.get(&group) {
             return label;
@@ -210,7 +213,7 @@ impl<'t> Emitter<'t> {
         while let Some(group) = self.pending.pop() {
             let label = self.subroutines[&group];
             self.bind(label);
-            // Called from anywhere, perhaps from within a look-around.
+            // The subroutine can be called from anywhere, including from a look-around.
             self.look_depth += 1;
             match self.groups.get(&group).map(|group| &group.kind) {
                 Some(Kind::Capture(number, inner)) => {
@@ -228,7 +231,7 @@ impl<'t> Emitter<'t> {
 
     fn finish(mut self) -> Program {
         let (labels, insts) = (&self.labels, self.program.insts.clone());
-        // A jump to a jump goes all the way at once.
+        // A jump to a jump leads to the final target.
         let place = |label: u32| {
             let mut place = labels[label as usize];
             while let Some(Inst::Jump(next)) = insts.get(place as usize)
@@ -330,7 +333,8 @@ impl<'t> Emitter<'t> {
         Ok(())
     }
 
-    /// A group; what an automaton or a simple run reads as a whole is remembered by that step.
+    /// Emits a capturing group. If an automaton or a simple run matches the whole group, that instruction saves the
+    /// span.
     fn capture(&mut self, number: u32, inner: &'t Node, next: Next) -> Result<(), SyntaxError> {
         let slot = number * 2;
         let start = self.program.insts.len();
@@ -353,7 +357,7 @@ impl<'t> Emitter<'t> {
                 let after = self.program.pieces[index as usize].after;
                 let end = self.program.insts.len() as u32;
                 if self.labels[after as usize] == end - 1 && self.program.pieces[index as usize].slot.is_none() {
-                    // When the automaton declines, the piece's program needs the group's beginning.
+                    // If the automaton declines, the piece's program needs the beginning of the group.
                     self.program.insts.swap(start, start + 1);
                     self.program.pieces[index as usize].slot = Some(slot);
                     self.labels[after as usize] = end;
@@ -377,7 +381,7 @@ impl<'t> Emitter<'t> {
         let firsts = firsts(nodes, next.first);
         let mut index = 0;
         while index < nodes.len() {
-            // The longest stretch that an automaton can read.
+            // The longest sequence of nodes that an automaton can read.
             let mut end = index;
             while end < nodes.len() && eligible(&nodes[end]) {
                 end += 1;
@@ -397,7 +401,7 @@ impl<'t> Emitter<'t> {
         Ok(())
     }
 
-    /// Nodes one after the other, neighbouring characters as one literal.
+    /// Emits nodes in sequence, with adjacent characters as one literal.
     pub(super) fn sequence(&mut self, nodes: &'t [Node], next: Next) -> Result<(), SyntaxError> {
         let firsts = firsts(nodes, next.first);
         let mut index = 0;
@@ -437,7 +441,7 @@ impl<'t> Emitter<'t> {
         Ok(())
     }
 
-    /// A repeated set.
+    /// Emits a repeated set.
     pub(super) fn run(&mut self, set: &CharSet, min: u32, max: Option<u32>, greed: Greed, next: Next) -> Result<(), SyntaxError> {
         let members = crate::grok::analysis::leading_bytes(set);
         let disjoint = members.intersection(&next.first.bytes).is_empty();
@@ -470,7 +474,7 @@ impl<'t> Emitter<'t> {
     }
 }
 
-/// For each node, what can come after it.
+/// Returns for each node what can come after it.
 fn firsts(nodes: &[Node], last: First) -> Vec<First> {
     let mut firsts = vec![last; nodes.len()];
     for index in (1..nodes.len()).rev() {

@@ -1,4 +1,4 @@
-//! Groups that change how choices are kept: atomic ones, look-arounds, conditionals, the absent operator.
+//! Groups that change how choices are kept: atomic groups, look-arounds, conditionals, the absent operator.
 
 use super::emit::{EmitOptions, Emitter, Next, emit};
 use super::{Inst, Source};
@@ -6,7 +6,7 @@ use crate::grok::analysis::lengths;
 use crate::grok::error::{SyntaxError, SyntaxErrorKind as Problem};
 use crate::grok::syntax::{CharSet, Kind, Node};
 
-/// A look-behind of variable length goes back no further than this.
+/// The maximum length of a look-behind of variable length, in characters.
 const MAX_LOOK_BEHIND: u32 = 1 << 16;
 
 impl<'t> Emitter<'t> {
@@ -14,7 +14,7 @@ impl<'t> Emitter<'t> {
         self.atomically(|emitter, inner| emitter.node(node, inner))
     }
 
-    /// Writes a body whose first success is final; the marks are left out if it makes no choices.
+    /// Emits a body whose first success is final. The marks are left out if the body makes no choices.
     pub(super) fn atomically(
         &mut self,
         body: impl Fn(&mut Self, Next) -> Result<(), SyntaxError>,
@@ -57,7 +57,7 @@ impl<'t> Emitter<'t> {
         Ok(())
     }
 
-    /// The body of a look-behind: each branch goes back by its own length.
+    /// Emits the body of a look-behind, in which each branch steps back by its own length.
     fn behind(&mut self, node: &'t Node, id: u32) -> Result<(), SyntaxError> {
         if node.any(&|node| matches!(node.kind, Kind::Atomic(_) | Kind::Absent(_))) {
             return Err(self.error(Problem::InvalidLookBehind));
@@ -110,7 +110,7 @@ impl<'t> Emitter<'t> {
     }
 }
 
-/// The set, if the node is one character.
+/// Returns the set of a node that matches exactly one character.
 fn single_set(node: &Node) -> Option<CharSet> {
     match &node.kind {
         Kind::Class(set) => Some((**set).clone()),

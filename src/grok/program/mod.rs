@@ -14,127 +14,127 @@ use super::automaton::Dfa;
 use super::syntax::{Assertion, Node};
 use std::sync::Arc;
 
-/// One step of a program. Numbers that name a place are indices into [`Program::insts`];
-/// others are indices into the tables of [`Program`].
+/// An instruction of a program. Operands that are jump targets are indices into [`Program::insts`]; others are indices
+/// into the tables of [`Program`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Inst {
-    /// The match is complete.
+    /// Ends the match successfully.
     Accept,
-    /// This way does not match.
+    /// Fails.
     Fail,
-    /// This byte.
+    /// Matches this byte.
     Byte(u8),
-    /// These bytes of [`Program::bytes`].
+    /// Matches these bytes of [`Program::bytes`].
     Literal { start: u32, len: u32 },
-    /// One character of the set.
+    /// Matches one character of the set.
     Set(u32),
-    /// As many as possible, never fewer.
+    /// Matches a run of as many characters as possible, and never gives any back.
     Possessive(u32),
-    /// As many as possible, fewer on failure.
+    /// Matches a run of as many characters as possible, and fewer on failure.
     Greedy(u32),
-    /// As few as possible, more on failure.
+    /// Matches a run of as few characters as possible, and more on failure.
     Lazy(u32),
-    /// Goes on elsewhere.
+    /// Jumps to another instruction.
     Jump(u32),
-    /// Tries the first place, the second on failure.
+    /// Continues at the first target, and at the second on failure.
     Split { first: u32, second: u32 },
-    /// Goes where the next byte says.
+    /// Jumps to the target that a table has for the next byte.
     Dispatch(u32),
-    /// Remembers the place in a slot.
+    /// Saves the position in a slot.
     Save(u32),
-    /// A possessive run without a limit, remembered in this slot and the next.
+    /// Matches a possessive run without a maximum, and saves its span in this slot and the next.
     SavedRun { run: u32, slot: u32 },
-    /// Tests the place.
+    /// Tests an assertion at the position.
     Assert(Assertion),
-    /// Tests the character before.
+    /// Tests the character before the position.
     PrevIs { set: u32, negative: bool },
-    /// Tests the character after.
+    /// Tests the character after the position.
     NextIs { set: u32, negative: bool },
-    /// An atomic group begins.
+    /// Begins an atomic group.
     AtomicBegin(u32),
-    /// It ends: the choices made within are final.
+    /// Ends an atomic group: the choices made within are final.
     AtomicEnd(u32),
-    /// A look-around begins.
+    /// Begins a look-around.
     LookBegin(u32),
-    /// It ends: its choices are final, and the place is where it began.
+    /// Ends a look-around: its choices are final, and the position is reset to its beginning.
     LookEnd(u32),
-    /// A negative look-around begins; where it does not match, `after` is next.
+    /// Begins a negative look-around; if its body does not match, the program continues at `after`.
     NegativeBegin { id: u32, after: u32 },
-    /// It matched, so this way does not.
+    /// Ends a negative look-around whose body matched, and fails.
     NegativeEnd(u32),
-    /// Goes back by so many characters.
+    /// Steps back by a number of characters.
     StepBack(u32),
-    /// Goes back by `min` characters, by more on failure, up to `max`.
+    /// Steps back by `min` characters, and by more on failure, up to `max`.
     StepBackBetween { min: u32, max: u32 },
-    /// The look-behind must end where it was asked.
+    /// Fails unless the look-behind ends where it began.
     AtOrigin(u32),
-    /// A round of a loop begins that may match nothing.
+    /// Begins an iteration of a loop that may match nothing.
     RoundBegin(u32),
-    /// It ends: if it matched nothing, so does the loop.
+    /// Ends such an iteration: if it matched nothing, the loop ends.
     RoundEnd(u32),
-    /// A counted loop starts from zero.
+    /// Sets the counter of a loop to zero.
     CounterReset(u32),
-    /// Decides on another round.
+    /// Decides whether a counted loop has another iteration.
     CounterLoop(u32),
-    /// A round is complete.
+    /// Counts a completed iteration.
     CounterNext(u32),
-    /// The same text as a group.
+    /// Matches the text that a group has matched.
     Backref(u32),
     /// Runs a group's pattern as a subroutine.
     Call(u32),
-    /// Returns from it.
+    /// Returns from a subroutine.
     Return,
-    /// Goes on if a group of the list matched, else to `no`.
+    /// Continues if a group of the list matched, and jumps to `no` otherwise.
     Condition { groups: u32, no: u32 },
-    /// The match begins here.
+    /// Sets the beginning of the match to the position.
     Keep,
-    /// The longest stretch without a match of the inner program.
+    /// Matches the longest text without a match of the inner program.
     Absent(u32),
-    /// One grapheme.
+    /// Matches one grapheme cluster.
     Grapheme,
-    /// An automaton; where it declines, the steps after this one do its work.
+    /// Runs an automaton. If it declines, the instructions that follow match the piece.
     Piece(u32),
 }
 
-/// A part of the pattern that an automaton reads.
+/// A piece of the pattern that an automaton reads.
 #[derive(Debug, Clone)]
 pub struct Piece {
     /// The automaton.
     pub dfa: Arc<Dfa>,
-    /// Where to go on after it.
+    /// The instruction at which the program continues after the piece.
     pub after: u32,
-    /// The group that it is the whole of: its slot, and the next one.
+    /// The first slot of the group that consists of this piece, if there is one; the end goes into the next slot.
     pub slot: Option<u32>,
-    /// The byte that the step after it asks for, if that is all that step does.
+    /// The byte that the next instruction matches, if that is all it does.
     pub then: Option<u8>,
 }
 
-/// A repeated set.
+/// A run of characters of a set.
 #[derive(Debug, Clone)]
 pub struct Run {
-    /// Index of the set.
+    /// The index of the set.
     pub set: u32,
-    /// At least.
+    /// The minimum number of characters.
     pub min: u32,
-    /// At most; `u32::MAX` is without end.
+    /// The maximum number of characters; `u32::MAX` is unlimited.
     pub max: u32,
-    /// What must come next for more to make sense.
+    /// The bytes that must follow the run, if that is known.
     pub hint: Option<Hint>,
 }
 
-/// The bytes one of which must follow.
+/// The bytes of which one must follow.
 #[derive(Debug, Clone)]
 pub struct Hint {
-    /// By byte.
+    /// True for each byte that is allowed.
     pub table: Box<[bool; 256]>,
-    /// Whether the end of the text will do.
+    /// True if the end of the text is allowed.
     pub end: bool,
-    /// The only byte, if there is only one and the end will not do.
+    /// The only allowed byte, if there is only one and the end is not allowed.
     pub single: Option<u8>,
 }
 
 impl Hint {
-    /// Whether the rest of the pattern may match at `pos`.
+    /// Returns whether the rest of the pattern may match at `pos`.
     pub fn allows(&self, text: &[u8], pos: usize) -> bool {
         match text.get(pos) {
             Some(&byte) => self.table[usize::from(byte)],
@@ -143,98 +143,100 @@ impl Hint {
     }
 }
 
-/// A loop whose rounds may match nothing.
+/// A loop whose iterations may match nothing.
 #[derive(Debug, Clone)]
 pub struct Round {
-    /// The register that holds where the round began; the slots' values follow it.
+    /// The register that holds the position at which the iteration began. The registers after it hold the slots'
+    /// values.
     pub register: u32,
-    /// Slots whose change counts as progress, because a reference could see it.
+    /// The slots whose change counts as progress, because a reference could observe it.
     pub slots: Vec<u32>,
-    /// Where to go when nothing was matched.
+    /// The instruction at which the program continues if an iteration matched nothing.
     pub exit: u32,
 }
 
-/// A loop that counts its rounds.
+/// A loop that counts its iterations.
 #[derive(Debug, Clone)]
 pub struct Counter {
-    /// Holds the count.
+    /// The register that holds the count.
     pub register: u32,
-    /// At least.
+    /// The minimum number of iterations.
     pub min: u32,
-    /// At most; `u32::MAX` is without end.
+    /// The maximum number of iterations; `u32::MAX` is unlimited.
     pub max: u32,
-    /// Whether more comes first.
+    /// True if another iteration is tried before the exit.
     pub greedy: bool,
-    /// Where the loop ends.
+    /// The instruction after the loop.
     pub exit: u32,
 }
 
-/// A reference to groups.
+/// A back reference to groups.
 #[derive(Debug, Clone)]
 pub struct Reference {
-    /// Candidates, the last first.
+    /// The candidate groups; the last one is tried first.
     pub groups: Vec<u32>,
-    /// Without regard to case.
+    /// True if case is ignored.
     pub fold: bool,
-    /// Depth of recursion relative to here.
+    /// The depth of recursion relative to the reference, if it names one.
     pub level: Option<i32>,
 }
 
-/// In the entry of a dispatcher: the byte has been read.
+/// A flag in the entry of a dispatch table: the byte has been consumed.
 pub const CONSUMED: u32 = 1 << 31;
 
 /// A compiled pattern.
 #[derive(Debug, Clone, Default)]
 pub struct Program {
-    /// The steps; the first is the entry.
+    /// The instructions; the first is the entry point.
     pub insts: Vec<Inst>,
-    /// For each step, the place in the pattern's text that it came from.
+    /// The byte offset in the pattern's text from which each instruction comes.
     pub origins: Vec<u32>,
-    /// The text of all literals.
+    /// The bytes of all literals.
     pub bytes: Vec<u8>,
-    /// Sets of characters.
+    /// The sets of characters.
     pub sets: Vec<Set>,
-    /// Automata.
+    /// The pieces that automata read.
     pub pieces: Vec<Piece>,
-    /// Repeated sets.
+    /// The repeated sets.
     pub runs: Vec<Run>,
-    /// For each dispatcher, the place for each byte, and at 256 for the end of the text; with [`CONSUMED`] if that place
-    /// comes after the byte.
+    /// The dispatch tables: the target for each byte, and at index 256 for the end of the text. The target has the flag
+    /// [`CONSUMED`] if it comes after the byte.
     pub tables: Vec<[u32; 257]>,
-    /// Loops whose rounds may be empty.
+    /// The loops whose iterations may be empty.
     pub rounds: Vec<Round>,
-    /// Counting loops.
+    /// The counted loops.
     pub counters: Vec<Counter>,
-    /// References to groups.
+    /// The back references.
     pub references: Vec<Reference>,
-    /// Lists of groups for conditionals.
+    /// The lists of groups for conditionals.
     pub conditions: Vec<Vec<u32>>,
-    /// Programs of absent operators.
+    /// The programs of absent operators.
     pub absent: Vec<Program>,
-    /// How many slots: two for the match and for every group.
+    /// The number of slots: two for the match and two for every group.
     pub slots: usize,
-    /// How many registers.
+    /// The number of registers.
     pub registers: usize,
-    /// Where each step stands for the memory of failed attempts: its own number, or `u32::MAX`
-    /// for steps within a look-around, which may not be remembered.
+    /// The number of each instruction in the memory of failed attempts, or `u32::MAX` for instructions within a
+    /// look-around, which are not memoised.
     pub memo_keys: Vec<u32>,
-    /// How many numbers those are.
+    /// The number of memoised instructions.
     pub memo_width: usize,
-    /// Whether failing from a step at a place is for ever: no references, counters or recursion.
+    /// True if an instruction that failed at a position always fails there: there are no references, counters or
+    /// recursion.
     pub memoizable: bool,
-    /// Whether a subroutine is called. Then the first registers hold where each group began.
+    /// True if a subroutine is called. If so, the first registers hold the beginning of each group.
     pub recursive: bool,
-    /// Whether a reference asks for a depth of recursion.
+    /// True if a reference names a depth of recursion.
     pub leveled: bool,
 }
 
-/// What is compiled beside the tree itself.
+/// The input of code generation.
 #[derive(Debug, Clone, Copy)]
 pub struct Source<'t> {
     /// The tree.
     pub root: &'t Node,
-    /// How many groups it has.
+    /// The number of groups in it.
     pub groups: u32,
-    /// Whether something refers to a group.
+    /// True if a reference, a call or a conditional refers to a group.
     pub refers_to_groups: bool,
 }

@@ -1,4 +1,4 @@
-//! Which parts of a pattern become automata.
+//! Selection of the pieces of a pattern that become automata.
 
 use super::emit::{Emitter, Next};
 use super::{Inst, Piece};
@@ -7,22 +7,25 @@ use crate::grok::automaton::Dfa;
 use crate::grok::error::SyntaxError;
 use crate::grok::syntax::{Kind, Node};
 
-/// A part with fewer choices than this is as fast without an automaton.
+/// The minimum number of choices of a piece. With fewer, a program is as fast as an automaton.
 const MIN_CHOICES: usize = 2;
-/// A class with more ASCII members than this is skipped over faster than an automaton can read,
+/// The maximum number of ASCII members of a class in an unlimited loop. A larger class is scanned faster than an
+/// automaton reads, unless it has [`NEARLY_ALL`] members.
 const WIDE_CLASS: usize = 80;
-/// unless it has so many that the automaton skips over them too ([`Stay`](crate::grok::automaton)).
+/// The number of ASCII members from which an automaton scans a class too ([`Stay`](crate::grok::automaton)).
 const NEARLY_ALL: usize = 125;
 
 impl<'t> Emitter<'t> {
-    /// Writes consecutive nodes as an automaton, with their program for when it declines.
+    /// Emits consecutive nodes as an automaton, followed by their program for the case that it declines. Returns
+    /// whether it did.
     pub(super) fn piece(&mut self, nodes: &'t [Node], next: Next) -> Result<bool, SyntaxError> {
         let barred = self.options.plain || self.options.without_automata || self.within_piece;
         if barred || nodes.iter().map(choices).sum::<usize>() < MIN_CHOICES {
             return Ok(false);
         }
         let follow = self.visible(next);
-        // Where anything may follow, most pieces can end at many places; one that ends with its closing quote can't.
+        // If anything may follow, most pieces can end at several positions; one that ends with its closing quote
+        // cannot.
         if follow == First::ANY && !nodes.iter().all(|node| decisive(node, &follow)) {
             return Ok(false);
         }
@@ -40,12 +43,12 @@ impl<'t> Emitter<'t> {
     }
 }
 
-/// Whether a node may be in a piece at all: nothing is remembered, and no long run is unavoidable.
+/// Returns whether a node may be in a piece: it captures nothing, and contains no long run that always occurs.
 pub(super) fn eligible(node: &Node) -> bool {
     match &node.kind {
         Kind::Repeat { node: inner, min, max, .. } => {
             let long = max.is_none() && wide(inner);
-            // What is optional is rarely there: `(%.+)?` at the end of an address.
+            // Optional nodes are rarely present, such as `(%.+)?` at the end of an address.
             !(long && *min > 0) && (*min == 0 && max.is_some() && regular(inner) || !long && eligible(inner))
         }
         Kind::Capture(..)
@@ -59,7 +62,7 @@ pub(super) fn eligible(node: &Node) -> bool {
     }
 }
 
-/// Whether nothing in the node is remembered.
+/// Returns whether the node contains neither captures nor references to them.
 fn regular(node: &Node) -> bool {
     !node.any(&|node| {
         matches!(
@@ -85,7 +88,7 @@ fn wide(node: &Node) -> bool {
     }
 }
 
-/// How many choices a program would have to make.
+/// Returns the number of choices that a program would have to make.
 fn choices(node: &Node) -> usize {
     let own = match &node.kind {
         Kind::Alternate(nodes) => nodes.len() - 1,

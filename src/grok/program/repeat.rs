@@ -1,4 +1,4 @@
-//! Loops.
+//! Code generation for loops.
 
 use super::emit::{Emitter, Next};
 use super::{Counter, Inst, Round};
@@ -6,7 +6,7 @@ use crate::grok::analysis::{First, first_of, lengths, program_size};
 use crate::grok::error::{SyntaxError, SyntaxErrorKind as Problem};
 use crate::grok::syntax::{CharSet, Greed, Kind, Node};
 
-/// Counted loops are written out while they need no more instructions than this.
+/// The maximum number of instructions of an unrolled loop. A larger one uses a counter.
 const WRITE_OUT: usize = 600;
 
 impl<'t> Emitter<'t> {
@@ -41,7 +41,7 @@ impl<'t> Emitter<'t> {
         if (min, max) == (1, None) {
             return self.endless(node, true, greedy, next);
         }
-        // What can come after a copy: another copy, or what follows the loop.
+        // A copy can be followed by another copy, or by what follows the loop.
         let again = first_of(node, &First::ANY);
         let optional = if max.is_none_or(|max| max > min) { again.union(&self.visible(next)) } else { self.visible(next) };
         for copy in 0..min {
@@ -59,7 +59,7 @@ impl<'t> Emitter<'t> {
         }
     }
 
-    /// `node?` nested `count` times.
+    /// Emits `node?` nested `count` times.
     fn optional(&mut self, node: &'t Node, count: u32, greedy: bool, next: Next) -> Result<(), SyntaxError> {
         let exit = self.label();
         let leave = self.visible(next);
@@ -83,7 +83,7 @@ impl<'t> Emitter<'t> {
         if greedy { self.choice(&[body, exit]) } else { self.choice(&[exit, body]) }
     }
 
-    /// `node*`, or `node+` if there is a round at least: then the choice comes after the round.
+    /// Emits `node*`, or `node+` if `once` is set: the choice then comes after the iteration.
     fn endless(&mut self, node: &'t Node, once: bool, greedy: bool, next: Next) -> Result<(), SyntaxError> {
         let leave = self.visible(next);
         let again = first_of(node, &First::ANY).union(&leave);
@@ -108,7 +108,7 @@ impl<'t> Emitter<'t> {
         Ok(())
     }
 
-    /// Notes where a round begins if it could match nothing.
+    /// Emits the beginning of an iteration that may match nothing, and returns its number.
     fn round_begin(&mut self, node: &Node, exit: u32) -> Result<Option<u32>, SyntaxError> {
         if lengths(node).0 > 0 {
             return Ok(None);

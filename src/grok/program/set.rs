@@ -1,45 +1,45 @@
-//! Sets of characters, made ready for UTF-8.
+//! Sets of characters, prepared for matching UTF-8.
 
 use crate::grok::syntax::CharSet;
 
 /// A set of characters that is tested on the bytes of UTF-8.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Set {
-    /// For ASCII: whether it is in the set. For others: whether all of them are.
+    /// True for each ASCII byte in the set. True for all other bytes if every character beyond ASCII is in the set.
     pub table: Box<[bool; 256]>,
     /// The characters beyond ASCII.
     pub wide: Wide,
-    /// How a run of members is skipped.
+    /// The method by which a run of members is scanned.
     pub scan: Scan,
 }
 
-/// Which characters beyond ASCII are in a set.
+/// The members of a set beyond ASCII.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Wide {
-    /// None.
+    /// No character beyond ASCII is a member.
     None,
-    /// All.
+    /// All characters beyond ASCII are members.
     All,
-    /// Some.
+    /// These characters are members.
     Some(CharSet),
 }
 
-/// The fastest way to the end of a run of members.
+/// The fastest method to find the end of a run of members.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scan {
-    /// Everything is a member.
+    /// Every character is a member.
     ToEnd,
-    /// All but this byte.
+    /// Every character but this byte is a member.
     Memchr(u8),
-    /// All but these two.
+    /// Every character but these two is a member.
     Memchr2(u8, u8),
-    /// All but these three.
+    /// Every character but these three is a member.
     Memchr3(u8, u8, u8),
-    /// All that is not a member is at or below this byte of ASCII: eight bytes at a time.
+    /// All non-members are ASCII and at or below this byte: the text is scanned eight bytes at a time.
     Above(u8),
-    /// Byte by byte.
+    /// The text is scanned byte by byte.
     Table,
-    /// Character by character.
+    /// The text is scanned character by character.
     Chars,
 }
 
@@ -75,7 +75,7 @@ impl Set {
         Set { table, wide, scan }
     }
 
-    /// The end of the member that begins at `pos`.
+    /// Returns the end of the member that begins at `pos`, or `None` if the character there is not a member.
     #[inline]
     pub fn step(&self, text: &str, pos: usize) -> Option<usize> {
         let byte = *text.as_bytes().get(pos)?;
@@ -92,7 +92,7 @@ impl Set {
         }
     }
 
-    /// Whether the character that ends at `pos` is a member.
+    /// Returns whether the character that ends at `pos` is a member.
     pub fn ends_at(&self, text: &str, pos: usize) -> bool {
         match text.as_bytes()[..pos].last() {
             None => false,
@@ -105,7 +105,7 @@ impl Set {
         }
     }
 
-    /// The end of the run of members from `pos`.
+    /// Returns the end of the run of members from `pos`.
     #[inline]
     pub fn run(&self, text: &str, pos: usize) -> usize {
         let bytes = text.as_bytes();
@@ -127,7 +127,7 @@ impl Set {
         }
     }
 
-    /// Skips eight bytes at a time while all are above `limit`.
+    /// Returns the length of the run of members in bytes. Skips eight bytes at a time while all are above `limit`.
     fn run_above(&self, bytes: &[u8], limit: u8) -> usize {
         const ONES: u64 = 0x0101_0101_0101_0101;
         const HIGH: u64 = 0x8080_8080_8080_8080;
@@ -151,7 +151,7 @@ impl Set {
         }
     }
 
-    /// The end of at most `max` members from `pos`, and how many they are.
+    /// Returns the end of a run of at most `max` members from `pos`, and their number.
     #[inline]
     pub fn run_up_to(&self, text: &str, pos: usize, max: u32) -> (usize, u32) {
         let (mut end, mut count) = (pos, 0);
@@ -164,7 +164,7 @@ impl Set {
     }
 }
 
-/// How many bytes a character has that begins with `lead`.
+/// Returns the length in bytes of a character that begins with `lead`.
 #[inline]
 pub fn utf8_len(lead: u8) -> usize {
     match lead {

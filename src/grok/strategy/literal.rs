@@ -1,4 +1,4 @@
-//! Patterns that are plain text.
+//! Substring search for patterns that are plain text.
 
 use super::Matcher;
 use crate::grok::limit::{Limit, Timeout};
@@ -6,7 +6,7 @@ use crate::grok::machine::Scratch;
 use crate::grok::syntax::{Kind, Parsed};
 use memchr::memmem::Finder;
 
-/// Searches for a substring.
+/// A searcher for a substring.
 #[derive(Debug)]
 pub(super) struct Literal {
     finder: Finder<'static>,

@@ -1,14 +1,13 @@
-//! How a pattern is searched for in a text.
+//! Strategies for searching a text for a pattern.
 //!
-//! Every way of searching implements [`Matcher`] and gives the same answer; [`choose`] picks the
-//! fastest that is right for the pattern:
+//! Every strategy implements [`Matcher`] and gives the same result; [`choose`] selects the fastest one that is correct
+//! for the pattern:
 //!
 //! * [`literal`]: the pattern is plain text, which one substring search finds.
-//! * [`machine`](mod@self::search): the pattern's program, run at every place where a match could
-//!   begin. Whether it is linear in time, or has a piece that needs the step budget, is what
-//!   [`Strategy`] tells.
+//! * [`machine`](mod@self::search): the pattern's program, run at every position where a match could begin.
+//!   [`Strategy`] reports whether it is linear in time, or has a piece that needs the step budget.
 //!
-//! After a few places without a match, [`reject`] asks whether the rest of the line can match at all.
+//! After some positions without a match, [`reject`] tests whether the rest of the line can match at all.
 
 mod literal;
 mod reason;
@@ -23,36 +22,37 @@ use super::limit::{Limit, Timeout};
 use super::machine::Scratch;
 use super::syntax::Parsed;
 
-/// Finds the leftmost match of one pattern.
+/// A searcher for the leftmost match of one pattern.
 pub(crate) trait Matcher: Send + Sync + std::fmt::Debug {
-    /// Searches from `start`. On success the slots in `scratch` tell where the match and its groups are.
+    /// Searches from `start` and returns whether there is a match. If so, the slots in `scratch` are the spans of it
+    /// and its groups.
     fn search(&self, text: &str, start: usize, scratch: &mut Scratch, limit: &Limit) -> Result<bool, Timeout>;
 }
 
-/// How a pattern is searched for, and why.
+/// The search strategy of a pattern, with the reason for it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Strategy {
-    /// The kind.
+    /// The kind of strategy.
     pub kind: StrategyKind,
     /// The reason in words; for [`StrategyKind::Budgeted`] it names the piece that forces it.
     pub reason: String,
-    /// Where that piece begins in the regular expression, if one does.
+    /// The byte offset of that piece in the regular expression, if there is one.
     pub(super) at: Option<usize>,
 }
 
-/// The kinds of searching.
+/// The kinds of search strategies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StrategyKind {
-    /// Plain text.
+    /// Substring search for plain text.
     Literal,
-    /// In time linear in the text, whatever the text is.
+    /// A search in time linear in the text, whatever the text is.
     Linear,
-    /// By backtracking, which a hostile text can make slow; the step budget stops it.
+    /// Backtracking, which a hostile text can make slow; the step budget stops it.
     Budgeted,
 }
 
 impl StrategyKind {
-    /// The name for people.
+    /// Returns the name for display.
     pub fn name(self) -> &'static str {
         match self {
             StrategyKind::Literal => "literal",
@@ -62,7 +62,7 @@ impl StrategyKind {
     }
 }
 
-/// The matcher for a pattern, which makes its automata once it has searched so many texts.
+/// Returns the matcher for a pattern. It builds its automata once it has searched `automata_after` texts.
 pub(crate) fn choose(parsed: &Parsed, automata_after: u32) -> Result<(Box<dyn Matcher>, Strategy), SyntaxError> {
     if let Some(literal) = literal::Literal::new(parsed) {
         let reason = "plain text".to_owned();

@@ -1,10 +1,10 @@
-//! Why a pattern is searched for as it is.
+//! The reason for a pattern's search strategy.
 
 use super::{Strategy, StrategyKind};
 use crate::grok::program::Program;
 use crate::grok::syntax::{Kind, Node, Parsed};
 
-/// Says whether the program is linear, and if not, what forces the budget.
+/// Returns the strategy of the program: whether it is linear, and if not, which piece forces the budget.
 pub(super) fn explain(parsed: &Parsed, program: &Program) -> Strategy {
     match forcing(&parsed.root) {
         Some((node, what)) => Strategy {

@@ -1,7 +1,7 @@
-//! Lines that cannot match are told at once.
+//! Fast rejection of lines that cannot match.
 //!
-//! A lazily built automaton over the outlines of one or more patterns reads a line once. An outline
-//! matches wherever its pattern does, so if none matches, no pattern does. A match proves nothing.
+//! A lazily built automaton over the outlines of one or more patterns reads a line once. An outline matches wherever
+//! its pattern does, so if no outline matches, no pattern does. A match proves nothing.
 
 use crate::grok::analysis::outline;
 use crate::grok::syntax::Node;
@@ -11,19 +11,19 @@ use regex_automata::util::pool::Pool;
 use regex_automata::{Anchored, Input, MatchKind};
 use std::fmt;
 
-/// Memory for the automaton's states, for each thread that uses it.
+/// The size in bytes of the automaton's state cache, for each thread that uses it.
 const CACHE_BYTES: usize = 1 << 20;
-/// Larger automata than this are not tried.
+/// The maximum size of the NFA in bytes. Larger ones are not built.
 const NFA_BYTES: usize = 1 << 22;
 
-/// The automaton.
+/// An automaton that rejects lines.
 pub(crate) struct Rejecter {
     dfa: DFA,
     caches: Pool<Cache, Box<dyn Fn() -> Cache + Send + Sync>>,
 }
 
 impl Rejecter {
-    /// The automaton of some patterns; `None` if it would be too large.
+    /// Builds the automaton of the patterns, or returns `None` if it would be too large.
     pub(crate) fn new<'n>(roots: impl IntoIterator<Item = &'n Node>) -> Option<Rejecter> {
         let outlines: Vec<_> = roots.into_iter().map(outline).collect();
         let config = NFA::config().nfa_size_limit(Some(NFA_BYTES)).which_captures(regex_automata::nfa::thompson::WhichCaptures::None);
@@ -39,7 +39,7 @@ impl Rejecter {
         Some(Rejecter { dfa, caches })
     }
 
-    /// Whether no pattern can match in `text` from `start` on.
+    /// Returns whether no pattern can match in `text` from `start` on.
     pub(crate) fn rejects(&self, text: &str, start: usize) -> bool {
         let input = Input::new(text).range(start..).anchored(Anchored::No).earliest(true);
         let mut cache = self.caches.get();

@@ -1,4 +1,4 @@
-//! Runs a program at every place where a match could begin.
+//! The general matcher, which runs a program at every position where a match could begin.
 
 use super::Matcher;
 use super::reject::Rejecter;
@@ -13,25 +13,25 @@ use memchr::memmem::Finder;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// After so many places where it did not match, the whole line is asked whether it can.
+/// The number of failed positions after which the [`Rejecter`] tests the rest of the line.
 const PATIENCE: u32 = 12;
 
 /// The general matcher.
 #[derive(Debug)]
 pub(super) struct Search {
-    /// The program without automata: it says whether there is one at all, and searches the first texts.
+    /// The program without automata, which searches the first texts. Its compilation also checks the pattern.
     simple: Program,
-    /// The program with them. Of the expressions of a pipeline many never see a text, or few, and automata take longer to make than
-    /// everything else of it.
+    /// The program with automata, built on demand: many expressions of a pipeline see few texts or none, and their
+    /// automata take longer to build than everything else.
     program: OnceLock<Program>,
     automata_after: u32,
-    /// How many texts the other has searched.
+    /// The number of texts that the program without automata has searched.
     searches: AtomicU32,
     start: Start,
-    /// Text without which there is no match, if it is only one.
+    /// The literal that every match contains, if there is exactly one.
     literal: Option<Finder<'static>>,
     root: Node,
-    /// What the program is made of.
+    /// The tree from which the program is compiled.
     factored: Node,
     groups: u32,
     refers_to_groups: bool,
@@ -39,8 +39,10 @@ pub(super) struct Search {
 }
 
 impl Search {
+    /// Compiles the program without automata.
+    ///
     /// # Errors
-    /// The pattern can't be a program.
+    /// The pattern cannot be compiled to a program.
     pub(super) fn new(parsed: &Parsed, automata_after: u32) -> Result<Search, SyntaxError> {
         let literal = match &required(&parsed.root)[..] {
             [only] if !only.is_empty() => Some(Finder::new(only).into_owned()),
@@ -63,13 +65,14 @@ impl Search {
         })
     }
 
-    /// The program without automata.
+    /// Returns the program without automata.
     pub(super) fn simple(&self) -> &Program {
         &self.simple
     }
 
-    /// Searches as long as there are no automata. With the text whose turn it is they are made; others that come meanwhile need not wait for
-    /// them. A text that takes the other program too long is one that they are made for: what they read costs no steps.
+    /// Searches while there are no automata. The search that reaches `automata_after` builds them; concurrent searches
+    /// do not wait for it. A text that reaches the limit also causes them to be built, and is then searched again
+    /// without the steps that it has used so far.
     #[cold]
     fn search_early(&self, text: &str, place: usize, origin: usize, scratch: &mut Scratch, limit: &Limit) -> Result<bool, Timeout> {
         if self.searches.fetch_add(1, Ordering::Relaxed) != self.automata_after {
@@ -85,11 +88,12 @@ impl Search {
 
     fn make_program(&self) -> Program {
         let source = Source { root: &self.factored, groups: self.groups, refers_to_groups: self.refers_to_groups };
-        // The automata's steps can be too many where the others are not.
+        // The program with automata can exceed the instruction limit where the other one does not.
         emit(source, EmitOptions::default()).unwrap_or_else(|_| self.simple.clone())
     }
 
-    /// Whether the rest of the text cannot contain a match; costs a look at all of it.
+    /// Returns whether the rest of the text cannot contain a match. Reads all of it, so it runs only after the first
+    /// and the [`PATIENCE`]th failure.
     fn hopeless(&self, text: &str, place: usize, failures: u32) -> bool {
         if failures == 1 {
             return self.literal.as_ref().is_some_and(|literal| literal.find(&text.as_bytes()[place..]).is_none());
@@ -134,7 +138,7 @@ impl Search {
         found
     }
 
-    /// Tries one place after the other.
+    /// Tries one position after the other.
     #[inline]
     fn from(&self, machine: &mut Machine<'_>, text: &str, mut place: usize, origin: usize) -> Result<bool, Timeout> {
         let mut failures = 0;

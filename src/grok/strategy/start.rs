@@ -1,28 +1,28 @@
-//! Where a match could begin.
+//! Positions at which a match could begin.
 
 use crate::grok::analysis::{First, first_of};
 use crate::grok::syntax::{Assertion, Greed, Kind, Node};
 
-/// The places at which an attempt makes sense.
+/// The positions at which an attempt can succeed.
 #[derive(Debug)]
 pub(super) enum Start {
-    /// Only at the beginning of the text.
+    /// Only the beginning of the text.
     Text,
-    /// Only where the search begins.
+    /// Only the position where the search begins.
     Search,
-    /// At the beginnings of lines.
+    /// The beginnings of lines.
     Lines,
-    /// At this byte.
+    /// Positions before this byte.
     Byte(u8),
-    /// At one of these bytes.
+    /// Positions before one of these bytes.
     Bytes(Box<[bool; 256]>),
-    /// Where the search begins and after each newline: the pattern begins with `.*`, so if it fails
-    /// at one place of a line, it fails at the later ones too. With `(?m)`, lines are no borders.
+    /// The position where the search begins, and those after each newline: the pattern begins with `.*`, so if it fails
+    /// at one position of a line, it fails at the later ones too. With `(?m)`, newlines make no difference.
     AfterLines {
-        /// Whether `.` passes over newlines.
+        /// True if `.` matches newlines.
         dot_all: bool,
     },
-    /// Anywhere.
+    /// Every position.
     Anywhere,
 }
 
@@ -55,7 +55,7 @@ impl Start {
         }
     }
 
-    /// The first place from `from` at which an attempt makes sense.
+    /// Returns the first position from `from` on at which an attempt can succeed.
     #[inline]
     pub(super) fn next(&self, text: &str, from: usize, origin: usize) -> Option<usize> {
         let bytes = text.as_bytes();
@@ -91,7 +91,7 @@ fn after_newline(bytes: &[u8], from: usize) -> Option<usize> {
     memchr::memchr(b'\n', &bytes[from..]).map(|offset| from + offset + 1)
 }
 
-/// The node that every match begins with.
+/// Returns the node that every match begins with.
 fn leading(node: &Node) -> Option<&Node> {
     match &node.kind {
         Kind::Concat(nodes) => leading(nodes.first()?),

@@ -7,37 +7,37 @@ use regex_syntax::hir::{ClassUnicode, ClassUnicodeRange};
 pub struct CharSet(ClassUnicode);
 
 impl CharSet {
-    /// No character.
+    /// Returns the empty set.
     pub fn empty() -> CharSet {
         CharSet(ClassUnicode::empty())
     }
 
-    /// Every character.
+    /// Returns the set of all characters.
     pub fn all() -> CharSet {
         CharSet::range('\0', char::MAX)
     }
 
-    /// Every character but the newline: what `.` means without `(?m)`.
+    /// Returns the set of all characters but the newline: the meaning of `.` without `(?m)`.
     pub fn all_but_newline() -> CharSet {
         CharSet::ranges(&[('\0', '\t'), ('\x0b', char::MAX)])
     }
 
-    /// One character.
+    /// Returns the set of one character.
     pub fn single(c: char) -> CharSet {
         CharSet::range(c, c)
     }
 
-    /// From `low` to `high`, both in it.
+    /// Returns the set of the characters from `low` to `high`, both included.
     pub fn range(low: char, high: char) -> CharSet {
         CharSet::ranges(&[(low, high)])
     }
 
-    /// All these ranges.
+    /// Returns the set of the characters in these ranges.
     pub fn ranges(ranges: &[(char, char)]) -> CharSet {
         CharSet(ClassUnicode::new(ranges.iter().map(|&(low, high)| ClassUnicodeRange::new(low, high))))
     }
 
-    /// A set that Unicode names, as in `\p{name}`.
+    /// Returns the set of a Unicode property, as in `\p{name}`, or `None` if the name is unknown.
     pub fn property(name: &str) -> Option<CharSet> {
         let plain = name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | ' ' | '-' | '='));
         if !plain || name.is_empty() {
@@ -61,25 +61,25 @@ impl CharSet {
         self.0.union(&other.0);
     }
 
-    /// Keeps only what is in `other` too.
+    /// Keeps only the characters that are in `other` too.
     pub fn intersect(&mut self, other: &CharSet) {
         self.0.intersect(&other.0);
     }
 
-    /// Exactly what was not in it.
+    /// Returns the complement of the set.
     #[must_use]
     pub fn negated(mut self) -> CharSet {
         self.0.negate();
         self
     }
 
-    /// Adds what differs from a member only in case, one character for one.
+    /// Adds the characters that differ from a member only in case (simple case folding).
     pub fn fold_case(&mut self) {
-        // Fails only without Unicode's tables, which are compiled in.
+        // This fails only without Unicode's tables, which are compiled in.
         let _ = self.0.try_case_fold_simple();
     }
 
-    /// Whether `c` is in the set.
+    /// Returns whether `c` is in the set.
     pub fn contains(&self, c: char) -> bool {
         self.0.ranges().binary_search_by(|range| {
             if range.end() < c {
@@ -93,12 +93,12 @@ impl CharSet {
         .is_ok()
     }
 
-    /// Whether nothing is in it.
+    /// Returns whether the set is empty.
     pub fn is_empty(&self) -> bool {
         self.0.ranges().is_empty()
     }
 
-    /// The only character in it.
+    /// Returns the only member, if there is exactly one.
     pub fn as_single(&self) -> Option<char> {
         match self.0.ranges() {
             [range] if range.start() == range.end() => Some(range.start()),
@@ -106,15 +106,15 @@ impl CharSet {
         }
     }
 
-    /// The first range that reaches a code point or lies beyond it; what it has before that is cut off.
+    /// Returns the first range that contains or follows a code point, without the part before that code point.
     pub fn range_from(&self, from: u32) -> Option<(char, char)> {
         let ranges = self.0.ranges();
         let range = ranges.get(ranges.partition_point(|range| u32::from(range.end()) < from))?;
-        // Only a surrogate is no character, and no range begins with one.
+        // Only a surrogate is not a character, and no range begins with one.
         Some((char::from_u32(from).map_or(range.start(), |from| from.max(range.start())), range.end()))
     }
 
-    /// The sorted ranges, neither touching nor overlapping.
+    /// Returns the ranges in ascending order; they neither touch nor overlap.
     pub fn iter(&self) -> impl Iterator<Item = (char, char)> + '_ {
         self.0.ranges().iter().map(|range| (range.start(), range.end()))
     }

@@ -1,4 +1,4 @@
-//! Bracketed classes: `[a-z&&[^aeiou]]`.
+//! Parsing of bracketed classes: `[a-z&&[^aeiou]]`.
 
 use super::escape::{Escape, named_set};
 use super::fold::full_fold;
@@ -6,7 +6,7 @@ use super::parser::{Parser, Repertoire};
 use super::CharSet;
 use crate::grok::error::{SyntaxError, SyntaxErrorKind as Problem};
 
-/// How deep classes may nest.
+/// The maximum depth to which classes may be nested.
 const MAX_CLASS_NESTING: u32 = 100;
 
 /// One member of a class.
@@ -15,7 +15,8 @@ enum Item {
     Set(Members),
 }
 
-/// What is in a class, and what of it `(?i)` extends: not `\w` and its like, which are ASCII by definition.
+/// The members of a class, and those that `(?i)` extends. `\w` and similar escapes are not extended, since they are
+/// ASCII by definition.
 struct Members {
     all: CharSet,
     folding: CharSet,
@@ -42,7 +43,7 @@ impl Members {
 }
 
 impl Parser<'_> {
-    /// Reads what follows the `[` at `start`: the set, and under `(?i)` the sequences that a member folds to.
+    /// Parses what follows the `[` at `start`. Returns the set, and under `(?i)` the sequences to which a member folds.
     pub(super) fn class(&mut self, start: usize) -> Result<(CharSet, Vec<&'static str>), SyntaxError> {
         let negative = self.eat("^");
         let mut members = self.class_inside(start, 0)?;
@@ -58,13 +59,13 @@ impl Parser<'_> {
                     sequences.push(sequence);
                 }
             }
-            // A class as wide as `.` gains nothing from sequences: their first characters are in it.
+            // A class as wide as `.` gains nothing from sequences, since it contains their first characters.
             sequences.retain(|sequence| !sequence.chars().next().is_some_and(|first| set.contains(first)) || sequences_matter(&set));
         }
         Ok((set, sequences))
     }
 
-    /// The members of a class up to its `]`; a `^` has been read.
+    /// Parses the members of a class up to its `]`; a `^` has been consumed already.
     fn class_inside(&mut self, start: usize, depth: u32) -> Result<Members, SyntaxError> {
         if depth > MAX_CLASS_NESTING {
             return Err(self.error(start, Problem::TooDeep));
@@ -79,7 +80,7 @@ impl Parser<'_> {
                     self.pos += 1;
                     break;
                 }
-                // `[]…]`: a bracket in the first place is a member, if another one closes.
+                // `[]…]`: a bracket in first position is a member, if there is another one that closes the class.
                 if !self.rest()[1..].contains(']') {
                     return Err(self.error(start, Problem::EmptyClass));
                 }
@@ -108,7 +109,7 @@ impl Parser<'_> {
         Ok(whole)
     }
 
-    /// The end of a range, if a hyphen and another character follow.
+    /// Parses the end of a range, if a hyphen and another character follow.
     fn range_end(&mut self, start: usize, depth: u32) -> Result<Option<char>, SyntaxError> {
         let rest = self.rest();
         if !rest.starts_with('-') || rest[1..].starts_with([']', '[']) || rest[1..].starts_with("&&") {
@@ -158,7 +159,7 @@ impl Parser<'_> {
         }
     }
 
-    /// Whether `[:` opens a POSIX bracket: `:]` must come before any other `]`.
+    /// Returns whether `[:` opens a POSIX bracket: `:]` must come before any other `]`.
     fn posix_follows(&self) -> bool {
         let Some(rest) = self.rest().strip_prefix(':') else {
             return false;
@@ -195,7 +196,7 @@ impl Parser<'_> {
     }
 }
 
-/// Whether a class is small enough that a sequence can match where the class alone cannot go on.
+/// Returns whether a class is small enough that a sequence can match where the class alone cannot.
 fn sequences_matter(set: &CharSet) -> bool {
     set.iter().map(|(low, high)| u32::from(high) - u32::from(low) + 1).sum::<u32>() < 0x400
 }

@@ -1,10 +1,10 @@
-//! What follows a backslash outside a class, and references to groups.
+//! Parsing of escapes outside classes, and of references to groups.
 
 use super::parser::{Flags, Parser, Repertoire};
 use super::{Assertion, CharSet, Kind, Node};
 use crate::grok::error::{SyntaxError, SyntaxErrorKind as Problem};
 
-/// What an escape stands for.
+/// The meaning of an escape.
 pub(super) enum Escape {
     Char(char),
     Set(CharSet),
@@ -12,7 +12,7 @@ pub(super) enum Escape {
 }
 
 impl Parser<'_> {
-    /// Reads what follows the backslash at `start`.
+    /// Parses what follows the backslash at `start`.
     pub(super) fn escape(&mut self, start: usize) -> Result<Escape, SyntaxError> {
         let before = self.pos;
         let Some(c) = self.next() else {
@@ -50,7 +50,7 @@ impl Parser<'_> {
         }
     }
 
-    /// The escapes that mean the same in a class and outside.
+    /// Parses the escapes that have the same meaning inside and outside a class.
     pub(super) fn shared_escape(&mut self, start: usize) -> Result<Escape, SyntaxError> {
         let Some(c) = self.next() else {
             return Err(self.error(start, Problem::TrailingBackslash));
@@ -81,7 +81,7 @@ impl Parser<'_> {
         Ok(Escape::Char(plain))
     }
 
-    /// `\1` is a reference if there is such a group or it has one digit, else octal.
+    /// Parses `\1`: a back reference if there is such a group or it has one digit, otherwise an octal code.
     fn numbered(&mut self, start: usize) -> Result<Escape, SyntaxError> {
         let digits = self.rest().bytes().take_while(u8::is_ascii_digit).count();
         let number = self.rest()[..digits].parse::<u32>().unwrap_or(u32::MAX);
@@ -107,7 +107,7 @@ impl Parser<'_> {
         self.shared_escape(start)
     }
 
-    /// The text between `<…>` or `'…'`, and where it begins.
+    /// Parses the text between `<…>` or `'…'`, and returns it with its offset.
     fn reference(&mut self, start: usize) -> Result<(&str, usize), SyntaxError> {
         let close = if self.next() == Some('<') { '>' } else { '\'' };
         let at = self.pos;
@@ -147,7 +147,7 @@ impl Parser<'_> {
         }
     }
 
-    /// The groups meant by a name, a number, or a number relative to here.
+    /// Returns the groups to which a name, a number, or a relative number refers.
     pub(super) fn resolve(&mut self, name: &str, at: usize) -> Result<Vec<u32>, SyntaxError> {
         self.refers = true;
         let Some(known) = &self.known else {
@@ -174,7 +174,7 @@ impl Parser<'_> {
             .ok_or_else(unknown)
     }
 
-    /// `\p{name}`, `\p{^name}`, `\P{name}`.
+    /// Parses `\p{name}`, `\p{^name}`, `\P{name}`.
     fn property(&mut self, start: usize, negative: bool) -> Result<CharSet, SyntaxError> {
         let length = self.rest().find('}').ok_or_else(|| self.error(start, Problem::UnclosedProperty))?;
         let inside = &self.text[self.pos + 1..self.pos + length];
@@ -189,7 +189,7 @@ impl Parser<'_> {
         Ok(if negative != inverted { set.negated() } else { set })
     }
 
-    /// `\xHH`, `\x{H…}`, `\uHHHH`.
+    /// Parses `\xHH`, `\x{H…}`, `\uHHHH`.
     fn hexadecimal(&mut self, start: usize, letter: char) -> Result<char, SyntaxError> {
         let bad = |parser: &Self| parser.error(start, Problem::InvalidCodePoint);
         if letter == 'x' && self.eat("{") {
@@ -208,7 +208,7 @@ impl Parser<'_> {
         if letter == 'u' { char::from_u32(value).ok_or_else(|| bad(self)) } else { self.code_byte(start, value) }
     }
 
-    /// A byte given by number; from 0x80 it begins a character that more escapes complete.
+    /// Parses a byte given by number. From 0x80 on it begins a character that further escapes complete.
     fn code_byte(&mut self, start: usize, value: u32) -> Result<char, SyntaxError> {
         let bad = |parser: &Self| parser.error(start, Problem::InvalidCodePoint);
         let mut bytes = vec![u8::try_from(value).map_err(|_| bad(self))?];
@@ -225,7 +225,7 @@ impl Parser<'_> {
         }
     }
 
-    /// `\cX`, `\C-X`, `\M-X`.
+    /// Parses `\cX`, `\C-X`, `\M-X`.
     fn control(&mut self, start: usize, letter: char) -> Result<char, SyntaxError> {
         if letter != 'c' && !self.eat("-") {
             return Err(self.error(start, Problem::InvalidControl));
@@ -251,7 +251,7 @@ impl Parser<'_> {
     }
 }
 
-/// `\R`: a line break of any kind, `\r\n` as one.
+/// Returns the node of `\R`: a line break of any kind, with `\r\n` as one.
 fn line_break(at: usize) -> Kind {
     let pair = Node::new(Kind::Concat(vec![Node::new(Kind::Char('\r'), at), Node::new(Kind::Char('\n'), at)]), at);
     let set = CharSet::ranges(&[('\n', '\r'), ('\u{85}', '\u{85}'), ('\u{2028}', '\u{2029}')]);
@@ -259,7 +259,7 @@ fn line_break(at: usize) -> Kind {
     Kind::Atomic(Box::new(Node::new(Kind::Alternate(vec![pair, single]), at)))
 }
 
-/// `\w \W \d \D \s \S \h \H`.
+/// Returns the set of `\w \W \d \D \s \S \h \H`.
 pub(super) fn perl_class(letter: char, flags: Flags) -> Option<CharSet> {
     let unicode = flags.repertoire == Repertoire::Unicode;
     let set = match letter.to_ascii_lowercase() {
@@ -272,7 +272,7 @@ pub(super) fn perl_class(letter: char, flags: Flags) -> Option<CharSet> {
     Some(if letter.is_ascii_uppercase() { set.negated() } else { set })
 }
 
-/// The sets with POSIX names, also reachable as `\p{Alpha}`.
+/// Returns the set of a POSIX name, which is also available as `\p{Alpha}`.
 pub(super) fn named_set(name: &str, ascii: bool) -> Option<CharSet> {
     let name: String = name.chars().filter(|c| !matches!(c, ' ' | '-' | '_')).collect::<String>().to_ascii_lowercase();
     let property = |names: &[&str]| {

@@ -1,26 +1,26 @@
-//! Literal text under `(?i)`.
+//! Case folding of literal text under `(?i)`.
 //!
-//! Oniguruma compares case-folded text, and folding may lengthen it: `ß` folds to `ss`, `ﬆ` to
-//! `st`. So the literal `ss` under `(?i)` also matches `ß` and `ẞ`, and the literal `ß` matches
-//! `SS`. A run of literal characters is folded whole, then spelled out as classes of the
-//! characters that fold to each one, with an alternative wherever one character stands for several.
+//! Oniguruma compares case-folded text, and folding may lengthen it: `ß` folds to `ss`, `ﬆ` to `st`. So the literal
+//! `ss` under `(?i)` also matches `ß` and `ẞ`, and the literal `ß` matches `SS`. A run of literal characters is folded
+//! as a whole, then expanded into classes of the characters that fold to each one, with an alternative wherever one
+//! character folds to several.
 
 use super::{CharSet, Kind, Node};
 use super::fold_table::FULL_FOLDS;
 
-/// The text that `c` folds to, if it is more than one character.
+/// Returns the text that `c` folds to, if it is longer than one character.
 pub(super) fn full_fold(c: char) -> Option<&'static str> {
     FULL_FOLDS.binary_search_by_key(&c, |&(from, _)| from).ok().map(|index| FULL_FOLDS[index].1)
 }
 
-/// The characters that differ from `c` only in case, `c` with them.
+/// Returns `c` and the characters that differ from it only in case.
 pub(super) fn simple_class(c: char) -> CharSet {
     let mut set = CharSet::single(c);
     set.fold_case();
     set
 }
 
-/// The nodes for a run of literal characters under `(?i)`.
+/// Appends the nodes for a run of literal characters under `(?i)`.
 pub(super) fn literal(run: &[(char, usize)], out: &mut Vec<Node>) {
     let mut folded: Vec<(char, usize)> = Vec::new();
     for &(c, at) in run {
@@ -37,9 +37,10 @@ pub(super) fn literal(run: &[(char, usize)], out: &mut Vec<Node>) {
     }
 }
 
-/// The node for the first character, or for as many as a chain of long foldings overlaps.
+/// Returns the node for the first character, or for a chain of overlapping multi-character foldings, and the number of
+/// characters it covers.
 fn step(rest: &[(char, usize)]) -> (Node, usize) {
-    /// Chains longer than this are cut: each character may double the alternatives.
+    /// The maximum length of a chain, in characters: each one may double the alternatives.
     const LONGEST_CHAIN: usize = 6;
     let (first, at) = rest[0];
     let mut end = 1;
@@ -56,7 +57,7 @@ fn step(rest: &[(char, usize)]) -> (Node, usize) {
     (spell(&rest[..end]), end)
 }
 
-/// Every way to write this folded text.
+/// Returns a node for all the ways to write this folded text.
 fn spell(rest: &[(char, usize)]) -> Node {
     let Some(&(first, at)) = rest.first() else {
         return Node::new(Kind::Empty, 0);
@@ -79,7 +80,7 @@ fn then(first: Node, rest: &[(char, usize)], at: usize) -> Node {
     if rest.is_empty() { first } else { Node::concat(vec![first, spell(rest)], at) }
 }
 
-/// The characters that fold to the beginning of this text, and how much of it each covers.
+/// Returns the characters that fold to the beginning of this text, with the number of its characters that each covers.
 fn foldings_at(rest: &[(char, usize)]) -> impl Iterator<Item = (usize, char)> + '_ {
     FULL_FOLDS.iter().filter_map(move |&(from, text)| {
         let length = text.chars().count();

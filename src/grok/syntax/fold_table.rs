@@ -3,7 +3,7 @@
 //! From Unicode's CaseFolding.txt (status F), version 14.0.0; Unicode-3.0 licence.
 //! The one-to-one foldings come from `regex-syntax`.
 
-/// The character and what it folds to, sorted by the character.
+/// The characters with their foldings, sorted by the character.
 pub(super) const FULL_FOLDS: &[(char, &str)] = &[
     ('\u{df}', "ss"),
     ('\u{130}', "i\u{307}"),

@@ -1,4 +1,4 @@
-//! What a parenthesis opens: groups, look-arounds, conditionals, options, comments.
+//! Parsing of parentheses: groups, look-arounds, conditionals, options, comments.
 
 use super::parser::{Parser, Repertoire};
 use super::{Kind, Node};
@@ -9,7 +9,7 @@ impl Parser<'_> {
         if self.eat(")") { Ok(()) } else { Err(self.error(start, Problem::UnclosedGroup)) }
     }
 
-    /// The inside of a group and its `)`; options set within end with it.
+    /// Parses the inside of a group and its `)`. Options set within the group end with it.
     fn inside(&mut self, start: usize) -> Result<Box<Node>, SyntaxError> {
         let flags = self.flags;
         let node = self.alternation()?;
@@ -125,7 +125,7 @@ impl Parser<'_> {
         Ok(Node::new(Kind::Conditional { groups, yes: Box::new(yes), no: Box::new(no) }, start))
     }
 
-    /// `(?imx-imx:…)`, or `(?i)` for the rest of the enclosing group.
+    /// Parses `(?imx-imx:…)`, or `(?i)` for the rest of the enclosing group.
     fn options(&mut self, start: usize) -> Result<Node, SyntaxError> {
         let outer = self.flags;
         let mut on = true;

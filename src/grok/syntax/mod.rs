@@ -1,9 +1,9 @@
-//! Ruby's regular expressions as a tree.
+//! Syntax trees of Ruby's regular expressions.
 //!
-//! [`parse`] reads the syntax that Oniguruma calls "Ruby" with the meaning that Joni gives it,
-//! the engine under Logstash's and Elasticsearch's grok. Sugar is gone from the tree: options
-//! (`(?i)`, `(?m)`, `(?x)`) are resolved into the classes and literals they change, `\R` is an
-//! atomic choice, `\h` is a class. What remains are the few forms of [`Kind`].
+//! [`parse`] reads the syntax that Oniguruma calls "Ruby" with the semantics of Joni, the engine of Logstash's and
+//! Elasticsearch's grok. The tree contains no syntactic sugar: options (`(?i)`, `(?m)`, `(?x)`) are resolved into the
+//! classes and literals they change, `\R` is an atomic choice, `\h` is a class. What remains are the few forms of
+//! [`Kind`].
 
 mod charset;
 mod class;
@@ -16,127 +16,127 @@ mod parser;
 pub use charset::CharSet;
 pub use parser::{Parsed, SyntaxOptions, parse};
 
-/// One piece of a regular expression and where it began in the pattern's text.
+/// A node of a regular expression, with its offset in the pattern's text.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Node {
-    /// What it matches.
+    /// The form of the node.
     pub kind: Kind,
-    /// Byte offset in the text given to [`parse`].
+    /// The byte offset in the text given to [`parse`].
     pub at: u32,
 }
 
 /// The forms of a regular expression.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Kind {
-    /// Matches nothing, at any place.
+    /// Matches the empty text, at any position.
     Empty,
     /// Never matches.
     Fail,
-    /// Exactly this character.
+    /// Matches exactly this character.
     Char(char),
-    /// One character of the set.
+    /// Matches one character of the set.
     Class(Box<CharSet>),
-    /// A test of the place itself.
+    /// Matches the empty text where the assertion holds.
     Assert(Assertion),
-    /// All in turn.
+    /// Matches all nodes in sequence.
     Concat(Vec<Node>),
-    /// The first that leads to a match.
+    /// Matches the first node that leads to a match.
     Alternate(Vec<Node>),
-    /// The node again and again.
+    /// Matches the node repeatedly.
     Repeat {
-        /// What is repeated.
+        /// The node that is repeated.
         node: Box<Node>,
-        /// At least so often.
+        /// The minimum number of repetitions.
         min: u32,
-        /// At most so often; `None` is without end.
+        /// The maximum number of repetitions; `None` is unlimited.
         max: Option<u32>,
-        /// Which count is tried first.
+        /// The number of repetitions that is tried first.
         greed: Greed,
     },
-    /// A group that remembers where it matched, by number from 1.
+    /// A capturing group, by number from 1.
     Capture(u32, Box<Node>),
-    /// `(?>…)`: its first way to match is its only one.
+    /// `(?>…)`: an atomic group, whose first match is final.
     Atomic(Box<Node>),
-    /// `(?=…)`, `(?!…)`, `(?<=…)`, `(?<!…)`.
+    /// A look-around: `(?=…)`, `(?!…)`, `(?<=…)`, `(?<!…)`.
     Look {
-        /// Looks at the text before the place rather than after it.
+        /// True if it looks at the text before the position rather than after it.
         behind: bool,
-        /// Holds if the node does not match.
+        /// True if it holds if the node does not match.
         negative: bool,
-        /// What is looked for.
+        /// The node to look for.
         node: Box<Node>,
     },
-    /// The text that one of these groups matched, tried from the last one.
+    /// A back reference: matches the text of one of these groups, tried from the last one.
     Backref {
-        /// Candidates, in the order of the pattern.
+        /// The candidate groups, in the order of the pattern.
         groups: Vec<u32>,
-        /// Compare without regard to case.
+        /// True if case is ignored.
         fold: bool,
-        /// `\k<name+1>`: the text captured at this depth of recursion, relative to here.
+        /// `\k<name+1>`: the depth of recursion at which the text was captured, relative to the reference.
         level: Option<i32>,
     },
-    /// `\g<name>`: the group's pattern again, recursion allowed; 0 is the whole.
+    /// `\g<name>`: runs the group's pattern as a subroutine, possibly recursively; 0 is the whole pattern.
     Call(u32),
-    /// `(?(1)yes|no)`: chosen by whether one of the groups has matched.
+    /// `(?(1)yes|no)`: a choice by whether one of the groups has matched.
     Conditional {
-        /// The groups asked about.
+        /// The groups that are tested.
         groups: Vec<u32>,
-        /// If one took part.
+        /// The node if one of the groups has matched.
         yes: Box<Node>,
-        /// Otherwise.
+        /// The node if none of the groups has matched.
         no: Box<Node>,
     },
-    /// `\K`: the match begins here.
+    /// `\K`: sets the beginning of the match to this position.
     Keep,
-    /// `(?~…)`: the longest stretch that does not contain the node.
+    /// `(?~…)`: matches the longest text that does not contain the node.
     Absent(Box<Node>),
-    /// `\X`: one character as people count them.
+    /// `\X`: matches one extended grapheme cluster.
     Grapheme,
 }
 
-/// Which number of repetitions is tried first.
+/// The number of repetitions that is tried first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Greed {
-    /// Many first.
+    /// Many repetitions first.
     Greedy,
-    /// Few first.
+    /// Few repetitions first.
     Lazy,
-    /// Many, and never fewer.
+    /// Many repetitions, and never fewer.
     Possessive,
 }
 
-/// A test that consumes nothing.
+/// A zero-width assertion.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Assertion {
-    /// `^`
+    /// `^`: the beginning of a line.
     LineStart,
-    /// `$`
+    /// `$`: the end of a line.
     LineEnd,
-    /// `\A`
+    /// `\A`: the beginning of the text.
     TextStart,
-    /// `\z`
+    /// `\z`: the end of the text.
     TextEnd,
-    /// `\Z`: the end, or before a newline that ends the text.
+    /// `\Z`: the end of the text, or before a newline that ends it.
     TextEndOrNewline,
-    /// `\G`: where the search began.
+    /// `\G`: the position where the search began.
     SearchStart,
-    /// `\b` on Unicode's words.
+    /// `\b`: a boundary of Unicode words.
     WordBoundary,
-    /// `\B`
+    /// `\B`: a position that is not a boundary of Unicode words.
     NotWordBoundary,
-    /// `\b` on ASCII's words, under `(?a)`.
+    /// `\b` under `(?a)`: a boundary of ASCII words.
     AsciiWordBoundary,
-    /// `\B` under `(?a)`
+    /// `\B` under `(?a)`: a position that is not a boundary of ASCII words.
     NotAsciiWordBoundary,
 }
 
 impl Node {
-    /// A node that began at `at`.
+    /// Returns a node that begins at the byte offset `at`.
     pub fn new(kind: Kind, at: usize) -> Node {
         Node { kind, at: at as u32 }
     }
 
-    /// All in turn, without a useless level.
+    /// Returns the sequence of the nodes, without an additional level for fewer than two.
     pub fn concat(mut nodes: Vec<Node>, at: usize) -> Node {
         match nodes.len() {
             0 => Node::new(Kind::Empty, at),
@@ -145,7 +145,7 @@ impl Node {
         }
     }
 
-    /// One of them, without a useless level.
+    /// Returns the choice between the nodes, without an additional level for fewer than two.
     pub fn alternate(mut nodes: Vec<Node>, at: usize) -> Node {
         match nodes.len() {
             0 => Node::new(Kind::Fail, at),
@@ -154,7 +154,7 @@ impl Node {
         }
     }
 
-    /// The nodes directly below this one.
+    /// Returns the direct children of the node.
     pub fn children(&self) -> Vec<&Node> {
         match &self.kind {
             Kind::Concat(nodes) | Kind::Alternate(nodes) => nodes.iter().collect(),
@@ -168,7 +168,7 @@ impl Node {
         }
     }
 
-    /// Whether this node or one below it satisfies `test`.
+    /// Returns whether this node or one below it satisfies `test`.
     pub fn any(&self, test: &impl Fn(&Node) -> bool) -> bool {
         test(self) || self.children().iter().any(|child| child.any(test))
     }

@@ -1,19 +1,19 @@
-//! From text to tree: groups, quantifiers, options.
+//! The parser of regular expressions: groups, quantifiers, options.
 
 use super::escape::Escape;
 use super::{Assertion, CharSet, Greed, Kind, Node, fold};
 use crate::grok::error::{SyntaxError, SyntaxErrorKind as Problem};
 use std::collections::HashMap;
 
-/// How deep groups and stacked quantifiers may nest.
+/// The maximum depth to which groups and stacked quantifiers may be nested.
 const MAX_NESTING: u32 = 250;
-/// The largest count in `{n,m}`, as in Oniguruma.
+/// The maximum count in `{n,m}`, as in Oniguruma.
 const MAX_REPEAT: u32 = 100_000;
 
-/// What is switched on from the start.
+/// The options that are set at the beginning of the pattern.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct SyntaxOptions {
-    /// `(?i)`
+    /// `(?i)`: case is ignored.
     pub ignore_case: bool,
     /// `(?m)`: `.` matches newlines too.
     pub dot_all: bool,
@@ -24,17 +24,17 @@ pub struct SyntaxOptions {
 /// A parsed pattern.
 #[derive(Debug, Clone)]
 pub struct Parsed {
-    /// The tree.
+    /// The root of the tree.
     pub root: Node,
-    /// How many groups remember where they matched.
+    /// The number of capturing groups.
     pub groups: u32,
-    /// The names, in the order of their first appearance, with their groups.
+    /// The names of groups with their numbers, in the order of their first appearance.
     pub names: Vec<(String, Vec<u32>)>,
-    /// Whether a back reference, a call or a conditional asks about a group.
+    /// True if a back reference, a call or a conditional refers to a group.
     pub refers_to_groups: bool,
 }
 
-/// Which characters `\w`, `\d`, `\s` and the POSIX brackets stand for.
+/// The repertoire of `\w`, `\d`, `\s` and the POSIX brackets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Repertoire {
     /// Ruby's default, `(?d)`: ASCII for `\w`, Unicode for `[[:alpha:]]` and `\b`.
@@ -45,7 +45,7 @@ pub(super) enum Repertoire {
     Unicode,
 }
 
-/// The options that hold at a place.
+/// The options that apply at a position.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Flags {
     pub(super) ignore_case: bool,
@@ -54,7 +54,7 @@ pub(super) struct Flags {
     pub(super) repertoire: Repertoire,
 }
 
-/// What a first reading learns about the groups, so that a second one can resolve references.
+/// The groups that the first pass finds, so that the second pass can resolve references.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Groups {
     pub(super) plain: u32,
@@ -69,7 +69,10 @@ impl Groups {
     }
 }
 
-/// Reads a pattern.
+/// Parses a pattern.
+///
+/// # Errors
+/// The pattern is not valid.
 pub fn parse(pattern: &str, options: SyntaxOptions) -> Result<Parsed, SyntaxError> {
     let (first, root, refers) = Parser::new(pattern, options, None).run()?;
     let mixed = first.plain > 0 && !first.names.is_empty();
@@ -78,7 +81,7 @@ pub fn parse(pattern: &str, options: SyntaxOptions) -> Result<Parsed, SyntaxErro
     }
     let mut known = first;
     if mixed {
-        // Named groups make the plain ones non-capturing, so the numbers move.
+        // Named groups make the plain ones non-capturing, so the numbers change.
         known.plain = 0;
         known.total = 0;
         let mut renumbered: Vec<(u32, usize, usize)> = Vec::new();
@@ -150,7 +153,7 @@ impl<'p> Parser<'p> {
         found
     }
 
-    /// Whether plain groups remember; `true` until a named one is known.
+    /// Returns whether plain groups capture, which they do unless the first pass has found a named group.
     pub(super) fn plain_groups_capture(&self) -> bool {
         self.known.as_ref().is_none_or(|known| known.names.is_empty())
     }
@@ -160,7 +163,7 @@ impl<'p> Parser<'p> {
         if self.depth > MAX_NESTING { Err(self.error(self.pos, Problem::TooDeep)) } else { Ok(()) }
     }
 
-    /// Branches up to `)` or the end, neither consumed.
+    /// Parses branches up to `)` or the end of the text, neither of which is consumed.
     pub(super) fn alternation(&mut self) -> Result<Node, SyntaxError> {
         self.enter()?;
         let at = self.pos;
@@ -245,7 +248,7 @@ impl<'p> Parser<'p> {
         }
     }
 
-    /// Applies the quantifiers that follow, each to all before it.
+    /// Parses the quantifiers that follow an atom, and applies each to everything before it.
     fn quantified(&mut self, atom: Node) -> Result<Node, SyntaxError> {
         let at = atom.at as usize;
         let mut node = atom;
@@ -268,7 +271,7 @@ impl<'p> Parser<'p> {
             if !interval {
                 self.pos += 1;
             }
-            // `{n}?` is an optional `{n}`, and `{n,m}+` a repeated `{n,m}`: both stay for the next round.
+            // `{n}?` is an optional `{n}`, and `{n,m}+` a repeated `{n,m}`: the next iteration reads the `?` or `+`.
             let greed = if !fixed && self.eat("?") {
                 Greed::Lazy
             } else if !interval && self.eat("+") {
@@ -284,7 +287,8 @@ impl<'p> Parser<'p> {
         }
     }
 
-    /// `{n}`, `{n,}`, `{,m}`, `{n,m}` with whether it is the first; anything else is literal text.
+    /// Parses `{n}`, `{n,}`, `{,m}` or `{n,m}`. Returns the bounds and whether it is `{n}`, or `None` for anything
+    /// else, which is literal text.
     fn interval(&mut self) -> Result<Option<(u32, Option<u32>, bool)>, SyntaxError> {
         let start = self.pos;
         self.pos += 1;
