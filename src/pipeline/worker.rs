@@ -210,7 +210,7 @@ impl PipelineWorker {
         }
         self.program.run_watched(&mut self.event, &mut self.context, &mut self.survivors, watch);
         self.encoders.iter_mut().for_each(Encoder::start_batch);
-        let mut origin = document_origin(&self.intakes[batch.source()], batch, 0);
+        let mut origin = document_origin(self.intakes.of(batch, 0), batch, 0);
         let mut outcomes = Vec::new();
         let original = self.survivors.original.then_some(&mut self.event);
         for event in original.into_iter().chain(&mut self.survivors.made) {
