@@ -21,7 +21,7 @@ test: ## Everything that CI runs
 	@$(MAKE) --no-print-directory lint test-fast check-deploy test-e2e
 
 test-fast: ## Tests that need no server
-	$(CARGO) test --features testkit --lib --bins $(foreach t,conformance filters logstash reference nginx_pipeline cli pipelines_cli trials documented operations delivery ending grok_vectors grok_parser grok_cli grok_differential,--test $(t))
+	$(CARGO) test --features testkit --lib --bins $(foreach t,conformance filters logstash reference nginx_pipeline cli pipelines_cli trials documented operations operators setup_cli delivery ending grok_vectors grok_parser grok_cli grok_differential,--test $(t))
 
 test-e2e: ## Tests on a real Kafka and a real Elasticsearch, which are started
 	@dev/bootstrap
