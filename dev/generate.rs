@@ -35,6 +35,9 @@ pub struct Options {
     /// Partitions to spread events over, in turn, a few hundred at a time; the topic must have them
     #[arg(long, default_value_t = 4)]
     partitions: i32,
+    /// Events of each transaction, all of one partition; the last event of each partition is in none
+    #[arg(long, requires = "kafka")]
+    transaction: Option<u64>,
     /// How batches are compressed
     #[arg(long, default_value = "lz4")]
     compression: String,
@@ -68,33 +71,63 @@ fn to_stdout(options: &Options, traffic: &mut Traffic) -> anyhow::Result<()> {
 /// Consecutive events of one partition, as a shipper's batches would be.
 const RUN: u64 = 200;
 
+type Producer = ThreadedProducer<DefaultProducerContext>;
+
+/// The longest time for brokers to answer.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+fn config(options: &Options, brokers: &str) -> ClientConfig {
+    let mut config = ClientConfig::new();
+    config.set("bootstrap.servers", brokers).set("compression.type", &options.compression).set("acks", "all");
+    config
+}
+
 fn to_kafka(options: &Options, traffic: &mut Traffic, brokers: &str, topic: &str) -> anyhow::Result<()> {
-    let producer: ThreadedProducer<DefaultProducerContext> = ClientConfig::new()
-        .set("bootstrap.servers", brokers)
-        .set("compression.type", &options.compression)
-        .set("linger.ms", "20")
-        .set("batch.size", "1000000")
-        .set("acks", "all")
-        .create()?;
-    let mut pace = Pace::new(options.rate);
-    for number in 0..options.count {
-        let event = next(options, traffic);
-        let partition = (number / RUN % options.partitions.max(1) as u64) as i32;
-        let mut record = BaseRecord::<(), str>::to(topic).partition(partition).payload(event);
-        loop {
-            match producer.send(record) {
-                Ok(()) => break,
-                Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), again)) => {
-                    record = again;
-                    std::thread::sleep(Duration::from_millis(5));
-                }
-                Err((error, _)) => return Err(error.into()),
-            }
-        }
-        pace.wait(number + 1);
+    let partitions = options.partitions.max(1) as u64;
+    let producer: Producer = config(options, brokers).set("linger.ms", "20").set("batch.size", "1000000").create()?;
+    let mut begin = 0;
+    if let Some(size) = options.transaction.map(|size| size.max(1)) {
+        begin = options.count.saturating_sub(partitions) / size * size;
+        in_transactions(options, traffic, brokers, topic, size, begin)?;
     }
-    producer.flush(Duration::from_secs(120))?;
+    let mut pace = Pace::new(options.rate);
+    for number in begin..options.count {
+        let run = if options.transaction.is_some() { 1 } else { RUN };
+        send(&producer, topic, (number / run % partitions) as i32, next(options, traffic))?;
+        pace.wait(number - begin + 1);
+    }
+    producer.flush(PATIENCE)?;
     Ok(())
+}
+
+/// Sends `count` events in transactions of `size`, which take turns on the partitions.
+fn in_transactions(options: &Options, traffic: &mut Traffic, brokers: &str, topic: &str, size: u64, count: u64) -> anyhow::Result<()> {
+    let id = format!("logproc-dev-generate-{}", std::process::id());
+    let producer: Producer = config(options, brokers).set("linger.ms", "0").set("transactional.id", id).create()?;
+    producer.init_transactions(PATIENCE)?;
+    for first in (0..count).step_by(size as usize) {
+        producer.begin_transaction()?;
+        for _ in 0..size {
+            send(&producer, topic, (first / size % options.partitions.max(1) as u64) as i32, next(options, traffic))?;
+        }
+        producer.commit_transaction(PATIENCE)?;
+    }
+    Ok(())
+}
+
+/// Sends one event; waits for room in the producer's queue.
+fn send(producer: &Producer, topic: &str, partition: i32, event: &str) -> anyhow::Result<()> {
+    let mut record = BaseRecord::<(), str>::to(topic).partition(partition).payload(event);
+    loop {
+        match producer.send(record) {
+            Ok(()) => return Ok(()),
+            Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), again)) => {
+                record = again;
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            Err((error, _)) => return Err(error.into()),
+        }
+    }
 }
 
 /// Keeps to a number of events a second.
