@@ -299,7 +299,7 @@ fn elasticsearch_with_tls_users_and_client_certificates_is_written_to_and_a_chan
 
     folder.write("password", "not-the-secret\n");
     let run = start("users", &format!("{authority}{}", own("client")));
-    wait_until("the password to be refused", || logged("users", "delivery waits until this is put right"));
+    wait_until("the password to be refused", || logged("users", "elasticsearch refuses all bulk requests"));
     folder.write("password", "elastic-secret\n");
     arrives("users", run);
     for secret in ["elastic-secret", "not-the-secret"] {

@@ -55,7 +55,7 @@ fn commands_of_the_pages_run_on_servers() {
         (include_str!("../../docs/replay.md"), "logproc dlq replay --pipeline nginx.toml --reason rejected", "logproc dlq replay"),
         (include_str!("../../docs/replay.md"), "logproc replay --pipeline nginx.toml --from -3d --mode overwrite", "--execute"),
         (include_str!("../../docs/trying.md"), "logproc --pipeline pipelines/nginx.toml --stdout | head", "\"@timestamp\""),
-        (include_str!("../../README.md"), "logproc setup --pipeline FILE", "installed "),
+        (include_str!("../../README.md"), "logproc setup --pipeline FILE", "component/logproc-ecs"),
     ] {
         assert!(page.contains(command), "the page does not have {command}");
         let output = world.shell(&command.replace("FILE", "nginx.toml"));
