@@ -1,9 +1,9 @@
-//! Records as they came from the source.
+//! Batches of records as a source has read them.
 //!
-//! A [`RawBatch`] holds a few hundred records in one contiguous buffer: each record is its encoded headers, its key and
-//! its value, one after the other. The batch is shared (`Arc`) by everything made of it until the last of its documents
-//! has ended, so a dead letter always has the original bytes at hand. What is still open is one counter; when it falls to
-//! zero the batch reports itself to the ledger, once.
+//! A [`RawBatch`] holds a few hundred records in one contiguous buffer: for each record its encoded headers, its key
+//! and its value, one after the other. Everything derived from a batch shares it (`Arc`) until the last of its
+//! documents has completed, so the original bytes are available for a dead letter. One counter holds the number of
+//! documents that are still open; when it falls to zero, the batch reports itself to the ledger, exactly once.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -15,20 +15,20 @@ use super::hub::Hub;
 use super::ledger::Ticket;
 use super::tally::Tally;
 
-/// Where records came from: a partition of a topic, a file, or standard input.
+/// The origin of records: a partition of a topic, a file, or standard input.
 #[derive(Clone, Debug)]
 pub struct Origin {
     /// Topic or absolute path.
     pub topic: Arc<str>,
-    /// Partition; for a path which of the files that have been there it is, from 0.
+    /// Partition number. For a path, the number, from 0, of the file among the files that have had this path.
     pub partition: i32,
-    /// Kafka's id of the topic, where documents are told apart by it; it changes when a topic is deleted and created again.
+    /// Kafka's topic ID, set where it is part of the document ID. It changes when a topic is deleted and created again.
     pub topic_id: Option<Arc<str>>,
     lease: Lease,
 }
 
-/// What is known of an assignment. Whether this process still owns the origin is turned off when the partition is taken away; work for
-/// it is then dropped.
+/// Shared state of one assignment of a partition. Ending the lease on revocation makes every thread drop its work for
+/// the partition.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Lease(Arc<Assignment>);
 
@@ -51,7 +51,7 @@ impl Lease {
         !self.0.is_over.load(Ordering::Acquire)
     }
 
-    /// Notes that other records may have had the offsets of this partition, and so the ids of their documents.
+    /// Records that other records may have had the same offsets in this partition, and so the same document IDs.
     pub(crate) fn set_reuses_ids(&self) {
         self.0.reuses_ids.store(true, Ordering::Relaxed);
     }
@@ -62,18 +62,20 @@ impl Origin {
         Origin { topic, partition, topic_id: None, lease }
     }
 
-    /// Returns an origin with the same lease, for a record that is kept here and came from elsewhere.
+    /// Returns an origin with the same lease, for a record that is stored in this partition and was first read from
+    /// another one.
     pub(crate) fn of(&self, topic: &str, partition: i32, topic_id: Option<&str>) -> Origin {
         Origin { topic_id: topic_id.map(Arc::from), ..Origin::new(Arc::from(topic), partition, self.lease.clone()) }
     }
 
-    /// Whether this process still owns the origin.
+    /// Returns whether this process still owns the origin.
     pub fn is_owned(&self) -> bool {
         self.lease.holds()
     }
 
-    /// Returns whether other records may have had the same offsets, and so the same ids of documents: the topic has no id of its own here,
-    /// and its offsets have gone back, or nothing was committed of the partition when it was assigned.
+    /// Returns whether other records may have had the same offsets, and so the same document IDs. That is the case if
+    /// the topic has no ID here, and either its offsets have gone back or the partition had no committed offset when it
+    /// was assigned.
     pub(crate) fn reuses_ids(&self) -> bool {
         self.topic_id.is_none() && self.lease.0.reuses_ids.load(Ordering::Relaxed)
     }
@@ -81,7 +83,7 @@ impl Origin {
 
 const NO_KEY: u32 = u32::MAX;
 
-/// One record: spans of its batch's buffer, and where it stands in its origin.
+/// One record: its spans in the batch's buffer and its position in its origin.
 #[derive(Clone, Copy, Debug)]
 pub struct RawRecord {
     start: u32,
@@ -90,53 +92,53 @@ pub struct RawRecord {
     headers_len: u32,
     /// Index into [`RawBatch::origins`].
     pub origin: u32,
-    /// What is particular about it.
+    /// Kind of the record's value.
     pub shape: Shape,
-    /// Its offset in the origin.
+    /// Offset of the record in its origin.
     pub offset: i64,
-    /// Milliseconds since 1970, -1 if unknown.
+    /// Timestamp in milliseconds since 1970; -1 if unknown.
     pub timestamp_ms: i64,
 }
 
 impl RawRecord {
-    /// A line whose bytes are in the batch's buffer already.
+    /// Returns a record for a line whose bytes are already in the batch's buffer.
     pub(crate) fn line(origin: u32, offset: i64, place: Range<usize>, shape: Shape) -> RawRecord {
         let mut record = RawRecord { start: 0, len: 0, key_len: NO_KEY, headers_len: 0, origin, shape, offset, timestamp_ms: -1 };
         record.place(place);
         record
     }
 
-    /// Says where in the buffer a line's bytes are.
+    /// Sets the span of a line's bytes in the buffer.
     pub(crate) fn place(&mut self, place: Range<usize>) {
         (self.start, self.len) = (place.start as u32, place.len() as u32);
     }
 }
 
-/// What is particular about a record.
+/// The kind of a record's value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Shape {
-    /// A value of acceptable size.
+    /// A value within the size limit.
     Plain,
-    /// No value at all: Kafka's mark of a deleted key.
+    /// No value: Kafka's marker of a deleted key.
     Tombstone,
-    /// Larger than the source's limit. From Kafka the value is whole; a line from a file is cut at the limit.
+    /// A value larger than the source's limit. A value from Kafka is complete; a line from a file is cut at the limit.
     Oversized,
 }
 
-/// What a source gives for one record.
+/// One record as a source adds it to a batch.
 #[derive(Clone, Copy, Debug)]
 pub struct NewRecord<'a> {
     /// Index of the origin, from [`BatchBuilder::origin`].
     pub origin: u32,
-    /// Offset in the origin.
+    /// Offset of the record in its origin.
     pub offset: i64,
-    /// Milliseconds since 1970, -1 if unknown.
+    /// Timestamp in milliseconds since 1970; -1 if unknown.
     pub timestamp_ms: i64,
-    /// The key, if any.
+    /// Key of the record, if it has one.
     pub key: Option<&'a [u8]>,
-    /// The value.
+    /// Value of the record.
     pub value: &'a [u8],
-    /// What is particular about it.
+    /// Kind of the value.
     pub shape: Shape,
 }
 
@@ -145,15 +147,16 @@ pub struct RawBatch {
     data: Vec<u8>,
     records: Vec<RawRecord>,
     origins: Vec<Origin>,
-    /// For each range its ticket, and the origin whose records it is about; all of them without one.
+    /// One ticket per range, with the index of the origin whose records the range covers; `None` stands for all
+    /// records.
     tickets: Vec<(Ticket, Option<usize>)>,
-    /// For each origin what became of its records, where that is kept.
+    /// One tally per origin, where outcomes are counted.
     tallies: Option<Mutex<Vec<Tally>>>,
     oldest_timestamp_ms: i64,
     pending: AtomicUsize,
-    /// Bytes that the batch itself takes.
+    /// Bytes of memory that the batch itself takes.
     held: usize,
-    /// Bytes that the budget counts for it.
+    /// Bytes that the budget counts for the batch.
     reserved: AtomicUsize,
     dead: Mutex<HashSet<u32>>,
     hub: Option<Arc<Hub>>,
@@ -166,76 +169,77 @@ impl fmt::Debug for RawBatch {
 }
 
 impl RawBatch {
-    /// Number of records.
+    /// Returns the number of records.
     pub fn len(&self) -> usize {
         self.records.len()
     }
 
-    /// Whether there are none.
+    /// Returns whether the batch has no records.
     pub fn is_empty(&self) -> bool {
         self.records.is_empty()
     }
 
-    /// Which of the pipeline's sources it came from.
+    /// Returns the index of the pipeline's source that the batch came from.
     pub fn source(&self) -> usize {
         self.hub.as_ref().map_or(0, |hub| hub.source)
     }
 
-    /// The records.
+    /// Returns the records.
     pub fn records(&self) -> &[RawRecord] {
         &self.records
     }
 
-    /// The distinct origins of the records.
+    /// Returns the distinct origins of the records.
     pub fn origins(&self) -> &[Origin] {
         &self.origins
     }
 
-    /// The value of record `index`; empty for a tombstone.
+    /// Returns the value of record `index`; empty for a tombstone.
     pub fn value(&self, index: usize) -> &[u8] {
         let record = &self.records[index];
         &self.data[record.start as usize..][..record.len as usize]
     }
 
-    /// The key of record `index`.
+    /// Returns the key of record `index`, if it has one.
     pub fn key(&self, index: usize) -> Option<&[u8]> {
         let record = &self.records[index];
         (record.key_len != NO_KEY).then(|| &self.data[(record.start - record.key_len) as usize..record.start as usize])
     }
 
-    /// The headers of record `index`.
+    /// Returns the headers of record `index`.
     pub fn headers(&self, index: usize) -> Headers<'_> {
         let record = &self.records[index];
         let end = record.start - if record.key_len == NO_KEY { 0 } else { record.key_len };
         Headers { block: &self.data[(end - record.headers_len) as usize..end as usize] }
     }
 
-    /// The origin of record `index`.
+    /// Returns the origin of record `index`.
     pub fn origin(&self, index: usize) -> &Origin {
         &self.origins[self.records[index].origin as usize]
     }
 
-    /// Whether record `index` has no value at all.
+    /// Returns whether record `index` is a tombstone.
     pub fn is_tombstone(&self, index: usize) -> bool {
         self.records[index].shape == Shape::Tombstone
     }
 
-    /// Time of the oldest record that carries one, in milliseconds since 1970; -1 if none does.
+    /// Returns the oldest timestamp among the records that carry one, in milliseconds since 1970; -1 if none does.
     pub fn oldest_timestamp_ms(&self) -> i64 {
         self.oldest_timestamp_ms
     }
 
-    /// Bytes of records in this batch.
+    /// Returns the number of bytes of the batch's records.
     pub fn bytes(&self) -> usize {
         self.data.len()
     }
 
-    /// Counts `documents` more that must end before this batch is done.
+    /// Adds `documents` to the number that must complete before the batch is complete.
     pub(crate) fn open(&self, documents: usize) {
         self.pending.fetch_add(documents, Ordering::Relaxed);
     }
 
-    /// Ends `count` of what is open. The call that ends the last one reports the batch to the ledger.
+    /// Subtracts `count` from the number of open documents. The call that brings it to zero reports the batch to the
+    /// ledger.
     pub(crate) fn settle(&self, count: usize) {
         if count == 0 {
             return;
@@ -249,13 +253,13 @@ impl RawBatch {
         }
     }
 
-    /// Whether it is kept what becomes of the records.
+    /// Returns whether the batch counts the outcomes of its records.
     pub(crate) fn keeps_tallies(&self) -> bool {
         self.tallies.is_some()
     }
 
-    /// Lets `add` note what became of record `index`, or of a document of it, where that is kept. To be called before it is
-    /// settled.
+    /// Calls `add` on the tally of record `index`'s origin, if outcomes are counted. Must be called before the record
+    /// is settled.
     pub(crate) fn note(&self, index: usize, add: impl FnOnce(&mut Tally)) {
         if let Some(tallies) = &self.tallies {
             let mut tallies = tallies.lock().unwrap_or_else(PoisonError::into_inner);
@@ -263,7 +267,7 @@ impl RawBatch {
         }
     }
 
-    /// What became of the records of an origin; of all of them without one.
+    /// Returns the tally of one origin, or of all of them if `origin` is `None`.
     pub(super) fn tally(&self, origin: Option<usize>) -> Tally {
         let Some(tallies) = &self.tallies else { return Tally::default() };
         let tallies = tallies.lock().unwrap_or_else(PoisonError::into_inner);
@@ -274,12 +278,12 @@ impl RawBatch {
         })
     }
 
-    /// Notes that record `index` goes to the dead letters; `false` if another of its documents already did.
+    /// Marks record `index` as dead-lettered. Returns `false` if another document of the record already did.
     pub(crate) fn mark_dead(&self, index: u32) -> bool {
         self.dead.lock().unwrap_or_else(PoisonError::into_inner).insert(index)
     }
 
-    /// Counts memory that is kept for records of this batch until the batch is gone.
+    /// Adds `bytes` to what the budget counts for the batch, until the batch is dropped.
     pub(super) fn hold(&self, bytes: usize) {
         if let Some(hub) = &self.hub {
             self.reserved.fetch_add(bytes, Ordering::Relaxed);
@@ -287,7 +291,7 @@ impl RawBatch {
         }
     }
 
-    /// Gives back the room that was set aside for this batch's documents: they exist now and count for themselves.
+    /// Returns the budget that was reserved for the batch's documents: they exist now and are counted on their own.
     pub(crate) fn release_headroom(&self) {
         let reserved = self.reserved.swap(self.held, Ordering::Relaxed);
         if let Some(hub) = &self.hub {
@@ -305,7 +309,7 @@ impl Drop for RawBatch {
     }
 }
 
-/// Iterates over a record's headers: name and value (`None` for a null value).
+/// An iterator over a record's headers: name and value (`None` for a null value).
 #[derive(Clone, Debug)]
 pub struct Headers<'a> {
     block: &'a [u8],
@@ -335,26 +339,26 @@ fn put_field(block: &mut Vec<u8>, field: Option<&[u8]>) {
     block.extend_from_slice(field.unwrap_or_default());
 }
 
-/// A range of offsets of a partition that has been read: every record in it is known.
+/// A range of offsets of a partition that has been read completely.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Span {
-    /// First offset; `None` where a source's offsets do not follow one another, as with lines of files.
+    /// First offset; `None` if the source's offsets are not consecutive, as with lines of files.
     pub start: Option<i64>,
     /// One past the last offset.
     pub end: i64,
 }
 
-/// A batch in the making; a source fills it record by record.
+/// A batch under construction, which a source fills record by record.
 #[derive(Debug)]
 pub struct BatchBuilder {
     pub(crate) data: Vec<u8>,
     pub(crate) records: Vec<RawRecord>,
     pub(crate) origins: Vec<Origin>,
-    /// For each origin the offsets that have been read, where the source says so.
+    /// Per origin the offsets that have been read, if the source reports them.
     spans: Vec<Option<Span>>,
-    /// Spans of the partitions that records were read from, where records carry another origin than that.
+    /// Spans of the partitions that were read, if the records carry other origins than these partitions.
     pub(crate) covered: Vec<(Origin, Span)>,
-    /// For each origin what is known of its records already, where it is kept what becomes of them.
+    /// Per origin the outcomes that are known before processing, where outcomes are counted.
     tallies: Option<Vec<Tally>>,
     oldest_timestamp_ms: i64,
 }
@@ -364,12 +368,13 @@ impl BatchBuilder {
         BatchBuilder { data, records: Vec::new(), origins: Vec::new(), spans: Vec::new(), covered: Vec::new(), tallies: None, oldest_timestamp_ms: -1 }
     }
 
-    /// The same, and it is kept what becomes of each record.
+    /// Returns the builder with outcome counting turned on.
     pub(crate) fn with_tallies(self) -> Self {
         BatchBuilder { tallies: Some(Vec::new()), ..self }
     }
 
-    /// Lets `add` note something of an origin that is known before its records are worked on.
+    /// Calls `add` on an origin's tally, if outcomes are counted, for facts that are known before its records are
+    /// processed.
     pub(crate) fn note(&mut self, origin: u32, add: impl FnOnce(&mut Tally)) {
         if let Some(tallies) = &mut self.tallies {
             tallies.resize(self.origins.len(), Tally::default());
@@ -377,23 +382,23 @@ impl BatchBuilder {
         }
     }
 
-    /// Bytes so far.
+    /// Returns the number of bytes added so far.
     pub fn bytes(&self) -> usize {
         self.data.len()
     }
 
-    /// Records so far.
+    /// Returns the number of records added so far.
     pub fn len(&self) -> usize {
         self.records.len()
     }
 
-    /// Whether there are none.
+    /// Returns whether no record has been added.
     pub fn is_empty(&self) -> bool {
         self.records.is_empty()
     }
 
-    /// The index of an origin, added if it is new. `origin` is asked only then. A partition that was taken away and has
-    /// come back is another origin than it was: under the old one its records would pass for somebody else's.
+    /// Returns the index of an origin, adding it if it is new; `origin` is called only then. A partition that was
+    /// revoked and assigned again is a new origin, because records under the revoked one would be dropped as not owned.
     pub fn origin(&mut self, topic: &str, partition: i32, origin: impl FnOnce() -> Origin) -> u32 {
         let is_it = |known: &Origin| known.partition == partition && *known.topic == *topic && known.is_owned();
         let known = self.origins.iter().rposition(is_it);
@@ -403,7 +408,7 @@ impl BatchBuilder {
         }) as u32
     }
 
-    /// Returns the index of an origin, added if it is new, told apart by the topic's id as well.
+    /// Returns the index of an origin, adding it if it is new. Two origins with different topic IDs are distinct.
     pub(crate) fn origin_of(&mut self, origin: Origin) -> u32 {
         let is_it = |known: &Origin| {
             known.partition == origin.partition && known.topic == origin.topic && known.topic_id == origin.topic_id && known.is_owned()
@@ -415,7 +420,7 @@ impl BatchBuilder {
         }) as u32
     }
 
-    /// Appends a record with headers. Records of one origin must come in the order of their offsets.
+    /// Appends a record with its headers. Records of one origin must be added in the order of their offsets.
     pub fn push<'h>(&mut self, record: NewRecord<'_>, headers: impl Iterator<Item = (&'h str, Option<&'h [u8]>)>) {
         self.make_room(record.key.map_or(0, <[u8]>::len) + record.value.len());
         let headers_start = self.data.len();
@@ -442,7 +447,8 @@ impl BatchBuilder {
         });
     }
 
-    /// Reserves room for a record. Large buffers grow in steps rather than by doubling, so that little of them stays empty.
+    /// Reserves room for a record. Large buffers grow in steps rather than by doubling, which leaves little of them
+    /// unused.
     fn make_room(&mut self, bytes: usize) {
         const STEP: usize = 256 << 10;
         if self.data.capacity() - self.data.len() < bytes {
@@ -450,7 +456,8 @@ impl BatchBuilder {
         }
     }
 
-    /// Moves the records to a buffer of their size where most of their own is empty, and returns that one.
+    /// Moves the records to a buffer of their exact size if more than half of the current one is empty. Returns the
+    /// emptied buffer.
     pub(crate) fn fit(&mut self) -> Option<Vec<u8>> {
         (self.data.len() < self.data.capacity() / 2).then(|| {
             let exact = self.data.as_slice().to_vec();
@@ -458,12 +465,13 @@ impl BatchBuilder {
         })
     }
 
-    /// Bytes of memory that the batch takes.
+    /// Returns the bytes of memory that the batch takes.
     pub(crate) fn memory(&self) -> usize {
         self.data.capacity() + self.records.capacity() * size_of::<RawRecord>() + size_of::<RawBatch>()
     }
 
-    /// Notes that the offsets `from..end` of an origin have been read: a record, and what lies before it since the last one.
+    /// Records that the offsets `from..end` of an origin have been read: one record, and the gap between it and the
+    /// previous one.
     pub(crate) fn extend(&mut self, origin: u32, from: i64, end: i64) {
         let index = origin as usize;
         if self.spans.len() <= index {
@@ -478,7 +486,7 @@ impl BatchBuilder {
         }
     }
 
-    /// Notes that the offsets `from..end` of a partition have been read, whatever origins the records carry.
+    /// Records that the offsets `from..end` of a partition have been read, whatever the origins of the records are.
     pub(crate) fn cover(&mut self, place: &Origin, from: i64, end: i64) {
         match self.covered.iter_mut().find(|(known, _)| known.partition == place.partition && known.topic == place.topic) {
             Some((_, span)) => span.end = end,
@@ -486,7 +494,7 @@ impl BatchBuilder {
         }
     }
 
-    /// Forgets the records of origins that this process no longer owns.
+    /// Removes the records of origins that this process no longer owns.
     pub fn drop_disowned(&mut self) {
         let origins = &self.origins;
         self.records.retain(|record| origins[record.origin as usize].is_owned());
@@ -498,7 +506,7 @@ impl BatchBuilder {
         }
     }
 
-    /// Returns, for each origin that has records, the offsets that have been read.
+    /// Returns the offsets that have been read, for each origin that has records.
     pub(crate) fn spans(&self) -> Vec<Option<Span>> {
         let mut spans = vec![None; self.origins.len()];
         for record in &self.records {
@@ -549,7 +557,7 @@ impl BatchBuilder {
         }
     }
 
-    /// The batch on its own, with no ledger behind it: for tests and one-off runs of a pipeline.
+    /// Returns the batch without a ledger, for tests and one-off runs of a pipeline.
     pub fn into_detached(self) -> RawBatch {
         self.finish(Vec::new(), 0, 0, None)
     }
@@ -562,7 +570,7 @@ impl Default for BatchBuilder {
 }
 
 impl Origin {
-    /// An origin on its own, with no ledger behind it: for tests and one-off runs of a pipeline.
+    /// Returns an origin without a ledger, for tests and one-off runs of a pipeline.
     pub fn detached(topic: &str, partition: i32) -> Self {
         Origin::new(Arc::from(topic), partition, Lease::new())
     }

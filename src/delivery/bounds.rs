@@ -1,8 +1,9 @@
-//! Divides `memory_limit` among the parts of a run.
+//! Division of `memory_limit` among the parts of a run.
 //!
-//! A run needs a fixed amount (the process, its clients and workers, the filters' tables, one copy of the largest record at each
-//! stage) and shares the rest out. [`Bounds::least`] is the smallest limit for which the sum stays below the limit; the pipeline is refused below it.
-//! `docs/delivery.md` has the table of the parts and the measurements behind the constants.
+//! A run needs a fixed amount (the process, its clients and workers, the filters' tables, one copy of the largest
+//! record at each stage) and shares out the remainder. [`Bounds::least`] is the smallest limit for which the sum stays
+//! below the limit; a pipeline with a lower limit is rejected. `docs/delivery.md` has the table of the parts and the
+//! measurements behind the constants.
 
 use super::document::Limits;
 use super::run::Settings;
@@ -13,39 +14,43 @@ use crate::source::SourceSpec;
 const MIB: usize = 1 << 20;
 const KIB: usize = 1 << 10;
 
-/// A `memory_limit`, the default, from which on caches have their full size and the allocator may keep as much as serves speed.
+/// The `memory_limit`, in bytes, from which on caches have their full size and the allocator may keep as much as it
+/// needs for speed. It is the default limit.
 pub(crate) const ROOMY: usize = 256 * MIB;
-/// Anonymous memory of a process that runs an empty pipeline: 4 MiB measured, and what TLS and the HTTP server take later.
+/// Anonymous memory of a process that runs an empty pipeline, in bytes: 4 MiB as measured, plus what TLS and the HTTP
+/// server allocate later.
 const PROCESS: usize = 6 * MIB;
-/// A client of librdkafka: its threads and what it knows of the cluster.
+/// Bytes of one librdkafka client: its threads and its cluster metadata.
 const CLIENT: usize = MIB;
-/// A worker besides its records: stacks, events that are kept for the next batch, the buffer that documents are put together in.
+/// Bytes of one worker without its records: stacks, events reused by the next batch, and the buffer in which documents
+/// are built.
 const WORKER: usize = 768 * KIB;
-/// The largest record that brokers accept by default (`message.max.bytes`).
+/// Size in bytes of the largest record that brokers accept by default (`message.max.bytes`).
 pub(crate) const DEFAULT_RECORD: usize = MIB;
-/// The least that is shared out.
+/// Minimum number of bytes that is shared out.
 const LEAST_SHARED: usize = 20 * MIB;
-/// While a batch is processed, this many times its size is set aside for the documents that it will become.
+/// Multiple of a batch's size that is reserved, while the batch is processed, for the documents made from it.
 pub(super) const HEADROOM: usize = 2;
-/// Bytes of the response to a document that is refused, as text and when parsed.
+/// Bytes of the response to one rejected document, as text and parsed.
 const RESPONSE: usize = KIB;
-/// The part of the bytes in flight that emptied buffers of records may take, and those of documents once more.
+/// Divisor of the in-flight limit: the buffer pool for records may hold this fraction of it, and so may the pool for
+/// documents.
 pub(super) const POOL_PART: usize = 5;
-/// The room that a buffer of documents has beyond the size at which it is handed on.
+/// Bytes that a document buffer has beyond the size at which it is sent.
 pub(super) const BEYOND_BULK: usize = 128 * KIB;
-/// Dead letters are written in groups of at most this many bytes, as documents are to a Kafka sink.
+/// Maximum bytes of dead letters written together, and of documents sent to a Kafka sink together.
 pub(crate) const PRODUCED_TOGETHER: usize = MIB;
 
-/// The memory of a pipeline's filters.
+/// The memory that a pipeline's filters need.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Footprint {
-    /// Bytes that all workers share.
+    /// Bytes shared by all workers.
     pub shared: usize,
     /// Bytes that each worker needs for itself.
     pub each_worker: usize,
-    /// Bytes of shared caches whose size follows `memory_limit`, at [`ROOMY`].
+    /// Bytes of shared caches that scale with `memory_limit`, given for [`ROOMY`].
     pub shared_caches: usize,
-    /// Bytes of each worker's caches whose size follows `memory_limit`, at [`ROOMY`].
+    /// Bytes of each worker's caches that scale with `memory_limit`, given for [`ROOMY`].
     pub worker_caches: usize,
 }
 
@@ -56,7 +61,7 @@ impl Footprint {
     }
 }
 
-/// Scales a size that is meant for [`ROOMY`] down to a smaller limit.
+/// Scales a size given for [`ROOMY`] down to a smaller limit.
 pub(crate) fn scaled(size: usize, limit: usize) -> usize {
     (size as f64 * limit.min(ROOMY) as f64 / ROOMY as f64) as usize
 }
@@ -72,29 +77,29 @@ impl std::iter::Sum for Footprint {
     }
 }
 
-/// The properties of a pipeline that decide how much memory its run needs.
+/// The properties of a pipeline that determine how much memory its run needs.
 #[derive(Clone, Debug)]
 pub struct Demand {
     workers: usize,
     sources: usize,
     kafka_sources: usize,
-    /// Sinks that buffer documents.
+    /// Number of sinks that buffer documents.
     sinks: usize,
-    /// Clients of librdkafka.
+    /// Number of librdkafka clients.
     clients: usize,
-    /// Clients of librdkafka that produce.
+    /// Number of librdkafka clients that produce.
     producers: usize,
     largest_record: usize,
     filters: Footprint,
-    /// The user's own `in_flight_limit`.
+    /// The `in_flight_limit` set by the user, in bytes.
     in_flight: Option<usize>,
     batch_bytes: usize,
-    /// The size at which the sinks want their documents.
+    /// Largest batch size, in bytes, that any sink asks for.
     bulk_bytes: usize,
 }
 
 impl Demand {
-    /// Returns the demand of a run of these parts.
+    /// Returns the memory demand of a run with these parts.
     pub fn new(settings: &Settings, sources: &[SourceSpec], sinks: &[(Option<String>, SinkSpec)], dead_letter: &DeadLetterSpec) -> Demand {
         let kafka_sources = sources.iter().filter(|source| matches!(source, SourceSpec::Kafka(_))).count();
         let kafka_sinks = sinks.iter().filter(|(_, sink)| matches!(sink, SinkSpec::Kafka(_))).count();
@@ -114,7 +119,7 @@ impl Demand {
         }
     }
 
-    /// Returns the least `memory_limit` that holds, in whole MiB.
+    /// Returns the smallest sufficient `memory_limit`, in bytes, rounded up to whole MiB.
     pub fn least(&self) -> usize {
         let mut limit = (self.fixed(0) + LEAST_SHARED).next_multiple_of(MIB);
         while !self.fits(limit) {
@@ -123,7 +128,7 @@ impl Demand {
         limit
     }
 
-    /// Describes what the least limit consists of.
+    /// Returns a text that breaks the smallest sufficient limit down into its parts.
     pub fn describe(&self) -> String {
         let mib = |bytes: usize| bytes.div_ceil(MIB);
         let least = self.least();
@@ -147,12 +152,12 @@ impl Demand {
         PROCESS + CLIENT * self.clients + WORKER * self.workers
     }
 
-    /// One copy of the largest record wherever one may pass the bound of its stage.
+    /// Returns the bytes for one copy of the largest record at each stage whose bound a single record may exceed.
     fn records(&self) -> usize {
         let batch = (1 + HEADROOM) * self.sources;
-        // The queue, and two answers: as they came, and unpacked.
+        // The queue, and two fetch responses, each compressed and decompressed.
         let fetched = 5 * self.kafka_sources;
-        // The event and the document that a worker makes of it.
+        // The event and the document that a worker makes from a record.
         let worked_on = 2 * self.workers;
         let produced = 2 * self.producers;
         (batch + fetched + worked_on + produced) * self.largest_record + 2 * PRODUCED_TOGETHER * self.producers
@@ -163,36 +168,36 @@ impl Demand {
     }
 }
 
-/// The bytes that each part of a run may hold.
+/// The memory bounds of each part of a run, in bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Bounds {
     fixed: usize,
-    /// Records and documents between source and acknowledgement.
+    /// Limit of records and documents between source and acknowledgement.
     pub in_flight: usize,
-    /// A batch of records closes at this size.
+    /// Size at which a batch of records is closed.
     pub batch: usize,
-    /// What the budget may be passed by: a batch of each source, with its headroom.
+    /// Maximum excess over the in-flight limit: one batch of each source, with its headroom.
     beyond: usize,
-    /// A buffer of documents is handed to its sink at this size.
+    /// Size at which a document buffer is sent to its sink.
     pub bulk: usize,
-    /// The buffers of documents of all workers and sinks.
+    /// Document buffers of all workers and sinks.
     bulks: usize,
     /// Compressed copies of documents, and the responses to them.
     responses: usize,
-    /// Emptied buffers of records and of documents that are kept for the next batch.
+    /// Emptied buffers of records and of documents that are kept for reuse.
     pools: usize,
-    /// Records that wait in the queue of each Kafka source.
+    /// Records in the prefetch queue of each Kafka source.
     pub queue: usize,
-    /// Records of a fetch response when unpacked, for each Kafka source.
+    /// Records of one decompressed fetch response of each Kafka source.
     pub unpacked: usize,
-    /// All Kafka sources' queues and responses.
+    /// Prefetch queues and fetch responses of all Kafka sources.
     fetched: usize,
-    /// What the allocator may hold beyond what is asked for.
+    /// Memory that the allocator may hold beyond what is allocated.
     allocator: usize,
 }
 
 impl Bounds {
-    /// Divides `limit`. One below [`Demand::least`] is passed.
+    /// Divides `limit` bytes. A limit below [`Demand::least`] is exceeded.
     pub fn new(limit: usize, demand: &Demand) -> Bounds {
         let fixed = demand.fixed(limit);
         let shared = limit.saturating_sub(fixed).max(LEAST_SHARED);
@@ -213,19 +218,20 @@ impl Bounds {
             pools: 2 * in_flight / POOL_PART,
             queue,
             unpacked,
-            // Twice: what librdkafka reckons for a record that waits, and a second answer while the queue is emptied.
+            // The factor 2 covers librdkafka's own overhead per queued record, and a second response that arrives while
+            // the queue is drained.
             fetched: 2 * (queue + unpacked) * demand.kafka_sources,
             allocator: shared / 8,
         }
     }
 
-    /// Returns when a buffer for a sink is full.
+    /// Returns the limits at which a buffer for a sink is full.
     pub(super) fn of_sink(&self, wanted: Limits) -> Limits {
         let (max_bytes, max_items) = (wanted.max_bytes.min(self.bulk), wanted.max_items.min(self.bulk / RESPONSE));
         Limits { max_bytes, max_items, ..wanted }
     }
 
-    /// Returns the sum of all parts.
+    /// Returns the sum of all parts, in bytes.
     pub fn total(&self) -> usize {
         self.fixed + self.in_flight + self.beyond + self.bulks + self.responses + self.pools + self.fetched + self.allocator
     }

@@ -1,13 +1,14 @@
-//! One count of bytes for everything between the source and the last acknowledgement.
+//! A single count of the bytes between the source and the last acknowledgement.
 //!
-//! Records and documents are counted when they come into being and given back when they are freed. Only the source looks
-//! at the limit, before it reads on: what is already inside may always move forward, so the count can't deadlock.
+//! Records and documents are counted when they are created and released when they are freed. Only the source compares
+//! the count with the limit, before it reads more: what is already in flight may always proceed, so the budget can't
+//! deadlock.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// The count, and who waits for it to fall.
+/// The count of bytes in flight, and the wait for it to fall below the limit.
 #[derive(Debug)]
 pub struct Budget {
     limit: usize,
@@ -18,17 +19,17 @@ pub struct Budget {
 }
 
 impl Budget {
-    /// A budget of `limit` bytes.
+    /// Returns a budget of `limit` bytes.
     pub fn new(limit: usize) -> Self {
         Budget { limit, used: AtomicUsize::new(0), awaited: AtomicBool::new(false), gate: Mutex::new(()), room: Condvar::new() }
     }
 
-    /// Counts `bytes` in.
+    /// Adds `bytes` to the count.
     pub fn take(&self, bytes: usize) {
         self.used.fetch_add(bytes, Ordering::Relaxed);
     }
 
-    /// Counts `bytes` out, and wakes the source if it waits and there is room.
+    /// Subtracts `bytes` from the count, and wakes the source if it waits and the count is below the limit.
     pub fn give_back(&self, bytes: usize) {
         if bytes == 0 {
             return;
@@ -40,22 +41,22 @@ impl Budget {
         }
     }
 
-    /// Bytes in use.
+    /// Returns the number of bytes in use.
     pub fn used(&self) -> usize {
         self.used.load(Ordering::SeqCst)
     }
 
-    /// The limit.
+    /// Returns the limit in bytes.
     pub fn limit(&self) -> usize {
         self.limit
     }
 
-    /// Whether the source may read on.
+    /// Returns whether the count is below the limit, so that the source may read more.
     pub fn has_room(&self) -> bool {
         self.used() < self.limit
     }
 
-    /// Waits until there is room, at most `timeout`; answers whether there is.
+    /// Waits until the count is below the limit, for at most `timeout`. Returns whether it is.
     pub fn wait(&self, timeout: Duration) -> bool {
         let deadline = Instant::now() + timeout;
         let mut guard = self.gate.lock().unwrap_or_else(PoisonError::into_inner);
@@ -77,10 +78,10 @@ impl Budget {
     }
 }
 
-/// A few emptied buffers kept for the next batch, so that the hot path touches the same pages again.
+/// A pool of emptied buffers for the next batches, which lets the hot path touch the same memory pages again.
 #[derive(Debug)]
 pub struct Buffers {
-    /// Most bytes to keep.
+    /// Maximum number of bytes in the pool.
     most: usize,
     shelf: Mutex<Shelf>,
 }
@@ -92,12 +93,12 @@ struct Shelf {
 }
 
 impl Buffers {
-    /// Keeps buffers of at most `most` bytes in all.
+    /// Returns a pool that keeps buffers of at most `most` bytes in total.
     pub fn new(most: usize) -> Self {
         Buffers { most, shelf: Mutex::default() }
     }
 
-    /// An empty buffer, used before if there is one.
+    /// Returns an empty buffer, from the pool if it has one.
     pub fn get(&self) -> Vec<u8> {
         let mut shelf = self.shelf.lock().unwrap_or_else(PoisonError::into_inner);
         let buffer = shelf.buffers.pop().unwrap_or_default();
@@ -105,7 +106,7 @@ impl Buffers {
         buffer
     }
 
-    /// Takes a buffer back.
+    /// Returns a buffer to the pool, or frees it if the pool is full.
     pub fn put(&self, mut buffer: Vec<u8>) {
         buffer.clear();
         let mut shelf = self.shelf.lock().unwrap_or_else(PoisonError::into_inner);

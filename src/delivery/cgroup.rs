@@ -1,15 +1,17 @@
-//! What a control group grants this process: a container's limit of memory. (Its CPU quota is known to
+//! The memory limit of the process's control group, such as a container's. (The CPU quota is already considered by
 //! [`std::thread::available_parallelism`].)
 
 use std::path::{Path, PathBuf};
 
-/// The least limit of memory among the process's control group and those above it; `None` where there is none.
+/// Returns the smallest memory limit, in bytes, among the process's control group and its ancestors; `None` if there is
+/// none.
 pub fn memory_limit() -> Option<u64> {
     let groups = std::fs::read_to_string("/proc/self/cgroup").ok()?;
     limit_below(Path::new("/sys/fs/cgroup"), &groups)
 }
 
-/// The same for a tree that is mounted at `root`; `groups` is what `/proc/self/cgroup` says.
+/// Returns the smallest memory limit in a control group tree mounted at `root`; `groups` is the text of
+/// `/proc/self/cgroup`.
 fn limit_below(root: &Path, groups: &str) -> Option<u64> {
     let mut least: Option<u64> = None;
     for line in groups.lines() {
@@ -20,7 +22,8 @@ fn limit_below(root: &Path, groups: &str) -> Option<u64> {
             names if names.split(',').any(|name| name == "memory") => (root.join("memory"), "memory.limit_in_bytes"),
             _ => continue,
         };
-        // Inside a container the group's path may be the host's, where only the root is mounted: it is looked at too.
+        // Inside a container the path may be the host's although only the root of the group is mounted, so the root is
+        // read too.
         let mut folder: PathBuf = root.join(group.trim_start_matches('/'));
         loop {
             let limit = std::fs::read_to_string(folder.join(file)).ok().and_then(|text| text.trim().parse::<u64>().ok());
@@ -30,7 +33,7 @@ fn limit_below(root: &Path, groups: &str) -> Option<u64> {
             }
         }
     }
-    // Version 1 says "no limit" with a number near the end of its range.
+    // Version 1 represents "no limit" as a number near the end of its range.
     least.filter(|limit| *limit < 1 << 60)
 }
 

@@ -1,8 +1,8 @@
-//! Documents on their way to a sink.
+//! Documents between a worker and a sink.
 //!
-//! A worker has one [`DocumentBuffer`] per sink. A document is a byte range of the buffer's body and the record it came
-//! from; full buffers leave as a [`DocumentBatch`]. A sink resends or gives up a single document by cutting its range
-//! out: the body is never built twice.
+//! A worker has one [`DocumentBuffer`] per sink. A document is a byte range of the buffer's body and a reference to its
+//! record; a full buffer becomes a [`DocumentBatch`]. To resend or reject a single document, a sink cuts its byte range
+//! out: no document is serialised a second time.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use super::hub::Hub;
 use super::processor::Reason;
 use super::tally::count;
 
-/// One document: its record and its bytes in the body.
+/// One document: its record and its byte range in the body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Item {
     part: u32,
@@ -23,54 +23,55 @@ pub struct Item {
 }
 
 impl Item {
-    /// Length of the document in bytes, with all its lines.
+    /// Returns the length of the document in bytes, including all its lines.
     pub fn len(&self) -> usize {
         (self.end - self.start) as usize
     }
 
-    /// Whether it has no bytes.
+    /// Returns whether the document has no bytes.
     pub fn is_empty(&self) -> bool {
         self.end == self.start
     }
 }
 
-/// Bytes of memory that documents take beside their body.
+/// Returns the bytes of memory that documents take in addition to their body.
 fn overhead(items: &Vec<Item>, parts: &Vec<Part>) -> usize {
     items.capacity() * size_of::<Item>() + parts.capacity() * size_of::<Part>() + size_of::<DocumentBatch>()
 }
 
-/// A record batch that documents of a [`DocumentBatch`] came from, and how many of them.
+/// A record batch that documents of a [`DocumentBatch`] came from, and the number of these documents.
 #[derive(Debug)]
 struct Part {
     raw: Arc<RawBatch>,
     documents: usize,
-    /// How many of them the record batch has been told of.
+    /// Number of these documents that are already counted as open in the record batch.
     opened: usize,
 }
 
-/// When a buffer is full.
+/// The limits at which a document buffer is full.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// It leaves at this many bytes.
+    /// Size in bytes at which the buffer is sent.
     pub max_bytes: usize,
-    /// It leaves at this many documents.
+    /// Number of documents at which the buffer is sent.
     pub max_items: usize,
-    /// It leaves when its first document is this old.
+    /// Age of the oldest document at which the buffer is sent.
     pub linger: std::time::Duration,
 }
 
-/// So many bytes of documents are put together before they move to the body; few in tests, so that theirs move too.
+/// Bytes of documents that are staged before they move to the body; small in tests, so that theirs move too.
 const NEAR: usize = if cfg!(test) { 40 } else { 32 << 10 };
 
-/// The documents that a worker has made for one sink.
+/// The documents that a worker has built for one sink.
 #[derive(Debug)]
 pub struct DocumentBuffer {
-    /// The last documents, one after the other. Append between [`begin`](Self::begin) and [`end`](Self::end).
+    /// Staging area for the latest documents, one after the other. Append between [`begin`](Self::begin) and
+    /// [`end`](Self::end).
     ///
-    /// They are put together here because the body is in no cache near the core. What a core has written leaves it in order, so
-    /// that with each document written there everything that is read back soon after it was written would wait for the body.
+    /// Documents are built here because the body is in no cache near the core. A core's stores become visible in order,
+    /// so if each document were built in the body, every read of recently written data would wait for those stores.
     pub near: Vec<u8>,
-    /// The documents before those.
+    /// Documents that were moved here from `near`; they precede those in it.
     body: Vec<u8>,
     items: Vec<Item>,
     parts: Vec<Part>,
@@ -84,7 +85,7 @@ impl DocumentBuffer {
         DocumentBuffer { near: Vec::new(), body, items: Vec::new(), parts: Vec::new(), current: None, record: 0, part_of_current: u32::MAX }
     }
 
-    /// Starts a document; hand the answer to [`end`](Self::end) or [`abandon`](Self::abandon).
+    /// Starts a document. Pass the returned position to [`end`](Self::end) or [`abandon`](Self::abandon).
     #[must_use]
     pub fn begin(&self) -> usize {
         self.bytes()
@@ -94,15 +95,15 @@ impl DocumentBuffer {
         self.body.len() + self.near.len()
     }
 
-    /// Moves the last documents to the others.
+    /// Moves the staged documents to the body.
     fn move_on(&mut self) {
         self.body.extend_from_slice(&self.near);
         self.near.clear();
-        // A huge document is gone with its room.
+        // Frees the excess capacity that a huge document has left.
         self.near.shrink_to(4 * NEAR);
     }
 
-    /// Ends the document that began at `start`.
+    /// Ends the document that started at `start`.
     pub fn end(&mut self, start: usize) {
         if self.part_of_current == u32::MAX {
             let Some(raw) = &self.current else {
@@ -124,31 +125,31 @@ impl DocumentBuffer {
         }
     }
 
-    /// Takes back what was written since `start`.
+    /// Removes everything written since `start`.
     pub fn abandon(&mut self, start: usize) {
         self.cut(start);
     }
 
-    /// Leaves so many bytes of what was written.
+    /// Truncates the content to `bytes` bytes.
     fn cut(&mut self, bytes: usize) {
         self.near.truncate(bytes.saturating_sub(self.body.len()));
         self.body.truncate(bytes);
     }
 
-    /// Documents so far.
+    /// Returns the number of documents.
     pub fn len(&self) -> usize {
         self.items.len()
     }
 
-    /// Whether there are none.
+    /// Returns whether there are no documents.
     pub fn is_empty(&self) -> bool {
         self.items.is_empty()
     }
 
-    /// The bytes of document `index`.
+    /// Returns the bytes of document `index`.
     pub fn document(&self, index: usize) -> &[u8] {
         let item = self.items[index];
-        // None is moved in part.
+        // A document is always moved as a whole, so it is entirely in the body or entirely staged.
         match (item.start as usize).checked_sub(self.body.len()) {
             None => &self.body[item.start as usize..item.end as usize],
             Some(start) => &self.near[start..][..item.len()],
@@ -159,9 +160,9 @@ impl DocumentBuffer {
         self.bytes() >= limits.max_bytes || self.items.len() >= limits.max_items
     }
 
-    /// Removes the documents of the current record from `items` on: the record was refused after all.
+    /// Removes the documents from index `items` on: their record was rejected after they were written.
     fn roll_back(&mut self, items: usize) {
-        // A document that was begun and not ended, which only a panic leaves, goes with them.
+        // Also remove a document that was started and not ended, which only a panic leaves behind.
         self.cut(items.checked_sub(1).and_then(|last| self.items.get(last)).map_or(0, |last| last.end as usize));
         if items >= self.items.len() {
             return;
@@ -178,7 +179,7 @@ impl DocumentBuffer {
         }
     }
 
-    /// Tells the current record batch of the documents it has not heard of.
+    /// Opens, in the current record batch, the documents that it does not count yet.
     fn open_current(&mut self) {
         if let Some(part) = self.parts.get_mut(self.part_of_current as usize) {
             part.raw.open(part.documents - part.opened);
@@ -186,7 +187,8 @@ impl DocumentBuffer {
         }
     }
 
-    /// Closes the buffer into a batch and goes on with a body of `fresh`. A body that is mostly empty keeps its room: the batch gets a copy.
+    /// Closes the buffer into a batch and continues with the body returned by `fresh`. A body that is mostly empty is
+    /// kept, and the batch gets a copy of its content.
     pub(crate) fn seal(&mut self, fresh: impl FnOnce() -> Vec<u8>, hub: Option<Arc<Hub>>) -> DocumentBatch {
         self.open_current();
         self.part_of_current = u32::MAX;
@@ -208,7 +210,7 @@ impl DocumentBuffer {
     }
 }
 
-/// One buffer for each sink of the pipeline.
+/// One document buffer for each sink of the pipeline.
 #[derive(Debug)]
 pub struct Outputs {
     buffers: Vec<DocumentBuffer>,
@@ -216,27 +218,28 @@ pub struct Outputs {
 }
 
 impl Outputs {
-    /// Buffers for `sinks` sinks.
+    /// Returns empty buffers for `sinks` sinks.
     pub fn new(sinks: usize) -> Self {
         Outputs { buffers: (0..sinks).map(|_| DocumentBuffer::new(Vec::new())).collect(), marks: vec![0; sinks] }
     }
 
-    /// The buffer of sink `index`, in the order of the plan.
+    /// Returns the buffer of sink `index`, in the order of the plan.
     pub fn sink(&mut self, index: usize) -> &mut DocumentBuffer {
         &mut self.buffers[index]
     }
 
-    /// How many sinks there are.
+    /// Returns the number of sinks.
     pub fn len(&self) -> usize {
         self.buffers.len()
     }
 
-    /// Whether there are none.
+    /// Returns whether there are no sinks.
     pub fn is_empty(&self) -> bool {
         self.buffers.is_empty()
     }
 
-    /// Points the buffers at a record batch. Workers do this; a test that calls a processor by hand must too.
+    /// Sets the current record batch of all buffers. Workers call this; a test that calls a processor directly must do
+    /// so too.
     pub fn start_batch(&mut self, raw: &Arc<RawBatch>) {
         for buffer in &mut self.buffers {
             buffer.current = Some(raw.clone());
@@ -244,7 +247,7 @@ impl Outputs {
         }
     }
 
-    /// Points the buffers at a record of the current batch.
+    /// Sets the current record, an index into the current batch, of all buffers.
     pub fn start_record(&mut self, index: usize) {
         for (buffer, mark) in self.buffers.iter_mut().zip(&mut self.marks) {
             buffer.record = index as u32;
@@ -252,14 +255,14 @@ impl Outputs {
         }
     }
 
-    /// Takes back every document of the current record.
+    /// Removes every document of the current record.
     pub(crate) fn roll_back(&mut self) {
         for (buffer, mark) in self.buffers.iter_mut().zip(&self.marks) {
             buffer.roll_back(*mark);
         }
     }
 
-    /// Ends the current record batch: its documents are known to it, and the buffers let go of it.
+    /// Ends the current record batch: counts its documents as open and releases the buffers' references to it.
     pub(crate) fn end_batch(&mut self) {
         for buffer in &mut self.buffers {
             buffer.open_current();
@@ -268,7 +271,8 @@ impl Outputs {
         }
     }
 
-    /// Takes the documents out without delivering them: for tests and one-off runs of a pipeline.
+    /// Returns a sink's documents and empties its buffer without delivering them, for tests and one-off runs of a
+    /// pipeline.
     pub fn take_documents(&mut self, sink: usize) -> Vec<Vec<u8>> {
         let buffer = &mut self.buffers[sink];
         let documents = (0..buffer.len()).map(|index| buffer.document(index).to_vec()).collect();
@@ -277,7 +281,7 @@ impl Outputs {
     }
 }
 
-/// Documents that left a worker together.
+/// Documents that a worker sends to a sink together.
 #[derive(Debug)]
 pub struct DocumentBatch {
     body: Bytes,
@@ -288,50 +292,51 @@ pub struct DocumentBatch {
 }
 
 impl DocumentBatch {
-    /// The whole body; cloning it costs nothing.
+    /// Returns the whole body. It can be cloned without copying.
     pub fn body(&self) -> &Bytes {
         &self.body
     }
 
-    /// The documents.
+    /// Returns the documents.
     pub fn items(&self) -> &[Item] {
         &self.items
     }
 
-    /// Number of documents.
+    /// Returns the number of documents.
     pub fn len(&self) -> usize {
         self.items.len()
     }
 
-    /// Whether there are none.
+    /// Returns whether there are no documents.
     pub fn is_empty(&self) -> bool {
         self.items.is_empty()
     }
 
-    /// The bytes of document `index`.
+    /// Returns the bytes of document `index`.
     pub fn document(&self, index: usize) -> &[u8] {
         let item = self.items[index];
         &self.body[item.start as usize..item.end as usize]
     }
 
-    /// The record that document `index` came from.
+    /// Returns the record that document `index` came from: its batch and its index there.
     pub fn record(&self, index: usize) -> (&RawBatch, usize) {
         let item = self.items[index];
         (&self.parts[item.part as usize].raw, item.record as usize)
     }
 
-    /// Whether the partition that document `index` came from still belongs to this process.
+    /// Returns whether this process still owns the partition that document `index` came from.
     pub fn is_owned(&self, index: usize) -> bool {
         let (raw, record) = self.record(index);
         raw.origin(record).is_owned()
     }
 
-    /// Whether it is kept what documents come to.
+    /// Returns whether outcomes of documents are counted.
     pub(crate) fn keeps_tallies(&self) -> bool {
         self.parts.iter().any(|part| part.raw.keeps_tallies())
     }
 
-    /// Notes what documents have come to, where that is kept: what `outcome` says of each. To be called before they end.
+    /// Counts the outcome that `outcome` returns for each document, where outcomes are counted. Must be called before
+    /// the documents are settled.
     pub(crate) fn note(&self, outcome: impl Fn(usize) -> Option<&'static str>) {
         if !self.keeps_tallies() {
             return;
@@ -343,15 +348,15 @@ impl DocumentBatch {
         }
     }
 
-    /// Every document has ended well.
+    /// Settles every document as delivered.
     pub fn finish(self) {
         for part in &self.parts {
             part.raw.settle(part.documents);
         }
     }
 
-    /// Ends documents one by one: `fate` says for each whether it is done, is to be kept aside, or goes on. Those that go
-    /// on come back as batches of their own, one for each key that `fate` gave.
+    /// Settles documents one by one: `fate` returns for each whether it is delivered, rejected, or to be sent again.
+    /// Returns the documents to be sent again as one batch per key returned by `fate`, and the rejected documents.
     pub fn sort_out<K: PartialEq>(self, mut fate: impl FnMut(usize) -> Fate<K>) -> (Vec<(K, DocumentBatch)>, Vec<Rejected>) {
         let mut going_on: Vec<(K, Vec<Item>)> = Vec::new();
         let mut rejected = Vec::new();
@@ -376,7 +381,7 @@ impl DocumentBatch {
         (kept, rejected)
     }
 
-    /// Lets go of documents whose partition belongs to somebody else by now; `None` when nothing is left.
+    /// Drops documents of partitions that this process no longer owns. Returns `None` if no document remains.
     pub fn drop_disowned(self) -> Option<DocumentBatch> {
         if self.parts.iter().all(|part| part.raw.origins().iter().all(|origin| origin.is_owned())) {
             return Some(self);
@@ -386,13 +391,14 @@ impl DocumentBatch {
         kept.pop().map(|((), batch)| batch)
     }
 
-    /// Two halves, for a request that was too large; one document stays whole and the other half is empty.
+    /// Splits the batch into two halves, for a request that was too large. A single document is not split; the second
+    /// half is then empty.
     pub fn split(self) -> (DocumentBatch, DocumentBatch) {
         let (first, second) = self.items.split_at(self.items.len().div_ceil(2));
         (self.cut(first), self.cut(second))
     }
 
-    /// A batch of some of the documents. The bytes are copied unless they are all of them.
+    /// Returns a batch of some of the documents. Copies their bytes, unless they are all the documents of this batch.
     fn cut(&self, items: &[Item]) -> DocumentBatch {
         let size = items.iter().map(Item::len).sum();
         let whole = items.len() == self.items.len();
@@ -413,7 +419,7 @@ impl DocumentBatch {
             }
             kept.push(Item { part: *slot, record: item.record, start, end: start + (item.end - item.start) });
         }
-        // What is whole shares the body, which is freed with the last of the two.
+        // A batch of all the documents shares the body, which is freed with the last of the two.
         let counted = if whole { self.counted } else { body.capacity() + overhead(&kept, &parts) };
         if let Some(hub) = &self.hub {
             hub.budget.take(counted);
@@ -435,35 +441,35 @@ impl Drop for DocumentBatch {
     }
 }
 
-/// What becomes of one document of a batch.
+/// The disposition of one document of a batch.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Fate<K> {
-    /// It has ended well.
+    /// Delivered.
     Done,
-    /// It is refused for good.
+    /// Rejected permanently.
     Rejected(Reason),
-    /// It is to be sent again, with the others of the same key.
+    /// To be sent again, together with the other documents of the same key.
     GoesOn(K),
 }
 
-/// A document that is refused for good. Its record stays open until the dead letter is durable.
+/// A document that was rejected permanently. Its record stays open until the dead letter is durable.
 #[derive(Debug)]
 pub struct Rejected {
-    /// The batch of the record.
+    /// Batch of the record.
     pub raw: Arc<RawBatch>,
-    /// The record.
+    /// Index of the record in its batch.
     pub record: u32,
-    /// Why.
+    /// Reason of the rejection.
     pub reason: Reason,
 }
 
 impl Rejected {
-    /// Whether the partition that the record came from still belongs to this process.
+    /// Returns whether this process still owns the partition that the record came from.
     pub fn is_owned(&self) -> bool {
         self.raw.origin(self.record as usize).is_owned()
     }
 
-    /// The dead letter is durable, or was not needed.
+    /// Settles the record. Call this when the dead letter is durable, or not needed.
     pub fn settle(self) {
         self.raw.settle(1);
     }
@@ -526,7 +532,7 @@ mod tests {
     #[test]
     fn a_refused_record_takes_its_documents_back() {
         let raw = raw(&["a", "b"]);
-        // Documents that stay where they are put together, and some that move on from there.
+        // Lengths for which documents stay in the staging area, and lengths for which they move to the body.
         for length in [1, NEAR / 2, NEAR] {
             let mut out = Outputs::new(1);
             write(&mut out, &raw);

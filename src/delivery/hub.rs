@@ -1,9 +1,9 @@
-//! What the parts of one run share: ledger, budget, buffers, totals.
+//! State shared by the parts of one run: ledger, budget, buffers, totals.
 //!
-//! Each source of a pipeline has a hub of its own, with its own ledger, since what it may commit is nobody else's business;
-//! budget, buffers and totals are those of the run.
+//! Each source of a pipeline has a hub of its own with its own ledger, because sources commit independently. Budget,
+//! buffers and totals are shared by all hubs of the run.
 //!
-//! Every lock here is taken once a batch, never once an event.
+//! Every lock here is taken once per batch, never once per event.
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -18,28 +18,28 @@ use super::ledger::{Ledger, Ticket};
 use super::shutdown::Shutdown;
 use crate::observe::metrics as names;
 
-/// What has happened in a run.
+/// The totals of a run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Summary {
     /// Records read from the source.
     pub records: u64,
     /// Documents acknowledged by sinks.
     pub documents: u64,
-    /// Records dropped on purpose, tombstones among them.
+    /// Records dropped on purpose, including tombstones.
     pub dropped: u64,
-    /// Records kept aside as dead letters.
+    /// Records written as dead letters.
     pub dead_lettered: u64,
-    /// Records that had not ended when the run was forced to stop; they will be read again.
+    /// Records that were still open when the run was forced to stop. They will be read again.
     pub unfinished: u64,
-    /// Partitions whose last offsets could not be committed while the run was stopping, of the source with the most such partitions;
-    /// their records will be read again.
+    /// Partitions whose last offsets could not be committed while the run was stopping, for the source with the most of
+    /// them. Their records will be read again.
     pub uncommitted: u64,
-    /// How often a partition's offset was no longer valid, so that reading began elsewhere: records were deleted before
-    /// they were read, or a topic was created anew.
+    /// Number of times a partition's offset was out of range and reading was reset, because records were deleted before
+    /// they were read or a topic was created again.
     pub offset_resets: u64,
 }
 
-/// Counts that only go up, added to once a batch.
+/// Monotonic counters, updated once per batch.
 #[derive(Debug, Default)]
 pub(crate) struct Totals {
     pub records: AtomicU64,
@@ -51,12 +51,12 @@ pub(crate) struct Totals {
     pub offset_resets: AtomicU64,
 }
 
-/// What the parts of one run share.
+/// The state shared by the parts of one run, as seen by one source.
 #[derive(Debug)]
 pub struct Hub {
     pub(crate) pipeline: Arc<str>,
     pipeline_version: Arc<Mutex<Arc<str>>>,
-    /// Which of the run's sources this hub is for.
+    /// Index of the source that this hub belongs to.
     pub(crate) source: usize,
     pub(crate) budget: Arc<Budget>,
     pub(crate) raw_buffers: Arc<Buffers>,
@@ -88,7 +88,7 @@ impl Hub {
         })
     }
 
-    /// The hub of another source of the same run.
+    /// Returns a hub for another source of the same run.
     pub(crate) fn for_source(&self, source: usize) -> Arc<Self> {
         Arc::new(Hub {
             pipeline: self.pipeline.clone(),
@@ -110,7 +110,7 @@ impl Hub {
         self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The version of the pipeline that workers run, as far as they have come.
+    /// Returns the pipeline version that the last worker to reload is running.
     pub(crate) fn pipeline_version(&self) -> Arc<str> {
         self.pipeline_version.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -119,12 +119,12 @@ impl Hub {
         *self.pipeline_version.lock().unwrap_or_else(PoisonError::into_inner) = version;
     }
 
-    /// Milliseconds since the run began: the ledger's clock.
+    /// Returns the milliseconds since the run began. This is the ledger's clock.
     pub(crate) fn now_ms(&self) -> u64 {
         self.started.elapsed().as_millis() as u64
     }
 
-    /// Makes a built batch known to the ledger and the budget.
+    /// Enters a finished batch into the ledger and the budget.
     pub(crate) fn admit(self: &Arc<Self>, mut builder: BatchBuilder) -> Arc<RawBatch> {
         if let Some(spacious) = builder.fit() {
             self.raw_buffers.put(spacious);
@@ -133,7 +133,8 @@ impl Hub {
         let tickets = {
             let mut ledger = self.ledger();
             let spans = builder.spans().into_iter().zip(&builder.origins).enumerate();
-            // Where records carry another origin than the partition they were read from, only that partition is read any further.
+            // Where the records carry other origins than the partitions they were read from, only these partitions'
+            // offsets are tracked.
             let own = spans.filter(|_| builder.covered.is_empty()).filter_map(|(index, (span, origin))| Some((origin, span?, Some(index))));
             let covered = builder.covered.iter().map(|(place, span)| (place, *span, None));
             own.chain(covered).map(|(origin, span, of)| (self.deliver(&mut ledger, origin, span, now_ms), of)).collect()
@@ -149,7 +150,7 @@ impl Hub {
         Arc::new(builder.finish(tickets, held, reserved, Some(self.clone())))
     }
 
-    /// Enters a span into the ledger. A gap that the source has not explained stops commits of the partition for good.
+    /// Enters a span into the ledger. A gap that the source has not accounted for stops the commits of the partition.
     fn deliver(&self, ledger: &mut Ledger, origin: &Origin, span: Span, now_ms: u64) -> Ticket {
         ledger.deliver(origin, span, now_ms).unwrap_or_else(|gap| {
             error!(
@@ -162,7 +163,7 @@ impl Hub {
         })
     }
 
-    /// Every record of a batch has ended.
+    /// Completes the tickets of a batch all of whose records have ended.
     pub(crate) fn complete(&self, batch: &RawBatch, tickets: &[(Ticket, Option<usize>)]) {
         {
             let mut ledger = self.ledger();
@@ -178,7 +179,7 @@ impl Hub {
         }
     }
 
-    /// Waits until `settled` holds of the ledger, at most `timeout`; answers whether it does.
+    /// Waits until `settled` returns true for the ledger, for at most `timeout`. Returns whether it does.
     pub(crate) fn wait_until(&self, timeout: Duration, settled: impl Fn(&Ledger) -> bool) -> bool {
         let guard = self.ledger();
         let (guard, _) =
@@ -204,13 +205,14 @@ impl Hub {
         }
     }
 
-    /// Counts a partition whose offset was no longer valid.
+    /// Counts one offset reset of a partition.
     pub(crate) fn count_offset_reset(&self) {
         self.totals.offset_resets.fetch_add(1, Ordering::Relaxed);
         metrics::counter!(names::OFFSET_RESETS, "pipeline" => self.pipeline.clone()).increment(1);
     }
 
-    /// Notes partitions whose last commit failed while the run was stopping; leaving the group commits them once more.
+    /// Records the number of partitions whose last commit failed while the run was stopping. They are committed once
+    /// more when the consumer leaves the group.
     pub(crate) fn note_uncommitted(&self, partitions: usize) {
         self.totals.uncommitted.fetch_max(partitions as u64, Ordering::Relaxed);
     }
@@ -230,7 +232,7 @@ impl Hub {
     }
 }
 
-/// Milliseconds since 1970.
+/// Returns the wall-clock time in milliseconds since 1970.
 pub(crate) fn wall_clock_ms() -> i64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64)
 }

@@ -1,14 +1,15 @@
-//! What has been read, what has ended, and how far each partition may be committed.
+//! Bookkeeping of the offsets that have been read and completed, and of the offset up to which each partition may be
+//! committed.
 //!
-//! Plain data: no I/O, no clock, no Kafka. For each partition an ordered queue of ranges, one for every batch that had
-//! records of it. A range is done when each record in it is acknowledged, dead-lettered or dropped on purpose; the end of
-//! the done prefix is what may be committed. Neighbours that are done become one range, so that what is kept is bounded by
-//! what is open, however long the oldest record takes. Every assignment of a partition has a generation: an outcome that belongs to
-//! an earlier one changes nothing.
+//! The ledger is plain data: no I/O, no clock, no Kafka. Each partition has an ordered queue of ranges, one for every
+//! batch with records of that partition. A range is done when each of its records is acknowledged, dead-lettered or
+//! dropped on purpose; the end of the done prefix may be committed. Adjacent done ranges are merged, so that the size
+//! of the queue is bounded by the number of open ranges, however long the oldest record takes. Every assignment of a
+//! partition has a generation: an outcome of an earlier generation changes nothing.
 //!
-//! Where a source says where reading began, ranges must follow one another without a gap: offsets without a record (transaction markers,
-//! aborted records, what compaction has removed) are part of a range only when the source has made sure of them. A gap that nobody has
-//! explained stops commits of the partition.
+//! If a source reports where reading began, ranges must be contiguous. Offsets without a record (transaction markers,
+//! aborted records, records removed by compaction) belong to a range only if the source has verified them. An
+//! unexplained gap stops the commits of the partition.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -16,7 +17,7 @@ use std::sync::Arc;
 use super::batch::{Lease, Origin, Span};
 use super::tally::Tally;
 
-/// A claim on one range of one partition, handed back when the range is done.
+/// A handle of one range of one partition, returned to the ledger when the range is done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ticket {
     slot: usize,
@@ -25,30 +26,30 @@ pub struct Ticket {
 }
 
 impl Ticket {
-    /// A ticket of no range: completing it changes nothing.
+    /// A ticket without a range: completing it changes nothing.
     pub(crate) const WORTHLESS: Ticket = Ticket { slot: usize::MAX, generation: 0, sequence: 0 };
 }
 
-/// A range that does not begin where the one before it ended.
+/// A gap in the offsets: a range that does not start where the previous one ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("offset {expected} was expected, and {found} came")]
 pub struct Gap {
-    /// The offset that should have come.
+    /// Offset at which the range should have started.
     pub expected: i64,
-    /// The offset that came.
+    /// Offset at which the range started.
     pub found: i64,
 }
 
-/// An offset that may be committed: everything before it has ended.
+/// An offset that may be committed, because all records before it have ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Commit {
-    /// Topic.
+    /// Topic name.
     pub topic: Arc<str>,
-    /// Partition.
+    /// Partition number.
     pub partition: i32,
-    /// The next offset to read.
+    /// Offset of the next record to read.
     pub offset: i64,
-    /// What became of the records before it, since the partition was assigned, where that is kept.
+    /// Outcomes of the records before the offset since the partition was assigned, where outcomes are counted.
     pub tally: Tally,
 }
 
@@ -68,14 +69,14 @@ struct Slot {
     generation: u64,
     /// Sequence number of the next range.
     next: u64,
-    /// The ranges that are open, and those behind one that is; never two done ones side by side.
+    /// The open ranges, and the done ranges behind an open one. No two adjacent ranges are both done.
     ranges: BTreeMap<u64, Range>,
-    /// One past the last offset that was delivered, where the source has said where reading began.
+    /// One past the last offset that was delivered, if the source has reported where reading began.
     read_to: Option<i64>,
-    /// Set by a gap that nobody has explained, until the partition is assigned again.
+    /// Set by an unexplained gap, until the partition is assigned again or its reading begins again.
     broken: bool,
     done_to: Option<i64>,
-    /// What became of the records before `done_to`.
+    /// Outcomes of the records before `done_to`.
     tally: Tally,
     requested: Option<i64>,
 }
@@ -88,7 +89,7 @@ pub struct Ledger {
 }
 
 impl Ledger {
-    /// Takes a partition over, with nothing read of it yet, and returns it as an origin. Assigning it again without a
+    /// Adds an assigned partition, with nothing read of it yet, and returns its origin. Assigning it again without a
     /// revocation starts a new generation too.
     pub fn assign(&mut self, topic: &str, partition: i32) -> Origin {
         if let Some(slot) = self.slot_of(topic, partition) {
@@ -120,21 +121,21 @@ impl Ledger {
         origin
     }
 
-    /// Lets a partition go. What is still open of it is forgotten; outcomes that come later change nothing.
+    /// Revokes a partition. Its open ranges are removed; their later outcomes change nothing.
     pub fn revoke(&mut self, topic: &str, partition: i32) {
         if let Some(slot) = self.slot_of(topic, partition) {
             self.slots[slot].let_go();
         }
     }
 
-    /// Lets every partition go that is assigned; answers how many those were.
+    /// Revokes every assigned partition. Returns the number of them.
     pub fn revoke_all(&mut self) -> usize {
         self.slots.iter_mut().filter(|slot| slot.assigned).map(Slot::let_go).count()
     }
 
-    /// Notes where reading of an assigned partition begins, and the id of its topic where documents are told apart by it. What was read of
-    /// it before may still end and changes nothing here. Returns the origin of records from `start` on; `None` if the partition is not
-    /// assigned.
+    /// Sets the offset at which reading of an assigned partition begins, and the topic ID where it is part of the
+    /// document ID. Starts a new generation: outcomes of earlier reads change nothing. Returns the origin of records
+    /// from `start` on; `None` if the partition is not assigned.
     pub fn begin(&mut self, topic: &str, partition: i32, start: i64, topic_id: Option<Arc<str>>) -> Option<Origin> {
         let slot = self.slot_of(topic, partition)?;
         let slot = &mut self.slots[slot];
@@ -147,31 +148,33 @@ impl Ledger {
         Some(slot.origin.clone())
     }
 
-    /// Forgets what was read of a partition, without a new beginning yet. What is in flight may end and changes nothing here.
+    /// Discards what was read of a partition, without setting a new start offset. Outcomes of what is in flight change
+    /// nothing.
     pub fn forget(&mut self, topic: &str, partition: i32) {
         if let Some(slot) = self.slot_of(topic, partition) {
             self.slots[slot].forget();
         }
     }
 
-    /// Notes that other records may have had the offsets of this partition.
+    /// Records that other records may have had the same offsets in this partition.
     pub fn set_reuses_ids(&self, topic: &str, partition: i32) {
         if let Some(slot) = self.slot_of(topic, partition) {
             self.slots[slot].lease.set_reuses_ids();
         }
     }
 
-    /// The origin of an assigned partition.
+    /// Returns the origin of an assigned partition.
     pub fn origin(&self, topic: &str, partition: i32) -> Option<Origin> {
         let slot = self.slot_of(topic, partition)?;
         self.slots[slot].assigned.then(|| self.slots[slot].origin.clone())
     }
 
-    /// Notes that the records of a span are in flight. `now_ms` is any clock that only goes forward. Returns a worthless ticket for a
-    /// partition that is not assigned.
+    /// Enters a span whose records are now in flight. `now_ms` is the time in milliseconds on any monotonic clock.
+    /// Returns a ticket without effect if the partition is not assigned or the origin is outdated.
     ///
     /// # Errors
-    /// The span does not begin where the one before it ended. The partition then stays where it is: no later span is accepted.
+    /// Fails if the span does not start where the previous one ended. From then on, no span of the partition is
+    /// accepted.
     pub fn deliver(&mut self, origin: &Origin, span: Span, now_ms: u64) -> Result<Ticket, Gap> {
         let Some(index) = self.slot_of(&origin.topic, origin.partition) else { return Ok(Ticket::WORTHLESS) };
         let slot = &mut self.slots[index];
@@ -191,12 +194,12 @@ impl Ledger {
         Ok(Ticket { slot: index, generation: slot.generation, sequence })
     }
 
-    /// Notes that every record of a ticket's range has ended.
+    /// Completes a ticket: every record of its range has ended.
     pub fn complete(&mut self, ticket: Ticket) {
         self.complete_with(ticket, Tally::default());
     }
 
-    /// The same, with what became of the range's records.
+    /// Completes a ticket and adds the outcomes of its range's records.
     pub fn complete_with(&mut self, ticket: Ticket, tally: Tally) {
         let Some(slot) = self.slots.get_mut(ticket.slot) else { return };
         if slot.generation == ticket.generation {
@@ -204,52 +207,54 @@ impl Ledger {
         }
     }
 
-    /// What may be committed and has not been asked for yet.
+    /// Returns the offsets that may be committed and for which no commit has been requested.
     pub fn committable(&self) -> Vec<Commit> {
         self.slots.iter().filter(|slot| slot.assigned).filter_map(Slot::commit).collect()
     }
 
-    /// The same for one partition.
+    /// Returns the offset of one partition that may be committed, if no commit of it has been requested.
     pub fn committable_of(&self, topic: &str, partition: i32) -> Option<Commit> {
         let slot = self.slot_of(topic, partition)?;
         self.slots[slot].assigned.then(|| self.slots[slot].commit()).flatten()
     }
 
-    /// Notes that a commit is under way, so it is not asked for again.
+    /// Marks an offset as being committed, so that it is not returned again.
     pub fn requested(&mut self, commit: &Commit) {
         if let Some(slot) = self.slot_of(&commit.topic, commit.partition) {
             self.slots[slot].requested = Some(commit.offset);
         }
     }
 
-    /// Notes that commits failed: whatever is done may be asked for again.
+    /// Handles a failed commit: every done offset becomes committable again.
     pub fn commit_failed(&mut self) {
         for slot in &mut self.slots {
             slot.requested = None;
         }
     }
 
-    /// Ranges that are kept of a partition: those that have not ended, and what is done behind them. 0 when all has ended.
+    /// Returns the number of ranges kept for a partition: the open ones and the done ones behind them. It is 0 when all
+    /// have ended.
     pub fn open(&self, topic: &str, partition: i32) -> usize {
         self.slot_of(topic, partition).map_or(0, |slot| self.slots[slot].ranges.len())
     }
 
-    /// The same of all partitions.
+    /// Returns the number of ranges kept for all partitions.
     pub fn open_in_all(&self) -> usize {
         self.slots.iter().map(|slot| slot.ranges.len()).sum()
     }
 
-    /// Number of assigned partitions.
+    /// Returns the number of assigned partitions.
     pub fn assigned(&self) -> usize {
         self.slots.iter().filter(|slot| slot.assigned).count()
     }
 
-    /// When the oldest range that has not ended was delivered.
+    /// Returns the time at which the oldest open range was delivered, in milliseconds on the clock passed to
+    /// [`deliver`](Self::deliver).
     pub fn oldest_open_ms(&self) -> Option<u64> {
         self.slots.iter().filter_map(|slot| slot.ranges.first_key_value()).map(|(_, range)| range.delivered_ms).min()
     }
 
-    /// How far a partition is done in this assignment.
+    /// Returns the end of a partition's done prefix in this assignment.
     pub fn done_to(&self, topic: &str, partition: i32) -> Option<i64> {
         self.slot_of(topic, partition).and_then(|slot| self.slots[slot].done_to)
     }
@@ -275,7 +280,7 @@ impl Slot {
         Commit { topic: self.origin.topic.clone(), partition: self.origin.partition, offset, tally: self.tally.clone() }
     }
 
-    /// Marks a range as done, merges it with done neighbours, and moves the done prefix on.
+    /// Marks a range as done, merges it with done neighbours, and advances the done prefix.
     fn complete(&mut self, sequence: u64, tally: Tally) {
         match self.ranges.get_mut(&sequence) {
             Some(range) if !range.done => (range.done, range.tally) = (true, tally),
@@ -284,7 +289,7 @@ impl Slot {
         if let Some((&before, _)) = self.ranges.range(..sequence).next_back().filter(|(_, range)| range.done) {
             self.swallow(before, sequence);
         }
-        // What stands for the range now is itself or the one before it; the one after it may be done too.
+        // The range may have been merged into the one before it. The one after it may be done too.
         let own = self.ranges.range(..=sequence).next_back().map_or(sequence, |(own, _)| *own);
         if let Some((&after, _)) = self.ranges.range(own + 1..).next().filter(|(_, range)| range.done) {
             self.swallow(own, after);
@@ -296,7 +301,7 @@ impl Slot {
         }
     }
 
-    /// Lets the range at `keep` stand for the one at `gone`, which follows it.
+    /// Merges the range `gone` into the range `keep`, which immediately precedes it.
     fn swallow(&mut self, keep: u64, gone: u64) {
         if let Some(gone) = self.ranges.remove(&gone)
             && let Some(keep) = self.ranges.get_mut(&keep)
@@ -306,7 +311,7 @@ impl Slot {
         }
     }
 
-    /// Starts a new generation with nothing read and a fresh lease.
+    /// Starts a new generation with nothing read and a new lease.
     fn clear(&mut self) {
         self.lease.end();
         self.lease = Lease::new();
@@ -473,7 +478,7 @@ mod tests {
         assert_eq!(ledger.done_to("t", 0), Some(5));
     }
 
-    /// What a random schedule may do next; numbers are taken modulo what exists.
+    /// One step of a random schedule. Numbers are taken modulo the number of existing objects.
     #[derive(Clone, Debug)]
     enum Step {
         Deliver(usize, i64),
@@ -495,7 +500,8 @@ mod tests {
     }
 
     proptest! {
-        /// A model keeps every record's state by itself; the ledger must never be ahead of it, and must catch up with it.
+        /// The model tracks every record's state independently. The ledger must never be ahead of it, and must catch up
+        /// with it.
         #[test]
         fn no_schedule_commits_an_open_record(steps in steps()) {
             let mut ledger = Ledger::default();

@@ -1,10 +1,10 @@
-//! Delivery: from a source to the acknowledgement of every sink, with nothing lost on the way.
+//! Delivery: from a source to the acknowledgement of every sink, without loss.
 //!
 //! ```text
 //! source thread ──RawBatch──► workers ──DocumentBatch──► sinks (tokio) ──outcomes──► ledger ──► commit
 //! ```
-//! A batch, never an event, crosses a thread. The [`budget`] holds the source back, the [`ledger`] says what may be
-//! committed, [`run()`] puts the parts together and takes them down in order.
+//! Only batches, never single events, are passed between threads. The [`budget`] applies backpressure to the source,
+//! the [`ledger`] determines the offsets that may be committed, and [`run()`] starts the parts and stops them in order.
 
 pub mod batch;
 pub mod bounds;

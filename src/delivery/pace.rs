@@ -1,4 +1,4 @@
-//! A limit on how many records a second go through a run: for catching up beside live traffic without harming it.
+//! A rate limit for a run in records per second: for catching up beside live traffic without harming it.
 
 use std::num::NonZeroU32;
 use std::time::Duration;
@@ -8,10 +8,10 @@ use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 
 use super::shutdown::Shutdown;
 
-/// A shutdown is noticed after this long at most.
+/// Maximum time until a waiting worker notices a shutdown.
 const LOOK_UP_EVERY: Duration = Duration::from_millis(100);
 
-/// Paces all workers of a run together.
+/// A rate limiter shared by all workers of a run.
 #[derive(Debug)]
 pub(crate) struct Pace {
     limiter: DefaultDirectRateLimiter,
@@ -20,18 +20,18 @@ pub(crate) struct Pace {
 }
 
 impl Pace {
-    /// At most so many records a second, in bursts of no more than a tenth of that.
+    /// Returns a limiter of `per_second` records per second, in bursts of at most a tenth of that.
     pub(crate) fn new(per_second: NonZeroU32) -> Pace {
         let burst = NonZeroU32::new(per_second.get() / 10).unwrap_or(NonZeroU32::MIN);
         Pace { limiter: RateLimiter::direct(Quota::per_second(per_second).allow_burst(burst)), burst, clock: DefaultClock::default() }
     }
 
-    /// Waits until another record may go. A run that drains is not held back.
+    /// Waits until the next record is admitted. A run that is draining is not limited.
     pub(crate) fn wait(&self, shutdown: &Shutdown) {
         self.wait_for(NonZeroU32::MIN, || shutdown.is_requested());
     }
 
-    /// Waits until so many more units may go (or as many as a burst holds, if that is fewer), or there is no use in waiting.
+    /// Waits until `units` units (at most one burst) are admitted, or until `is_over` returns true.
     pub(crate) fn wait_for(&self, units: NonZeroU32, is_over: impl Fn() -> bool) {
         let units = units.min(self.burst);
         while let Ok(Err(not_until)) = self.limiter.check_n(units) {

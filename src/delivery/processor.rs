@@ -1,53 +1,53 @@
-//! What a worker does with a record: the seam between delivery and the pipeline.
+//! The interface between delivery and the pipeline: a worker passes each record to a [`Processor`].
 
 use std::borrow::Cow;
 
 use super::batch::RawBatch;
 use super::document::Outputs;
 
-/// A pipeline as one worker runs it, with its own scratch space.
+/// A pipeline as run by one worker, with its own scratch buffers.
 pub trait Processor: Send {
-    /// Turns record `index` of `batch` into documents, appended to `out`.
+    /// Processes record `index` of `batch` and appends the resulting documents to `out`.
     fn process(&mut self, batch: &RawBatch, index: usize, out: &mut Outputs) -> Verdict;
 
-    /// Told of records of `batch` whose turn comes next, in this order, so that it can do most of their work together. Any of them
-    /// may be left out after all.
+    /// Announces the next records of `batch`, in processing order, so that the processor can do most of their work
+    /// together. Any of them may be skipped later.
     fn look_ahead(&mut self, _batch: &RawBatch, _records: &[usize]) {}
 
-    /// Called after the last record of a batch: the place to flush local counters into metrics.
+    /// Called after the last record of a batch, to flush local counters into metrics.
     fn end_of_batch(&mut self) {}
 }
 
-/// What became of a record.
+/// The outcome of processing a record.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Verdict {
-    /// It became the documents that were appended.
+    /// The record became the documents that were appended.
     Done,
-    /// It was dropped on purpose; the reason is a bounded label for metrics (`filter`, `sampled`).
+    /// The record was dropped on purpose. The reason is a bounded label for metrics (`filter`, `sampled`).
     Dropped(&'static str),
-    /// It can't be processed and is to be kept aside.
+    /// The record can't be processed and is to be written as a dead letter.
     DeadLetter(Reason),
 }
 
-/// Why a record is kept aside.
+/// The reason why a record is dead-lettered.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Reason {
     /// A bounded label: `decode`, `filter`, `oversized`, `rejected`, `too_large`, `poison`, `panic`.
     pub kind: &'static str,
-    /// The filter or sink that refused it.
+    /// Filter or sink that rejected the record.
     pub component: Option<Cow<'static, str>>,
-    /// What is wrong, in words; from Elasticsearch its error type and reason.
+    /// Description of the problem; for Elasticsearch, the error type and reason.
     pub message: String,
-    /// The status of Elasticsearch's answer, if it refused the document.
+    /// HTTP status with which Elasticsearch rejected the document, if it did.
     pub status: Option<u16>,
 }
 
 impl Reason {
-    /// A reason from the pipeline.
+    /// Returns a reason that originates in the pipeline.
     pub fn new(kind: &'static str, component: Option<Cow<'static, str>>, message: impl Into<String>) -> Self {
         Reason { kind, component, message: message.into(), status: None }
     }
 }
 
-/// The short name that the pipeline uses for a dead letter's reason.
+/// An alias of [`Reason`], used by the pipeline.
 pub type DeadLetterReason = Reason;

@@ -1,5 +1,5 @@
-//! The pipeline as it is now. Workers look at it between batches, so a new one takes over without a pause: nothing is
-//! drained for it, and nobody waits for a sink.
+//! The current pipeline, which can be replaced during a run. Workers check for a new one between batches, so a reload
+//! causes no pause: nothing is drained and no sink is waited for.
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -7,10 +7,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::processor::Processor;
 
-/// Makes the pipeline for one worker, given the worker's number.
+/// A function that builds the pipeline for one worker, given the worker's number.
 type Make = Arc<dyn Fn(usize) -> Box<dyn Processor> + Send + Sync>;
 
-/// Makes processors for the workers of a run. Clones share what [`replace`](Self::replace) sets.
+/// A factory of processors for the workers of a run. Clones share what [`replace`](Self::replace) sets.
 #[derive(Clone)]
 pub struct Processors(Arc<Shared>);
 
@@ -31,13 +31,14 @@ impl fmt::Debug for Processors {
 }
 
 impl Processors {
-    /// A pipeline and its version: any text, a digest of the file for example. `make` is given a worker's number.
+    /// Returns a factory for a pipeline. `version` is any text, for example a digest of the file. `make` is called with
+    /// a worker's number.
     pub fn new(version: &str, make: impl Fn(usize) -> Box<dyn Processor> + Send + Sync + 'static) -> Self {
         let state = State { version: Arc::from(version), make: Arc::new(make) };
         Processors(Arc::new(Shared { generation: AtomicU64::new(0), state: Mutex::new(state) }))
     }
 
-    /// From each worker's next batch on, `other`'s pipeline is in place of this one.
+    /// Replaces this pipeline by `other`'s, from each worker's next batch on.
     pub fn replace(&self, other: &Processors) {
         let (version, make) = {
             let other = other.state();
@@ -47,19 +48,19 @@ impl Processors {
         self.0.generation.fetch_add(1, Ordering::Release);
     }
 
-    /// The version of the pipeline.
+    /// Returns the version of the pipeline.
     pub fn version(&self) -> Arc<str> {
         self.state().version.clone()
     }
 
-    /// Changes with every replacement.
+    /// Returns the generation, which changes with every replacement.
     pub(crate) fn generation(&self) -> u64 {
         self.0.generation.load(Ordering::Acquire)
     }
 
-    /// The pipeline for a worker.
+    /// Builds the pipeline for a worker.
     pub(crate) fn make(&self, worker: usize) -> Box<dyn Processor> {
-        // Making one takes milliseconds: it must not hold up the others.
+        // Building takes milliseconds, so the lock must not be held meanwhile.
         let make = self.state().make.clone();
         make(worker)
     }

@@ -1,8 +1,9 @@
-//! One run of a pipeline: starts the parts in order, waits, and takes them down in order.
+//! One run of a pipeline: starts the parts in order, waits, and stops them in order.
 //!
-//! On the way down every part ends because the one before it has: the source stops reading, the workers see their channel
-//! close and flush, the sinks see theirs close and finish what is in flight, the dead letters likewise; then the source,
-//! which has kept its place in the consumer group all the while, commits for the last time and leaves.
+//! On shutdown every part ends because the previous one has ended: the source stops reading, the workers find their
+//! channel closed and flush, the sinks find theirs closed and finish what is in flight, and so does the dead-letter
+//! writer. Finally the source, which has stayed a member of its consumer group all the while, commits for the last time
+//! and leaves the group.
 
 use std::num::NonZeroU32;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -26,52 +27,54 @@ use crate::observe::health::Health;
 use crate::sink::{SinkContext, SinkError, SinkSpec};
 use crate::source::{Prefetch, SourceContext, SourceError, SourceSpec};
 
-/// Batches that may wait for each worker: what is read long before its turn has left the caches by then.
+/// Number of batches that may be queued per worker. A longer queue would let records fall out of the CPU caches before
+/// their turn.
 const WAITING_BATCHES: usize = 3;
 
-/// After everything was let go, tasks and workers that still hang are left behind from this time on,
+/// Time after a forced stop at which tasks and workers that have not ended are abandoned.
 const TASKS_END: Duration = Duration::from_millis(250);
-/// and readers, which commit and leave their group meanwhile, from this time on.
+/// Time after a forced stop at which source threads are abandoned; they commit and leave their group meanwhile.
 const READERS_END: Duration = Duration::from_millis(650);
-/// How long the runtime's own threads may take to end.
+/// Time that the runtime's own threads may take to end.
 const RUNTIME_ENDS: Duration = Duration::from_millis(100);
 
-/// Everything a run needs.
+/// The parts and settings of a run.
 pub struct Plan {
     /// Name of the pipeline, for metrics, logs and dead letters.
     pub pipeline_name: String,
-    /// Where records come from; [`RawBatch::source`](super::RawBatch::source) tells which.
+    /// Sources of records; [`RawBatch::source`](super::RawBatch::source) is an index into them.
     pub sources: Vec<SourceSpec>,
-    /// Where documents go, in the order of [`Outputs::sink`], each perhaps with a name.
+    /// Sinks of documents with their optional names, in the order of [`Outputs::sink`].
     pub sinks: Vec<(Option<String>, SinkSpec)>,
-    /// The pipeline itself; a clone that was kept can replace it while the run goes on.
+    /// Factory of the pipeline. A clone of it can replace the pipeline during the run.
     pub processors: Processors,
-    /// Where refused records go.
+    /// Destination of rejected records.
     pub dead_letter: DeadLetterSpec,
     /// Sizes and limits.
     pub settings: Settings,
-    /// Health that the HTTP endpoint shows.
+    /// Health state that the HTTP endpoint shows.
     pub health: Health,
 }
 
-/// Sizes and limits of a run.
+/// The sizes and limits of a run.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// Number of workers.
     pub workers: usize,
-    /// Bytes the process should stay under.
+    /// Bytes of memory that the process should stay below.
     pub memory_limit: usize,
-    /// Bytes of records and documents between source and acknowledgement; by default a part of `memory_limit`.
+    /// Limit in bytes of records and documents between source and acknowledgement. The default is a fraction of
+    /// `memory_limit`.
     pub in_flight_limit: Option<usize>,
-    /// A batch of records closes at this many bytes,
+    /// Number of bytes at which a batch of records is closed.
     pub batch_bytes: usize,
-    /// at this many records,
+    /// Number of records at which a batch is closed.
     pub batch_records: usize,
-    /// or at this age.
+    /// Age at which a batch is closed.
     pub batch_age: Duration,
-    /// How long a drain may take before everything is let go.
+    /// Time that draining may take before the run is forced to stop.
     pub shutdown_timeout: Duration,
-    /// Records a second that may go through; no limit without it.
+    /// Limit of records per second; `None` for no limit.
     pub rate_limit: Option<NonZeroU32>,
     /// Memory of the pipeline's filters.
     pub filters: Footprint,
@@ -97,20 +100,20 @@ impl Default for Settings {
 }
 
 impl Settings {
-    /// Bytes that may be in flight.
+    /// Returns the number of bytes that may be in flight.
     pub fn in_flight_bytes(&self) -> usize {
         self.in_flight_limit.unwrap_or(self.memory_limit / 8).max(self.batch_bytes)
     }
 }
 
-/// A run that ended other than by its source's end or a shutdown: why, and what it had done until then.
+/// The failure of a run, which ended other than by the end of its source or a shutdown, with its totals.
 #[derive(Debug, thiserror::Error)]
 #[error("{error}")]
 pub struct RunFailure {
-    /// Why.
+    /// Cause of the failure.
     #[source]
     pub error: RunError,
-    /// What had happened until then.
+    /// Totals of the run up to the failure.
     pub summary: Box<Summary>,
 }
 
@@ -120,32 +123,32 @@ impl From<std::io::Error> for RunFailure {
     }
 }
 
-/// Why a run ended other than by its source's end or a shutdown.
+/// The reason why a run ended other than by the end of its source or a shutdown.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
-    /// The source can't go on.
+    /// A source failed.
     #[error("source: {0}")]
     Source(#[from] SourceError),
-    /// A sink can't go on.
+    /// A sink failed.
     #[error("sink `{name}`: {error}")]
     Sink {
-        /// The sink.
+        /// Name of the sink.
         name: String,
-        /// What is wrong with it.
+        /// Cause of the failure.
         error: SinkError,
     },
     /// A thread of the run panicked.
     #[error("{0} panicked; nothing that was in its hands is committed")]
     Panic(&'static str),
-    /// The machine gives no thread.
+    /// The operating system could not start a thread or the runtime.
     #[error("can't start: {0}")]
     Start(#[from] std::io::Error),
 }
 
-/// Runs a pipeline until its source ends or `shutdown` has drained it; blocks.
+/// Runs a pipeline until its source ends or `shutdown` has drained it. Blocks the calling thread.
 ///
 /// # Errors
-/// When a part can't go on. What was done until then is committed.
+/// Fails if a part of the run fails. What was completed until then is committed.
 pub fn run(plan: Plan, shutdown: &Shutdown) -> Result<Summary, RunFailure> {
     let Plan { pipeline_name, sources, sinks, processors, dead_letter, settings, health } = plan;
     crate::memory::keep_freed_pages(settings.memory_limit);
@@ -164,7 +167,7 @@ pub fn run(plan: Plan, shutdown: &Shutdown) -> Result<Summary, RunFailure> {
     let gauges = runtime.spawn(crate::observe::metrics::report_gauges(hubs.clone()));
     let summaries = settings.summary_interval.map(|interval| runtime.spawn(log_summaries(hubs.clone(), interval)));
 
-    // Those that wait hold texts of their own.
+    // Capacity 1, because queued dead letters hold texts of their own.
     let (rejected, letters) = mpsc::channel(1);
     let dead_letters =
         runtime.spawn(until_forced(shutdown.clone(), crate::dead_letter::run(dead_letter, letters, hub.clone())));
@@ -197,17 +200,18 @@ pub fn run(plan: Plan, shutdown: &Shutdown) -> Result<Summary, RunFailure> {
         sink_tasks.push((name, task));
     }
 
-    // Where lines are read once, the thread that reads them is a worker too: what it has just read is in its core's caches.
+    // With a bounded source that reads lines, the reading thread is a worker too: what it has just read is in its
+    // core's caches.
     let reader_works = matches!(&sources[..], [source] if source.reads_once());
     let threads = settings.workers.max(1) - usize::from(reader_works);
     let (batches, input) = crossbeam_channel::bounded(WAITING_BATCHES * threads);
     let pace = settings.rate_limit.map(|per_second| Arc::new(Pace::new(per_second)));
-    // A worker is made by its own thread: it takes a while, and the others need not wait for it.
+    // Each worker is built on its own thread: building takes a while, and the other workers need not wait for it.
     let worker = |number: usize| {
         let (hub, input, processors, sinks) = (hub.clone(), input.clone(), processors.clone(), entries.clone());
         let (dead_letters, health, pace) = (rejected.clone(), health.clone(), pace.clone());
         move || {
-            // Before the processor is made, so that one that takes its place meanwhile is seen.
+            // Read before the processor is built, so that a replacement made meanwhile is noticed.
             let generation = processors.generation();
             Worker {
                 hub,
@@ -245,14 +249,14 @@ pub fn run(plan: Plan, shutdown: &Shutdown) -> Result<Summary, RunFailure> {
             if let Err(problem) = &result {
                 error!(error = %problem, "a source can't go on");
             }
-            // Only a source that has failed leaves before everything is drained; the others follow it.
+            // Only a failed source ends before everything is drained. The other sources then drain too.
             if result.is_err() {
                 stop.drain();
             }
             result
         })?);
     }
-    // The workers end when the last source has ended its input.
+    // The workers end when the last source has closed its input.
     drop(batches);
     let (memory_limit, in_flight_limit) = (settings.memory_limit, bounds.in_flight);
     info!(pipeline = pipeline_name, workers = settings.workers, memory_limit, in_flight_limit, "running");
@@ -278,7 +282,7 @@ pub fn run(plan: Plan, shutdown: &Shutdown) -> Result<Summary, RunFailure> {
     drained.store(true, Ordering::Release);
     let source_results: Vec<_> = readers.into_iter().map(|reader| runtime.block_on(join(reader, shutdown, READERS_END))).collect();
     if source_results.iter().any(|result| matches!(result, Joined::LeftBehind)) {
-        // Nobody knows what such a source has committed.
+        // It is unknown what an abandoned source has committed.
         hub.note_uncommitted(1);
     }
     ended.force();
@@ -306,7 +310,7 @@ pub fn run(plan: Plan, shutdown: &Shutdown) -> Result<Summary, RunFailure> {
     failure.map_or(Ok(summary), |error| Err(RunFailure { error, summary: Box::new(summary) }))
 }
 
-/// After a request to drain, lets go of everything when the time is over.
+/// After a request to drain, forces the run to stop when `timeout` has passed.
 async fn watch_shutdown(shutdown: Shutdown, ended: Shutdown, timeout: Duration) {
     shutdown.reached(Phase::Draining).await;
     let began = Instant::now();
@@ -321,7 +325,7 @@ async fn watch_shutdown(shutdown: Shutdown, ended: Shutdown, timeout: Duration) 
     }
 }
 
-/// Runs a task's work to its end; lets go of it, channels and all, when everything is to be let go (`None`).
+/// Runs a task's work to its end. On a forced stop it drops the work, including its channels, and returns `None`.
 async fn until_forced<T>(shutdown: Shutdown, work: impl Future<Output = T>) -> Option<T> {
     tokio::select! {
         result = work => Some(result),
@@ -329,7 +333,7 @@ async fn until_forced<T>(shutdown: Shutdown, work: impl Future<Output = T>) -> O
     }
 }
 
-/// Waits for the end of a task or thread; returns `None` when it has not ended `limit` after everything was let go, as one that is
+/// Waits for the end of a task or thread. Returns `None` if it has not ended `limit` after a forced stop, as when it is
 /// stuck in a blocking call.
 async fn unless_it_hangs<T>(end: impl Future<Output = T>, shutdown: &Shutdown, limit: Duration) -> Option<T> {
     tokio::select! {
@@ -338,18 +342,18 @@ async fn unless_it_hangs<T>(end: impl Future<Output = T>, shutdown: &Shutdown, l
     }
 }
 
-/// A thread of the run, which sends what it returns, or `None` after a panic.
+/// A thread of the run. It sends its return value, or `None` after a panic.
 type Thread<T> = oneshot::Receiver<Option<T>>;
 
 /// The end of a thread.
 enum Joined<T> {
     Ended(T),
     Panicked,
-    /// The thread is stuck; it ends with the process.
+    /// The thread is stuck and was abandoned; it ends with the process.
     LeftBehind,
 }
 
-/// Starts a thread whose panic stops the run instead of passing unseen.
+/// Starts a thread whose panic stops the run instead of going unnoticed.
 fn spawn<T: Send + 'static>(
     name: &str,
     shutdown: &Shutdown,
@@ -363,13 +367,13 @@ fn spawn<T: Send + 'static>(
             error!("a thread panicked; stopping");
             shutdown.drain();
         }
-        // The receiver is gone when this thread was left behind.
+        // The receiver has been dropped if this thread was abandoned.
         let _ = ended.send(result);
     })?;
     Ok(end)
 }
 
-/// Waits for a thread's end, at most until `limit` after everything was let go.
+/// Waits for a thread's end, until at most `limit` after a forced stop.
 async fn join<T>(thread: Thread<T>, shutdown: &Shutdown, limit: Duration) -> Joined<T> {
     match unless_it_hangs(thread, shutdown, limit).await {
         Some(Ok(Some(result))) => Joined::Ended(result),

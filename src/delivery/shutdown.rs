@@ -1,18 +1,18 @@
-//! The order to stop: once to drain, twice to leave at once.
+//! The request to stop a run: the first one drains, the second one stops at once.
 
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
-/// How far a shutdown has come.
+/// The phase of a shutdown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Phase {
-    /// Work goes on.
+    /// No shutdown was requested.
     Running,
-    /// Nothing new is read; what is inside is brought to its end.
+    /// Nothing new is read; what is in flight is completed.
     Draining,
-    /// Everything is let go as it is; only what is done is committed.
+    /// What is in flight is dropped; only what is complete is committed.
     Forced,
 }
 
@@ -20,7 +20,7 @@ pub enum Phase {
 #[derive(Clone, Debug)]
 pub struct Shutdown {
     phase: Arc<watch::Sender<Phase>>,
-    /// The moment at which everything was let go.
+    /// Time of the forced stop.
     forced_at: Arc<OnceLock<Instant>>,
 }
 
@@ -31,12 +31,12 @@ impl Default for Shutdown {
 }
 
 impl Shutdown {
-    /// A handle for a run that goes on.
+    /// Returns a handle in the phase [`Phase::Running`].
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Asks to stop: the first call drains, the second forces.
+    /// Requests a stop: the first call drains, the second forces. Returns the new phase.
     pub fn request(&self) -> Phase {
         self.phase.send_modify(|phase| {
             *phase = match phase {
@@ -48,12 +48,12 @@ impl Shutdown {
         self.phase()
     }
 
-    /// Asks to drain; unlike [`request`](Self::request) it never forces.
+    /// Requests draining. Unlike [`request`](Self::request), it never forces a stop.
     pub fn drain(&self) {
         self.advance(Phase::Draining);
     }
 
-    /// Lets go of everything.
+    /// Forces a stop: what is in flight is dropped.
     pub fn force(&self) {
         self.advance(Phase::Forced);
     }
@@ -75,41 +75,41 @@ impl Shutdown {
         }
     }
 
-    /// Returns whether everything was let go at least `time` ago.
+    /// Returns whether the stop was forced at least `time` ago.
     pub fn is_forced_for(&self, time: Duration) -> bool {
         self.forced_at.get().is_some_and(|at| at.elapsed() >= time)
     }
 
-    /// Waits until everything was let go at least `time` ago.
+    /// Waits until the stop was forced at least `time` ago.
     pub async fn forced_for(&self, time: Duration) {
         self.reached(Phase::Forced).await;
         let at = *self.forced_at.get_or_init(Instant::now);
         tokio::time::sleep(time.saturating_sub(at.elapsed())).await;
     }
 
-    /// How far it has come.
+    /// Returns the current phase.
     pub fn phase(&self) -> Phase {
         *self.phase.borrow()
     }
 
-    /// Whether nothing new is to be read.
+    /// Returns whether a stop was requested, so that nothing new is to be read.
     pub fn is_requested(&self) -> bool {
         self.phase() >= Phase::Draining
     }
 
-    /// Whether everything is to be let go.
+    /// Returns whether the stop was forced.
     pub fn is_forced(&self) -> bool {
         self.phase() >= Phase::Forced
     }
 
-    /// Waits until the shutdown has come to `phase`.
+    /// Waits until the shutdown has reached `phase`.
     pub async fn reached(&self, phase: Phase) {
         let mut watcher = self.phase.subscribe();
-        // The sender lives in `self`, so waiting can't fail.
+        // The sender is owned by `self`, so waiting can't fail.
         let _ = watcher.wait_for(|now| *now >= phase).await;
     }
 
-    /// Sleeps; answers `false` at once when everything is to be let go.
+    /// Sleeps for `duration`. Returns `false` early if the stop is forced.
     pub async fn sleep(&self, duration: Duration) -> bool {
         tokio::select! {
             () = tokio::time::sleep(duration) => true,

@@ -1,13 +1,13 @@
-//! A node of delivery in a deterministic simulation: brokers and cluster are a few lines of bookkeeping, the schedule comes
-//! from a seed, and everything between them is the real thing: batches, workers, buffers, ledger, budget, outcomes.
+//! Deterministic simulation of a delivery node. Brokers and cluster are simple bookkeeping and the schedule is derived
+//! from a seed; everything between them is production code: batches, workers, buffers, ledger, budget, outcomes.
 //!
-//! The law that is checked at every commit: before a committed offset, every record has been taken by the cluster, is a
-//! durable dead letter, or was dropped on purpose. The law that is checked after every step: what is held in memory never
-//! exceeds the budget by more than one batch, and the ledger keeps no more ranges than batches are alive. At the end
-//! everything is committed, and nothing is held in memory.
+//! Invariant checked at every commit: every record before a committed offset has been accepted by the cluster, is a
+//! durable dead letter, or was dropped on purpose. Invariant checked after every step: memory in use never exceeds the
+//! budget by more than one batch, and the number of ranges in the ledger is bounded by the number of live batches. At
+//! the end everything is committed, and no memory is in use.
 //!
-//! A schedule follows from its seed alone: a failure names the seed, and `LOGPROC_SEED=N` runs that one again.
-//! `LOGPROC_SCHEDULES` sets how many seeds are tried.
+//! A schedule depends on its seed alone: a failure prints the seed, and `LOGPROC_SEED=N` runs that schedule again.
+//! `LOGPROC_SCHEDULES` sets the number of seeds.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -26,14 +26,15 @@ use crate::observe::health::Health;
 
 const PARTITIONS: usize = 3;
 const SINKS: usize = 2;
-/// Small, so that schedules reach it.
+/// Limit in bytes, small enough for schedules to reach it.
 const IN_FLIGHT_LIMIT: usize = 6_000;
-/// What one batch may take beyond it: two reads of nine records of each partition with their overhead and headroom.
+/// Bytes by which one batch may exceed the limit: two reads of nine records from each partition, with their overhead
+/// and headroom.
 const ONE_BATCH: usize = 2 * PARTITIONS * 9 * (3 * 6 + 2 * size_of::<RawRecord>()) + 2 * size_of::<RawBatch>();
-/// The memory of refused documents, which comes when their records are in flight already.
+/// Bytes for rejected documents, which are counted when their records are already in flight.
 const REFUSED: usize = 6_000;
 
-/// What a record's offset tells the pipeline to do with it.
+/// Returns whether the pipeline drops the record at this offset.
 fn is_dropped(offset: i64) -> bool {
     offset % 11 == 3
 }
@@ -60,7 +61,7 @@ impl Processor for Pipeline {
     }
 }
 
-/// A process; when it is thrown away, it has crashed.
+/// A simulated process. Dropping it simulates a crash.
 struct Node {
     hub: Arc<Hub>,
     worker: Worker,
@@ -68,13 +69,13 @@ struct Node {
     letters: mpsc::Receiver<Vec<Rejected>>,
     in_flight: Vec<(usize, DocumentBatch)>,
     waiting_letters: Vec<Rejected>,
-    /// What is gathered for the next batch, over several reads, as a source does it.
+    /// Batch that is filled over several reads, as a source does it.
     builder: BatchBuilder,
     read: Vec<Arc<RawBatch>>,
     next: [i64; PARTITIONS],
 }
 
-/// What outlives every process.
+/// The state that survives every process.
 #[derive(Default)]
 struct World {
     log: [i64; PARTITIONS],
@@ -152,7 +153,7 @@ impl Node {
         }
     }
 
-    /// Reads a few records of each partition that is owned, unless the budget is spent: what the source does.
+    /// Simulates the source: reads at most `most` records from each owned partition, unless the budget is exhausted.
     fn read(&mut self, world: &World, most: i64) {
         if !self.hub.budget.has_room() {
             return;
@@ -191,7 +192,7 @@ impl Node {
         }
     }
 
-    /// The cluster answers one request: `fates` decides for each document.
+    /// Simulates the cluster's response to one request; `fates` decides about each document.
     fn answer(&mut self, world: &mut World, which: usize, mut fates: impl FnMut() -> u8) {
         if self.in_flight.is_empty() {
             return;
@@ -207,7 +208,7 @@ impl Node {
         let (again, rejected) = batch.sort_out(|index| match fates() {
             0 | 1 => Fate::GoesOn(fates() % 2),
             2 => Fate::Rejected(Reason::new("simulated", None, "")),
-            // Taken, and the answer is lost: it goes on all the same.
+            // Accepted, but the response is lost: the document is retried all the same.
             3 => {
                 world.taken.insert((sink, places[index].0, places[index].1));
                 Fate::GoesOn(0)
@@ -252,13 +253,13 @@ impl Node {
         for (_, batch) in &self.in_flight {
             alive.extend((0..batch.len()).map(|index| std::ptr::from_ref(batch.record(index).0)));
         }
-        // Those whose documents a worker still gathers are few: a buffer leaves at seven documents.
+        // Batches whose documents are still in a worker's buffers are bounded too: a buffer is sent at seven documents.
         let most = (alive.len() + SINKS * 7) * PARTITIONS * 2;
         let kept = self.hub.ledger().open_in_all();
         assert!(kept <= most, "the ledger keeps {kept} ranges, {most} can be open");
     }
 
-    /// All goes well from now on.
+    /// Runs without failures until everything is committed.
     fn settle(&mut self, world: &mut World) {
         for partition in 0..PARTITIONS {
             if self.hub.ledger().origin("t", partition as i32).is_none() {
@@ -280,14 +281,14 @@ impl Node {
             self.write_letters(world);
             self.commit(world);
             self.check_memory();
-            // A pass may do no more than make room, where all that was held belonged to former assignments.
+            // A pass may do no more than free memory, if everything in flight belonged to former assignments.
             idle = if world.committed == before { idle + 1 } else { 0 };
             assert!(idle < 3, "nothing is stuck: {:?}", world.log);
         }
     }
 }
 
-/// Numbers that follow from a seed (splitmix64).
+/// A generator of pseudo-random numbers (splitmix64).
 struct Numbers(u64);
 
 impl Numbers {
@@ -303,7 +304,7 @@ impl Numbers {
     }
 }
 
-/// One schedule; answers a digest of what happened, for the same seed must do the same.
+/// Runs one schedule. Returns a digest of its outcome, which must be the same for the same seed.
 fn run(seed: u64) -> (usize, [i64; PARTITIONS]) {
     let mut numbers = Numbers(seed);
     let mut world = World::default();

@@ -1,36 +1,36 @@
-//! What became of the records of a range.
+//! Counts of the outcomes of a range's records.
 //!
-//! A tally is kept only where somebody asks for it: a replay. It goes through the ledger with its range, so that figures
-//! move on together with the offset that may be committed and never without it: whoever commits one with the other has
-//! figures that a kill makes neither too small nor too large.
+//! A tally is kept only for a replay. It passes through the ledger with its range, so that the counts advance exactly
+//! together with the committable offset. If both are committed together, a kill makes the counts neither too small nor
+//! too large.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-/// How many, by a label of a bounded set.
+/// Counts by a label from a bounded set.
 pub type Counts = BTreeMap<Cow<'static, str>, u64>;
 
-/// What became of some records.
+/// The counted outcomes of some records.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Tally {
-    /// Records that were read and have ended.
+    /// Number of records that were read and have ended.
     pub records: u64,
-    /// Of these, kept aside as dead letters, by reason.
+    /// Number of these records that were dead-lettered, by reason.
     #[serde(skip_serializing_if = "Counts::is_empty")]
     pub dead_letters: Counts,
-    /// Of these, dropped on purpose, by reason.
+    /// Number of these records that were dropped on purpose, by reason.
     #[serde(skip_serializing_if = "Counts::is_empty")]
     pub drops: Counts,
-    /// Documents that a sink's target has acknowledged, by what they came to.
+    /// Number of documents acknowledged by a sink's target, by outcome.
     #[serde(skip_serializing_if = "Counts::is_empty")]
     pub documents: Counts,
-    /// Offsets that the brokers had deleted before they could be read.
+    /// Number of offsets that the brokers had deleted before they could be read.
     #[serde(skip_serializing_if = "is_zero")]
     pub deleted: u64,
-    /// Records that were not asked for. They count as not read.
+    /// Number of records that were not selected. They are not included in `records`.
     #[serde(skip_serializing_if = "is_zero")]
     pub passed_over: u64,
 }
@@ -40,7 +40,7 @@ fn is_zero(count: &u64) -> bool {
     *count == 0
 }
 
-/// Counts `more` under a label.
+/// Adds `more` to the count of a label.
 pub(crate) fn count(counts: &mut Counts, label: &'static str, more: u64) {
     if more > 0 {
         *counts.entry(Cow::Borrowed(label)).or_default() += more;
@@ -48,7 +48,7 @@ pub(crate) fn count(counts: &mut Counts, label: &'static str, more: u64) {
 }
 
 impl Tally {
-    /// Adds what became of other records.
+    /// Adds the outcomes of other records.
     pub fn add(&mut self, other: Tally) {
         let Tally { records, dead_letters, drops, documents, deleted, passed_over } = other;
         self.records += records;

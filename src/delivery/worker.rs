@@ -1,4 +1,5 @@
-//! A worker: takes a batch of records, runs it to completion through the pipeline, and hands full bulks to the sinks.
+//! A worker thread: receives a batch of records, runs it to completion through the pipeline, and sends full document
+//! buffers to the sinks.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -19,61 +20,63 @@ use super::tally::count;
 use crate::observe::health::Heartbeat;
 use crate::sink::SinkContext;
 
-/// The way into a sink.
+/// The input of a sink.
 #[derive(Clone, Debug)]
 pub(crate) struct SinkEntry {
     pub way: Way,
     pub limits: Limits,
 }
 
-/// Who takes a sink's batches.
+/// The receiver of a sink's batches.
 #[derive(Clone, Debug)]
 pub(crate) enum Way {
-    /// A task.
+    /// A task, which receives them through a channel.
     Task(mpsc::Sender<DocumentBatch>),
-    /// Nobody: they are done at once.
+    /// None: the batches are complete at once.
     Nowhere(SinkContext),
 }
 
-/// One worker's state.
+/// The state of one worker.
 pub(crate) struct Worker {
     pub hub: Arc<Hub>,
     pub input: Receiver<Arc<RawBatch>>,
-    /// Its number, from 0.
+    /// Number of the worker, from 0.
     pub number: usize,
-    /// The pipeline as it is now,
+    /// Factory of the current pipeline.
     pub processors: Processors,
-    /// which one of them this worker runs,
+    /// Generation of the pipeline that this worker runs.
     pub generation: u64,
-    /// and that one.
+    /// Pipeline that this worker runs.
     pub processor: Box<dyn Processor>,
     pub outputs: Outputs,
     pub sinks: Vec<SinkEntry>,
     pub dead_letters: mpsc::Sender<Vec<Rejected>>,
     pub heartbeat: Heartbeat,
-    /// Holds records back where the run has a rate limit.
+    /// Rate limiter, if the run has a rate limit.
     pub pace: Option<Arc<Pace>>,
-    /// When the oldest document in each sink's buffer was made.
+    /// Per sink, the time since when its buffer is not empty.
     pub waiting_since: Vec<Option<Instant>>,
 }
 
-/// So many records go through the pipeline together: each has its event, and all of them should fit a core's own cache.
+/// Maximum number of records that are processed together. Each needs an event, and all of them should fit the core's
+/// own cache.
 const TOGETHER: usize = 16;
-/// Records that are longer all in all do not: their events would take memory that nobody counts.
+/// Maximum total bytes of records that are processed together. The memory of their events is not counted in the budget.
 const TOGETHER_BYTES: usize = 64 << 10;
 
-/// Room for the body of a batch: it closes with the document that reaches its size.
+/// Returns the capacity in bytes of a batch's body. The batch is closed with the document that reaches its maximum
+/// size.
 fn body_room(limits: &Limits) -> usize {
     const MOST: usize = 8 << 20;
     limits.max_bytes.saturating_add(BEYOND_BULK).min(MOST)
 }
 
-/// A sink has gone: the run is being let go.
+/// The error that a sink has closed its channel: the run is being forced to stop.
 #[derive(Debug)]
 pub(crate) struct Gone;
 
 impl Worker {
-    /// Works until the source has ended and everything is handed on, or until a sink is gone.
+    /// Runs until the source has ended and all documents are sent, or until a sink's channel is closed.
     pub(crate) fn run(mut self) {
         while let Ok(true) = self.step() {}
     }
@@ -103,14 +106,14 @@ impl Worker {
         }
     }
 
-    /// Works on a batch that no channel has brought.
+    /// Processes a batch that was not received through the channel.
     pub(crate) fn work_on(&mut self, raw: &Arc<RawBatch>) -> Result<(), Gone> {
         self.heartbeat.busy();
         let worked = self.process(raw);
         worked.and(self.hand_on_due())
     }
 
-    /// Hands on what has waited long enough, while there is nothing to work on.
+    /// Sends the buffers that have reached their maximum age, while there is nothing to process.
     pub(crate) fn hand_on_due(&mut self) -> Result<(), Gone> {
         let handed = self.flush_due();
         self.heartbeat.idle();
@@ -137,7 +140,7 @@ impl Worker {
         let mut tombstones = 0;
         let mut dropped: Vec<(&'static str, u64)> = Vec::new();
         self.outputs.start_batch(raw);
-        // Records are held back one by one where there is a rate.
+        // With a rate limit, records are admitted one by one and never processed together.
         let mut ahead = if self.pace.is_some() { usize::MAX } else { 0 };
         for (index, record) in raw.records().iter().enumerate() {
             if !owned[record.origin as usize] {
@@ -209,7 +212,7 @@ impl Worker {
         Ok(())
     }
 
-    /// Takes up a new pipeline, if there is one.
+    /// Switches to a new pipeline, if there is one.
     fn follow(&mut self) {
         let generation = self.processors.generation();
         if generation != self.generation {
@@ -219,7 +222,8 @@ impl Worker {
         }
     }
 
-    /// Lets the pipeline do the next few records together. Answers with the first record that it was not told of.
+    /// Lets the pipeline process the next records together. Returns the index of the first record that was not
+    /// announced to it.
     fn look_ahead(&mut self, raw: &RawBatch, from: usize, owned: &[bool]) -> usize {
         let (mut upcoming, mut count) = ([0; TOGETHER], 0);
         let mut bytes = 0;
@@ -239,18 +243,18 @@ impl Worker {
         }
         let run = AssertUnwindSafe(|| self.processor.look_ahead(raw, &upcoming[..count]));
         if count > 1 && catch_unwind(run).is_err() {
-            // One of them did it: each is run by itself, so that it costs no other.
+            // One of the records caused the panic. Each is now run on its own, so that only that record is lost.
             self.processor = self.processors.make(self.number);
             next = usize::MAX;
         }
         next.max(from + 1)
     }
 
-    /// Runs the pipeline on a record. A defect that a record sets off costs that record, not the process.
+    /// Runs the pipeline on a record. A panic dead-letters the record; the process continues.
     fn run_pipeline(&mut self, raw: &RawBatch, index: usize) -> Verdict {
         let run = AssertUnwindSafe(|| self.processor.process(raw, index, &mut self.outputs));
         catch_unwind(run).unwrap_or_else(|panic| {
-            // What is left of the pipeline's state is not to be trusted.
+            // After a panic the pipeline's state can't be trusted.
             self.processor = self.processors.make(self.number);
             let text = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
             error!(origin = ?raw.origin(index), "the pipeline panicked on a record, which goes to the dead letters");
@@ -258,7 +262,7 @@ impl Worker {
         })
     }
 
-    /// Hands everything to the sinks, full or not.
+    /// Sends all buffers to the sinks, full or not.
     pub(crate) fn flush_all(&mut self) -> Result<(), Gone> {
         self.flush(|_, _| true)
     }
@@ -272,12 +276,13 @@ impl Worker {
         Ok(())
     }
 
-    /// Hands a buffer to its sink. Waiting here for a slow sink is how it holds the pipeline back.
+    /// Sends a buffer to its sink. Blocking here on a slow sink applies backpressure to the pipeline.
     fn send(&mut self, sink: usize) -> Result<(), Gone> {
         let (buffers, room) = (&self.hub.body_buffers, body_room(&self.sinks[sink].limits));
         let fresh = || {
             let mut body = buffers.get();
-            // Room for all of it at once: doubled until it fits, it would be copied as often and end with twice the room.
+            // Reserving all of it at once avoids repeated copies while the buffer doubles, and up to twice the capacity
+            // in the end.
             body.reserve_exact(room);
             body
         };
