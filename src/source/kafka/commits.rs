@@ -1,8 +1,9 @@
-//! The group's commits: one at a time, each with its answer.
+//! Offset commits of the group, one at a time, each with its response.
 //!
-//! A second commit is sent when the first has been answered, and a partition is given away when none is under way. Otherwise a commit that
-//! librdkafka sends again, or has kept until the coordinator was back, could follow that of the next owner: in a cooperative rebalance
-//! the former owner stays a member, and brokers don't look at which member a partition is assigned to.
+//! A commit is sent only after the previous one was answered, and a partition is revoked only while no commit is in
+//! flight. Otherwise a commit that librdkafka retries, or has kept until the coordinator was reachable again, could
+//! arrive after a commit of the partition's next owner. In a cooperative rebalance the former owner remains a member,
+//! and brokers do not check which member a partition is assigned to.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -20,14 +21,14 @@ use crate::delivery::Hub;
 use crate::delivery::ledger::Commit;
 use crate::observe::metrics as names;
 
-/// The longest time for brokers to tell what they hold; polling waits meanwhile.
+/// Timeout for looking up committed offsets. Polling is blocked meanwhile.
 const LOOK_UP_TIMEOUT: Duration = Duration::from_secs(2);
-/// The longest time for a commit that is waited for; while the run stops, it may take what is left of the time to drain.
+/// Timeout of a commit that is waited for. Once a stop was requested, it may take the remaining time to drain.
 const COMMIT_TIMEOUT: Duration = Duration::from_secs(10);
-/// The longest time without an answer before it is looked up what brokers hold.
+/// Time without a response after which the committed offsets are looked up.
 const UNANSWERED: Duration = Duration::from_secs(15);
 
-/// The commit under way.
+/// The commit in flight.
 #[derive(Debug, Default)]
 pub(super) struct Commits(Mutex<Option<UnderWay>>);
 
@@ -38,7 +39,7 @@ struct UnderWay {
     since: Instant,
 }
 
-/// Has no commit under way any more when it is dropped, which must be before its client is.
+/// A guard that drops the commit in flight when it is dropped, which must happen before its client is dropped.
 pub(super) struct EndOfCommits<'a>(pub &'a BaseConsumer<Group>);
 
 impl Drop for EndOfCommits<'_> {
@@ -53,7 +54,7 @@ impl Commits {
     }
 }
 
-/// Commits everything that is done, unless the commit before it has not been answered yet.
+/// Commits every done offset, unless the previous commit was not answered yet.
 pub(super) fn commit_what_is_done(consumer: &BaseConsumer<Group>, hub: &Hub) {
     let mut under_way = consumer.context().under_way.lock();
     if !settle(&mut under_way, hub, |pending| pending.answer(Duration::ZERO)) {
@@ -69,9 +70,11 @@ pub(super) fn commit_what_is_done(consumer: &BaseConsumer<Group>, hub: &Hub) {
     }
 }
 
-/// Waits until the commit under way has been answered, then commits and waits for the answer. `commits` is called in between.
+/// Waits for the response to the commit in flight, then sends the commits returned by `commits` and waits for their
+/// response.
 ///
-/// Brokers that have not answered for the session timeout have not heard of this member either: they take no commit of it any more.
+/// The first wait ends after the session timeout: brokers that have been unreachable for so long have received no
+/// heartbeat either, have removed this member, and accept no commit from it.
 pub(super) fn commit_and_wait(consumer: &BaseConsumer<Group>, hub: &Hub, commits: impl FnOnce() -> Vec<Commit>) {
     let mut under_way = consumer.context().under_way.lock();
     let patience = consumer.context().session_timeout;
@@ -92,7 +95,7 @@ pub(super) fn commit_and_wait(consumer: &BaseConsumer<Group>, hub: &Hub, commits
     take_in(hub, result);
 }
 
-/// Takes the answer to the commit under way. Returns whether none is under way any more.
+/// Handles the response to the commit in flight. Returns whether no commit is in flight any more.
 fn settle(under_way: &mut Option<UnderWay>, hub: &Hub, answer: impl FnOnce(&PendingCommit) -> Option<KafkaResult<Refused>>) -> bool {
     let Some(commit) = under_way else { return true };
     let Some(result) = answer(&commit.pending) else { return false };
@@ -101,7 +104,7 @@ fn settle(under_way: &mut Option<UnderWay>, hub: &Hub, answer: impl FnOnce(&Pend
     true
 }
 
-/// Sends a commit and notes it in the ledger. Returns nothing where nothing is to be committed.
+/// Sends a commit and marks it as requested in the ledger. Returns `None` if there is nothing to commit.
 fn send(consumer: &BaseConsumer<Group>, hub: &Hub, commits: &[Commit]) -> KafkaResult<Option<PendingCommit>> {
     let group = consumer.context();
     if commits.is_empty() || !group.commits {
@@ -125,7 +128,7 @@ fn send(consumer: &BaseConsumer<Group>, hub: &Hub, commits: &[Commit]) -> KafkaR
     PendingCommit::send(consumer, &offsets).map(Some)
 }
 
-/// Counts a commit that was answered. What has failed, even in part, is committed again later.
+/// Counts the response to a commit. A commit that failed, even in part, is repeated later.
 fn take_in(hub: &Hub, result: KafkaResult<Refused>) {
     match result.as_ref().map(|refused| refused.first()) {
         Ok(None) => metrics::counter!(names::COMMITS, "outcome" => "ok").increment(1),
@@ -140,7 +143,7 @@ fn failed(hub: &Hub, error: &str) {
     hub.ledger().commit_failed();
 }
 
-/// Looks up what the brokers hold of these commits: one that was lost on the way is sent again.
+/// Looks up the committed offsets for these commits. A commit that was lost is sent again.
 fn look_up(consumer: &BaseConsumer<Group>, hub: &Hub, asked: &[Commit]) {
     let mut wanted = TopicPartitionList::with_capacity(asked.len());
     for commit in asked {
@@ -175,9 +178,9 @@ mod tests {
 
     const PATIENCE: Duration = Duration::from_secs(10);
 
-    /// A group without members, of which records are done.
+    /// A group without members, with records that are done.
     struct World {
-        // Dropped first: see `PendingCommit`.
+        // Dropped first, as `PendingCommit` requires.
         consumer: BaseConsumer<Group>,
         hub: Arc<Hub>,
         brokers: MockCluster<'static, DefaultProducerContext>,
@@ -205,7 +208,7 @@ mod tests {
             self.consumer.context().under_way.lock().is_some()
         }
 
-        /// Waits for the answer to the commit under way.
+        /// Waits for the response to the commit in flight.
         fn settle(&self) {
             assert!(settle(&mut self.consumer.context().under_way.lock(), &self.hub, |pending| pending.answer(PATIENCE)));
         }
