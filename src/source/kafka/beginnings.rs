@@ -1,11 +1,14 @@
-//! The beginning of each assigned partition: the offset to read from, and the incarnation of the topic that its records belong to.
+//! The start of each assigned partition: the offset to read from, and the incarnation of the topic that its records
+//! belong to.
 //!
-//! A topic that is deleted and created again has another id (KIP-516), and its offsets begin again. The id stands beside each committed
-//! offset (Kafka's commit metadata), so an offset that was committed for the former topic is recognised after a restart; while reading, librdkafka's
-//! log tells of another id before it fetches the first record of the new topic, and brokers are asked every fifteen seconds as well.
-//! Records of the new topic have other document ids than those of the former one, so nothing is read before the id is known.
+//! A topic that is deleted and created again gets another ID (KIP-516), and its offsets start again at 0. The ID is
+//! stored with each committed offset (in Kafka's commit metadata), so an offset that was committed for the former topic
+//! is recognised after a restart. While reading, a new ID is detected in two ways: librdkafka logs it before it fetches
+//! the first record of the new topic, and the brokers are queried every fifteen seconds. Records of the new topic have
+//! other document IDs than those of the former one, so nothing is read before the ID is known.
 //!
-//! Brokers are asked on a thread of its own, since they may take their time; the source goes on polling meanwhile.
+//! The brokers are queried on a separate thread, because a response may take long; the source continues to poll
+//! meanwhile.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -23,58 +26,62 @@ use super::topic_id::{TopicIdentity, id_of, is_another, noted, topic_ids};
 use crate::observe::kafka_client::LOOK_UP;
 use crate::source::SourceError;
 
-/// The longest time for each answer of the brokers.
+/// Timeout of each query to the brokers.
 const LOOK_UP_TIMEOUT: Duration = Duration::from_secs(2);
-/// The longest time for ids of topics where documents are not told apart by them: other programs that speak Kafka's protocol may have none.
+/// Timeout of a query for topic IDs if document IDs do not depend on them. Other servers that implement Kafka's
+/// protocol may not support it.
 const OPTIONAL_LOOK_UP_TIMEOUT: Duration = Duration::from_millis(500);
-/// The time between comparisons of the topics that are read with those that exist.
+/// Interval between comparisons of the topics being read with the existing ones.
 const INTERVAL: Duration = Duration::from_secs(15);
-/// The pause before brokers that have not answered are asked again.
+/// Delay before a failed query is retried.
 const PAUSE: Duration = Duration::from_millis(250);
 /// Topic and number of a partition.
 pub(super) type Partition = (String, i32);
 
-/// Where a partition is read from.
+/// The start of reading in a partition.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Beginning {
     pub partition: Partition,
     pub start: i64,
-    /// The topic's id, where documents are told apart by it.
+    /// The topic's ID, if it is part of document IDs.
     pub topic_id: Option<Arc<str>>,
-    /// Other records may have had the offsets of this partition.
+    /// Set if other records may have had the same offsets in this partition.
     pub reuses_ids: bool,
 }
 
-/// The reason why a beginning is looked up.
+/// The reason for looking up the start of a partition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Cause {
-    /// The partition was assigned, or its topic is another one: reading goes on at the committed offset, if that is of the topic.
+    /// The partition was assigned, or its topic was created again. Reading continues at the committed offset, if that
+    /// belongs to the current topic.
     Assigned,
-    /// The partition is part of a replay, which begins here.
+    /// The partition is part of a replay, which starts at this offset.
     Given(i64),
-    /// Its offsets have gone back, or `auto_offset_reset` says that reading goes on at the end.
+    /// The partition's offsets have gone back, or its offset is out of range and `auto_offset_reset` demands reading
+    /// from the end.
     Reset,
 }
 
-/// The facts about topics that librdkafka's threads, callbacks and the source share.
+/// Facts about topics, shared by librdkafka's threads, its callbacks and the source.
 pub(super) struct TopicFacts {
-    /// The offset that `auto.offset.reset` names; `None` where a partition without a valid offset ends the run.
+    /// Offset that `auto.offset.reset` stands for; `None` if a partition without a valid offset ends the run.
     reset: Option<Offset>,
     identity: TopicIdentity,
-    /// The topic, as `CLUSTER/ID`, that offsets of a partition are committed for; of a revoked partition as it was then.
+    /// Per partition, the topic, as `CLUSTER/ID`, that offsets are committed for. Entries of revoked partitions are
+    /// kept.
     known: Mutex<HashMap<Partition, String>>,
     news: Mutex<News>,
     has_news: AtomicBool,
-    /// The last position of each partition that was not valid, as librdkafka describes it.
+    /// The last invalid position of each partition, in librdkafka's description.
     invalid: Mutex<HashMap<Partition, String>>,
 }
 
-/// Events that librdkafka has logged and the source has not looked at yet.
+/// Events that librdkafka has logged and the source has not handled yet.
 #[derive(Debug, Default)]
 pub(super) struct News {
-    /// Topics with another id than before, and that id.
+    /// New ID of each topic whose ID has changed.
     pub renewed: HashMap<String, String>,
-    /// Partitions whose position was no longer valid.
+    /// Partitions whose position was out of range.
     pub resets: BTreeSet<Partition>,
 }
 
@@ -88,7 +95,7 @@ impl TopicFacts {
         TopicFacts { reset, identity, known: Mutex::default(), news: Mutex::default(), has_news: AtomicBool::new(false), invalid: Mutex::default() }
     }
 
-    /// Returns whether reading goes on at the end of a partition whose position is not valid.
+    /// Returns whether a partition with an invalid position is read from its end.
     pub(super) fn resets_to_end(&self) -> bool {
         self.reset == Some(Offset::End)
     }
@@ -98,26 +105,27 @@ impl TopicFacts {
         self.known().get(&(topic.to_string(), partition)).cloned()
     }
 
-    /// Notes that librdkafka has learned of another id of a topic. No record of the new topic has been fetched yet.
+    /// Records that librdkafka has seen another ID of a topic. No record of the new topic has been fetched yet.
     pub(super) fn note_renewal(&self, topic: &str, id: &str) {
         self.news().renewed.insert(topic.to_string(), id.to_string());
         self.has_news.store(true, Ordering::Release);
     }
 
-    /// Notes that librdkafka has given up a position, which it describes. Returns whether that is another one than the last of this partition.
+    /// Records that librdkafka has abandoned a position, given in its description. Returns whether the position differs
+    /// from the last one recorded for this partition.
     pub(super) fn note_reset(&self, topic: &str, partition: i32, position: &str) -> bool {
         self.look_at_again(topic, partition);
         let mut invalid = self.invalid.lock().unwrap_or_else(PoisonError::into_inner);
         invalid.insert((topic.to_string(), partition), position.to_string()).as_deref() != Some(position)
     }
 
-    /// Has the source look at a partition whose position was not valid.
+    /// Makes the source check a partition whose position was out of range.
     pub(super) fn look_at_again(&self, topic: &str, partition: i32) {
         self.news().resets.insert((topic.to_string(), partition));
         self.has_news.store(true, Ordering::Release);
     }
 
-    /// Returns whether the source has something to look at before it accepts another record.
+    /// Returns whether there are events that the source must handle before it accepts another record.
     pub(super) fn has_news(&self) -> bool {
         self.has_news.load(Ordering::Acquire)
     }
@@ -137,23 +145,23 @@ impl TopicFacts {
     }
 }
 
-/// A question to the brokers.
+/// A query to the brokers.
 struct Question {
     unknown: BTreeMap<Partition, Wait>,
-    /// The topics that partitions were of when this process read them last.
+    /// Per partition, the topic that this process read last.
     known: HashMap<Partition, String>,
-    /// Topics whose ids are looked up.
+    /// Topics whose IDs are looked up.
     topics: Vec<String>,
-    /// The ids that topics have by now, where that is known: brokers may still give an older one.
+    /// Current ID of each topic where it is known. Brokers with outdated metadata may still return an older one.
     expected: HashMap<String, String>,
     reset: Option<Offset>,
     identity: TopicIdentity,
 }
 
-/// A partition that waits for its beginning.
+/// A partition that waits for its start to be looked up.
 #[derive(Clone, Copy, Debug)]
 struct Wait {
-    /// Tells this wait from an earlier one for the same partition.
+    /// Number that distinguishes this wait from an earlier one for the same partition.
     number: u64,
     cause: Cause,
 }
@@ -161,37 +169,37 @@ struct Wait {
 #[derive(Debug, Default)]
 struct Answer {
     begun: Vec<(u64, Beginning)>,
-    /// Topics that are others than those that offsets were committed for: the former, and the present one.
+    /// Per topic that was created again, the former and the current topic, as `CLUSTER/ID`.
     renewed: BTreeMap<String, (String, String)>,
-    /// The topics that exist, as `CLUSTER/ID`.
+    /// Existing topics, as `CLUSTER/ID`.
     topics: HashMap<String, String>,
-    /// Brokers have not told ids of topics, which are not needed.
+    /// Set if the brokers have not returned topic IDs and these are not needed.
     without_ids: bool,
     fatal: Option<SourceError>,
     problem: Option<String>,
 }
 
-/// Looks beginnings up, and notices topics that were created again.
+/// Lookup of partition starts, and detection of topics that were created again.
 pub(super) struct Beginnings<'scope, 'env> {
     scope: &'scope Scope<'scope, 'env>,
     consumer: &'env BaseConsumer<Group>,
     waiting: BTreeMap<Partition, Wait>,
     number: u64,
     expected: HashMap<String, String>,
-    /// Brokers have not told ids of topics, which are not needed.
+    /// Set if the brokers have not returned topic IDs and these are not needed.
     without_ids: bool,
     asking: Option<ScopedJoinHandle<'scope, Answer>>,
-    /// When brokers were last asked which topics exist.
+    /// Time of the last query for the existing topics.
     compared: Instant,
     failed: Option<Instant>,
 }
 
-/// The changes since the last look.
+/// The results since the last call.
 #[derive(Debug, Default)]
 pub(super) struct Changes {
     /// Partitions that can be read from now on.
     pub begun: Vec<Beginning>,
-    /// Partitions whose topic has another id than the one that is being read.
+    /// Partitions whose topic has another ID than the topic being read.
     pub renewed: Vec<Partition>,
 }
 
@@ -210,27 +218,28 @@ impl<'scope, 'env> Beginnings<'scope, 'env> {
         }
     }
 
-    /// Looks up where a partition begins.
+    /// Queues the lookup of a partition's start.
     pub(super) fn wait_for(&mut self, partition: Partition, cause: Cause) {
         self.number += 1;
         self.waiting.insert(partition, Wait { number: self.number, cause });
         self.failed = None;
     }
 
-    /// Notes which id a topic has by now.
+    /// Records the current ID of a topic.
     pub(super) fn expect(&mut self, topic: &str, id: &str) {
         self.expected.insert(topic.to_string(), id.to_string());
     }
 
-    /// Forgets partitions that are not assigned any more.
+    /// Removes partitions that are no longer assigned.
     pub(super) fn retain(&mut self, is_assigned: impl Fn(&Partition) -> bool) {
         self.waiting.retain(|partition, _| is_assigned(partition));
     }
 
-    /// Returns what has become known, and asks again when it is time to; never waits for brokers.
+    /// Returns the results of a finished query, and starts the next one when it is due. Never blocks on the brokers.
     ///
     /// # Errors
-    /// A topic was created again where `auto_offset_reset` is `none`, or brokers have no ids for topics.
+    /// Fails if a topic was created again while `auto_offset_reset` is `none`, or if the brokers do not support topic
+    /// IDs.
     pub(super) fn turn(&mut self) -> Result<Changes, SourceError> {
         match self.asking.take_if(|asking| asking.is_finished()) {
             Some(asking) => self.take_in(asking),
@@ -251,7 +260,8 @@ impl<'scope, 'env> Beginnings<'scope, 'env> {
         let assigned = if context.is_extract { TopicPartitionList::new() } else { self.consumer.assignment().unwrap_or_default() };
         let assigned = assigned.elements();
         let topics = assigned.iter().map(|element| element.topic().to_string()).chain(self.waiting.keys().map(|(topic, _)| topic.clone()));
-        // Nobody waits for what brokers have not told before.
+        // If the brokers did not return topic IDs before, the lookup of waiting partitions must not be delayed by
+        // asking again.
         let topics: BTreeSet<String> = topics.filter(|_| !self.without_ids || self.waiting.is_empty()).collect();
         let facts = &context.topics;
         let question = Question {
@@ -294,7 +304,7 @@ impl<'scope, 'env> Beginnings<'scope, 'env> {
         let mut changes = Changes::default();
         let mut known = context.topics.known();
         for (number, beginning) in begun {
-            // One that has been assigned again meanwhile is looked up once more.
+            // A partition that was assigned again meanwhile is looked up again.
             if self.waiting.get(&beginning.partition).is_some_and(|wait| wait.number == number) {
                 self.waiting.remove(&beginning.partition);
                 if let Some(now) = topics.get(&beginning.partition.0) {
@@ -385,7 +395,7 @@ fn ask(consumer: &BaseConsumer<Group>, question: &Question) -> Answer {
     answer
 }
 
-/// Returns the committed offset of each partition that waits, and the topic that is noted beside it.
+/// Returns the committed offset of each waiting partition, and the topic recorded in its commit metadata.
 fn committed(consumer: &BaseConsumer<Group>, question: &Question) -> Result<HashMap<Partition, (Option<i64>, Option<String>)>, String> {
     let mut wanted = TopicPartitionList::new();
     for ((topic, partition), wait) in &question.unknown {
@@ -409,13 +419,14 @@ fn committed(consumer: &BaseConsumer<Group>, question: &Question) -> Result<Hash
     Ok(found)
 }
 
-/// Looks up the offsets that `auto_offset_reset` names, for partitions without one. Where it names none, librdkafka reports the partition.
+/// Looks up the offsets that `auto_offset_reset` stands for, for partitions without an offset. If it is `none`,
+/// librdkafka reports the partition.
 fn with_reset_offsets(consumer: &BaseConsumer<Group>, reset: Option<Offset>, mut without: Vec<(u64, Beginning)>) -> Result<Vec<(u64, Beginning)>, String> {
     let Some(reset) = reset.filter(|_| !without.is_empty()) else { return Ok(Vec::new()) };
     let mut wanted = TopicPartitionList::with_capacity(without.len());
     for (_, beginning) in &without {
         let (topic, partition) = &beginning.partition;
-        // In a request for offsets by time, the numbers of these two stand for the first and the last.
+        // As timestamps of a ListOffsets request, these two values stand for the first and the last offset.
         wanted.add_partition_offset(topic, *partition, reset).map_err(|error| error.to_string())?;
     }
     let found = consumer.offsets_for_times(wanted, LOOK_UP_TIMEOUT).map_err(|error| error.to_string())?;

@@ -1,7 +1,7 @@
-//! Calls of librdkafka that wait for brokers, with a bound on the time that they take.
+//! librdkafka calls that wait for brokers, with a timeout.
 //!
-//! A broker that is frozen, or behind a network that swallows packets, returns nothing. librdkafka's synchronous commit has no timeout,
-//! and `rdkafka` closes a consumer by polling until the group has been left.
+//! A frozen broker, or one behind a network that drops packets, never responds. librdkafka's synchronous commit has no
+//! timeout, and `rdkafka` closes a consumer by polling until it has left the group.
 
 use std::ffi::CStr;
 use std::ptr::NonNull;
@@ -17,24 +17,24 @@ use tracing::warn;
 
 use crate::delivery::Shutdown;
 
-/// How often it is looked whether everything was let go.
+/// Interval between checks for a forced stop.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
-/// After everything was let go, a commit may take until this time,
+/// Time after a forced stop until which a commit may take.
 const FORCED_COMMIT: Duration = Duration::from_millis(400);
-/// and leaving the group until this one.
+/// Time after a forced stop until which leaving the group may take.
 const FORCED_LEAVE: Duration = Duration::from_millis(600);
 
-/// A commit that was sent, and the queue on which the brokers' answer comes.
+/// A commit that was sent, and the queue for the brokers' response.
 ///
-/// It must be dropped before its client is: the queue belongs to that.
+/// Must be dropped before its client, to which the queue belongs.
 #[derive(Debug)]
 pub(super) struct PendingCommit(NonNull<bindings::rd_kafka_queue_t>);
 
-// SAFETY: librdkafka's queues are guarded by locks of their own and belong to no thread.
+// SAFETY: librdkafka's queues are protected by their own locks and are not bound to a thread.
 #[allow(unsafe_code)]
 unsafe impl Send for PendingCommit {}
 
-/// The brokers' answer to a commit that they have taken: the partitions whose offset they refuse nevertheless.
+/// The brokers' response to a commit request: the partitions whose offset was rejected.
 pub(super) type Refused = Vec<(String, i32, RDKafkaErrorCode)>;
 
 #[allow(unsafe_code)]
@@ -42,11 +42,11 @@ impl PendingCommit {
     /// Sends a commit.
     ///
     /// # Errors
-    /// The client has no group.
+    /// Fails if the client has no group.
     pub(super) fn send<C: ConsumerContext>(consumer: &BaseConsumer<C>, offsets: &TopicPartitionList) -> KafkaResult<PendingCommit> {
         let client = consumer.client().native_ptr();
-        // SAFETY: the client is borrowed, so its handle is alive, and so is the list, which the callee copies. The queue is destroyed once, by
-        // `drop`; librdkafka keeps a reference of its own for an answer that comes later.
+        // SAFETY: the client is borrowed, so its handle is alive, and so is the list, which the callee copies. The
+        // queue is destroyed once, by `drop`; librdkafka keeps its own reference for a later response.
         let (queue, code) = unsafe {
             let queue = bindings::rd_kafka_queue_new(client);
             (queue, bindings::rd_kafka_commit_queue(client, offsets.ptr(), queue, None, std::ptr::null_mut()))
@@ -58,10 +58,10 @@ impl PendingCommit {
         }
     }
 
-    /// Returns the answer if it comes within this time.
+    /// Returns the response if it arrives within `timeout`.
     pub(super) fn answer(&self, timeout: Duration) -> Option<KafkaResult<Refused>> {
-        // SAFETY: the queue is alive. The event is ours to read and to destroy, once; its list lives as long as the event, and its elements'
-        // topics are strings that end with a zero byte.
+        // SAFETY: the queue is alive. The event is owned by this function, which destroys it once; its list lives as
+        // long as the event, and the topics of its elements are NUL-terminated strings.
         unsafe {
             let event = bindings::rd_kafka_queue_poll(self.0.as_ptr(), timeout.as_millis() as i32);
             if event.is_null() {
@@ -85,7 +85,8 @@ impl PendingCommit {
         }
     }
 
-    /// Returns the answer if it comes within `timeout` or, while the run stops, until some time after everything was let go.
+    /// Returns the response if it arrives in time: within `timeout` or, once a stop was requested, within
+    /// [`FORCED_COMMIT`] of a forced stop.
     pub(super) fn answer_within(&self, timeout: Duration, shutdown: &Shutdown) -> Option<KafkaResult<Refused>> {
         let began = Instant::now();
         loop {
@@ -101,16 +102,17 @@ impl PendingCommit {
 impl Drop for PendingCommit {
     #[allow(unsafe_code)]
     fn drop(&mut self) {
-        // SAFETY: the queue is ours, is destroyed once, and its client is alive.
+        // SAFETY: the queue is owned by this value, is destroyed once, and its client is alive.
         unsafe { bindings::rd_kafka_queue_destroy(self.0.as_ptr()) }
     }
 }
 
-/// Commits offsets and waits for the brokers' answer: at most `timeout` or, while the run stops, until some time after everything was
-/// let go.
+/// Commits offsets and waits for the brokers' response: for at most `timeout` or, once a stop was requested, until
+/// [`FORCED_COMMIT`] after a forced stop.
 ///
 /// # Errors
-/// The brokers refuse an offset, or return nothing in time; then the commit may still arrive.
+/// Fails if the brokers reject an offset, or do not respond in time. In the latter case the commit may still be
+/// executed.
 pub(crate) fn commit_within<C: ConsumerContext>(
     consumer: &BaseConsumer<C>,
     offsets: &TopicPartitionList,
@@ -124,8 +126,8 @@ pub(crate) fn commit_within<C: ConsumerContext>(
     }
 }
 
-/// Closes a consumer, which leaves its group: on another thread, which is left behind when it takes longer than `timeout` or goes on
-/// for some time after everything was let go.
+/// Closes a consumer, which leaves its group, on another thread. The thread is abandoned if it takes longer than
+/// `timeout`, or is still running [`FORCED_LEAVE`] after a forced stop.
 pub(super) fn leave<C: ConsumerContext + 'static>(consumer: BaseConsumer<C>, shutdown: &Shutdown, timeout: Option<Duration>) {
     let began = Instant::now();
     let (left, leaving) = sync_channel::<()>(0);

@@ -1,8 +1,9 @@
-//! The group's commits: one at a time, each with its answer.
+//! Offset commits of the group, one at a time, each with its response.
 //!
-//! A second commit is sent when the first has been answered, and a partition is given away when none is under way. Otherwise a commit that
-//! librdkafka sends again, or has kept until the coordinator was back, could follow that of the next owner: in a cooperative rebalance
-//! the former owner stays a member, and brokers don't look at which member a partition is assigned to.
+//! A commit is sent only after the previous one was answered, and a partition is revoked only while no commit is in
+//! flight. Otherwise a commit that librdkafka retries, or has kept until the coordinator was reachable again, could
+//! arrive after a commit of the partition's next owner. In a cooperative rebalance the former owner remains a member,
+//! and brokers do not check which member a partition is assigned to.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -18,14 +19,14 @@ use super::group::Group;
 use super::topic_id::note;
 use crate::delivery::ledger::Commit;
 
-/// The longest time for brokers to tell what they hold; polling waits meanwhile.
+/// Timeout for looking up committed offsets. Polling is blocked meanwhile.
 const LOOK_UP_TIMEOUT: Duration = Duration::from_secs(2);
-/// The longest time for a commit that is waited for; while the run stops, it may take what is left of the time to drain.
+/// Timeout of a commit that is waited for. Once a stop was requested, it may take the remaining time to drain.
 const COMMIT_TIMEOUT: Duration = Duration::from_secs(10);
-/// The longest time without an answer before it is looked up what brokers hold.
+/// Time without a response after which the committed offsets are looked up.
 const UNANSWERED: Duration = Duration::from_secs(15);
 
-/// The commit under way.
+/// The commit in flight.
 #[derive(Debug, Default)]
 pub(super) struct Commits(Mutex<Option<UnderWay>>);
 
@@ -36,7 +37,7 @@ struct UnderWay {
     since: Instant,
 }
 
-/// Has no commit under way any more when it is dropped, which must be before its client is.
+/// A guard that drops the commit in flight when it is dropped, which must happen before its client is dropped.
 pub(super) struct EndOfCommits<'a>(pub &'a BaseConsumer<Group>);
 
 impl Drop for EndOfCommits<'_> {
@@ -68,7 +69,8 @@ pub(super) fn commit_what_is_done(consumer: &BaseConsumer<Group>) {
     }
 }
 
-/// Waits until the commit under way has been answered, then commits and waits for the answer. `commits` is called in between.
+/// Waits for the response to the commit in flight, then sends the commits returned by `commits` and waits for their
+/// response.
 ///
 /// Brokers that have not answered for the session timeout have not heard of this member either: they take no commit of it any more.
 pub(super) fn commit_and_wait(consumer: &BaseConsumer<Group>, commits: impl FnOnce() -> Vec<Commit>) {
@@ -170,9 +172,9 @@ mod tests {
 
     const PATIENCE: Duration = Duration::from_secs(10);
 
-    /// A group without members, of which records are done.
+    /// A group without members, with records that are done.
     struct World {
-        // Dropped first: see `PendingCommit`.
+        // Dropped first, as `PendingCommit` requires.
         consumer: BaseConsumer<Group>,
         hub: Arc<Hub>,
         brokers: MockCluster<'static, DefaultProducerContext>,
@@ -200,7 +202,7 @@ mod tests {
             self.consumer.context().under_way.lock().is_some()
         }
 
-        /// Waits for the answer to the commit under way.
+        /// Waits for the response to the commit in flight.
         fn settle(&self) {
             assert!(settle(&mut self.consumer.context().under_way.lock(), self.consumer.context(), |pending| pending.answer(PATIENCE)));
         }

@@ -1,7 +1,8 @@
-//! The loop of the Kafka source while it is a member: poll, gather, hand over, commit.
+//! The main loop of the Kafka source while it is a group member: poll, build batches, submit them, commit.
 //!
-//! It polls whatever happens, so the group never misses this member. While the budget is full the queue of records is not served: librdkafka
-//! fetches no more than its own limit. Partitions are not paused for that, since librdkafka forgets what is queued when they are.
+//! The loop polls in every state, so that the member never exceeds `max.poll.interval.ms`. While the budget is
+//! exhausted, the record queue is not served and librdkafka fetches no more than its own limit. Partitions are not
+//! paused for backpressure, because a pause makes librdkafka discard what is queued.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -28,35 +29,36 @@ use crate::observe::metrics as names;
 use crate::source::{SourceContext, SourceError, Submit};
 
 const IDLE_POLL: Duration = Duration::from_millis(100);
-/// The time between polls while a partition waits for its beginning or the budget is full.
+/// Time between polls while a partition waits for its start or the budget is exhausted.
 const BUSY_POLL: Duration = Duration::from_millis(5);
-/// The longest time for librdkafka to take up another position; no broker is asked for that.
+/// Timeout for librdkafka to change a position; no broker is involved.
 const SEEK_TIMEOUT: Duration = Duration::from_millis(500);
-/// The longest time for a broker to tell the first and the last offset of a partition.
+/// Timeout for the lookup of a partition's first and last offsets.
 const LOOK_UP_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// How reading has ended.
+/// The way in which reading has ended.
 pub(super) enum Ended {
-    /// The run is over.
+    /// The run has ended.
     Over(Result<(), SourceError>),
-    /// Another member has this one's name.
+    /// The member was fenced: another one has joined with its `group.instance.id`.
     NameIsLost(SourceError),
-    /// This client takes over.
+    /// Another client replaces this one.
     Renewed(BaseConsumer<Group>),
 }
 
-/// What is left of a reader.
+/// The remaining state of a reader that has ended.
 pub(super) struct Read {
     pub ended: Ended,
     pub context: SourceContext,
-    /// Batches that are known to the ledger, and that no worker has taken yet.
+    /// Batches that are in the ledger and that no worker has received yet.
     pub waiting: VecDeque<Arc<RawBatch>>,
 }
 
-/// Tells a client of another password, and answers with another client where that is not enough.
+/// A function that sets a client's new password, and returns a replacement client if that is not enough.
 pub(super) type Renew<'a> = &'a mut dyn FnMut(&BaseConsumer<Group>) -> Option<BaseConsumer<Group>>;
 
-/// Reads with a client that has subscribed, until it is over or another client takes over; `waiting` is what the one before it has left.
+/// Reads with a subscribed client until the run ends or another client replaces it. `waiting` holds the batches left by
+/// the previous client.
 pub(super) fn read<'scope, 'env>(
     source: &KafkaSource,
     consumer: &'env BaseConsumer<Group>,
@@ -86,7 +88,7 @@ pub(super) fn read<'scope, 'env>(
         consumer,
         context,
     };
-    // The parts of an extract without a group are assigned already.
+    // The partitions of an extract without a group are already assigned.
     let ended = match reader.after_rebalance().and_then(|()| reader.read()) {
         Err(error) if is_name_lost(&error) && !reader.context.shutdown().is_requested() => Ended::NameIsLost(error),
         Ok(Some(newer)) => {
@@ -101,7 +103,7 @@ pub(super) fn read<'scope, 'env>(
     Read { ended, context: reader.context, waiting: reader.waiting }
 }
 
-/// An empty batch; of an extract it is kept what becomes of the records.
+/// Returns an empty batch. For an extract, it counts the outcomes of its records.
 fn empty_batch(context: &SourceContext, is_extract: bool) -> BatchBuilder {
     if is_extract { context.builder().with_tallies() } else { context.builder() }
 }
@@ -112,29 +114,30 @@ struct Reader<'a, 'scope, 'env> {
     consumer: &'env BaseConsumer<Group>,
     context: SourceContext,
     builder: BatchBuilder,
-    /// When the batch in the making got its first record.
+    /// Time at which the first record was added to the batch under construction.
     began: Instant,
-    /// The partition of the last record: topic handle, partition, number among the positions. The handle is only compared.
+    /// Partition of the last record: topic handle, partition, index among the positions. The handle is only compared,
+    /// never dereferenced.
     cached: Option<(usize, i32, usize)>,
-    /// The origin of the last record in the builder, with the number of its partition.
+    /// Index of the partition and origin of the last record in the builder.
     cached_origin: Option<(usize, u32)>,
-    /// Batches that no worker has taken yet, oldest first.
+    /// Batches that no worker has received yet, oldest first.
     waiting: VecDeque<Arc<RawBatch>>,
-    /// The budget is full, or workers are behind: records stay in librdkafka's queue.
+    /// Set while the budget is exhausted or the workers are behind: records stay in librdkafka's queue.
     held_back: bool,
-    /// Records are waiting for something to be done about their partition.
+    /// Set if a partition must be handled before further records are accepted.
     needs_attention: bool,
     positions: Positions,
     beginnings: Beginnings<'scope, 'env>,
     committed: Instant,
-    /// For an extract, what is to be read of each partition.
+    /// For an extract, the offset ranges to read.
     stretches: Option<Stretches>,
     max_event_bytes: usize,
     commit_interval: Duration,
 }
 
 impl Reader<'_, '_, '_> {
-    /// Answers with a client that is to take over, or nothing when the run is over.
+    /// Reads until the run ends (`None`) or a client is returned that replaces this one.
     fn read(&mut self) -> Result<Option<BaseConsumer<Group>>, SourceError> {
         let heartbeat = self.context.heartbeat();
         while !self.context.shutdown().is_requested() {
@@ -163,7 +166,8 @@ impl Reader<'_, '_, '_> {
         Ok(None)
     }
 
-    /// Polls and takes records until a batch is complete or there is nothing more for now; `false` when the run is over.
+    /// Polls and takes records until a batch is complete or no record is available. Returns `false` when the run is
+    /// over.
     fn gather(&mut self) -> Result<bool, SourceError> {
         loop {
             let polled = self.consumer.poll(Duration::ZERO);
@@ -199,7 +203,8 @@ impl Reader<'_, '_, '_> {
         }
     }
 
-    /// Takes the records that are there, or come within `patience`, until a batch is complete; answers whether there were any.
+    /// Takes the records that are available, or arrive within `patience`, until a batch is complete. Returns whether
+    /// there were any.
     fn take_records(&mut self, patience: Duration) -> Result<bool, SourceError> {
         let mut taken = Ok(());
         let any = self.records.take(patience, |record| {
@@ -209,11 +214,12 @@ impl Reader<'_, '_, '_> {
         taken.map(|()| any)
     }
 
-    /// Takes what the consumer itself had.
+    /// Handles a message from the consumer's own queue.
     fn take_polled(&mut self, message: Result<BorrowedMessage<'_>, KafkaError>) -> Result<(), SourceError> {
         match message {
             Ok(message) => self.take(Ok(Record::of(&message))),
-            // The partition is not told here; its records come through their own queue, and errors of that kind with them.
+            // The error does not name its partition. Records arrive in their own queue, and so do the errors about
+            // them.
             Err(error) => self.take_error(&error),
         }
     }
@@ -258,7 +264,7 @@ impl Reader<'_, '_, '_> {
         }
     }
 
-    /// Returns the number of a record's partition; `None` if it is not assigned any more.
+    /// Returns the index of a record's partition; `None` if it is no longer assigned.
     fn position_of(&mut self, record: Record<'_>) -> Option<usize> {
         let (handle, partition) = (record.topic_handle(), record.partition());
         match self.cached {
@@ -272,7 +278,7 @@ impl Reader<'_, '_, '_> {
     }
 
     fn reach(&mut self, index: usize, offset: i64) -> Take {
-        // Another topic of the same name may be read from here on.
+        // From here on, the records may belong to another topic of the same name.
         if self.consumer.context().topics.has_news() {
             self.needs_attention = true;
             return self.positions.pass_over(index, Instant::now());
@@ -308,7 +314,8 @@ impl Reader<'_, '_, '_> {
             Place::Past => return self.finish_stretch(partition),
             Place::Inside { .. } => {}
         }
-        // A batch of dead letters is of one place, since its records do not say which they lay in.
+        // A batch of dead letters covers one partition only, because its records do not carry the partition they were
+        // read from.
         if self.builder.covered.iter().any(|(place, _)| place.partition != partition) {
             self.close();
         }
@@ -361,15 +368,16 @@ impl Reader<'_, '_, '_> {
             value: value.unwrap_or_default(),
             shape,
         };
-        // What made a record a dead letter is no part of the record.
+        // The headers that describe the dead letter are not part of the original record.
         self.builder.push(record, message.headers().filter(|(name, _)| !is_letter || !name.starts_with(LETTER_HEADER)));
         if place == (Place::Inside { last: true }) {
             self.finish_stretch(partition);
         }
     }
 
-    /// A partition has come to the end of its stretch: what was read of it is handed over, and once that has ended, the
-    /// stretch is done to its very end, whatever lies between the last record and it.
+    /// Handles the end of a partition's offset range: submits what was read of it, and enters the range's end into the
+    /// ledger. Once everything before has completed, the range is done up to its end, even if its last offsets have no
+    /// record.
     fn finish_stretch(&mut self, partition: i32) {
         self.close();
         let Some(stretches) = &mut self.stretches else { return };
@@ -390,7 +398,7 @@ impl Reader<'_, '_, '_> {
         }
     }
 
-    /// Whether nothing is left to read: of the parts of this process or, where a group shares them, of all.
+    /// Returns whether nothing is left to read: in this process's parts or, if a group shares them, in all parts.
     fn extract_is_done(&mut self) -> bool {
         match &mut self.stretches {
             None => false,
@@ -399,7 +407,7 @@ impl Reader<'_, '_, '_> {
         }
     }
 
-    /// Admits the batch in the making and hands it over; `false` when the run is over.
+    /// Closes the batch under construction and submits it. Returns `false` when the run is over.
     fn close(&mut self) -> bool {
         (self.cached, self.cached_origin) = (None, None);
         self.report_gaps();
@@ -412,7 +420,7 @@ impl Reader<'_, '_, '_> {
         self.offer(Duration::ZERO)
     }
 
-    /// Hands over everything that was gathered: the extract has come to its end.
+    /// Submits all batches at the end of the extract.
     fn finish(&mut self) {
         let mut open = self.close();
         while open && !self.waiting.is_empty() && !self.context.shutdown().is_forced() {
@@ -420,7 +428,7 @@ impl Reader<'_, '_, '_> {
         }
     }
 
-    /// Offers waiting batches to the workers; `false` when the run is over.
+    /// Submits waiting batches to the workers. Returns `false` when the run is over.
     fn offer(&mut self, timeout: Duration) -> bool {
         while let Some(batch) = self.waiting.pop_front() {
             match self.context.submit(batch, timeout) {
@@ -435,7 +443,8 @@ impl Reader<'_, '_, '_> {
         true
     }
 
-    /// Does what partitions wait for: looks up where they begin, notices topics that were created again, and tells librdkafka where to go on.
+    /// Handles the partitions that can't be read yet: looks up their start, detects topics that were created again, and
+    /// seeks to the expected offsets.
     fn attend(&mut self) -> Result<(), SourceError> {
         self.needs_attention = false;
         if self.consumer.context().topics.has_news() {
@@ -457,7 +466,7 @@ impl Reader<'_, '_, '_> {
             let origin = self.positions.origin(index);
             match self.consumer.seek(&origin.topic, origin.partition, Offset::Offset(next), SEEK_TIMEOUT) {
                 Ok(()) => self.positions.sought(index, None),
-                // A partition that has just been assigned is not being read yet.
+                // A newly assigned partition is not being fetched yet, so its seek fails.
                 Err(error) => {
                     debug!(%error, topic = &*origin.topic, partition = origin.partition, next, "failed to set the position of a partition; retrying");
                     self.positions.sought(index, Some(now + BUSY_POLL));
@@ -467,7 +476,7 @@ impl Reader<'_, '_, '_> {
         Ok(())
     }
 
-    /// Takes in what librdkafka has logged: topics that have another id, and positions that were not valid.
+    /// Handles the events that librdkafka has logged: topics with another ID, and positions that were out of range.
     fn take_news(&mut self) -> Result<(), SourceError> {
         let news = self.consumer.context().topics.take_news();
         for (topic, id) in &news.renewed {
@@ -497,7 +506,7 @@ impl Reader<'_, '_, '_> {
         Ok(())
     }
 
-    /// Stops reading a partition until it is known where it begins. What was read of it may end and moves no offset.
+    /// Stops reading a partition until its start is known. Outcomes of what was read so far change no offset.
     fn begin_again(&mut self, topic: &str, partition: i32, cause: Cause) {
         if let Some(index) = self.positions.find(topic, partition).filter(|index| self.positions.origin(*index).is_owned()) {
             self.close();
@@ -536,13 +545,14 @@ impl Reader<'_, '_, '_> {
         }
     }
 
-    /// What was gathered of partitions that are gone is forgotten; the rest leaves under the origins it was read with.
+    /// Drops the gathered records of revoked partitions. The remaining ones are submitted under the origins they were
+    /// read with.
     fn after_rebalance(&mut self) -> Result<(), SourceError> {
         let assignment = self.consumer.assignment()?;
         self.records.forward(&assignment);
         self.builder.drop_disowned();
         self.close();
-        // Nothing may be polled before this is known: what comes of an unknown partition is passed over.
+        // Must be complete before the next poll, because records of an unknown partition are ignored.
         while let Some(stretches) = self.stretches.as_mut().filter(|stretches| stretches.is_shared) {
             match stretches.take_over(self.consumer) {
                 Ok(()) => break,
@@ -575,7 +585,7 @@ impl Reader<'_, '_, '_> {
         self.attend()
     }
 
-    /// Waits for room in the budget and at the workers, and polls for the sake of the group.
+    /// Waits for room in the budget and at the workers, and polls to stay in the group.
     fn hold_back(&mut self) -> Result<(), SourceError> {
         if self.context.hub.budget.wait(BUSY_POLL) && (!self.offer(BUSY_POLL) || self.waiting.is_empty()) {
             return Ok(());
@@ -586,7 +596,7 @@ impl Reader<'_, '_, '_> {
             self.after_rebalance()?;
         }
         match polled {
-            // A record of a partition whose records do not come to their own queue yet.
+            // A record of a partition that is not forwarded to the record queue yet.
             Some(message) => self.take_polled(message),
             None => Ok(()),
         }
@@ -618,7 +628,7 @@ impl Reader<'_, '_, '_> {
         commit_what_is_done(self.consumer);
     }
 
-    /// Reads no more. What was gathered and not handed over is unknown to the ledger and will be read again.
+    /// Stops reading. Records that were gathered and not submitted are not in the ledger and will be read again.
     fn cease(&mut self) {
         self.builder = self.context.builder();
         if let Err(error) = self.consumer.assignment().and_then(|assignment| self.consumer.pause(&assignment)) {
@@ -626,7 +636,7 @@ impl Reader<'_, '_, '_> {
         }
     }
 
-    /// Stays in the group until everything that was handed over has ended, then commits.
+    /// Stays in the group until everything that was submitted has completed, then commits.
     fn drain(&mut self) {
         self.cease();
         self.waiting.clear();
@@ -637,8 +647,8 @@ impl Reader<'_, '_, '_> {
         commit_and_wait(self.consumer, || self.context.hub.ledger().committable());
     }
 
-    /// Stays in the group until workers have taken what waits for them, at most for `limit`. The rest is let go with the partitions,
-    /// like what has not ended when these are.
+    /// Stays in the group until workers have received the waiting batches, for at most `limit`. What remains is dropped
+    /// with the partitions, like what has not completed when they are revoked.
     fn hand_over(&mut self, limit: Duration) {
         self.cease();
         let began = Instant::now();
@@ -648,7 +658,7 @@ impl Reader<'_, '_, '_> {
         self.show_paused(false);
     }
 
-    /// Nothing is read any more: a record that still comes is read again by the next owner.
+    /// Polls for the group only and ignores the message: a record that arrives now is read again by the next owner.
     fn poll_for_the_group(&mut self) {
         let _ = self.consumer.poll(Duration::from_millis(20));
         self.commit_if_due();

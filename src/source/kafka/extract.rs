@@ -1,9 +1,9 @@
-//! Reading a stretch of a topic instead of following it: where each partition begins and ends, and what has come to its end.
+//! Bounded reads of a topic: the start and end of each partition, and the detection of the end.
 //!
-//! An extract is read by one process alone, which commits nothing, or by the members of a group made for it. Then each
-//! partition's committed offset says how far it is done, and the text beside that offset (Kafka's commit metadata) says
-//! where it ends and what became of the records before the offset: a member that takes a partition over finds everything
-//! there, and nobody needs another place to keep it. Offset and figures are committed together, so neither is ever ahead.
+//! An extract is read either by a single process, which commits nothing, or by the members of a group created for it.
+//! In a group, each partition's committed offset is its progress, and the commit metadata holds the end of the range
+//! and the outcomes of the records before the offset. A member to which a partition is assigned finds everything there,
+//! and no other storage is needed. Offset and counts are committed together, so neither is ever ahead of the other.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -21,32 +21,32 @@ use crate::delivery::Tally;
 use crate::observe::kafka_client::LOOK_UP;
 
 const LOOK_UP_TIMEOUT: Duration = Duration::from_secs(10);
-/// A gap of fewer offsets than this is looked into no more than once a second: compacted topics are full of them.
+/// Gaps with fewer offsets than this are checked at most once a second, because compacted topics are full of them.
 const WIDE_GAP: i64 = 1_000;
 
-/// A stretch of a topic to read once.
+/// A bounded read of a topic.
 #[derive(Clone, Debug)]
 pub struct Extract {
-    /// The topic.
+    /// Name of the topic.
     pub topic: String,
-    /// The parts: one for each partition. Empty for the members of a group, who find theirs with the group's offsets.
+    /// One part per partition. Empty for the members of a group, which find theirs in the commit metadata.
     pub parts: Vec<Part>,
-    /// The records are dead letters: each is read as the record that it once was.
+    /// Set if the records are dead letters, each of which is read as its original record.
     pub letters: Option<Letters>,
-    /// What is counted on the way.
+    /// Counters of the read.
     pub counts: Arc<ExtractCounts>,
 }
 
-/// Which dead letters are read.
+/// A selection of dead letters.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Letters {
-    /// Those of these reasons; all when empty.
+    /// Reasons of the selected dead letters; empty selects all.
     pub reasons: Vec<String>,
     /// Those whose record came from this topic.
     pub topic: Option<String>,
 }
 
-/// Where a dead letter's record once stood.
+/// The origin of a dead letter's record.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct LetterOrigin {
     pub topic: String,
@@ -56,12 +56,12 @@ pub(super) struct LetterOrigin {
     pub topic_id: Option<String>,
 }
 
-/// What dead letters carry in headers of this beginning.
+/// Prefix of the headers that dead letters carry.
 pub(super) const LETTER_HEADER: &str = "logproc.";
 
 impl Letters {
-    /// Where a dead letter's record once stood, from the headers that say so; `None` where they don't, or where the letter is
-    /// not wanted.
+    /// Returns the origin of a dead letter's record from its headers. Returns `None` if they are missing or the dead
+    /// letter is not selected.
     pub(super) fn origin<'h>(&self, headers: impl Iterator<Item = (&'h str, Option<&'h [u8]>)>) -> Option<LetterOrigin> {
         let (mut topic, mut topic_id, mut partition, mut offset, mut timestamp_ms, mut wanted) = (None, None, None, None, -1, self.reasons.is_empty());
         for (name, value) in headers {
@@ -82,71 +82,71 @@ impl Letters {
     }
 }
 
-/// What is counted while an extract is read.
+/// The counters of a bounded read.
 #[derive(Debug, Default)]
 pub struct ExtractCounts {
-    /// Records that are no dead letters, or not wanted ones.
+    /// Number of records that are no dead letters, or not selected ones.
     pub passed_over: AtomicU64,
-    /// Lines of files that hold no record.
+    /// Number of lines in files that hold no record.
     pub unreadable: AtomicU64,
-    /// Offsets that the brokers had deleted before they could be read.
+    /// Number of offsets that the brokers had deleted before they could be read.
     pub deleted: AtomicU64,
 }
 
-/// A part of a partition.
+/// An offset range of a partition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Part {
-    /// The partition.
+    /// Partition number.
     pub partition: i32,
-    /// The first offset.
+    /// First offset.
     pub start: i64,
-    /// One past the last offset; no further than the end of the partition.
+    /// One past the last offset; at most the end of the partition.
     pub end: i64,
 }
 
-/// What stands beside a committed offset of an extract that a group shares.
+/// The commit metadata of a partition in an extract that a group shares.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Mark {
-    /// Version of this text.
+    /// Version of the format.
     pub logproc_replay: u32,
-    /// The first offset.
+    /// First offset.
     pub start: i64,
     /// One past the last offset.
     pub end: i64,
-    /// What the extract is read for, in the reader's own words.
+    /// Purpose of the read, in a format that its user defines.
     pub purpose: String,
-    /// What became of the records before the offset.
+    /// Outcomes of the records before the committed offset.
     #[serde(default)]
     pub tally: Tally,
 }
 
 impl Mark {
-    /// The mark in the text beside a committed offset, if there is one.
+    /// Parses commit metadata. Returns `None` if it is not in this format.
     pub fn parse(text: &str) -> Option<Mark> {
         serde_json::from_str(text).ok().filter(|mark: &Mark| mark.logproc_replay == 1)
     }
 
-    /// The same mark when more records have ended.
+    /// Returns the metadata after the outcomes of more records were added.
     pub fn after(&self, more: Tally) -> Mark {
         let mut mark = self.clone();
         mark.tally.add(more);
         mark
     }
 
-    /// The text to put beside a committed offset.
+    /// Returns the text to store as commit metadata.
     pub fn to_text(&self) -> String {
-        // A structure of texts and numbers always becomes JSON.
+        // A structure of texts and numbers always serialises to JSON.
         serde_json::to_string(self).unwrap_or_default()
     }
 }
 
-/// One partition's part that is being read.
+/// The offset range of one partition that is being read.
 #[derive(Debug)]
 struct Stretch {
     start: i64,
     end: i64,
     finished: bool,
-    /// Offsets before the next record that the brokers had deleted.
+    /// Number of deleted offsets before the next record.
     deleted: u64,
 }
 
@@ -156,18 +156,18 @@ impl Stretch {
     }
 }
 
-/// What to do with a record.
+/// The position of a record relative to its partition's range.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Place {
-    /// It belongs to the stretch, and is its last if so marked.
+    /// Inside the range; `last` is set for its last offset.
     Inside { last: bool },
-    /// The stretch ended before it.
+    /// Behind the end of the range.
     Past,
-    /// Nothing is wanted of this partition any more.
+    /// In a partition of which nothing more is to be read.
     Unwanted,
 }
 
-/// The parts that this process reads now.
+/// The ranges that this process is reading.
 #[derive(Debug)]
 pub(super) struct Stretches {
     pub topic: String,
@@ -193,29 +193,29 @@ impl Stretches {
         }
     }
 
-    /// Whether everything that this process has is read.
+    /// Returns whether all ranges of this process are read.
     pub(super) fn all_read(&self) -> bool {
         self.open.values().all(|stretch| stretch.finished)
     }
 
-    /// Takes over what the group's offsets say about the partitions that are assigned now, and keeps what is known of those
-    /// that were before.
+    /// Looks up the ranges of newly assigned partitions in the commit metadata, and keeps those of partitions that were
+    /// already assigned.
     ///
     /// # Errors
-    /// The brokers don't answer.
+    /// Fails if the brokers do not respond.
     pub(super) fn take_over(&mut self, consumer: &BaseConsumer<Group>) -> KafkaResult<()> {
         let assignment = consumer.assignment()?;
         let mut fresh = TopicPartitionList::new();
         let assigned: Vec<i32> = assignment.elements().iter().map(|element| element.partition()).collect();
         self.open.retain(|partition, _| assigned.contains(partition));
-        // One that was taken away and has come back goes on where it was committed, and so do its figures.
+        // A partition that was revoked and assigned again continues at its committed offset, and so do its counts.
         self.open.retain(|partition, _| consumer.context().has_mark(*partition));
         for partition in assigned.iter().filter(|partition| !self.open.contains_key(partition)) {
             fresh.add_partition(&self.topic, *partition);
         }
         if fresh.count() > 0 {
             for element in consumer.committed_offsets(fresh, LOOK_UP_TIMEOUT)?.elements() {
-                // A partition without a mark came after the extract was fixed, or was never part of it.
+                // A partition without metadata was created after the extract was defined, or was never part of it.
                 let (next, end) = match (element.offset(), Mark::parse(element.metadata())) {
                     (Offset::Offset(next), Some(mark)) => {
                         let end = mark.end;
@@ -230,7 +230,7 @@ impl Stretches {
         Ok(())
     }
 
-    /// Partitions that are assigned and have nothing more to read.
+    /// Returns the assigned partitions that are read to their end.
     pub(super) fn finished(&self) -> TopicPartitionList {
         let mut list = TopicPartitionList::new();
         for (partition, _) in self.open.iter().filter(|(_, stretch)| stretch.finished) {
@@ -239,12 +239,12 @@ impl Stretches {
         list
     }
 
-    /// Returns the first offset that is wanted of a partition.
+    /// Returns the first offset to read of a partition.
     pub(super) fn start(&self, partition: i32) -> i64 {
         self.open.get(&partition).map_or(0, |stretch| stretch.start)
     }
 
-    /// Returns where a record stands.
+    /// Returns a record's position relative to its partition's range.
     pub(super) fn place(&self, partition: i32, offset: i64) -> Place {
         match self.open.get(&partition).filter(|stretch| !stretch.finished) {
             None => Place::Unwanted,
@@ -253,12 +253,12 @@ impl Stretches {
         }
     }
 
-    /// Returns whether the end of a partition is the end of a stretch that had not come to its end.
+    /// Returns whether a partition's range had not been read to its end, so that the end of the partition ends it.
     pub(super) fn at_end(&self, partition: i32) -> bool {
         self.open.get(&partition).is_some_and(|stretch| !stretch.finished)
     }
 
-    /// Marks a stretch as read; answers where it ends, and what is to be counted there.
+    /// Marks a range as read. Returns its end, and the outcomes to count there.
     pub(super) fn finish(&mut self, partition: i32) -> Option<(i64, Tally)> {
         let deleted = self.deleted_before(partition);
         let stretch = self.open.get_mut(&partition)?;
@@ -266,13 +266,14 @@ impl Stretches {
         Some((stretch.end, Tally { deleted, ..Tally::default() }))
     }
 
-    /// Offsets that had been deleted before the record that comes now, and have not been asked for here yet.
+    /// Returns the number of deleted offsets before the current record that no earlier call has returned.
     pub(super) fn deleted_before(&mut self, partition: i32) -> u64 {
         self.open.get_mut(&partition).map_or(0, |stretch| std::mem::take(&mut stretch.deleted))
     }
 
-    /// Finds out whether the offsets `from..to`, which have no record, were deleted. Transactions and compaction leave such gaps as well; but
-    /// when the partition begins later by now, the brokers have deleted what was there.
+    /// Checks whether the offsets `from..to`, which have no record, were deleted. Transactions and compaction leave
+    /// such gaps as well, but if the partition's first offset is now behind `from`, the brokers have deleted what was
+    /// there.
     pub(super) fn look_into_gap(&mut self, consumer: &BaseConsumer<Group>, partition: i32, from: i64, to: i64) {
         let lately = self.looked_for_gaps.is_some_and(|looked| looked.elapsed() < Duration::from_secs(1));
         if lately && to - from < WIDE_GAP {
@@ -290,7 +291,7 @@ impl Stretches {
         }
     }
 
-    /// Counts the offsets `from..to` as deleted, as far as they are wanted.
+    /// Counts the offsets `from..to` as deleted, as far as they are inside the range.
     pub(super) fn count_deleted(&mut self, partition: i32, from: i64, to: i64) {
         if let Some(stretch) = self.open.get_mut(&partition).filter(|stretch| !stretch.finished) {
             let deleted = (to.min(stretch.end) - from).max(0).unsigned_abs();
@@ -299,7 +300,8 @@ impl Stretches {
         }
     }
 
-    /// Whether every member of the group has come to the end of its parts; looked up once a second.
+    /// Returns whether every member of the group has read its ranges to the end. The brokers are queried at most once a
+    /// second.
     pub(super) fn group_is_done(&mut self, consumer: &BaseConsumer<Group>) -> bool {
         if self.looked_for_end.elapsed() < Duration::from_secs(1) {
             return false;
@@ -317,10 +319,10 @@ impl Stretches {
     }
 }
 
-/// Partitions that have a mark: how far each is done, and the mark.
+/// Returns the partitions that have commit metadata of an extract, each with its committed offset and the metadata.
 ///
 /// # Errors
-/// The brokers don't answer, or don't know the topic.
+/// Fails if the brokers do not respond, or if the topic does not exist.
 pub fn marks<C: rdkafka::consumer::ConsumerContext>(consumer: &BaseConsumer<C>, topic: &str) -> KafkaResult<Vec<(i32, i64, Mark)>> {
     let metadata = consumer.fetch_metadata(Some(topic), LOOK_UP_TIMEOUT)?;
     let mut all = TopicPartitionList::new();

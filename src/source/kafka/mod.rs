@@ -1,4 +1,4 @@
-//! The Kafka source: its options, and what they become for librdkafka.
+//! The Kafka source: its options, and their translation to librdkafka properties.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -134,27 +134,27 @@ const OPTIONS: &[OptionDef] = &[
     option("max_poll_records", Kind::Integer(1, i64::MAX), Fallback::None, "Accepted and not used: batches close by size and age."),
 ];
 
-/// What of a record's origin goes to `[@metadata][kafka]`.
+/// The metadata of a record that is added to `[@metadata][kafka]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Decorate {
-    /// Nothing.
+    /// No metadata.
     None,
-    /// Topic, group, partition, offset, key, timestamp.
+    /// Topic, group, partition, offset, key and timestamp.
     Basic,
-    /// The same, and the headers.
+    /// Topic, group, partition, offset, key, timestamp and headers.
     Extended,
 }
 
-/// Which topics are read.
+/// The topics to read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Topics {
-    /// These.
+    /// Topics with these names.
     Named(Vec<String>),
-    /// Those whose whole name matches.
+    /// Topics whose whole name matches this regular expression.
     Pattern(String),
 }
 
-/// The Kafka source as configured.
+/// The configured Kafka source.
 #[derive(Clone)]
 pub struct KafkaSource {
     topics: Topics,
@@ -167,7 +167,7 @@ pub struct KafkaSource {
     decorate: Decorate,
     workers: Option<usize>,
     max_event_bytes: usize,
-    /// Set where the user says how large records are.
+    /// Size in bytes of the largest record, if the user has set it.
     largest_record: Option<usize>,
     commit_interval: Duration,
     rebalance_timeout: Duration,
@@ -175,17 +175,17 @@ pub struct KafkaSource {
 }
 
 impl fmt::Debug for KafkaSource {
-    /// Shows no property: some are secrets.
+    /// Omits the properties, because some of them are secrets.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("KafkaSource").field("topics", &self.topics).field("group_id", &self.group_id).finish_non_exhaustive()
     }
 }
 
 impl KafkaSource {
-    /// Builds the source from its options and lets librdkafka check its properties, without connecting.
+    /// Builds the source from its options and lets librdkafka validate its properties, without connecting.
     ///
     /// # Errors
-    /// Every option that can't work.
+    /// Returns a diagnostic for every invalid option.
     pub fn from_args(args: &Args) -> Result<Self, Vec<Diagnostic>> {
         let mut problems = Vec::new();
         let topics = match args.text("topics_pattern") {
@@ -239,30 +239,31 @@ impl KafkaSource {
         })
     }
 
-    /// What of a record's origin events should carry.
+    /// Returns the metadata that events should carry.
     pub fn decorate(&self) -> Decorate {
         self.decorate
     }
 
-    /// The consumer group.
+    /// Returns the consumer group.
     pub fn group_id(&self) -> &str {
         &self.group_id
     }
 
-    /// Which topics are read.
+    /// Returns the topics to read.
     pub fn topics(&self) -> &Topics {
         &self.topics
     }
 
-    /// The same source, reading a stretch of one topic once and then ending. Without a group it reads the extract's parts and
-    /// commits nothing; with one it shares what the group's offsets say with the other members.
+    /// Returns the source restricted to a bounded read of one topic. Without a group it reads the extract's parts and
+    /// commits nothing. With a group it shares the partitions, whose bounds are in the group's commit metadata, with
+    /// the other members.
     pub fn extract(mut self, extract: Extract, group: Option<&str>) -> Self {
         // What the user has set for the live group would put this reader into it, or begin elsewhere.
         for name in MEMBERSHIP.iter().chain(&["auto.offset.reset"]) {
             self.properties.remove(*name);
         }
         let strategy = ("partition.assignment.strategy".to_string(), "cooperative-sticky".to_string());
-        // A killed member's partitions come to the others, or to its next start, after this long.
+        // Time after which a killed member's partitions are assigned to other members, or to the member's next start.
         self.properties.entry("session.timeout.ms".to_string()).or_insert_with(|| "10000".to_string());
         self.properties.extend([("auto.offset.reset".to_string(), "earliest".to_string()), strategy]);
         self.group_id = group.map_or_else(|| format!("{}-reader", self.group_id), str::to_string);
@@ -292,19 +293,19 @@ impl KafkaSource {
         self.client_config(group).create_with_context(Logged::named(format!("look-ups of {group}")))
     }
 
-    /// The properties of such a client.
+    /// Returns the configuration of a lookup client for another group.
     pub fn client_config(&self, group: &str) -> ClientConfig {
         let mut config = client_config(&client_properties::for_looking_up(&self.properties));
         config.set("group.id", group);
         config
     }
 
-    /// The properties that any client of this source's cluster needs.
+    /// Returns the properties that every client of this source's cluster needs.
     pub fn connection(&self) -> BTreeMap<String, String> {
         client_properties::of_connection(&self.properties)
     }
 
-    /// The same source on the cluster of a producer with these properties, which may be another.
+    /// Returns the source with the connection properties of a producer, whose cluster may be another one.
     pub fn with_properties(mut self, producer: &BTreeMap<String, String>) -> Self {
         self.properties.retain(|name, _| client_properties::is_for_consumers(name) || name == "statistics.interval.ms");
         self.properties.extend(client_properties::for_reading(producer));
@@ -312,22 +313,23 @@ impl KafkaSource {
         self
     }
 
-    /// A property that the client has.
+    /// Returns the value of a client property, if it is set.
     pub fn property(&self, name: &str) -> Option<&str> {
         self.properties.get(name).map(String::as_str)
     }
 
-    /// What its client logs in with.
+    /// Returns the client's credentials.
     pub fn login(&self) -> &Login {
         &self.login
     }
 
-    /// Returns the size of the largest record that memory is reckoned for: what the user allows, or what brokers do by default.
+    /// Returns the size in bytes of the largest record to reserve memory for: the user's limit, or the brokers'
+    /// default.
     pub(crate) fn largest_record(&self) -> usize {
         self.largest_record.unwrap_or(DEFAULT_RECORD)
     }
 
-    /// The number of workers asked for with `consumer_threads`.
+    /// Returns the number of workers set with `consumer_threads`.
     pub fn workers(&self) -> Option<usize> {
         self.workers
     }
@@ -345,7 +347,7 @@ fn client_config(properties: &BTreeMap<String, String>) -> ClientConfig {
     properties.into_iter().collect()
 }
 
-/// Options that are a property of librdkafka under another name.
+/// Options that set a librdkafka property of another name.
 const RENAMED: &[(&str, &str)] = &[
     ("group_id", "group.id"),
     ("group_instance_id", "group.instance.id"),
@@ -389,12 +391,13 @@ fn properties(args: &Args, problems: &mut Vec<Diagnostic>) -> BTreeMap<String, S
     set("enable.auto.commit", "false".into());
     set("enable.auto.offset.store", "false".into());
     set("statistics.interval.ms", "5000".into());
-    // A queue that was full is looked at again soon, not after librdkafka's second: our queues are small.
+    // Makes librdkafka check a full queue again after 10 ms instead of its default of one second, because the queues
+    // are small here.
     set("fetch.queue.backoff.ms", "10".into());
     set("socket.nagle.disable", "true".into());
     let reset = args.required_text("auto_offset_reset");
     set("auto.offset.reset", if reset == "none" { "error".into() } else { reset });
-    // An empty text is what a variable without a value comes out as: the option is then not given.
+    // An unset environment variable expands to an empty text; the option is then treated as not given.
     for (option, property) in RENAMED {
         if let Some(value) = args.text(option).filter(|value| !value.is_empty()) {
             set(property, value);

@@ -1,14 +1,16 @@
-//! The position of each assigned partition: the offset that is expected next, and the decision about each record that comes.
+//! The position of each assigned partition: the next expected offset, and the decision about each record that arrives.
 //!
-//! librdkafka's own position is not trusted. A pause, a seek or a rebalance makes what is queued outdated, and librdkafka 2.12 lets an
-//! outdated transaction marker move its position past records that nobody has received (`docs/librdkafka-outdated-markers.md`).
-//! So the source keeps positions of its own, and reading is told to go on there after each assignment, rebalance and error (a seek).
+//! librdkafka's own position is not trusted. A pause, a seek or a rebalance makes what is queued outdated, and
+//! librdkafka 2.12 lets an outdated transaction marker move its position past records that were never delivered
+//! (`docs/librdkafka-outdated-markers.md`). So the source tracks positions itself, and seeks to them after each
+//! assignment, rebalance and error.
 //!
-//! Offsets without a record are normal: transaction markers, aborted records, what compaction or retention has removed. A gap is accepted
-//! when a fetch from the expected offset, with nothing older in any queue, begins beyond it once more. The first gap after each
-//! assignment, rebalance, seek or error is always asked about again, and so is every other one while that costs less than a
-//! twentieth of the time. The rest is accepted as part of a sequence that began at a confirmed position: one uninterrupted series of
-//! fetches, each of which begins where the one before it ended.
+//! Offsets without a record are normal: transaction markers, aborted records, records removed by compaction or
+//! retention. A gap is accepted if a second fetch from the expected offset, with nothing older in any queue, also
+//! starts behind it. The first gap after each assignment, rebalance, seek or error is always checked in this way, and
+//! so is every other gap while the checks take less than a twentieth of the time. The remaining gaps are accepted as
+//! part of a sequence that started at a confirmed position: one uninterrupted series of fetches, each of which starts
+//! where the previous one ended.
 //!
 //! Plain data: no I/O, no clock, no Kafka.
 
@@ -18,30 +20,30 @@ use std::time::{Duration, Instant};
 
 use crate::delivery::Origin;
 
-/// A pause of this many times the last check's length is kept between checks of gaps in a sequence.
+/// Pause between checks of gaps in a sequence, as a multiple of the last check's duration.
 const SPARSENESS: u32 = 20;
-/// The least pause between such checks: each throws away what was fetched ahead of one partition.
+/// Minimum pause between such checks: each check discards what was prefetched of one partition.
 const LEAST_PAUSE: Duration = Duration::from_millis(250);
-/// How long a partition stays where it is after its records could not be fetched, before they are asked for again.
+/// Delay before a partition is fetched again after a fetch error.
 const AFTER_ERROR: Duration = Duration::from_secs(1);
 
 /// The reasons for gaps, as labels of `logproc_offset_gaps_total`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum GapReason {
-    /// A second fetch began beyond the gap as well.
+    /// A second fetch started behind the gap as well.
     Confirmed,
-    /// Part of a sequence of fetches that began at a confirmed position.
+    /// The gap is part of a sequence of fetches that started at a confirmed position.
     InSequence,
-    /// The partition begins later: retention or a request has deleted what was there.
+    /// The partition starts at a later offset: retention or a request has deleted what was there.
     Deleted,
-    /// A second fetch found records that the first one had left out; they were read.
+    /// A second fetch returned records that the first one had omitted; they were read.
     Skipped,
 }
 
 impl GapReason {
     pub(super) const ALL: [GapReason; 4] = [GapReason::Confirmed, GapReason::InSequence, GapReason::Deleted, GapReason::Skipped];
 
-    /// Returns the label.
+    /// Returns the metric label.
     pub(super) fn label(self) -> &'static str {
         match self {
             GapReason::Confirmed => "confirmed",
@@ -55,38 +57,38 @@ impl GapReason {
 /// The decision about a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Take {
-    /// It is the next one; the offsets from here to its own have no record.
+    /// The record is the next one; the offsets between `from` and its own have no record.
     Accept {
-        /// One past the last record that was accepted.
+        /// One past the last accepted record.
         from: i64,
     },
-    /// It is not read now: its partition has no position yet, or it was read before.
+    /// The record is ignored: its partition has no position yet, or it was read before.
     Ignore,
-    /// It is not read now: the partition is to be read from the expected offset again first.
+    /// The record is ignored, and the partition must be fetched again from the expected offset first.
     Check,
 }
 
-/// A gap that is being looked at again.
+/// A gap that is being checked by a second fetch.
 #[derive(Clone, Copy, Debug)]
 struct Check {
-    /// The offset that came in place of the expected one.
+    /// Offset that arrived instead of the expected one.
     found: i64,
     since: Instant,
-    /// Records of the partition could not be fetched meanwhile.
+    /// Set if a fetch of the partition has failed meanwhile.
     failed: bool,
 }
 
-/// One assigned partition.
+/// The position of one assigned partition.
 #[derive(Debug)]
 struct Position {
     origin: Origin,
-    /// The expected offset, once it is known where reading begins.
+    /// The expected offset, once the start of the partition is known.
     next: Option<i64>,
-    /// One past the last record that was accepted, or where reading began. Offsets from here to the expected one have no record.
+    /// One past the last accepted record, or the start of reading. The offsets from here to `next` have no record.
     read_to: i64,
-    /// When reading is to be told to go on at `next`; records that come before that are ignored.
+    /// Time at which to seek to `next`. Records that arrive before the seek are ignored.
     seek_at: Option<Instant>,
-    /// The next gap is the first one since an assignment, a seek or an error.
+    /// Set if the next gap is the first one since an assignment, a seek or an error.
     unconfirmed: bool,
     check: Option<Check>,
 }
@@ -96,16 +98,16 @@ struct Position {
 pub(super) struct Positions {
     list: Vec<Position>,
     by_name: HashMap<Arc<str>, HashMap<i32, usize>>,
-    /// Gaps since they were last taken, by reason.
+    /// Number of gaps by reason, since they were last taken.
     gaps: [u64; GapReason::ALL.len()],
-    /// The partition in which a second look has found a record, and the offset of that.
+    /// Index of the partition in which a second fetch has found an omitted record, and the offset of that record.
     skipped: Option<(usize, i64)>,
-    /// The earliest time of the next check of a gap in a sequence.
+    /// Earliest time of the next check of a gap in a sequence.
     next_check: Option<Instant>,
 }
 
 impl Positions {
-    /// Notes that a partition is assigned, with its new origin; nothing is read of it before [`begin`](Self::begin).
+    /// Adds an assigned partition with its new origin. Nothing is read of it before [`begin`](Self::begin).
     pub(super) fn assign(&mut self, origin: Origin) -> usize {
         let position = Position { next: None, read_to: 0, seek_at: None, unconfirmed: true, check: None, origin };
         let (topic, partition) = (position.origin.topic.clone(), position.origin.partition);
@@ -122,7 +124,7 @@ impl Positions {
         }
     }
 
-    /// Returns the number of a partition that has been assigned.
+    /// Returns the index of a partition that has been assigned.
     pub(super) fn find(&self, topic: &str, partition: i32) -> Option<usize> {
         self.by_name.get(topic)?.get(&partition).copied()
     }
@@ -137,23 +139,23 @@ impl Positions {
         self.list[index].next
     }
 
-    /// Returns whether an assigned partition waits for its beginning.
+    /// Returns whether an assigned partition waits for its start or for a seek.
     pub(super) fn waits(&self) -> bool {
         self.list.iter().any(|position| position.origin.is_owned() && (position.next.is_none() || position.seek_at.is_some()))
     }
 
-    /// Notes where reading of a partition begins.
+    /// Sets the start of a partition.
     pub(super) fn begin(&mut self, index: usize, origin: Origin, start: i64, now: Instant) {
         self.list[index] = Position { origin, next: Some(start), read_to: start, seek_at: Some(now), unconfirmed: true, check: None };
     }
 
-    /// Forgets where a partition is read, until it begins again.
+    /// Resets the position of a partition until it is started again.
     pub(super) fn suspend(&mut self, index: usize) {
         let position = &mut self.list[index];
         (position.next, position.seek_at, position.check) = (None, None, None);
     }
 
-    /// Notes that librdkafka may go on elsewhere: what is queued may be outdated.
+    /// Handles a possible change of librdkafka's position: what is queued may be outdated.
     pub(super) fn interrupt(&mut self, index: usize, now: Instant) {
         let position = &mut self.list[index];
         position.unconfirmed = true;
@@ -162,25 +164,26 @@ impl Positions {
         }
     }
 
-    /// Passes over a record that can't be taken now. It has left librdkafka's queue, so reading goes on at the expected offset again.
+    /// Skips a record that can't be accepted now. It has left librdkafka's queue, so the partition is fetched again
+    /// from the expected offset.
     pub(super) fn pass_over(&mut self, index: usize, now: Instant) -> Take {
         self.interrupt(index, now);
         Take::Ignore
     }
 
-    /// Returns the partitions that are to be read from their expected offset now, with that offset.
+    /// Returns the owned partitions whose seek is due, each with its expected offset.
     pub(super) fn seeks(&self, now: Instant) -> Vec<(usize, i64)> {
         let due = self.list.iter().enumerate().filter(|(_, position)| position.origin.is_owned() && position.seek_at.is_some_and(|at| at <= now));
         due.filter_map(|(index, position)| Some((index, position.next?))).collect()
     }
 
-    /// Notes that a partition is read from its expected offset, or when that is to be tried again.
+    /// Records that a seek was done (`None`), or the time at which to retry it.
     pub(super) fn sought(&mut self, index: usize, again_at: Option<Instant>) {
         self.list[index].seek_at = again_at;
     }
 
-    /// Decides about a record, or about an offset that a partition has been read up to, and moves past the gap before it when that is
-    /// accepted.
+    /// Decides about a record, or about an offset up to which a partition has been read. Moves the position past the
+    /// gap before it if the gap is accepted.
     pub(super) fn reach(&mut self, index: usize, offset: i64, now: impl Fn() -> Instant) -> Take {
         let position = &mut self.list[index];
         let Some(next) = position.next.filter(|_| position.seek_at.is_none()) else { return Take::Ignore };
@@ -206,7 +209,8 @@ impl Positions {
                 self.next_check = Some(now + LEAST_PAUSE.max(now.saturating_duration_since(check.since) * SPARSENESS));
                 GapReason::Confirmed
             }
-            // What had come before is gone by now, so it is asked for until the same answer comes twice.
+            // The fetch started at another offset than before, so it is repeated until two fetches start at the same
+            // one.
             Some(check) => {
                 position.check = Some(Check { found: offset, ..check });
                 position.seek_at = Some(now);
@@ -229,14 +233,14 @@ impl Positions {
         Take::Accept { from }
     }
 
-    /// Notes that the records of a partition before this offset have been accepted.
+    /// Records that all records of a partition before `next` have been accepted.
     pub(super) fn advance(&mut self, index: usize, next: i64) {
         let position = &mut self.list[index];
         (position.next, position.read_to) = (Some(next), next);
     }
 
-    /// Notes that a partition begins later than the expected offset, which ends what is being looked at again. Returns how many offsets
-    /// are gone.
+    /// Handles the deletion of the offsets before `first`, which ends a check in progress. Returns the number of
+    /// deleted offsets.
     pub(super) fn deleted_before(&mut self, index: usize, first: i64, now: Instant) -> i64 {
         let position = &mut self.list[index];
         let Some(next) = position.next.filter(|next| *next < first) else { return 0 };
@@ -247,7 +251,7 @@ impl Positions {
         first - next
     }
 
-    /// Notes that records of a partition could not be fetched: what comes next may lie behind others.
+    /// Handles a fetch error of a partition: the next record may be behind records that were not fetched.
     pub(super) fn failed(&mut self, index: usize) {
         let position = &mut self.list[index];
         position.unconfirmed = true;
@@ -256,18 +260,18 @@ impl Positions {
         }
     }
 
-    /// Returns the offsets of a partition that are being looked at again: the expected one, and the one that came.
+    /// Returns the offsets of a gap that is being checked: the expected one, and the one that arrived.
     pub(super) fn checked(&self, index: usize) -> Option<(i64, i64)> {
         let position = &self.list[index];
         Some((position.next?, position.check?.found))
     }
 
-    /// Returns a partition in which a second look has found a record that the first had left out, with its offset, once.
+    /// Returns, once, a partition in which a second fetch has found an omitted record, with the record's offset.
     pub(super) fn take_skipped(&mut self) -> Option<(usize, i64)> {
         self.skipped.take()
     }
 
-    /// Returns how many gaps there have been since the last call, by reason.
+    /// Returns the number of gaps since the last call, by reason.
     pub(super) fn take_gaps(&mut self) -> [u64; GapReason::ALL.len()] {
         std::mem::take(&mut self.gaps)
     }
@@ -277,7 +281,7 @@ impl Positions {
 mod tests {
     use super::*;
 
-    /// A partition that is read from offset 5 on, and the time.
+    /// Returns a partition that is read from offset 5 on, and the current time.
     fn reading() -> (Positions, Instant) {
         let mut positions = Positions::default();
         let now = Instant::now();

@@ -1,11 +1,13 @@
-//! A simulation of one partition as librdkafka reads it: versions, queue, pauses, transaction markers and positions, with what goes wrong there.
+//! Simulation of one partition as librdkafka reads it: versions, queue, pauses, transaction markers and positions,
+//! including the known fault.
 //!
-//! The model follows librdkafka 2.12. A pause, a resume and a seek make a new version; what was fetched under an older one is outdated. A pause
-//! notes the application's position as the next offset to fetch. A response that is being parsed meanwhile still enters the queue. When the queue
-//! is served, outdated records are dropped, but an outdated marker moves the application's position.
+//! The model follows librdkafka 2.12. A pause, a resume and a seek each create a new version; what was fetched under an
+//! older one is outdated. A pause stores the application's position as the next offset to fetch. A response that is
+//! being parsed meanwhile still enters the queue. When the queue is served, outdated records are dropped, but an
+//! outdated marker moves the application's position.
 //!
-//! The law: every record that a `read_committed` reader must see is accepted once, in order, and the ledger may commit up to the end.
-//! A schedule follows from its seed alone; `LOGPROC_SCHEDULES` sets how many seeds are tried.
+//! Invariant: every record that a `read_committed` reader must see is accepted once, in order, and the ledger may
+//! commit up to the end. A schedule depends on its seed alone; `LOGPROC_SCHEDULES` sets the number of seeds.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -14,13 +16,13 @@ use super::positions::{Positions, Take};
 use crate::delivery::Span;
 use crate::delivery::ledger::Ledger;
 
-/// An offset of the log.
+/// The content of one offset of the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Entry {
     Record,
-    /// A marker of a transaction, which enters the queue and is not given to the application.
+    /// A transaction marker, which enters the queue and is not returned to the application.
     Marker,
-    /// An aborted record, or one that compaction has removed: it never enters the queue.
+    /// An aborted record, or one removed by compaction: it never enters the queue.
     Absent,
 }
 
@@ -31,15 +33,15 @@ struct Op {
     entry: Entry,
 }
 
-/// A partition, and librdkafka's part in reading it.
+/// A partition, and librdkafka's state in reading it.
 struct Client {
     log: Vec<Entry>,
     version: u32,
     next_fetch: i64,
-    /// The application's position, `None` after a seek.
+    /// The application's position; `None` after a seek.
     app_position: Option<i64>,
     is_paused: bool,
-    /// A response that is on its way.
+    /// The fetch response in flight.
     response: VecDeque<Op>,
     queue: VecDeque<Op>,
 }
@@ -56,7 +58,7 @@ impl Client {
         self.next_fetch = end as i64;
     }
 
-    /// A response arrives. One of an older version is dropped, unless it was being parsed when the version changed.
+    /// Delivers the response. One of an older version is dropped, unless it was being parsed when the version changed.
     fn arrive(&mut self, is_being_parsed: bool) {
         let is_current = self.response.front().is_none_or(|op| op.version == self.version);
         if is_current || is_being_parsed {
@@ -85,7 +87,7 @@ impl Client {
         self.next_fetch = offset;
     }
 
-    /// Takes the next record that librdkafka gives to the application out of the queue.
+    /// Takes the next record that librdkafka returns to the application from the queue.
     fn serve(&mut self) -> Option<i64> {
         while let Some(op) = self.queue.pop_front() {
             if op.entry == Entry::Marker {
@@ -99,17 +101,17 @@ impl Client {
     }
 }
 
-/// What reads from librdkafka.
+/// A reader of librdkafka's records.
 trait Reader {
     fn interrupt(&mut self, now: Instant);
     fn attend(&mut self, client: &mut Client, now: Instant);
     fn record(&mut self, offset: i64, now: Instant);
-    /// Is given a record while it can't take any: another topic may have taken the place of this one.
+    /// Skips a record that can't be accepted now, because another topic may have replaced this one.
     fn pass_over(&mut self, offset: i64, now: Instant);
     fn accepted(&self) -> &[i64];
 }
 
-/// A reader that believes librdkafka's positions.
+/// A reader that trusts librdkafka's positions.
 #[derive(Default)]
 struct Believing(Vec<i64>);
 
@@ -130,7 +132,7 @@ impl Reader for Believing {
     }
 }
 
-/// A reader with positions of its own, and a ledger behind it.
+/// A reader with its own positions and a ledger.
 struct Own {
     positions: Positions,
     ledger: Ledger,
@@ -178,7 +180,7 @@ impl Reader for Own {
     }
 }
 
-/// Numbers that follow from a seed (splitmix64).
+/// A generator of pseudo-random numbers (splitmix64).
 struct Numbers(u64);
 
 impl Numbers {
@@ -190,7 +192,7 @@ impl Numbers {
     }
 }
 
-/// A log with transactions of a few records, some of them aborted, and records that compaction has removed.
+/// Returns a log with short transactions, some of them aborted, and records that compaction has removed.
 fn log(numbers: &mut Numbers) -> Vec<Entry> {
     let mut log = Vec::new();
     for _ in 0..numbers.below(12) + 2 {
@@ -204,7 +206,7 @@ fn log(numbers: &mut Numbers) -> Vec<Entry> {
     log
 }
 
-/// Runs one schedule and returns whether every record was accepted once, in order.
+/// Runs one schedule. Returns whether every record was accepted once, in order.
 fn run(seed: u64, reader: &mut dyn Reader, start: Instant) -> bool {
     let mut numbers = Numbers(seed);
     let mut now = start;
@@ -240,7 +242,7 @@ fn run(seed: u64, reader: &mut dyn Reader, start: Instant) -> bool {
             }
         }
     }
-    // All goes well from now on.
+    // No failures from here on.
     for _ in 0..200 {
         now += Duration::from_secs(1);
         reader.attend(&mut client, now);
@@ -266,7 +268,7 @@ fn no_schedule_of_the_client_skips_or_repeats_a_record() {
     }
 }
 
-/// The model has the fault: a reader that believes librdkafka's positions loses records.
+/// The model contains the fault: a reader that trusts librdkafka's positions loses records.
 #[test]
 fn a_reader_that_believes_the_client_skips_records() {
     let now = Instant::now();

@@ -1,8 +1,9 @@
-//! Limits on what librdkafka may hold.
+//! Limits on the memory that librdkafka may hold.
 //!
-//! All partitions of a consumer share one queue, which `queued.max.messages.kbytes` bounds. Each broker is sent one request at a time while
-//! the queue is below that, so it is passed by the response of each. A response is unpacked as a whole, and how large it becomes is known only
-//! then: so the bytes that a broker may send at once are few. It sends one batch in any case, however large that is.
+//! All partitions of a consumer share one queue, which `queued.max.messages.kbytes` limits. While the queue is below
+//! the limit, each broker is sent one request at a time, so the limit is exceeded by one response per broker. A
+//! response is decompressed as a whole, and its decompressed size is not known in advance, so the number of bytes per
+//! response must be small. A broker sends at least one batch, however large that is.
 
 use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
@@ -16,24 +17,25 @@ use crate::observe::kafka_client::{Logged, LookUpClient};
 use crate::source::Prefetch;
 
 const LOOK_UP_TIMEOUT: Duration = Duration::from_secs(5);
-/// The number of brokers that is assumed when they don't answer.
+/// Number of brokers assumed when the lookup fails.
 const UNKNOWN_BROKERS: usize = 3;
-/// A fetched byte becomes at most this many when it is unpacked: lz4 has no larger ratio. (gzip and zstd reach more where records
-/// consist of one repeated text; text of logs becomes 5 to 20 times as large.)
+/// Maximum decompressed bytes per fetched byte: lz4 has no larger ratio. (gzip and zstd reach more if records consist
+/// of one repeated text; the text of logs becomes 5 to 20 times as large.)
 const UNPACKED: usize = 256;
-/// With less than this, which is what the default `memory_limit` leaves, even less is fetched at once: large records that zstd has made very
-/// small are then unpacked a few at a time.
+/// Bytes for decompressed records below which the fetch size is reduced further. The default `memory_limit` leaves less
+/// than this. Large records that zstd has compressed strongly are then decompressed a few at a time.
 const ROOMY_UNPACKED: usize = 24 << 20;
-/// More at once saves no time. Measured on 300,000 events of 870 bytes in lz4 batches of 16 KiB, 4 partitions: 0.40 to 0.46 s of
-/// processor time with 128 KiB, 256 KiB and 1 MB, 0.49 s with 32 KiB, 1.1 s with one batch at a time.
+/// Maximum bytes of one response; more saves no time. Measured on 300,000 events of 870 bytes in lz4 batches of 16 KiB,
+/// 4 partitions: 0.40 to 0.46 s of processor time with 128 KiB, 256 KiB and 1 MB, 0.49 s with 32 KiB, 1.1 s with one
+/// batch at a time.
 const LARGEST_FETCH: usize = 16 << 20;
-/// More of one partition at once saves no time and costs memory: what is unpacked from this much still comes from pages
-/// that the allocator has at hand. Measured on one million events of 870 bytes, 4 partitions, lz4: 1.1 s of processor time
-/// and 29 MB with 128 KiB, 1.7 s and 40 MB with 512 KiB.
+/// Maximum bytes of one partition in a response. More saves no time and costs memory: what is decompressed from this
+/// much still fits in pages that the allocator reuses. Measured on one million events of 870 bytes, 4 partitions, lz4:
+/// 1.1 s of processor time and 29 MB with 128 KiB, 1.7 s and 40 MB with 512 KiB.
 const LARGEST_PARTITION_FETCH: usize = 128 << 10;
-/// librdkafka takes no smaller `message.max.bytes`, nor a `fetch.max.bytes` below that.
+/// Minimum value that librdkafka accepts for `message.max.bytes`, below which `fetch.max.bytes` must not be.
 const SMALLEST_FETCH: usize = 1_000;
-/// Bytes that librdkafka needs for a record in its queue besides the record's own.
+/// Bytes that librdkafka needs for a queued record in addition to the record's own.
 const QUEUED_RECORD: usize = 320;
 
 /// Adds the limits that the user has not set.
@@ -74,7 +76,8 @@ impl Limits {
 
     fn add_to(&self, properties: &mut BTreeMap<String, String>) {
         let given = |name: &str| properties.get(name).and_then(|value| value.parse::<usize>().ok());
-        // librdkafka refuses a `message.max.bytes` above `fetch.max.bytes`. A consumer uses it for its first guess at an unpacked size only.
+        // librdkafka rejects a `message.max.bytes` above `fetch.max.bytes`. A consumer uses it only for its first
+        // estimate of a decompressed size.
         let message = given("message.max.bytes");
         let fetch = given("fetch.max.bytes").unwrap_or(self.fetch.max(message.unwrap_or(0)));
         let mut default = |name: &str, value: usize| {

@@ -1,7 +1,8 @@
-//! Kafka's ids of topics (KIP-516): a topic that is deleted and created again has another id.
+//! Kafka's topic IDs (KIP-516): a topic that is deleted and created again has another ID.
 //!
-//! The id stands beside each committed offset (Kafka's commit metadata), together with the cluster's id: where offsets are carried over to
-//! another cluster with their metadata, as MirrorMaker does, topics have other ids and are none the less the same.
+//! The ID is stored with each committed offset (in Kafka's commit metadata), together with the cluster's ID. If offsets
+//! are copied to another cluster with their metadata, as MirrorMaker does, the topics there have other IDs although
+//! they are the same.
 
 use std::collections::HashMap;
 use std::ffi::{CStr, CString, c_char, c_int};
@@ -13,53 +14,54 @@ use rdkafka::bindings;
 use rdkafka::client::Client;
 use serde::{Deserialize, Serialize};
 
-/// What stands beside a committed offset.
+/// The commit metadata of an offset.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Note {
     logproc_topic_id: String,
 }
 
-/// The text to put beside a committed offset of the topic with this id.
+/// Returns the commit metadata for offsets of the topic with this ID.
 pub(super) fn note(id: &str) -> String {
-    // A structure of one text always becomes JSON.
+    // A structure of one text always serialises to JSON.
     serde_json::to_string(&Note { logproc_topic_id: id.to_string() }).unwrap_or_default()
 }
 
-/// The id of the topic that an offset was committed for; `None` for what another client has committed.
+/// Returns the ID of the topic that an offset was committed for; `None` if another client has committed it.
 pub(super) fn noted(text: &str) -> Option<String> {
     serde_json::from_str(text).ok().map(|note: Note| note.logproc_topic_id)
 }
 
-/// The property of a topic that tells its documents from those of other topics.
+/// The property that identifies a topic in document IDs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum TopicIdentity {
-    /// Kafka's id of the topic.
+    /// Kafka's topic ID.
     #[default]
     TopicId,
     /// The topic's name.
     Name,
 }
 
-/// Returns the topic's own id of `CLUSTER/ID`.
+/// Returns the topic ID from `CLUSTER/ID`.
 pub(super) fn id_of(topic: &str) -> &str {
     topic.split_once('/').map_or(topic, |(_, id)| id)
 }
 
-/// Returns an id of a topic as Kafka's tools print it, from librdkafka's form of it, which is another kind of base64.
+/// Returns a topic ID as Kafka's tools print it, converted from librdkafka's form, which uses another base64 alphabet.
 pub(super) fn as_kafka_prints_it(id: &str) -> String {
     id.replace('+', "-").replace('/', "_")
 }
 
-/// Returns whether two topics, as `CLUSTER/ID`, are different ones of one cluster.
+/// Returns whether two topics, given as `CLUSTER/ID`, are different topics of one cluster.
 pub(super) fn is_another(then: &str, now: &str) -> bool {
     let cluster = |id: &str| id.split_once('/').map(|(cluster, _)| cluster.to_string());
     then != now && cluster(then).is_some() && cluster(then) == cluster(now)
 }
 
-/// Returns those of the topics that exist, each as `CLUSTER/ID`, or `None` where brokers give it no id (as those older than 2.8).
+/// Returns the topics that exist, each as `CLUSTER/ID`, or `None` if the brokers give it no ID (as those older than
+/// 2.8).
 ///
 /// # Errors
-/// The brokers don't answer in time.
+/// Fails if the brokers do not respond in time.
 pub(super) fn topic_ids<C: ClientContext>(client: &Client<C>, topics: &[String], timeout: Duration) -> Result<HashMap<String, Option<String>>, String> {
     let names: Result<Vec<CString>, _> = topics.iter().map(|topic| CString::new(topic.as_str())).collect();
     let names = names.map_err(|_| "the name of a topic holds a NUL".to_string())?;
@@ -67,25 +69,26 @@ pub(super) fn topic_ids<C: ClientContext>(client: &Client<C>, topics: &[String],
         return Ok(HashMap::new());
     }
     let ids = describe(client, &names, c_int::try_from(timeout.as_millis()).unwrap_or(c_int::MAX))?;
-    // Brokers that have just answered and do not tell the cluster's id never will.
+    // Brokers that have just responded and return no cluster ID don't have one.
     let cluster = client.fetch_cluster_id(timeout).unwrap_or_default();
     Ok(ids.into_iter().map(|(topic, id)| (topic, id.map(|id| format!("{cluster}/{id}")))).collect())
 }
 
-/// Asks the brokers for descriptions of topics.
+/// Requests descriptions of topics from the brokers.
 ///
-/// librdkafka has had this since 2.3; `rdkafka` has no function for it, and tells no topic's id in any other way.
+/// librdkafka supports this since 2.3. `rdkafka` has no function for it, and no other way to get a topic's ID.
 #[allow(unsafe_code)]
 fn describe<C: ClientContext>(client: &Client<C>, names: &[CString], timeout_ms: c_int) -> Result<HashMap<String, Option<String>>, String> {
     let mut pointers: Vec<*const c_char> = names.iter().map(|name| name.as_ptr()).collect();
     let native = client.native_ptr();
-    // SAFETY: the client is borrowed, so its handle is alive. Names end with a NUL, are alive until the end and are copied by the callee.
-    // What is made here (collection, options, queue, event) is destroyed here, once; descriptions belong to the event and are
-    // read before it goes; ids belong to their descriptions. Both texts that are read end with a NUL.
+    // SAFETY: the client is borrowed, so its handle is alive. Names are NUL-terminated, live until the end and are
+    // copied by the callee. What is created here (collection, options, queue, event) is destroyed here, once;
+    // descriptions belong to the event and are read before it is destroyed; IDs belong to their descriptions. Both
+    // texts that are read are NUL-terminated.
     unsafe {
         let collection = bindings::rd_kafka_TopicCollection_of_topic_names(pointers.as_mut_ptr(), pointers.len());
         let options = bindings::rd_kafka_AdminOptions_new(native, bindings::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS);
-        // A time that it refuses leaves its own in place; the poll below has the same.
+        // If librdkafka rejects the timeout, its default stays in effect; the poll below has the same timeout.
         bindings::rd_kafka_AdminOptions_set_request_timeout(options, timeout_ms, ptr::null_mut(), 0);
         let queue = bindings::rd_kafka_queue_new(native);
         bindings::rd_kafka_DescribeTopics(native, collection, options, queue);
@@ -101,7 +104,7 @@ fn describe<C: ClientContext>(client: &Client<C>, names: &[CString], timeout_ms:
     }
 }
 
-/// The ids in the answer to a request for descriptions.
+/// Returns the topic IDs in the response to a request for descriptions.
 ///
 /// # Safety
 /// `event` is null or an event that has not been destroyed.
@@ -110,8 +113,8 @@ unsafe fn read(event: *mut bindings::rd_kafka_event_t) -> Result<HashMap<String,
     if event.is_null() {
         return Err("the brokers don't answer".to_string());
     }
-    // SAFETY: by the caller's promise; counts are those of the arrays that they come with, and every pointer is looked at before
-    // it is followed.
+    // SAFETY: guaranteed by the caller; counts belong to the arrays that they are returned with, and every pointer is
+    // checked before it is dereferenced.
     unsafe {
         let error = bindings::rd_kafka_event_error_string(event);
         let result = bindings::rd_kafka_event_DescribeTopics_result(event);
