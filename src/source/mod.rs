@@ -186,7 +186,7 @@ impl SourceContext {
         self.health.heartbeat("source")
     }
 
-    /// Returns the readiness flag, which tells whether the source can reach its input.
+    /// Returns the readiness flag, which shows whether the source can reach its input.
     pub fn readiness(&self) -> Readiness {
         match self.hub.source {
             0 => self.health.readiness("source"),

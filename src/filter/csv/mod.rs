@@ -88,7 +88,7 @@ pub fn compile(args: &Args, _: &mut Compiler) -> Compiled {
     if separator.is_empty() {
         problems.push(Diagnostic::error(args.span_of("separator"), "`separator` is empty"));
     }
-    // Logstash's configuration language without escapes has no other notation for a NUL.
+    // Without support for escapes, a Logstash configuration has no other notation for a NUL.
     let quote = args.required_text("quote_char").replace("\\x00", "\0").replace("\\u0000", "\0");
     let mut quotes = quote.chars();
     let (Some(quote), None) = (quotes.next(), quotes.next()) else {
