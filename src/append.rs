@@ -1,8 +1,8 @@
-//! Appending whole lines to a file that other processes may append to as well.
+//! Appending of whole lines to a file to which other processes may append as well.
 //!
-//! A process that is killed while it writes leaves a line without its end, and a full disk takes part of a line. So a write begins
-//! with a new line where the file does not end with one, and a write that failed is taken back. Both happen under the file's lock
-//! (`flock`): what is cut off can't be another process' line.
+//! A process that is killed while it writes leaves a line without its end, and a full disk leaves part of a line. So a
+//! write starts with a newline if the file does not end with one, and a failed write is undone. Both happen under the
+//! file's lock (`flock`), so what is cut off can't be another process's line.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind, Write as _};
@@ -13,26 +13,27 @@ use std::time::{Duration, Instant};
 
 use tracing::warn;
 
-/// How long a write waits for the lock of another process.
+/// Time for which a write waits for the lock of another process.
 const LOCK_PATIENCE: Duration = Duration::from_secs(10);
 const LOCK_PAUSE: Duration = Duration::from_millis(5);
 
 /// Opens a file for appending and creates it if it does not exist.
 ///
 /// # Errors
-/// The system refuses.
+/// Fails if the file can't be opened.
 pub(crate) fn open(path: &Path) -> io::Result<File> {
-    // The last byte is read back. A pipe has none, and opened for reading as well it would not tell that its reader is gone.
+    // Read access is needed to check the last byte. A pipe has none, and if it were opened for reading as well, writing
+    // would not fail when its reader is gone.
     let is_readable = std::fs::metadata(path).map_or(true, |metadata| metadata.is_file());
     OpenOptions::new().create(true).append(true).read(is_readable).open(path)
 }
 
-/// Appends whole lines, after a new line where the file's last line has no end. Text whose own last line has no end is appended as it
-/// is. With `durable`, it returns only once the disk has everything.
+/// Appends whole lines, preceded by a newline if the file's last line has no end. A text whose own last line has no end
+/// is appended as it is. With `durable`, returns only when the data is on disk.
 ///
 /// # Errors
-/// The lines were not written, or may not be on disk. What was written of them is cut off again if possible; in any case the next
-/// call begins a new line.
+/// Fails if the lines were not written, or may not be on disk. What was written of them is cut off again if possible;
+/// in any case the next call starts a new line.
 pub(crate) fn append_lines(file: &File, lines: &[u8], durable: bool) -> io::Result<()> {
     append_with(file, lines, durable, |mut file, bytes| file.write(bytes))
 }
@@ -49,7 +50,7 @@ fn append_with(file: &File, lines: &[u8], durable: bool, mut write: impl FnMut(&
         write_all(file, lines, &mut written, &mut write)?;
         if durable { file.sync_data() } else { Ok(()) }
     })();
-    // Whoever appends without the lock must not lose what is theirs.
+    // Data of a process that appends without the lock must not be cut off.
     if result.is_err() && lock.is_some() && file.metadata().is_ok_and(|metadata| metadata.len() == before + written) {
         let _ = file.set_len(before);
     }
@@ -78,11 +79,11 @@ fn ends_with_newline(file: &File, length: u64) -> io::Result<bool> {
     Ok(byte == *b"\n")
 }
 
-/// The lock of a file, until it is dropped.
+/// The lock of a file, held until it is dropped.
 struct Lock<'f>(&'f File);
 
 impl<'f> Lock<'f> {
-    /// `None` where the file system has no locks.
+    /// Acquires the lock. Returns `None` if the file system does not support locks.
     fn acquire(file: &'f File) -> io::Result<Option<Lock<'f>>> {
         static NO_LOCKS: Once = Once::new();
         let began = Instant::now();
@@ -110,15 +111,15 @@ impl Drop for Lock<'_> {
     }
 }
 
-/// Tells a file from others that had its path before.
+/// Returns the device and inode, which distinguish a file from an earlier one at its path.
 pub(crate) fn identity(file: &File) -> io::Result<(u64, u64)> {
     file.metadata().map(|metadata| (metadata.dev(), metadata.ino()))
 }
 
-/// Creates a folder and those above it that are missing, so that a crash of the system leaves them there.
+/// Creates a folder and its missing ancestors, and syncs them, so that they survive a crash of the system.
 ///
 /// # Errors
-/// A folder can't be created or synced.
+/// Fails if a folder can't be created or synced.
 pub(crate) fn create_folders(folder: &Path) -> io::Result<()> {
     if folder.as_os_str().is_empty() || folder.is_dir() {
         return Ok(());
@@ -132,14 +133,15 @@ pub(crate) fn create_folders(folder: &Path) -> io::Result<()> {
     }
 }
 
-/// Makes the entry of a file or folder durable: without this a file that was created and synced may be gone after a power failure.
+/// Makes the directory entry of a file or folder durable. Otherwise a file that was created and synced may be missing
+/// after a power failure.
 ///
 /// # Errors
-/// The disk fails.
+/// Fails if the folder can't be synced.
 pub(crate) fn sync_folder_of(path: &Path) -> io::Result<()> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     match File::open(folder).and_then(|folder| folder.sync_all()) {
-        // Nothing more can be done where folders can't be read, or the file system can't sync them.
+        // Nothing more can be done if folders can't be read, or the file system can't sync them.
         Err(error) if matches!(error.kind(), ErrorKind::PermissionDenied | ErrorKind::InvalidInput | ErrorKind::Unsupported) => Ok(()),
         result => result,
     }
@@ -159,7 +161,7 @@ mod tests {
         std::fs::read_to_string(path).unwrap()
     }
 
-    /// Writes this many bytes, then fails as a full disk does.
+    /// Returns a writer that writes `room` bytes and then fails like a full disk.
     fn full_after(mut room: usize) -> impl FnMut(&File, &[u8]) -> io::Result<usize> {
         move |mut file, bytes| {
             let part = &bytes[..bytes.len().min(room)];
@@ -177,7 +179,7 @@ mod tests {
         let appender = open(&path).unwrap();
         append_lines(&appender, b"three\n", true).unwrap();
         assert_eq!(text(&path), "one\ntw\nthree\n");
-        // Another process is killed while this one has the file open.
+        // Another process is killed in the middle of a line while this one has the file open.
         (&open(&path).unwrap()).write_all(b"fo").unwrap();
         append_lines(&appender, b"five\n", true).unwrap();
         assert_eq!(text(&path), "one\ntw\nthree\nfo\nfive\n");
@@ -205,7 +207,7 @@ mod tests {
         let failed = append_with(&open(&path).unwrap(), b"three\n", false, |file, bytes| {
             let result = full(file, bytes);
             if result.is_err() {
-                // A program that takes no lock appends meanwhile.
+                // A program that does not take the lock appends meanwhile.
                 (&open(&beside).unwrap()).write_all(b"\ntheirs\n")?;
             }
             result

@@ -1,17 +1,20 @@
-//! How the process asks the system for memory, and what a core asks its caches for.
+//! Settings of the memory allocator, and prefetch instructions.
 
 use crate::delivery::bounds::scaled;
 
-/// Smaller pieces come from the heap. This and the next hold for a `memory_limit` of 256 MiB or more.
+/// Size in bytes up to which allocations come from the heap. It applies to a `memory_limit` of 256 MiB or more and is
+/// scaled down for a smaller one, like the next constant.
 const LARGEST_FROM_HEAP: usize = 4 << 20;
-/// The part of each heap that may lie idle before any of it is given back.
+/// Bytes at the top of each heap that may be unused before any are returned to the system. Scaled like the constant
+/// above.
 const IDLE_HEAP: usize = 8 << 20;
 
-/// Tells glibc's allocator to keep what will be asked for again.
+/// Makes glibc's allocator keep freed memory for reuse.
 ///
-/// Whatever goes through in numbers (what was fetched and unpacked, batches, bodies) is a few hundred KiB at a time. By itself glibc
-/// gives pages of that size back when they are freed, and the system clears them anew for the next, which took 0.2 µs a record.
-/// Each thread's heap may keep as much as this for itself; measured at peak it is 5 MiB in all.
+/// Data in large numbers (fetched and decompressed records, batches, bodies) is allocated in blocks of a few hundred
+/// KiB. By default glibc returns pages of that size to the system when they are freed, and the system clears them for
+/// the next allocation, which took 0.2 µs per record. Each thread's heap may keep that much memory for itself; measured
+/// at peak, it is 5 MiB in all.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 #[allow(unsafe_code)]
 pub fn keep_freed_pages(memory_limit: usize) {
@@ -23,19 +26,19 @@ pub fn keep_freed_pages(memory_limit: usize) {
     }
 }
 
-/// Other allocators have no such setting.
+/// Does nothing, because other allocators have no such setting.
 #[cfg(not(all(target_os = "linux", target_env = "gnu")))]
 pub fn keep_freed_pages(_memory_limit: usize) {}
 
-/// What a cache fetches at once, in bytes.
+/// Size of a cache line in bytes.
 const LINE: usize = 64;
 
-/// Asks for memory that will be read soon, and does not wait for it.
+/// Prefetches the cache line at a reference, without waiting for it.
 #[inline(always)]
 #[allow(unsafe_code)]
 pub fn fetch<T>(wanted: &T) {
     #[cfg(target_arch = "x86_64")]
-    // SAFETY: it is a hint, which reads nothing that a program could see, and the address is that of a reference.
+    // SAFETY: it is a hint without an effect that a program could observe, and the address is that of a reference.
     unsafe {
         use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
         _mm_prefetch::<_MM_HINT_T0>(std::ptr::from_ref(wanted).cast());
@@ -44,10 +47,10 @@ pub fn fetch<T>(wanted: &T) {
     let _ = wanted;
 }
 
-/// More is not asked for at once: it would only push out what is near.
+/// Maximum number of bytes prefetched at once. More would only evict useful cache lines.
 const MOST: usize = 4 << 10;
 
-/// The same for some bytes, or the first of them and the last where they are many.
+/// Prefetches the cache lines of a slice: the first 4 KiB, and the last byte.
 #[inline]
 pub fn fetch_all(wanted: &[u8]) {
     for line in wanted[..wanted.len().min(MOST)].chunks(LINE) {

@@ -1,12 +1,12 @@
-//! A command line that asks for what can't be. Some of that shows only when files, brokers or clusters have been looked at,
-//! deep in the work; it ends with the exit code of wrong usage all the same.
+//! Usage errors of the command line. Some are detected only after files, brokers or clusters have been accessed, deep
+//! in the call stack; the process still exits with the code for wrong usage.
 
-/// What is asked for and can't be, in words that name the option or the argument.
+/// A usage error, with a message that names the option or the argument.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct Misuse(pub String);
 
-/// Returns with a [`Misuse`], worded as `format!` does.
+/// Returns early with a [`Misuse`], whose message is formatted as by `format!`.
 macro_rules! misuse {
     ($($words:tt)*) => { return Err($crate::misuse::Misuse(format!($($words)*)).into()) };
 }

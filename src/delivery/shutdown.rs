@@ -12,7 +12,7 @@ pub enum Phase {
     Running,
     /// Nothing new is read; what is in flight is completed.
     Draining,
-    /// What is in flight is dropped; only what is complete is committed.
+    /// Everything in flight is dropped; only what is complete is committed.
     Forced,
 }
 

@@ -1,4 +1,4 @@
-//! `bytes`: sizes such as `1.5 GB` become numbers of bytes.
+//! The `bytes` filter: converts sizes such as `1.5 GB` to numbers of bytes.
 
 use super::{Compiled, Compiler, Context, Filter, Flow, field_option};
 use crate::config::{Args, ComponentDef, Diagnostic, Fallback, Kind, option};
@@ -51,7 +51,8 @@ pub fn compile(args: &Args, _: &mut Compiler) -> Compiled {
     }
 }
 
-/// The bytes of a size: a number, perhaps white space, perhaps a unit of `k` to `e` and a `b`, in any case.
+/// Parses a size in bytes: a number, optional white space, and an optional unit of `k` to `e` followed by an optional
+/// `b`, in any case.
 fn size(text: &str, kilo: f64, decimal: char) -> Option<f64> {
     let text = text.trim();
     let number_end = text.find(|c: char| !c.is_ascii_digit() && c != '.' && c != ',').unwrap_or(text.len());
@@ -79,7 +80,7 @@ impl Filter for Bytes {
             _ => None,
         };
         let set = parsed.is_some_and(|bytes| {
-            // Exabytes are more than 64 bits hold.
+            // Exabytes may exceed 64 bits.
             let value = match bytes < 9e18 {
                 true => Value::Int(bytes as i64),
                 false => Value::Number(event.push_str(&format!("{bytes:.0}"))),

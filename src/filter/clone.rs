@@ -1,4 +1,4 @@
-//! `clone`: copies of an event, which go on through the filters that follow.
+//! The `clone` filter: creates copies of an event, which are processed by the following filters.
 
 use super::{Compiled, Compiler, Context, ECS_OPTION, Filter, Flow};
 use crate::config::{Args, ComponentDef, Fallback, Kind, option};

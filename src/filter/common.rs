@@ -1,4 +1,4 @@
-//! The options that every filter takes: fields and tags to add and remove when it succeeds.
+//! The options common to all filters: fields and tags to add and remove on success.
 
 use crate::config::{Args, Diagnostic};
 use crate::event::{Event, FieldRef, NotAnObject, Template, Value};
@@ -14,7 +14,7 @@ pub struct Common {
     remove_tags: Vec<Template>,
 }
 
-/// A field's name, which may itself hold places.
+/// A field's name, which may contain field references.
 #[derive(Clone, Debug)]
 enum FieldName {
     Fixed(FieldRef),
@@ -30,7 +30,7 @@ enum Added {
 }
 
 impl Common {
-    /// Compiles the common options among `args`.
+    /// Compiles the common options in `args`.
     pub fn compile(args: &Args, problems: &mut Vec<Diagnostic>) -> Common {
         let span = args.span_of("remove_field");
         Common {
@@ -41,12 +41,12 @@ impl Common {
         }
     }
 
-    /// Compiles what a source puts on each of its events: `add_field` and `tags`.
+    /// Compiles what a source adds to each of its events: `add_field` and `tags`.
     pub fn of_source(args: &Args, problems: &mut Vec<Diagnostic>) -> Common {
         Common { add_fields: added_fields(args, problems), add_tags: templates(args, "tags", problems), ..Common::default() }
     }
 
-    /// Whether there is anything to do.
+    /// Returns whether no option is set.
     pub fn is_empty(&self) -> bool {
         self.add_fields.is_empty() && self.remove_fields.is_empty() && self.add_tags.is_empty() && self.remove_tags.is_empty()
     }
@@ -54,7 +54,7 @@ impl Common {
     /// Applies the options to an event whose filter succeeded, in Logstash's order.
     ///
     /// # Errors
-    /// A field to add lies under a plain value; nothing after it is applied.
+    /// Fails if a parent of a field to add is a scalar; later options are then not applied.
     pub fn apply(&self, event: &mut Event) -> Result<(), NotAnObject> {
         for (name, values) in &self.add_fields {
             with_name(name, event, |field, event| {
@@ -122,7 +122,7 @@ fn templates(args: &Args, option: &str, problems: &mut Vec<Diagnostic>) -> Vec<T
     args.strings(option).iter().filter_map(|text| parse_template(text, span, problems)).collect()
 }
 
-/// A piece of a text value, as plain as the whole; anything but text stays as it is.
+/// Returns a slice of a text value, which is plain if the whole is. Other values are returned unchanged.
 pub fn piece(whole: Value, start: usize, end: usize) -> Value {
     match whole {
         Value::Plain(text) => Value::Plain(text.slice(start, end)),
@@ -131,8 +131,8 @@ pub fn piece(whole: Value, start: usize, end: usize) -> Value {
     }
 }
 
-/// Replaces every text in a value, in lists and on request in objects at any depth, by what `change` makes of it (`None`
-/// leaves it as it is). What is not text stays.
+/// Replaces every text in a value by the result of `change`; `None` leaves it unchanged. Descends into lists and, with
+/// `objects`, into objects at any depth. Other values stay unchanged.
 pub fn change_texts(
     event: &mut Event,
     value: Value,

@@ -1,4 +1,4 @@
-//! `date`: reads a time out of a field, usually into `@timestamp`.
+//! The `date` filter: parses a time from a field, usually into `@timestamp`.
 
 use std::sync::Arc;
 
@@ -51,7 +51,8 @@ struct Options {
     formats: Vec<Format>,
     target: FieldRef,
     zone: Zone,
-    /// Whether a text means the same time in every event: no zone from a field, no year from the clock.
+    /// Set if a text means the same time in every event: the zone does not come from a field, nor the year from the
+    /// clock.
     fixed: bool,
     tag_on_failure: Vec<String>,
 }
@@ -59,9 +60,9 @@ struct Options {
 #[derive(Clone)]
 struct Date {
     options: Arc<Options>,
-    /// The last text and its time, where nothing else decides about it: the lines of a second follow one another.
+    /// The last text and its time, used if `fixed` is set, because consecutive lines often have the same second.
     last: Option<(String, Timestamp)>,
-    /// The zone of the last event, where zones come from a field: nearly always the same.
+    /// The zone of the last event, if zones come from a field: it is nearly always the same.
     last_zone: Option<(String, TimeZone)>,
 }
 
@@ -148,7 +149,8 @@ impl Filter for Date {
             let time = *time;
             return self.put(event, context, Some(time));
         }
-        // Nearly every time is that of the event before; counting who uses the options, which all workers do, would cost more than the rest.
+        // Cloned only after the cache of the last text, because the reference count is shared by all workers and
+        // updating it would cost more than the rest.
         let options = Arc::clone(&self.options);
         let zone = match &options.zone {
             Zone::Fixed(zone) => Some(zone),

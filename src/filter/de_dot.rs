@@ -1,4 +1,4 @@
-//! `de_dot`: names with dots become names without, or nested fields.
+//! The `de_dot` filter: replaces dots in field names, or creates nested fields.
 
 use super::{Compiled, Compiler, Context, Filter, Flow, field_options};
 use crate::config::{Args, ComponentDef, Diagnostic, Fallback, Kind, option};
@@ -75,7 +75,7 @@ impl Filter for DeDot {
 }
 
 impl DeDot {
-    /// Renames a field after what is in it; `inner` says that its parents are renamed later, and are left alone now.
+    /// Renames a field after its children. With `inner`, its parents are renamed later and stay unchanged now.
     fn rename(&self, event: &mut Event, field: &FieldRef, inner: bool) -> Result<(), NotAnObject> {
         let Some(value) = event.get(field) else { return Ok(()) };
         if self.recursive
@@ -95,12 +95,12 @@ impl DeDot {
             self.remove_empty_parents(event, field);
         }
         event.set(&self.renamed(field, kept), value).inspect_err(|_| {
-            // Nothing is lost where the new name can't be: the old one was there a moment ago.
+            // If the new name can't be set, the value is put back under the old one.
             let _ = event.set(field, value);
         })
     }
 
-    /// The name without dots, but for its first `kept` parts.
+    /// Returns the name without dots, except for its first `kept` segments.
     fn renamed(&self, field: &FieldRef, kept: usize) -> FieldRef {
         let mut renamed = field.prefix(kept);
         for segment in &field.path[kept..] {
@@ -112,7 +112,7 @@ impl DeDot {
         renamed
     }
 
-    /// Objects with dots in their names that have nothing left in them.
+    /// Removes parents with dots in their names that have become empty objects.
     fn remove_empty_parents(&self, event: &mut Event, field: &FieldRef) {
         for depth in (1..field.path.len()).rev() {
             let parent = field.prefix(depth);

@@ -1,4 +1,4 @@
-//! `drop`: ends an event on purpose.
+//! The `drop` filter: drops an event on purpose.
 
 use super::{Compiled, Compiler, Context, Filter, Flow};
 use crate::config::{Args, ComponentDef, Diagnostic, Fallback, Kind, option};

@@ -1,5 +1,5 @@
-//! `grok`: picks the fields out of a line with named patterns. The engine is [`crate::grok`]; this is the filter around
-//! it, with Logstash's options.
+//! The `grok` filter: extracts fields from a text with named patterns. The engine is [`crate::grok`]; this module adds
+//! Logstash's options.
 
 use std::sync::Arc;
 
@@ -42,25 +42,27 @@ expect = { client = "55.3.244.1", bytes = 15824 }
 "#,
 };
 
-/// Automata are made for expressions that see more texts than this: a second expression, for the odd line, hardly ever does.
+/// Number of texts after which automata are built for an expression. A fallback expression for rare lines seldom
+/// reaches it.
 const AUTOMATA_AFTER: u32 = 1_000;
 
 struct Target {
     field: FieldRef,
     set: GrokSet,
-    /// For each expression, for each of its captures, where it goes.
+    /// Per expression, the destination of each capture.
     captures: Vec<Vec<Destination>>,
 }
 
 struct Destination {
-    /// `None` where the name is no field reference: Logstash finds out when it sets the field, and the match fails.
+    /// `None` if the name is not a valid field reference: Logstash detects this when it sets the field, and the match
+    /// fails.
     field: Option<FieldRef>,
     ty: CaptureType,
     overwrite: bool,
 }
 
 impl Destination {
-    /// Whether what is captured is added to the field as it is.
+    /// Returns whether the captured text is added to the field unchanged.
     #[inline(always)]
     fn is_text(&self) -> bool {
         !self.overwrite && matches!(self.ty, CaptureType::String)
@@ -82,12 +84,12 @@ struct Grok {
     scratch: Scratch,
 }
 
-/// What trying a field's patterns came to.
+/// The result of trying a field's patterns.
 enum Outcome {
     Matched,
     Unmatched,
     TimedOut,
-    /// A pattern matched, but a capture can't be where its name says.
+    /// A pattern matched, but a capture could not be set.
     Unputtable,
 }
 
@@ -123,7 +125,7 @@ pub fn compile(args: &Args, compiler: &mut Compiler) -> Compiled {
                     expressions.push(expression);
                 }
                 Err(error) => {
-                    // One past the quote is where the pattern starts, where it stands in the file as it is.
+                    // The pattern starts one character after the quote, if it is written in the file without escapes.
                     let span = node.span.part(error.at + 1, error.at + 2);
                     problems.push(Diagnostic::error(span, error.to_string()));
                 }
@@ -150,7 +152,7 @@ pub fn compile(args: &Args, compiler: &mut Compiler) -> Compiled {
     Ok(Box::new(Grok { options: Arc::new(options), scratch: Scratch::default() }))
 }
 
-/// `match` is a table from field to pattern or patterns, or a list of a field and its patterns.
+/// Parses `match`: a table from field to pattern or patterns, or a list of fields and their patterns.
 fn matches(args: &Args, problems: &mut Vec<Diagnostic>) -> Vec<(String, crate::config::Span, Vec<Node>)> {
     let Some(node) = args.node("match") else { return Vec::new() };
     match &node.data {
@@ -201,7 +203,7 @@ fn dictionary(args: &Args, compiler: &Compiler, problems: &mut Vec<Diagnostic>) 
     dictionary
 }
 
-/// Shell wildcards within one name: `*` and `?`.
+/// Returns whether a name matches a glob of `*` and `?`.
 fn fits_glob(glob: &str, name: &str) -> bool {
     match glob.chars().next() {
         None => name.is_empty(),
@@ -238,7 +240,7 @@ fn destinations(
     destinations
 }
 
-/// Bytes for an expression with its automata: 8 of them take 3 MiB in `pipelines/nginx.toml`.
+/// Bytes per expression with its automata: 8 of them take 3 MiB in `pipelines/nginx.toml`.
 const EXPRESSION: usize = 384 << 10;
 
 impl Filter for Grok {
@@ -320,7 +322,7 @@ fn match_value(options: &Options, scratch: &mut Scratch, target: &Target, event:
             Err(_) => Outcome::TimedOut,
         };
     }
-    // What counts in the end is whether the last pattern matched: so Logstash has it.
+    // As in Logstash, the result depends on whether the last pattern matched.
     let mut outcome = Outcome::Unmatched;
     for (expression, captures) in target.set.expressions().iter().zip(&target.captures) {
         match expression.find(event.str(text), scratch, &options.limit) {
@@ -362,7 +364,7 @@ fn put_captures(
         };
         failed |= put.is_err();
     }
-    // The other captures are on the event all the same.
+    // The other captures stay on the event.
     if failed { Outcome::Unputtable } else { Outcome::Matched }
 }
 
@@ -379,7 +381,7 @@ fn typed(event: &mut Event, text: Text, plain: bool, ty: CaptureType) -> Value {
     }
 }
 
-/// Puts the furthest point that any pattern reached on the event.
+/// Sets a field to the furthest point that any pattern reached.
 fn explain(options: &Options, field: &FieldRef, event: &mut Event) {
     let mut furthest: Option<crate::grok::Explanation> = None;
     for target in &options.targets {

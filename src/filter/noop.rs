@@ -1,4 +1,4 @@
-//! `noop`: does nothing itself, so that only its common options act.
+//! The `noop` filter: does nothing itself; only its common options have an effect.
 
 use super::{Compiled, Compiler, Context, Filter, Flow};
 use crate::config::{Args, ComponentDef};

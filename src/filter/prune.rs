@@ -1,4 +1,4 @@
-//! `prune`: keeps or removes fields at the top of the event by their names and values.
+//! The `prune` filter: keeps or removes top-level fields by their names and values.
 
 use std::sync::Arc;
 
@@ -29,17 +29,17 @@ absent = ["secret"]
 "#,
 };
 
-/// An expression, compiled beforehand or of the event's fields.
+/// An expression, compiled in advance or built from the event's fields.
 enum Expression {
     Fixed(Regex),
     Filled(Template),
 }
 
-/// A field's name with the expression on its value.
+/// A field's name and the expression for its value.
 struct Rule {
     name: Template,
     expression: Expression,
-    /// Whether what matches is removed, rather than what does not.
+    /// Set if matching values are removed, rather than the others.
     removes: bool,
 }
 
@@ -91,7 +91,8 @@ pub fn compile(args: &Args, _: &mut Compiler) -> Compiled {
 }
 
 impl Expression {
-    /// The expression for an event; what its fields make is no expression matches nothing.
+    /// Returns the expression for an event; `None` if it is compiled in advance, or invalid, in which case it matches
+    /// nothing.
     fn filled(&self, event: &mut Event) -> Option<Regex> {
         match self {
             Expression::Fixed(_) => None,

@@ -1,13 +1,13 @@
-//! Files that are read again while a pipeline runs: dictionaries, lists of networks.
+//! Files that are reloaded while a pipeline runs: dictionaries, lists of networks.
 //!
-//! A file is looked at between batches, by whichever worker comes first after its interval; the others go on with what
-//! they have. One that can't be used leaves the old content in place.
+//! A file is checked between batches by the first worker after its interval has passed; the others continue with the
+//! current content. If the new content can't be used, the old content stays in use.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant, SystemTime};
 
-/// Reads a file, given what was read before.
+/// A function that loads a file, given the previous content.
 type Load<T> = Box<dyn Fn(&Path, Option<&T>) -> Result<T, String> + Send + Sync>;
 
 /// The content of a file that may change.
@@ -24,10 +24,10 @@ fn modified(path: &Path) -> Option<SystemTime> {
 }
 
 impl<T> Reloaded<T> {
-    /// Reads a file that is looked at again every `interval`, or never.
+    /// Loads a file that is checked again every `interval`, or never if it is `None`.
     ///
     /// # Errors
-    /// Names the file and says why it can't be used.
+    /// Returns a message with the file's path if it can't be used.
     pub fn open(
         path: PathBuf,
         interval: Option<Duration>,
@@ -44,12 +44,12 @@ impl<T> Reloaded<T> {
         }))
     }
 
-    /// What was read last.
+    /// Returns the content that was loaded last.
     pub fn current(&self) -> Arc<T> {
         Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Reads the file again if its time has come and it has changed.
+    /// Reloads the file if its interval has passed and it has changed.
     pub fn refresh(&self) {
         let (Some(interval), Ok(mut looked)) = (self.interval, self.looked.try_lock()) else { return };
         if looked.0.elapsed() < interval {

@@ -1,10 +1,10 @@
-//! Values as Ruby prints them (`to_s`, `inspect`), for the plugins whose results show it.
+//! Values as printed by Ruby (`to_s`, `inspect`), for plugins whose results depend on it.
 
 use std::fmt::Write as _;
 
 use crate::event::{Event, Number, Value, print_float_as};
 
-/// A float as Ruby's `to_s` prints it, which unlike Java's stays decimal up to 16 digits.
+/// Prints a float like Ruby's `to_s`, which, unlike Java's, uses decimal notation up to 16 digits.
 pub fn print_float(number: f64, out: &mut String) {
     print_float_as(number, 1e-4..1e16, out, |exponent, out| {
         let (sign, digits) = exponent.strip_prefix('-').map_or(('+', exponent), |digits| ('-', digits));
@@ -13,7 +13,7 @@ pub fn print_float(number: f64, out: &mut String) {
     });
 }
 
-/// Appends a value as Ruby's `to_s` prints it: `null` as nothing, containers as `inspect` does.
+/// Appends a value as printed by Ruby's `to_s`: nothing for `null`, and containers as by `inspect`.
 pub fn to_s(event: &mut Event, value: Value, out: &mut String) {
     match event.load(value) {
         container @ (Value::Object(_) | Value::Array(_)) => inspect(event, container, false, out),
@@ -28,12 +28,12 @@ fn print_scalar(event: &Event, value: Value, out: &mut String) {
     }
 }
 
-/// Whether a number is written as a whole one, which may be beyond 64 bits.
+/// Returns whether a number is written as an integer, which may exceed 64 bits.
 fn is_whole(event: &Event, value: Value) -> bool {
     matches!(value, Value::Number(text) if !event.str(text).contains(['.', 'e', 'E']))
 }
 
-/// Appends a value as Ruby's `inspect` prints it (`{"a"=>[1, nil]}`), on request with the keys of objects sorted.
+/// Appends a value as printed by Ruby's `inspect` (`{"a"=>[1, nil]}`), with the keys of objects sorted on request.
 pub fn inspect(event: &mut Event, value: Value, sorted: bool, out: &mut String) {
     match event.load(value) {
         Value::Object(list) => {
@@ -70,8 +70,8 @@ fn quote(text: &str, out: &mut String) {
     out.push('"');
 }
 
-/// Appends bytes as Ruby's `String#inspect` shows them inside its quotes: what is not UTF-8 as `\xD3`, what can't be seen
-/// as `\n` or `\u0001`.
+/// Appends bytes as shown by Ruby's `String#inspect` inside its quotes: invalid UTF-8 as `\xD3`, control characters as
+/// `\n` or `\u0001`.
 pub fn escape(bytes: &[u8], out: &mut String) {
     for chunk in bytes.utf8_chunks() {
         let mut chars = chunk.valid().chars().peekable();

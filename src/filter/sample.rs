@@ -1,4 +1,5 @@
-//! `sample`: keeps a fraction of the events. Not a filter of Logstash, whose `drop` knows only chance.
+//! The `sample` filter: keeps a fraction of the events. It is not a Logstash filter; Logstash's `drop` selects only at
+//! random.
 
 use super::{Compiled, Compiler, Context, Filter, Flow, parse_template};
 use crate::config::{Args, ComponentDef, Diagnostic, Fallback, Kind, option};

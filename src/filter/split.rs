@@ -1,6 +1,6 @@
-//! `split`: one event becomes one for each element of a list, or each piece of a text.
+//! The `split` filter: replaces an event by one event per element of a list, or per piece of a text.
 //!
-//! The new events hold only what they need: a megabyte of lines must not become a megabyte times its lines.
+//! The new events hold only what they need: a megabyte of lines must not become a megabyte per line.
 
 use super::{Compiled, Compiler, Context, Filter, Flow, field_option};
 use crate::config::{Args, ComponentDef, Diagnostic, Fallback, Kind, option};
@@ -27,7 +27,7 @@ expect = [{ id = 7, record = { n = 1 } }, { id = 7, record = { n = 2 } }]
 "#,
 };
 
-/// The new events of one event take this many bytes at most; an event that asks for more is tagged and stays whole.
+/// Maximum total bytes of the new events. An event that would exceed it is tagged and not split.
 const MOST_BYTES: usize = 64 << 20;
 
 #[derive(Clone)]
@@ -79,7 +79,7 @@ impl Filter for Split {
         let base = event.compact();
         if pieces.len().saturating_mul(base.footprint()) > MOST_BYTES {
             if let (true, Some(whole)) = (self.field == self.target, whole) {
-                // It was there before.
+                // The field existed before, so setting it can't fail.
                 let _ = event.set(&self.field, whole);
             }
             context.fail(event, &["_split_too_many".to_string()]);

@@ -1,4 +1,5 @@
-//! `syslog_pri`: severity and facility of the number at the start of a syslog line (RFC 3164, section 4.1.1).
+//! The `syslog_pri` filter: severity and facility of the number at the start of a syslog line (RFC 3164, section
+//! 4.1.1).
 
 use super::{Compiled, Compiler, Context, ECS_OPTION, Filter, Flow, field_option, ruby};
 use crate::config::{Args, ComponentDef, Fallback, Kind, option};
@@ -26,10 +27,10 @@ expect = { log = { syslog = { facility = { code = 20, name = "local4" }, severit
 "#,
 };
 
-/// What holds where a line has no priority.
+/// Priority of a line without one.
 const DEFAULT_PRIORITY: i64 = 13;
 
-/// A number and its name, with the fields that they go to.
+/// A code and its label, with the fields that they are stored in.
 #[derive(Clone)]
 struct Part {
     code: FieldRef,
@@ -102,7 +103,7 @@ impl Filter for SyslogPri {
 }
 
 impl SyslogPri {
-    /// Whether both numbers have names, where names are wanted.
+    /// Sets the fields. Returns `false` if a label is wanted and a code has none.
     fn put(&self, event: &mut Event, priority: i64) -> Result<bool, NotAnObject> {
         let parts = [(&self.facility, priority >> 3), (&self.severity, priority & 7)];
         for (part, code) in parts {

@@ -1,8 +1,8 @@
-//! `throttle`: marks events that come too often, or not often enough yet.
+//! The `throttle` filter: marks events that occur too often, or not often enough yet.
 //!
-//! Events of a key are counted in slots of time, which start with the key's first event; time is that of the events. The
-//! counts are shared by all workers, for a limit that held for each would be another limit; a worker holds them only for
-//! the moment that counting takes. How many keys are remembered is bounded: the least used are forgotten.
+//! Events of a key are counted in time slots, which start with the key's first event; the time is that of the events.
+//! The counts are shared by all workers, so that the limit is a global one; a worker holds the lock only while it
+//! counts. The number of keys is bounded: the least used are evicted.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -38,20 +38,20 @@ expect = [{}, {}, {}, { n = 4, tags = ["throttled"] }]
 "#,
 };
 
-/// A key has this many slots at most, the newest.
+/// Maximum number of slots per key; the newest ones are kept.
 const MOST_SLOTS: usize = 256;
 
 /// The slots of a key.
 #[derive(Default)]
 struct Slots {
-    /// Where the first slot started.
+    /// Start of the first slot, in seconds since 1970.
     created: i64,
-    /// Starts of slots with what was counted in them.
+    /// Start and count of each slot.
     counts: Vec<(i64, i64)>,
 }
 
 impl Slots {
-    /// Counts an event and answers how many its slot has now.
+    /// Counts an event. Returns the count of its slot.
     fn count(&mut self, time: i64, period: i64, max_age: i64) -> i64 {
         if self.counts.is_empty() {
             self.created = time;
@@ -107,7 +107,7 @@ pub fn compile(args: &Args, _: &mut Compiler) -> Compiled {
     }))
 }
 
-/// Bytes for a counter with a key of some hundred bytes and a few slots.
+/// Bytes per counter with a key of some hundred bytes and a few slots.
 const COUNTER: usize = 256;
 
 impl Filter for Throttle {

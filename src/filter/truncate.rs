@@ -1,4 +1,4 @@
-//! `truncate`: texts are cut to a number of bytes, never inside a character.
+//! The `truncate` filter: cuts texts to a number of bytes, never inside a character.
 
 use super::{Compiled, Compiler, Context, Filter, Flow, common::piece, field_options};
 use crate::config::{Args, ComponentDef, Fallback, Kind, option};
@@ -25,7 +25,7 @@ expect = { message = "longer t" }
 
 #[derive(Clone)]
 struct Truncate {
-    /// `None` for all.
+    /// Fields to cut; `None` for all.
     fields: Option<Vec<FieldRef>>,
     length: usize,
 }
@@ -50,7 +50,7 @@ impl Filter for Truncate {
             Some(fields) => {
                 for field in fields {
                     if let Some(cut) = event.get(field).and_then(|value| self.cut(event, value)) {
-                        // The field is there, so it can be set.
+                        // The field exists, so setting it can't fail.
                         let _ = event.set(field, cut);
                     }
                 }
@@ -65,7 +65,7 @@ impl Filter for Truncate {
 }
 
 impl Truncate {
-    /// A shorter value; `None` where it stays as it is. Lists are cut one level deep, objects all the way down.
+    /// Returns the shortened value; `None` if it stays unchanged. Lists are cut one level deep, objects at any depth.
     fn cut(&self, event: &mut Event, value: Value) -> Option<Value> {
         match value {
             Value::Array(list) => {

@@ -1,4 +1,4 @@
-//! `urldecode`: `%41` becomes `A`.
+//! The `urldecode` filter: decodes percent-encoding (`%41` becomes `A`).
 
 use super::{Compiled, Compiler, Context, Filter, Flow, common::change_texts, field_option, ruby};
 use crate::config::{Args, ComponentDef, Diagnostic, Fallback, Kind, option};
@@ -59,11 +59,11 @@ pub fn compile(args: &Args, _: &mut Compiler) -> Compiled {
 }
 
 impl Charset {
-    /// The encoding of one of Ruby's names.
+    /// Returns the encoding with one of Ruby's names.
     fn named(name: &str) -> Option<Charset> {
         match name.to_ascii_uppercase().as_str() {
             "UTF-8" | "UTF8" | "US-ASCII" | "ASCII" | "ASCII-8BIT" | "BINARY" => Some(Charset::Utf8),
-            // WHATWG, whose names the crate knows, takes this one for windows-1252.
+            // WHATWG, whose labels the crate uses, maps this one to windows-1252.
             "ISO-8859-1" | "ISO8859-1" => Some(Charset::Latin1),
             upper => {
                 let label = match upper.strip_prefix("CP") {
@@ -88,7 +88,7 @@ impl Charset {
     }
 }
 
-/// The bytes of a percent-encoded text; `None` where nothing is encoded.
+/// Returns the bytes of a percent-encoded text; `None` if nothing is encoded.
 fn decode(text: &str) -> Option<Vec<u8>> {
     let hex = |at: usize| text.as_bytes().get(at).and_then(|byte| char::from(*byte).to_digit(16));
     let mut out: Option<Vec<u8>> = None;
@@ -123,7 +123,7 @@ impl Filter for UrlDecode {
             }
             Ok(())
         } else {
-            // Logstash puts null where there was nothing.
+            // Like Logstash, sets a missing field to null.
             let value = event.get(&self.field).unwrap_or(Value::Null);
             let changed = change_texts(event, value, true, &mut decoded);
             event.set(&self.field, changed)

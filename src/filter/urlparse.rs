@@ -1,7 +1,8 @@
-//! `urlparse`: the parts of a raw URL as ECS has them (`url.path`, `url.query`, `url.extension`, `url.domain`, …).
+//! The `urlparse` filter: splits a raw URL into the parts defined by ECS (`url.path`, `url.query`, `url.extension`,
+//! `url.domain`, …).
 //!
-//! What stands in an access log is whatever a client sent, so nothing is refused: a text is split at the characters that
-//! RFC 3986 (appendix B) splits at, and a part that is not there is absent.
+//! An access log contains whatever a client has sent, so nothing is rejected: a text is split at the delimiters of RFC
+//! 3986 (appendix B), and a missing part is absent.
 
 use memchr::{memchr, memchr2, memrchr2};
 
@@ -29,7 +30,7 @@ expect = { "[url][domain]" = "example.org", "[url][port]" = 8443 }
 "#,
 };
 
-/// Where each part goes.
+/// The target field of each part.
 #[derive(Clone)]
 struct Targets {
     scheme: FieldRef,
@@ -74,7 +75,7 @@ pub fn compile(args: &Args, _: &mut Compiler) -> Compiled {
     }
 }
 
-/// Byte ranges of the parts of a URL.
+/// The byte ranges of a URL's parts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Parts {
     scheme: Option<(usize, usize)>,
@@ -91,7 +92,7 @@ struct Parts {
 fn split(url: &str) -> Parts {
     let mut parts = Parts::default();
     let mut at = 0;
-    // What stands before the first colon is a scheme or the URL has none; what begins with a slash, as nearly all do, has none.
+    // Only a scheme can precede the first colon. URLs that start with a slash, which are nearly all, have none.
     let colon = if url.starts_with('/') { None } else { memchr(b':', url.as_bytes()).filter(|colon| url[*colon..].starts_with("://")) };
     if let Some(end) = colon.filter(|end| is_scheme(&url[..*end])) {
         parts.scheme = Some((0, end));
@@ -108,7 +109,7 @@ fn split(url: &str) -> Parts {
     parts.query = query.then(|| (path_end + 1, fragment.unwrap_or(url.len())));
     if path_end > at {
         parts.path = Some((at, path_end));
-        // A dot before the last slash is in the name of a folder.
+        // A dot before the last slash belongs to a folder's name.
         let last = memrchr2(b'/', b'.', &bytes[at..path_end]).map(|last| at + last);
         parts.extension = last.filter(|last| bytes[*last] == b'.').map(|dot| (dot + 1, path_end));
     }

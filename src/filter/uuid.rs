@@ -1,4 +1,5 @@
-//! `uuid`: a random identifier. It is another one when a record is delivered again; `_id` is not made of it.
+//! The `uuid` filter: a random identifier. It changes when a record is delivered again, so `_id` is not derived from
+//! it.
 
 use super::{Compiled, Compiler, Context, Filter, Flow, field_option};
 use crate::config::{Args, ComponentDef, Fallback, Kind, option};

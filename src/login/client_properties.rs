@@ -1,14 +1,15 @@
-//! The properties of librdkafka that a client takes over from another client's configuration.
+//! Selection of the librdkafka properties that one client takes from another client's configuration.
 //!
-//! A source's properties are also used to look topics up and to administer a group, and those of the dead letters' producer to read
-//! its topic. What belongs to producers or to members of a group is left out there: librdkafka checks some of it against values
-//! that only the other client has, and refuses the client.
+//! A source's properties are also used to look up topics and to administer a group, and those of the dead-letter
+//! producer to read its topic. Properties of producers and of group members are omitted there: librdkafka validates
+//! some of them against values that only the other client has, and would reject the client.
 
 use std::collections::BTreeMap;
 
 type Properties = BTreeMap<String, String>;
 
-/// Properties that librdkafka takes for consumers only (`C` in its CONFIGURATION.md). Callbacks are none that can be configured.
+/// Properties that librdkafka accepts for consumers only (`C` in its CONFIGURATION.md), except callbacks, which can't
+/// be configured as text.
 const CONSUMER_ONLY: &[&str] = &[
     "auto.commit.enable",
     "auto.commit.interval.ms",
@@ -43,7 +44,7 @@ const CONSUMER_ONLY: &[&str] = &[
     "session.timeout.ms",
 ];
 
-/// Properties that librdkafka takes for producers only (`P`).
+/// Properties that librdkafka accepts for producers only (`P` in its CONFIGURATION.md).
 const PRODUCER_ONLY: &[&str] = &[
     "acks",
     "batch.num.messages",
@@ -73,10 +74,10 @@ const PRODUCER_ONLY: &[&str] = &[
     "transactional.id",
 ];
 
-/// Properties of any client that describe one client and not the cluster.
+/// Properties of all clients that describe a single client and not the cluster.
 const OF_ONE_CLIENT: &[&str] = &["message.copy.max.bytes", "message.max.bytes", "statistics.interval.ms"];
 
-/// Properties of consumers that say how records are read, and nothing of a group.
+/// Consumer properties that control how records are read, and do not concern a group.
 const OF_READING: &[&str] = &[
     "check.crcs",
     "fetch.error.backoff.ms",
@@ -91,13 +92,15 @@ const OF_READING: &[&str] = &[
     "queued.min.messages",
 ];
 
-/// The defaults of librdkafka.
+/// librdkafka's default of `fetch.max.bytes`.
 const FETCH_MAX_BYTES: u64 = 52_428_800;
+/// librdkafka's default of `message.max.bytes`.
 const MESSAGE_MAX_BYTES: u64 = 1_000_000;
+/// librdkafka's default of `receive.message.max.bytes`.
 const RECEIVE_MAX_BYTES: u64 = 100_000_000;
-/// How much larger than the fetched records a response may be; librdkafka itself asks for 512.
+/// Bytes by which a response may be larger than the fetched records; librdkafka itself requires 512.
 const RESPONSE_OVERHEAD: u64 = 512;
-/// How much larger than `message.max.bytes` a batch may be with its headers.
+/// Bytes by which a batch with its headers may be larger than `message.max.bytes`.
 const BATCH_OVERHEAD: u64 = 1 << 20;
 
 /// Returns whether a property is for consumers only.
@@ -105,30 +108,31 @@ pub(crate) fn is_for_consumers(name: &str) -> bool {
     CONSUMER_ONLY.contains(&name)
 }
 
-/// Returns what any client of the same cluster needs: addresses, credentials, certificates, timeouts.
+/// Returns the properties that every client of the same cluster needs: addresses, credentials, certificates, timeouts.
 pub(crate) fn of_connection(properties: &Properties) -> Properties {
     let is_left_out = |name: &str| [CONSUMER_ONLY, PRODUCER_ONLY, OF_ONE_CLIENT].iter().any(|names| names.contains(&name));
     properties.iter().filter(|(name, _)| !is_left_out(name)).map(|(name, value)| (name.clone(), value.clone())).collect()
 }
 
-/// Returns the properties of a consumer that looks things up on a source's cluster, belongs to no group and commits nothing by itself.
+/// Returns the properties of a consumer for lookups on a source's cluster. It belongs to no group and commits nothing
+/// automatically.
 pub(crate) fn for_looking_up(properties: &Properties) -> Properties {
     let mut chosen = of_connection(properties);
-    // Which offsets can be read depends on it.
+    // The isolation level determines which offsets can be read.
     chosen.extend(properties.get_key_value("isolation.level").map(|(name, value)| (name.clone(), value.clone())));
     chosen.extend(not_committing());
     fit_sizes(&mut chosen);
     chosen
 }
 
-/// Returns the properties of a consumer that reads what the producer of these properties has written. Properties of consumers among
-/// them that say how records are read are kept.
+/// Returns the properties of a consumer that reads what the producer with these properties has written. Consumer
+/// properties among them that control how records are read are kept.
 pub(crate) fn for_reading(producer: &Properties) -> Properties {
     let mut chosen = of_connection(producer);
     let of_reading = producer.iter().filter(|(name, _)| OF_READING.contains(&name.as_str()));
     chosen.extend(of_reading.map(|(name, value)| (name.clone(), value.clone())));
     chosen.extend(not_committing());
-    // Brokers send the first batch of a partition however large it is; the client must only be willing to receive it.
+    // Brokers send the first batch of a partition however large it is; the client must only accept its size.
     if let Some(largest) = number(producer, "message.max.bytes") {
         let needed = largest + BATCH_OVERHEAD;
         if needed > number(&chosen, "receive.message.max.bytes").unwrap_or(RECEIVE_MAX_BYTES) {
@@ -139,7 +143,7 @@ pub(crate) fn for_reading(producer: &Properties) -> Properties {
     chosen
 }
 
-/// Returns the properties without those of consumers only.
+/// Returns the properties without those for consumers only.
 pub(crate) fn for_producing(properties: &Properties) -> Properties {
     properties.iter().filter(|(name, _)| !is_for_consumers(name)).map(|(name, value)| (name.clone(), value.clone())).collect()
 }
@@ -148,10 +152,10 @@ fn not_committing() -> [(String, String); 2] {
     ["enable.auto.commit", "enable.auto.offset.store"].map(|name| (name.to_string(), "false".to_string()))
 }
 
-/// Makes a consumer's sizes agree where one of them was set and another has a value that librdkafka refuses beside it.
+/// Adjusts a consumer's sizes if one was set and another has a value that librdkafka rejects in combination with it.
 ///
-/// A consumer needs `message.max.bytes` for nothing, but librdkafka demands that `fetch.max.bytes` is no smaller, and that
-/// `receive.message.max.bytes` is larger than that.
+/// A consumer does not need `message.max.bytes`, but librdkafka requires `fetch.max.bytes` to be at least as large, and
+/// `receive.message.max.bytes` to be larger than `fetch.max.bytes`.
 pub(crate) fn fit_sizes(properties: &mut Properties) {
     let mut fetch = number(properties, "fetch.max.bytes");
     if let Some(receive) = number(properties, "receive.message.max.bytes")
@@ -185,7 +189,7 @@ mod tests {
 
     use super::*;
 
-    /// Keeps what librdkafka warns of.
+    /// A client context that collects librdkafka's warnings.
     #[derive(Clone, Default)]
     struct Warnings(Arc<Mutex<Vec<String>>>);
 
@@ -211,11 +215,12 @@ mod tests {
         properties.iter().map(|(name, value)| (name.clone(), value.clone())).collect()
     }
 
-    /// All properties of librdkafka with their defaults, but for those without one and for aliases.
+    /// Returns all librdkafka properties with their defaults, except those without a default and aliases.
     #[allow(unsafe_code)]
     fn defaults() -> Properties {
         let mut found = Properties::new();
-        // SAFETY: both configurations are destroyed once, and the dumps, arrays of `count` texts, are freed after they were copied.
+        // SAFETY: both configurations are destroyed once, and the dumps, arrays of `count` texts, are freed after they
+        // were copied.
         unsafe {
             let (global, topic) = (bindings::rd_kafka_conf_new(), bindings::rd_kafka_topic_conf_new());
             let mut count = 0;
@@ -234,7 +239,7 @@ mod tests {
         found
     }
 
-    /// More than the warnings that a client begins with; each poll takes one from its queue.
+    /// Number of polls: more than the warnings with which a client starts, because each poll takes one from its queue.
     const POLLS: usize = 500;
 
     fn ignored_by_a_consumer(properties: &Properties) -> BTreeSet<String> {
@@ -245,7 +250,7 @@ mod tests {
         ignored(properties, |client: &BaseProducer<Warnings>| client.poll(Duration::ZERO))
     }
 
-    /// The names that librdkafka says a client of this type ignores.
+    /// Returns the properties that a client of this type ignores according to librdkafka's warnings.
     fn ignored<C: FromClientConfigAndContext<Warnings>>(properties: &Properties, poll: impl Fn(&C)) -> BTreeSet<String> {
         let warnings = Warnings::default();
         let client = config(properties).create_with_context::<_, C>(warnings.clone());
@@ -259,7 +264,8 @@ mod tests {
 
     #[test]
     fn the_tables_are_librdkafkas() {
-        // What is refused at its default beside others (a store for offsets in files, callbacks) says nothing of whose it is.
+        // A property that is rejected at its default in combination with others (an offset store in files, callbacks)
+        // can't be classified.
         let is_settable = |name: &String, value: &String| config(&map(&[(name, value)])).create_native_config().is_ok();
         let mut all = defaults();
         all.retain(|name, value| is_settable(name, value) && !value.starts_with("0x") && !name.contains("oauthbearer"));
@@ -271,7 +277,7 @@ mod tests {
         assert!(ignored_by_consumers.len() > 15 && ignored_by_producers.len() > 20, "{ignored_by_consumers:?} {ignored_by_producers:?}");
         assert_eq!(ignored_by_consumers.difference(&set(PRODUCER_ONLY)).collect::<Vec<_>>(), Vec::<&String>::new());
         assert_eq!(ignored_by_producers.difference(&set(CONSUMER_ONLY)).collect::<Vec<_>>(), Vec::<&String>::new());
-        // Neither table has a name that the other type of client uses.
+        // Neither table contains a property that the other type of client uses.
         let used = |names: &[&str], ignored: &BTreeSet<String>| -> Vec<String> {
             let known = names.iter().filter(|name| all.contains_key(**name) && !ignored.contains(**name));
             known.map(|name| name.to_string()).collect()

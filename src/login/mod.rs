@@ -1,10 +1,10 @@
-//! What clients of Kafka prove who they are with, and how a running client gets to know of another password or certificate.
+//! Credentials and TLS material of Kafka clients, and their replacement in a running client.
 //!
-//! A secret that lies in a file is replaced there by whoever rotates it. The place of a client in a pipeline (a source,
-//! a sink, the dead letters) holds a [`Login`], which a reload overwrites; the client looks at it before it goes on. Of another
-//! password librdkafka is told, and uses it with the next connection that it opens; those that stand are not cut. Of other
-//! certificates, keys and authorities ([`papers`]) it can't be told: the client's owner makes another client, and when librdkafka
-//! refuses them the old one stays.
+//! A secret in a file may be rotated at any time. The owner of a client in a pipeline (a source, a sink, the
+//! dead-letter writer) holds a [`Login`], which a reload overwrites, and checks it before it continues. A new password
+//! is set in the running librdkafka client, which uses it for the next connection that it opens; existing connections
+//! are kept. New certificates, keys and CA certificates ([`papers`]) can't be set: the owner creates another client,
+//! and keeps the old one if librdkafka rejects the new ones.
 
 use std::collections::BTreeMap;
 use std::ffi::{CStr, CString};
@@ -28,7 +28,7 @@ mod papers;
 
 use papers::Papers;
 
-/// A user and a password, for SASL's PLAIN and SCRAM.
+/// User name and password, for SASL PLAIN and SCRAM.
 type Credentials = (String, String);
 
 #[derive(Default)]
@@ -39,20 +39,20 @@ struct Shared {
     renewals: AtomicU64,
 }
 
-/// The credentials and papers of one client, shared with whoever reloads them.
+/// The credentials and TLS material of one client, shared with the reload.
 #[derive(Clone, Default)]
 pub struct Login(Arc<Shared>);
 
 impl fmt::Debug for Login {
-    /// Shows nothing: it is a secret.
+    /// Omits everything, because it is secret.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Login")
     }
 }
 
 impl Login {
-    /// The credentials among a client's properties (`sasl.username`, `sasl.password`), if there are any, and its papers as their
-    /// files are now.
+    /// Returns the credentials in a client's properties (`sasl.username`, `sasl.password`), if there are any, and the
+    /// TLS material with the current content of its files.
     pub fn of(properties: &BTreeMap<String, String>) -> Login {
         let both = properties.get("sasl.username").zip(properties.get("sasl.password"));
         let credentials = both.map(|(user, password)| (user.clone(), password.clone()));
@@ -67,12 +67,12 @@ impl Login {
         self.0.papers.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// The files that hold its papers.
+    /// Returns the files that contain the TLS material.
     pub fn files(&self) -> Vec<PathBuf> {
         self.papers().files().map(PathBuf::from).collect()
     }
 
-    /// Takes over the credentials and papers of the same client in a pipeline that was loaded later.
+    /// Takes the credentials and TLS material of the same client in a newly loaded pipeline.
     pub fn adopt(&self, newer: &Login) {
         let papers = newer.papers();
         {
@@ -90,25 +90,26 @@ impl Login {
         }
     }
 
-    /// For the owner of a client that is made with the properties that this came from; `client` names it in logs and metrics.
+    /// Returns a follower for the owner of a client that is created with the same properties. `client` names it in logs
+    /// and metrics.
     pub fn follow(&self, client: &'static str) -> Follower {
         Follower { client, login: self.clone(), seen: AtomicU64::new(0), looked: 0, in_use: self.papers() }
     }
 }
 
-/// What one client has been told of its [`Login`].
+/// The part of a [`Login`] that one client already uses.
 pub struct Follower {
     client: &'static str,
     login: Login,
     seen: AtomicU64,
-    /// Which renewal was last looked at.
+    /// Number of the last renewal that was checked.
     looked: u64,
-    /// The papers that the client was made with.
+    /// TLS material that the client was created with.
     in_use: Papers,
 }
 
 impl Follower {
-    /// Tells the client of its credentials if they have changed since it was last told.
+    /// Sets the client's credentials if they have changed since the last call.
     pub fn refresh<C: ClientContext>(&self, client: &Client<C>) {
         let changes = self.login.0.changes.load(Ordering::Acquire);
         if self.seen.swap(changes, Ordering::Relaxed) == changes {
@@ -121,7 +122,7 @@ impl Follower {
         }
     }
 
-    /// A client's properties with the credentials that hold now and the papers that are in use.
+    /// Returns a client's properties with the current credentials and the TLS material in use.
     pub fn up_to_date(&self, properties: &BTreeMap<String, String>) -> BTreeMap<String, String> {
         self.with(&self.in_use, properties)
     }
@@ -159,8 +160,9 @@ impl Follower {
         }
     }
 
-    /// Makes another client if the papers have changed: `make` gets the properties with the new ones. `None` when nothing has
-    /// changed, or when no client can be made with them; the one that there is stays in use then, and the log says why.
+    /// Creates another client if the TLS material has changed: `make` receives the properties with the new material.
+    /// Returns `None` if nothing has changed, or if no client can be created; in the latter case the error is logged
+    /// and the current client stays in use.
     pub fn renew<T>(&mut self, properties: &BTreeMap<String, String>, make: impl FnOnce(&BTreeMap<String, String>) -> KafkaResult<T>) -> Option<T> {
         let renewals = self.login.0.renewals.load(Ordering::Acquire);
         if std::mem::replace(&mut self.looked, renewals) == renewals {
@@ -187,15 +189,16 @@ impl Follower {
     }
 }
 
-/// Gives a client other credentials.
+/// Sets a client's SASL credentials.
 ///
-/// `rdkafka` has no function for this, though librdkafka has had one since 1.9; without it a rotated password would take a restart.
+/// `rdkafka` has no function for this, although librdkafka supports it since 1.9. Without it, a rotated password would
+/// require a restart.
 #[allow(unsafe_code)]
 fn tell<C: ClientContext>(client: &Client<C>, user: &str, password: &str) -> Result<(), String> {
     let text = |text: &str| CString::new(text).map_err(|_| "a user or password holds a NUL".to_string());
     let (user, password) = (text(user)?, text(password)?);
-    // SAFETY: the client is borrowed, so its handle is alive; both texts end with a NUL and are copied by the callee; the error, if
-    // there is one, is ours to read and to destroy, once.
+    // SAFETY: the client is borrowed, so its handle is alive; both texts are NUL-terminated and copied by the callee;
+    // the error, if there is one, is owned by this function, which destroys it once.
     unsafe {
         let error = bindings::rd_kafka_sasl_set_credentials(client.native_ptr(), user.as_ptr(), password.as_ptr());
         if error.is_null() {
@@ -247,7 +250,8 @@ mod tests {
         assert_eq!(running.files(), [path.as_path()]);
         let mut follower = running.follow("test");
         let refused = || Err(rdkafka::error::KafkaError::ClientCreation("no certificate".to_string()));
-        // The same content written again is no change; another content and a file that is gone are, and so is what follows a refusal.
+        // Writing the same content again is no change. New content, a missing file, and any content after a rejected
+        // one are changes.
         let steps = [("old", true, None), ("new", true, Some("new")), ("new", true, None), ("bad", false, None), ("bad", true, None), ("newer", true, Some("newer"))];
         for (content, is_good, made) in steps {
             std::fs::write(&path, content).unwrap();

@@ -1,12 +1,12 @@
-//! What a client of Kafka shows and checks when it opens a connection: certificates, keys, authorities, the secret for an issuer of
-//! tokens. librdkafka reads them when a client is made, and a running client can't be told of others: whoever owns it makes another.
+//! TLS material of a Kafka client: certificates, keys, CA certificates, and the secret for a token issuer. librdkafka
+//! reads it when a client is created and can't replace it in a running client, so the owner creates another client.
 
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// Properties of librdkafka that name a file, or a folder of files.
+/// librdkafka properties that name a file or a folder of files.
 const FILES: &[&str] = &[
     "ssl.ca.location",
     "ssl.certificate.location",
@@ -18,7 +18,7 @@ const FILES: &[&str] = &[
     "sasl.oauthbearer.assertion.jwt.template.file",
 ];
 
-/// Properties that are themselves what is shown.
+/// librdkafka properties that contain the material or its password itself.
 const TEXTS: &[&str] = &[
     "ssl.key.password",
     "ssl.keystore.password",
@@ -32,16 +32,16 @@ const TEXTS: &[&str] = &[
     "sasl.oauthbearer.assertion.private.key.pem",
 ];
 
-/// The papers of one client: properties, and what was in the files that they name.
+/// The TLS material of one client: properties, and digests of the files that they name.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub(super) struct Papers {
     properties: BTreeMap<String, String>,
-    /// For each file a digest of its content; `None` for one that can't be read.
+    /// Per file a digest of its content; `None` if the file can't be read.
     contents: Vec<(PathBuf, Option<u64>)>,
 }
 
 impl Papers {
-    /// Those that these properties of a client hold and name.
+    /// Returns the material in a client's properties and in the files that they name.
     pub(super) fn of(properties: &BTreeMap<String, String>) -> Papers {
         let papers = properties.iter().filter(|(name, _)| is_paper(name));
         let files = FILES.iter().filter_map(|name| properties.get(*name)).map(PathBuf::from);
@@ -51,12 +51,12 @@ impl Papers {
         }
     }
 
-    /// The files.
+    /// Returns the paths of the files.
     pub(super) fn files(&self) -> impl Iterator<Item = &Path> {
         self.contents.iter().map(|(path, _)| path.as_path())
     }
 
-    /// Puts these in the place of those that a client's properties have.
+    /// Replaces the material in a client's properties by this one.
     pub(super) fn replace(&self, properties: &mut BTreeMap<String, String>) {
         properties.retain(|name, _| !is_paper(name));
         properties.extend(self.properties.clone());

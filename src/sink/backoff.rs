@@ -1,10 +1,10 @@
-//! Pauses that double, with jitter, so that many who wait don't come back at the same moment.
+//! Exponential backoff with jitter, so that many waiting tasks do not retry at the same moment.
 
 use std::hash::{BuildHasher as _, RandomState};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-/// The pauses of one sink. Randomness comes from a seed, so a simulation can repeat it.
+/// The exponential backoff of one sink. Its randomness is derived from a seed, so a simulation can repeat it.
 #[derive(Debug)]
 pub struct Backoff {
     first: Duration,
@@ -13,29 +13,29 @@ pub struct Backoff {
 }
 
 impl Backoff {
-    /// Pauses from `first` to `longest`, with a seed of this process's own.
+    /// Returns a backoff with delays from `first` to `longest` and a random seed.
     pub fn new(first: Duration, longest: Duration) -> Self {
         Self::seeded(first, longest, RandomState::new().hash_one(0))
     }
 
-    /// The same with a given seed.
+    /// Returns a backoff with the given seed.
     pub fn seeded(first: Duration, longest: Duration, seed: u64) -> Self {
         Backoff { first, longest: longest.max(first), state: AtomicU64::new(seed) }
     }
 
-    /// The pause after `tries` failures: between half and all of the doubled first pause.
+    /// Returns the delay after `tries` failures: between half and all of the first delay, doubled `tries` times.
     pub fn pause(&self, tries: u32) -> Duration {
         let full = self.first.saturating_mul(1 << tries.min(20)).min(self.longest);
         let share = self.next() as f64 / u64::MAX as f64;
         full.mul_f64(0.5 + share / 2.0)
     }
 
-    /// The longest pause.
+    /// Returns the maximum delay.
     pub fn longest(&self) -> Duration {
         self.longest
     }
 
-    /// splitmix64.
+    /// Returns the next pseudo-random number (splitmix64).
     fn next(&self) -> u64 {
         let state = self.state.fetch_add(0x9E37_79B9_7F4A_7C15, Ordering::Relaxed).wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mixed = (state ^ (state >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);

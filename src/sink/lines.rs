@@ -1,4 +1,4 @@
-//! Documents as lines: to a file or to standard output.
+//! Sinks that write documents as lines: to a file or to standard output.
 
 use std::fs::File;
 use std::io::{self, Write as _};
@@ -70,15 +70,15 @@ impl LinesSink {
         }
     }
 
-    /// Lines to standard output.
+    /// Returns a sink that writes to standard output.
     pub fn stdout() -> Self {
         LinesSink { target: Target::Stdout, linger: Duration::from_millis(50) }
     }
 
-    /// Lines to a file.
+    /// Returns a sink that writes to a file.
     ///
     /// # Errors
-    /// None so far; the signature is that of every component.
+    /// Never fails; the signature is common to all components.
     pub fn file(args: &Args) -> Result<Self, Vec<Diagnostic>> {
         Ok(LinesSink {
             target: Target::File {
@@ -149,7 +149,7 @@ fn open(path: &Path, overwrite: bool, fsync: bool) -> io::Result<File> {
     Ok(file)
 }
 
-/// Writes batches; what `append` has taken counts as delivered.
+/// Writes batches. What `append` has written counts as delivered.
 async fn write(
     append: impl Fn(&[u8]) -> io::Result<()>,
     mut input: mpsc::Receiver<DocumentBatch>,
@@ -158,7 +158,7 @@ async fn write(
 ) -> Result<(), SinkError> {
     context.set_ready(true);
     while let Some(batch) = input.recv().await {
-        // A full pipe or a slow disk may hold this up; other tasks of the runtime move to other threads meanwhile.
+        // A full pipe or a slow disk may block here; the runtime moves other tasks to other threads meanwhile.
         let written = tokio::task::block_in_place(|| append(batch.body()));
         written.map_err(|error| SinkError::Write { path: name.to_string(), error })?;
         context.finish(batch);

@@ -1,5 +1,5 @@
-//! Sinks: where documents go. Each is a task that takes batches and brings every document to an end: done, or refused
-//! with a reason. Retrying and concurrency are the sink's own affair.
+//! Sinks of documents. Each is a task that receives batches and completes every document: delivered, or rejected with a
+//! reason. Retries and concurrency are internal to the sink.
 
 use std::fmt;
 use std::future::Future;
@@ -22,29 +22,29 @@ pub mod kafka;
 pub mod lines;
 pub mod null;
 
-/// All sinks: the table from which parsers, schema and reference pages come.
+/// All sinks: the table from which parsers, schema and reference pages are generated.
 pub const DEFS: &[&ComponentDef] = &[&elasticsearch::DEF, &kafka::DEF, &lines::FILE_DEF, &lines::STDOUT_DEF, &null::DEF];
 
-/// What documents come to where nobody asks whether they were there already.
+/// Outcome label of documents if the sink does not report whether they existed already.
 pub(crate) const WRITTEN: &str = "written";
 
-/// Options that every sink takes.
+/// Options of every sink.
 pub const COMMON_OPTIONS: &[OptionDef] = &[
     option("id", Kind::String, Fallback::None, "Names the sink in metrics and logs; by default its type, with a number where there are several of it."),
     option("enable_metric", Kind::Boolean, Fallback::Boolean(true), "Accepted for Logstash's sake."),
     option("workers", Kind::Integer(1, i64::MAX), Fallback::None, "Accepted and not used: a sink sends as much at once as its target takes."),
 ];
 
-/// A sink as configured, checked but not started.
+/// A configured sink, checked but not started.
 #[derive(Clone, Debug)]
 pub enum SinkSpec {
     /// An Elasticsearch cluster.
     Elasticsearch(Box<elasticsearch::ElasticsearchSink>),
     /// A Kafka topic.
     Kafka(Box<kafka::KafkaSink>),
-    /// A file or standard output, one JSON document a line.
+    /// A file or standard output, with one JSON document per line.
     Lines(lines::LinesSink),
-    /// Nowhere.
+    /// No target: documents are discarded.
     Null,
 }
 
@@ -52,7 +52,7 @@ impl SinkSpec {
     /// Builds the sink `kind` from its options, without connecting to anything.
     ///
     /// # Errors
-    /// Every option that can't work.
+    /// Returns a diagnostic for every invalid option.
     pub fn from_args(kind: &str, args: &Args) -> Result<Self, Vec<Diagnostic>> {
         match kind {
             "elasticsearch" => {
@@ -66,7 +66,7 @@ impl SinkSpec {
         }
     }
 
-    /// The `type` that it was made with.
+    /// Returns the `type` that the sink was built from.
     pub fn kind(&self) -> &'static str {
         match self {
             SinkSpec::Elasticsearch(_) => "elasticsearch",
@@ -76,7 +76,7 @@ impl SinkSpec {
         }
     }
 
-    /// Returns the size at which a buffer of documents is handed to the sink.
+    /// Returns the size in bytes at which a document buffer is sent to the sink.
     pub(crate) fn bulk_bytes(&self) -> usize {
         match self {
             SinkSpec::Elasticsearch(sink) => sink.limits().max_bytes,
@@ -86,7 +86,7 @@ impl SinkSpec {
         }
     }
 
-    /// The sink; `None` for one that only discards.
+    /// Builds the runnable sink; `None` if it only discards.
     pub(crate) fn build(self) -> Option<Box<dyn Sink>> {
         match self {
             SinkSpec::Elasticsearch(sink) => Some(sink),
@@ -123,23 +123,23 @@ pub type SinkFuture = Pin<Box<dyn Future<Output = Result<(), SinkError>> + Send>
 
 /// A sink that can be run.
 pub trait Sink: Send {
-    /// When a batch for it is full.
+    /// Returns the limits at which a batch for the sink is full.
     fn limits(&self) -> Limits;
 
-    /// Takes batches until the channel closes and every document has ended. Work that it starts beside itself must end
+    /// Receives batches until the channel is closed and every document has completed. Tasks that it spawns must end
     /// when the future is dropped.
     fn run(self: Box<Self>, input: mpsc::Receiver<DocumentBatch>, context: SinkContext) -> SinkFuture;
 }
 
-/// Why a sink can't go on.
+/// The reason why a sink can't continue.
 #[derive(Debug, thiserror::Error)]
 pub enum SinkError {
-    /// The system refused to write.
+    /// The operating system failed to write.
     #[error("{path}: {error}")]
     Write {
-        /// Where to.
+        /// Path of the target.
         path: String,
-        /// What the system says.
+        /// Error of the operating system.
         error: std::io::Error,
     },
     /// The reader of standard output has closed it.
@@ -150,10 +150,10 @@ pub enum SinkError {
     Client(String),
 }
 
-/// A sink's view of the run.
+/// A sink's access to the run.
 #[derive(Clone)]
 pub struct SinkContext {
-    /// The sink's name.
+    /// Name of the sink.
     pub name: Arc<str>,
     pub(crate) hub: Arc<Hub>,
     dead_letters: mpsc::Sender<Vec<Rejected>>,
@@ -173,12 +173,12 @@ impl SinkContext {
         SinkContext { name: Arc::from(name), hub, dead_letters, readiness, failures: Arc::default() }
     }
 
-    /// The order to stop.
+    /// Returns the run's shutdown handle.
     pub fn shutdown(&self) -> &Shutdown {
         &self.hub.shutdown
     }
 
-    /// Says whether the target answers.
+    /// Sets whether the target is reachable.
     pub fn set_ready(&self, ready: bool) {
         self.readiness.set(ready);
     }
@@ -207,22 +207,23 @@ impl SinkContext {
         metrics::counter!(names::DOCUMENT_BYTES_OUT, "sink" => self.name.clone()).increment(bytes as u64);
     }
 
-    /// Every document of a batch was acknowledged.
+    /// Completes a batch all of whose documents were acknowledged.
     pub fn finish(&self, batch: DocumentBatch) {
         self.finish_as(batch, WRITTEN);
     }
 
-    /// The same, with what they have come to.
+    /// Completes a batch all of whose documents were acknowledged, and counts their outcome.
     pub(crate) fn finish_as(&self, batch: DocumentBatch, outcome: &'static str) {
         batch.note(|_| Some(outcome));
         self.count_delivered(batch.len(), batch.body().len());
         batch.finish();
     }
 
-    /// Hands refused documents to the dead letters; their records stay open until these are durable.
+    /// Submits rejected documents to the dead-letter writer. Their records stay open until the dead letters are
+    /// durable.
     pub async fn reject(&self, rejected: Vec<Rejected>) {
         if !rejected.is_empty() {
-            // The dead letters end after every sink has; they are gone before only when all is let go.
+            // The dead-letter writer ends after every sink; its channel is closed earlier only on a forced stop.
             let _ = self.dead_letters.send(rejected).await;
         }
     }

@@ -1,4 +1,5 @@
-//! The sink that counts and discards: for measuring and for trying a pipeline out. It is no task: workers end its documents themselves.
+//! A sink that counts and discards documents, for benchmarks and for trying a pipeline. It is not a task: workers
+//! complete its documents themselves.
 
 use std::time::Duration;
 
@@ -13,5 +14,5 @@ pub const DEF: ComponentDef = ComponentDef {
     example: "[[sink]]\ntype = \"null\"\n",
 };
 
-/// When a batch is discarded.
+/// Limits at which a batch is discarded.
 pub(crate) const LIMITS: Limits = Limits { max_bytes: 1 << 20, max_items: 16_384, linger: Duration::from_millis(50) };

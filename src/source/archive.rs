@@ -1,7 +1,9 @@
-//! Archived records: files read once, from beginning to end, unpacked on the way where their names end in `.gz` or `.zst`.
+//! Archived records: files that are read once, from start to end, and decompressed if their names end in `.gz` or
+//! `.zst`.
 //!
-//! A line is a record's value, with an id from its file and place; or it is a whole record with its origin, as dead letters
-//! are kept in a file, and then its document gets the id that it would have had when it was read from its topic.
+//! A line is either a record's value, with an ID from its file and offset, or a complete record with its origin, as
+//! dead letters are stored in a file. In the latter case its document gets the same ID as when it was read from its
+//! topic.
 
 use std::fs::File;
 use std::io::Read;
@@ -20,31 +22,31 @@ use super::{Source, SourceContext, SourceError};
 use crate::delivery::{BatchBuilder, NewRecord, Origin, Shape};
 
 const BLOCK: usize = 256 << 10;
-/// A longer line is cut and goes to the dead letters.
+/// Maximum length of a line in bytes. A longer line is cut and dead-lettered.
 const LONGEST_LINE: usize = 32 << 20;
-/// How many lines of a file without a record are logged one by one.
+/// Maximum number of lines without a record that are logged individually per file.
 const LOGGED: u64 = 10;
 
-/// What lines hold.
+/// The format of the lines.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Lines {
     /// The value of a record.
     Values,
-    /// A record with its origin. Where reasons are given, dead letters of other reasons are passed over.
+    /// A record with its origin. If reasons are given, dead letters with other reasons are skipped.
     Records {
-        /// The reasons; all when empty.
+        /// Reasons of the selected dead letters; empty selects all.
         reasons: Vec<String>,
     },
 }
 
-/// Files of archived records.
+/// A source that reads files of archived records.
 #[derive(Clone, Debug)]
 pub struct ArchiveSource {
-    /// The files.
+    /// Files to read.
     pub files: Vec<PathBuf>,
-    /// What their lines hold.
+    /// Format of their lines.
     pub lines: Lines,
-    /// Counts lines that are passed over: dead letters of other reasons, and lines without a record.
+    /// Counters of skipped lines: dead letters with other reasons, and lines without a record.
     pub counts: Arc<ExtractCounts>,
 }
 
@@ -123,12 +125,12 @@ impl ArchiveSource {
     }
 }
 
-/// How far a file was read.
+/// The progress in a file.
 #[derive(Default)]
 struct Place {
-    /// The number of the last line, from 1.
+    /// Number of the last line, from 1.
     line: u64,
-    /// Lines without a record so far.
+    /// Number of lines without a record so far.
     unreadable: u64,
 }
 
@@ -140,10 +142,10 @@ fn open(path: &Path) -> std::io::Result<Box<dyn Read>> {
     })
 }
 
-/// What a file unpacks to; `None` if it isn't packed, by its name.
+/// Returns a decompressing reader for a file; `None` if its extension is not one of a compressed file.
 ///
 /// # Errors
-/// The system gives no second handle of it.
+/// Fails if the file handle can't be duplicated or the decoder can't be created.
 pub(super) fn unpack(path: &Path, file: &File) -> std::io::Result<Option<Box<dyn Read>>> {
     Ok(match path.extension().and_then(|extension| extension.to_str()) {
         Some("gz" | "gzip") => Some(Box::new(flate2::read::MultiGzDecoder::new(file.try_clone()?))),
@@ -152,7 +154,7 @@ pub(super) fn unpack(path: &Path, file: &File) -> std::io::Result<Option<Box<dyn
     })
 }
 
-/// A record as it is kept in a line.
+/// A record as stored in a line.
 #[derive(Debug, PartialEq)]
 struct Record {
     topic: String,
@@ -167,7 +169,7 @@ struct Record {
 #[derive(Debug, PartialEq)]
 enum Kept {
     Record(Record),
-    /// A dead letter for a reason that is not wanted.
+    /// A dead letter with a reason that is not selected.
     Other,
     Unreadable,
 }
@@ -182,7 +184,7 @@ fn kept(line: &[u8], reasons: &[String]) -> Kept {
         let text = match fields.get(name) {
             None | Some(Value::Null) => return Some(None),
             Some(Value::String(text)) => text,
-            // Archives may hold the event itself where a dead letter holds its text.
+            // Archives may contain the event itself as JSON where a dead letter contains its text.
             Some(other) => return Some(Some(other.to_string().into_bytes())),
         };
         match fields.get(&format!("{name}_encoding")).and_then(Value::as_str) {

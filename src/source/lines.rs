@@ -1,7 +1,7 @@
-//! From bytes to lines, for files, archives and standard input: no allocation per line, no line without bound.
+//! Line framing for files, archives and standard input: no allocation per line, and a bound on the length of a line.
 //!
-//! What is read goes where a batch has its records, and a line is a record there: of each read only the piece of a line at its end is
-//! moved, to wait for the rest.
+//! Input is read directly into a batch's buffer, where a line becomes a record in place. Of each read, only the
+//! incomplete line at its end is moved, to be completed by the next read.
 
 use std::io;
 use std::ops::Range;
@@ -12,27 +12,27 @@ use rustix::fd::AsFd;
 
 use crate::delivery::{BatchBuilder, NewRecord, RawRecord, Shape};
 
-/// A read smaller than this is not worth its call.
+/// Minimum buffer size for a read, in bytes. A smaller read is not worth its system call.
 const SMALLEST_READ: usize = 64 << 10;
 
-/// A line that has begun with more bytes is put together elsewhere.
+/// Length in bytes from which on an incomplete line is assembled in a separate buffer.
 const LONGEST_MOVED: usize = 64 << 10;
 
-/// Cuts bytes into lines. A line ends with `\n` or `\r\n`, which are not part of it.
+/// A splitter of bytes into lines. A line ends with `\n` or `\r\n`, which are not part of it.
 #[derive(Debug)]
 pub(super) struct Framer {
-    /// The beginning of a line whose end has not come.
+    /// Start of a line whose end has not been read yet.
     carry: Vec<u8>,
-    /// Where that line began.
+    /// Offset at which that line starts.
     line_start: u64,
-    /// Bytes seen of that line.
+    /// Number of bytes read of that line.
     seen: u64,
-    /// The line was too long and has been given already; the rest of it is passed over.
+    /// Set if the line was too long and was already emitted; its remaining bytes are skipped.
     skipping: bool,
     max: usize,
 }
 
-/// One line and where it began.
+/// One line and the offset of its start.
 #[derive(Debug)]
 pub(super) struct Line<'a> {
     pub offset: i64,
@@ -40,17 +40,17 @@ pub(super) struct Line<'a> {
     pub shape: Shape,
 }
 
-/// Where a line's bytes are.
+/// The location of a line's bytes.
 #[derive(Debug)]
 pub(super) enum Text<'a> {
-    /// In the block.
+    /// A range of the block.
     Within(Range<usize>),
-    /// They began before it.
+    /// A separate buffer, because the line started before the block.
     Carried(&'a [u8]),
 }
 
 impl<'a> Line<'a> {
-    /// The line's bytes, of a block that it was found in.
+    /// Returns the line's bytes. `block` is the block that it was found in.
     pub(super) fn bytes(&self, block: &'a [u8]) -> &'a [u8] {
         match &self.text {
             Text::Within(place) => &block[place.clone()],
@@ -60,12 +60,13 @@ impl<'a> Line<'a> {
 }
 
 impl Framer {
-    /// A framer for input that begins at `position`; longer lines than `max` are cut and marked.
+    /// Returns a framer for input that starts at offset `position`. Lines longer than `max` bytes are cut and marked as
+    /// oversized.
     pub(super) fn new(position: u64, max: usize) -> Self {
         Framer { carry: Vec::new(), line_start: position, seen: 0, skipping: false, max }
     }
 
-    /// Takes the next block. Answers where its last line ends; what follows is kept here.
+    /// Splits the next block. Returns the end of its last complete line; the bytes after it are kept in the framer.
     pub(super) fn feed(&mut self, block: &[u8], mut emit: impl FnMut(Line<'_>)) -> usize {
         let mut start = 0;
         while let Some(length) = memchr(b'\n', &block[start..]) {
@@ -96,7 +97,7 @@ impl Framer {
         start
     }
 
-    /// The input has ended: what is left is a line without an end.
+    /// Emits the unterminated last line at the end of the input.
     pub(super) fn finish(&mut self, mut emit: impl FnMut(Line<'_>)) {
         if !self.carry.is_empty() {
             self.emit_carried(&mut emit);
@@ -112,14 +113,14 @@ impl Framer {
         self.carry.clear();
     }
 
-    /// How much of a line is given, and whether that is all of it.
+    /// Returns the number of bytes of a line to emit, and whether it was cut.
     fn measure(&self, line: &[u8]) -> (usize, Shape) {
         let length = line.strip_suffix(b"\r").unwrap_or(line).len();
         if length > self.max { (self.max, Shape::Oversized) } else { (length, Shape::Plain) }
     }
 
-    /// Takes what `read` appends to the batch's bytes, and makes records of the lines. Answers what it answers: how many bytes those
-    /// were, 0 at the end of the input.
+    /// Splits the bytes that `read` appends to the batch's buffer, and adds the lines as records. Returns the result of
+    /// `read`: the number of bytes, 0 at the end of the input.
     pub(super) fn take(
         &mut self,
         builder: &mut BatchBuilder,
@@ -128,7 +129,8 @@ impl Framer {
     ) -> io::Result<usize> {
         let (data, records) = (&mut builder.data, &mut builder.records);
         let start = data.len();
-        // A line that has begun goes on there, unless it is so long that moving it for each read would take more than reading.
+        // An incomplete line is continued in the batch's buffer, unless it is so long that moving it for each read
+        // would cost more than reading.
         if self.carry.len() <= LONGEST_MOVED {
             self.seen -= self.carry.len() as u64;
             data.append(&mut self.carry);
@@ -146,7 +148,7 @@ impl Framer {
             records.push(RawRecord::line(origin, line.offset, place, line.shape));
         });
         data.truncate(start + end);
-        // Records stand in the order of their offsets; their bytes need not.
+        // Records are in the order of their offsets; their bytes need not be.
         for (record, bytes) in carried {
             records[record].place(data.len()..data.len() + bytes.len());
             data.extend_from_slice(&bytes);
@@ -154,7 +156,7 @@ impl Framer {
         read
     }
 
-    /// The input has ended: what is left is a record too.
+    /// Adds an unterminated last line as a record at the end of the input.
     pub(super) fn end(&mut self, builder: &mut BatchBuilder, origin: u32) {
         self.finish(|line| {
             let Text::Carried(value) = line.text else { return };
@@ -164,10 +166,11 @@ impl Framer {
     }
 }
 
-/// Reads once, no more than finds room in a batch of `batch_bytes`, whose bytes end in `data`.
+/// Reads once into `data`, at most as many bytes as there is room for in a batch of `batch_bytes`. Returns the number
+/// of bytes.
 pub(super) fn read_some(input: impl AsFd, data: &mut Vec<u8>, batch_bytes: usize) -> io::Result<usize> {
     if data.capacity() - data.len() < SMALLEST_READ {
-        // So that later reads of the same batch find room as well.
+        // Leaves room for later reads of the same batch as well.
         data.reserve_exact(SMALLEST_READ + batch_bytes.saturating_sub(data.len()));
     }
     Ok(rustix::io::retry_on_intr(|| rustix::io::read(&input, spare_capacity(data)))?)
@@ -194,7 +197,7 @@ mod tests {
         (line.offset, String::from_utf8_lossy(bytes).into_owned(), line.shape == Shape::Oversized)
     }
 
-    /// The same as records of a batch.
+    /// Returns the lines as [`Framer::take`] adds them to a batch.
     fn records(blocks: &[&[u8]], max: usize) -> Vec<(i64, String, bool)> {
         let mut framer = Framer::new(0, max);
         let mut builder = BatchBuilder::default();
@@ -219,7 +222,7 @@ mod tests {
         let expected = [(0, "abcd".to_string(), true), (9, "x".to_string(), false)];
         assert_eq!(lines(&[b"abcdefgh\nx\n"], 4), expected);
         assert_eq!(lines(&[b"abc", b"def", b"gh\nx"], 4), expected);
-        // Both a line that began before the block and one that is too long to wait for its end.
+        // A line that started before the block, and one that is too long to wait for its end.
         let expected = [(0, "ab".to_string(), false), (3, "c".to_string(), false), (5, "defg".to_string(), true)];
         assert_eq!(records(&[b"a", b"b\nc\ndefghi", b"j"], 4), expected);
     }
@@ -237,7 +240,7 @@ mod tests {
     }
 
     proptest! {
-        /// Wherever the blocks end, the lines are those of the whole.
+        /// The lines do not depend on the block boundaries.
         #[test]
         fn blocks_do_not_matter(text in "[ab\r\n]{0,60}", cut in 1..7usize, max in 1..9usize) {
             let blocks: Vec<&[u8]> = text.as_bytes().chunks(cut).collect();

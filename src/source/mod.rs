@@ -1,5 +1,6 @@
-//! Sources: where records come from. Each runs on a thread of its own, hands over batches, and takes "done up to here"
-//! from the ledger. Where lines are read once, that thread is a worker too: it works on what the others have no room for.
+//! Sources of records. Each runs on its own thread, submits batches, and commits the offsets that the ledger reports as
+//! done. With a single bounded source of lines, that thread is also a worker: it processes the batches for which the
+//! other workers have no room.
 
 use std::cell::RefCell;
 use std::sync::Arc;
@@ -19,17 +20,17 @@ pub mod kafka;
 mod lines;
 pub mod stdin;
 
-/// All sources: the table from which parsers, schema and reference pages come.
+/// All sources: the table from which parsers, schema and reference pages are generated.
 pub const DEFS: &[&ComponentDef] = &[&kafka::DEF, &file::DEF, &stdin::DEF];
 
-/// A source as configured, checked but not started.
+/// A configured source, checked but not started.
 #[derive(Clone, Debug)]
 pub enum SourceSpec {
     /// Topics of a Kafka cluster.
     Kafka(Box<kafka::KafkaSource>),
     /// Lines of files.
     File(file::FileSource),
-    /// Archived records; not in pipeline files.
+    /// Archived records; not available in pipeline files.
     Archive(archive::ArchiveSource),
     /// Lines of standard input.
     Stdin(stdin::StdinSource),
@@ -39,7 +40,7 @@ impl SourceSpec {
     /// Builds the source `kind` from its options, without connecting to anything.
     ///
     /// # Errors
-    /// Every option that can't work.
+    /// Returns a diagnostic for every invalid option.
     pub fn from_args(kind: &str, args: &Args) -> Result<Self, Vec<Diagnostic>> {
         match kind {
             "kafka" => kafka::KafkaSource::from_args(args).map(|source| SourceSpec::Kafka(Box::new(source))),
@@ -49,7 +50,7 @@ impl SourceSpec {
         }
     }
 
-    /// Whether it reads lines to their end and does nothing else.
+    /// Returns whether the source reads lines and ends at their end.
     pub(crate) fn reads_once(&self) -> bool {
         match self {
             SourceSpec::Kafka(_) => false,
@@ -58,7 +59,7 @@ impl SourceSpec {
         }
     }
 
-    /// Returns the size of the largest record that memory is reckoned for.
+    /// Returns the size in bytes of the largest record to reserve memory for.
     pub(crate) fn largest_record(&self) -> usize {
         match self {
             SourceSpec::Kafka(source) => source.largest_record(),
@@ -85,7 +86,7 @@ impl SourceSpec {
     }
 }
 
-/// Options that every source takes.
+/// Options of every source.
 pub const COMMON_OPTIONS: &[OptionDef] = &[
     option("id", Kind::String, Fallback::None, "Tells this source from others of the pipeline. Of several Kafka sources, all but the first put it (or their number) into the ids of documents, since another cluster may have a topic of the same name."),
     option("event_type", Kind::String, Fallback::None, "Becomes the field `type` of events that have none: what Logstash calls the input's `type`."),
@@ -96,32 +97,32 @@ pub const COMMON_OPTIONS: &[OptionDef] = &[
 
 /// A source that can be run.
 pub trait Source: Send {
-    /// Reads until the end or a shutdown, calls [`SourceContext::end_input`], stays until everything is drained, commits
-    /// for the last time, and returns.
+    /// Reads until the end of the input or a shutdown, calls [`SourceContext::end_input`], waits until everything is
+    /// drained, commits for the last time, and returns.
     ///
     /// # Errors
-    /// When it can't go on.
+    /// Fails if the source can't continue.
     fn run(self: Box<Self>, context: SourceContext) -> Result<(), SourceError>;
 }
 
-/// Why a source can't go on.
+/// The reason why a source can't continue.
 #[derive(Debug, thiserror::Error)]
 pub enum SourceError {
-    /// The Kafka client refused its configuration or met a fatal error.
+    /// The Kafka client rejected its configuration or had a fatal error.
     #[error("kafka: {0}")]
     Kafka(#[from] rdkafka::error::KafkaError),
     /// A file can't be read or a checkpoint can't be written.
     #[error("{path}: {error}")]
     File {
-        /// The file.
+        /// Path of the file.
         path: String,
-        /// What the system says.
+        /// Error of the operating system.
         error: std::io::Error,
     },
-    /// A topic was deleted and created anew.
+    /// A topic was deleted and created again.
     #[error("kafka: the topic `{0}` was deleted and created anew, and `auto_offset_reset` is `none`")]
     Recreated(String),
-    /// Brokers have no ids for topics, and documents are to be told apart by them.
+    /// The brokers have no topic IDs, which document IDs depend on.
     #[error(
         "kafka: the brokers give topic `{0}` no id, so its documents can't be told from those of another topic that had the same name; set \
          `topic_identity = \"name\"` on the source"
@@ -132,39 +133,39 @@ pub enum SourceError {
     Nothing(String),
 }
 
-/// How long a source that has nothing else to do waits for room before it looks around.
+/// Time that a source with nothing else to do waits for room before it checks for a shutdown.
 const PATIENCE: Duration = Duration::from_millis(20);
 
-/// What became of a batch that a source submitted.
+/// The result of submitting a batch.
 #[derive(Debug)]
 pub enum Submit {
-    /// A worker will take it.
+    /// The batch is queued for a worker.
     Taken,
-    /// All workers are behind; submit it again.
+    /// The queue is full; submit the batch again.
     Later(Arc<RawBatch>),
-    /// The workers are gone: the run is over.
+    /// The queue is closed: the run is over.
     Over,
 }
 
-/// Bytes that a source's client may hold before its records are in flight.
+/// Limits, in bytes, of what a source's client may hold before its records are in flight.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Prefetch {
-    /// Records that wait to be taken.
+    /// Records in the client's queue.
     pub queue: usize,
-    /// Records of one response when unpacked.
+    /// Records of one response, decompressed.
     pub unpacked: usize,
 }
 
-/// A source's view of the run.
+/// A source's access to the run.
 pub struct SourceContext {
     pub(crate) hub: Arc<Hub>,
     pub(crate) settings: Settings,
     pub(crate) health: Health,
     output: Option<Sender<Arc<RawBatch>>>,
     drained: Arc<AtomicBool>,
-    /// What a client may hold before its records are in flight.
+    /// Limits of what the client may hold before its records are in flight.
     pub(crate) prefetch: Prefetch,
-    /// The worker that this thread is beside.
+    /// Worker that runs on this thread, if any.
     own_worker: Option<RefCell<Worker>>,
 }
 
@@ -179,22 +180,22 @@ impl SourceContext {
         SourceContext { hub, settings, health, output: Some(output), drained, prefetch: Prefetch::default(), own_worker: None }
     }
 
-    /// Lets this thread work on what the others have no room for.
+    /// Lets this thread process the batches for which the other workers have no room.
     pub(crate) fn work_with(&mut self, worker: Option<Worker>) {
         self.own_worker = worker.map(RefCell::new);
     }
 
-    /// The order to stop.
+    /// Returns the run's shutdown handle.
     pub fn shutdown(&self) -> &Shutdown {
         &self.hub.shutdown
     }
 
-    /// Watches the source's loop.
+    /// Returns the heartbeat with which health checks monitor the source's loop.
     pub fn heartbeat(&self) -> Heartbeat {
         self.health.heartbeat("source")
     }
 
-    /// Whether the source reaches what it reads.
+    /// Returns the readiness flag, which shows whether the source can reach its input.
     pub fn readiness(&self) -> Readiness {
         match self.hub.source {
             0 => self.health.readiness("source"),
@@ -202,22 +203,22 @@ impl SourceContext {
         }
     }
 
-    /// An empty batch.
+    /// Returns an empty batch.
     pub fn builder(&self) -> BatchBuilder {
         BatchBuilder::new(self.hub.raw_buffers.get())
     }
 
-    /// Whether a batch has reached its size.
+    /// Returns whether a batch has reached its maximum size.
     pub fn is_full(&self, builder: &BatchBuilder) -> bool {
         builder.bytes() >= self.settings.batch_bytes || builder.len() >= self.settings.batch_records
     }
 
-    /// Enters a batch into ledger and budget; hand it to [`submit`](Self::submit) next.
+    /// Enters a batch into ledger and budget. Pass the result to [`submit`](Self::submit).
     pub fn admit(&self, builder: BatchBuilder) -> Arc<RawBatch> {
         self.hub.admit(builder)
     }
 
-    /// Hands a batch to the workers; waits at most `timeout` for one of them.
+    /// Submits a batch to the workers. Waits at most `timeout` for room in the queue.
     pub fn submit(&self, batch: Arc<RawBatch>, timeout: Duration) -> Submit {
         let Some(output) = &self.output else { return Submit::Over };
         match output.send_timeout(batch, timeout) {
@@ -227,7 +228,8 @@ impl SourceContext {
         }
     }
 
-    /// No more batches will come. Where this thread is a worker too, it works until there is nothing left to work on.
+    /// Closes the input of the workers. If this thread is a worker too, it processes the queue until that is empty and
+    /// closed.
     pub fn end_input(&mut self) {
         self.output = None;
         if let Some(worker) = self.own_worker.take() {
@@ -235,26 +237,28 @@ impl SourceContext {
         }
     }
 
-    /// Hands on what has waited long enough; for sources that may have nothing to deliver for a while.
+    /// Sends document buffers that have reached their maximum age, for sources that may have nothing to deliver for a
+    /// while.
     pub(crate) fn hand_on_due(&self) {
         if let Some(worker) = &self.own_worker {
-            // If the sink is gone, the next delivery shows it.
+            // If the sink's channel is closed, the next delivery returns the error.
             let _ = worker.borrow_mut().hand_on_due();
         }
     }
 
-    /// Whether everything that was submitted has left the run.
+    /// Returns whether everything that was submitted has completed or was dropped.
     pub fn is_drained(&self) -> bool {
         self.drained.load(Ordering::Acquire)
     }
 
-    /// Admits and submits in one, for sources that have nothing else to do meanwhile. `false` when the run is over.
+    /// Admits and submits a batch, for sources that have nothing else to do meanwhile. Returns `false` when the run is
+    /// over.
     pub(crate) fn deliver(&self, builder: BatchBuilder) -> bool {
         if builder.is_empty() {
             return true;
         }
         loop {
-            // What takes the room may wait in this thread's own hands.
+            // The documents that fill the budget may be in the buffers of this thread's own worker.
             self.hand_on_due();
             if self.hub.budget.wait(PATIENCE) {
                 break;
@@ -264,7 +268,7 @@ impl SourceContext {
             }
         }
         let mut batch = self.admit(builder);
-        // Who works too has something better to do than to wait for the others.
+        // A thread that is a worker processes the batch itself instead of waiting for the others.
         let patience = if self.own_worker.is_some() { Duration::ZERO } else { PATIENCE };
         loop {
             match self.submit(batch, patience) {

@@ -1,4 +1,4 @@
-//! Standard input, one line an event.
+//! The standard-input source: one event per line.
 
 use std::io::{self, Stdin};
 use std::time::{Duration, Instant};
@@ -21,13 +21,13 @@ pub const DEF: ComponentDef = ComponentDef {
     example: "[source]\ntype = \"stdin\"\n",
 };
 
-/// What stands where a record of Kafka has its topic: a path, as for other files.
+/// Topic name of the records: a path, as for other files.
 const NAME: &str = "/dev/stdin";
 
-/// How soon a shutdown is seen.
+/// Maximum time until a shutdown is noticed.
 const LONGEST_WAIT: Duration = Duration::from_millis(20);
 
-/// The standard-input source as configured.
+/// The configured standard-input source.
 #[derive(Clone, Debug)]
 pub struct StdinSource {
     max_event_bytes: usize,
@@ -37,7 +37,7 @@ impl StdinSource {
     /// Builds the source from its options.
     ///
     /// # Errors
-    /// None so far; the signature is that of every component.
+    /// Never fails; the signature is common to all components.
     pub fn from_args(args: &Args) -> Result<Self, Vec<Diagnostic>> {
         Ok(StdinSource { max_event_bytes: args.bytes("max_event_bytes").unwrap_or(10 << 20) as usize })
     }
@@ -53,7 +53,8 @@ impl Source for StdinSource {
     }
 }
 
-/// Waits until there is something to read, or the end of it. A read can't be called off, and must not hold up a batch or a shutdown.
+/// Waits until input or its end is available. A blocking read can't be cancelled, and would delay a batch or a
+/// shutdown.
 fn is_ready(input: &Stdin, patience: Duration) -> io::Result<bool> {
     let patience = Timespec { tv_sec: 0, tv_nsec: patience.subsec_nanos().into() };
     match poll(&mut [PollFd::new(input, PollFlags::IN)], Some(&patience)) {
@@ -83,7 +84,7 @@ fn read(context: &SourceContext, max: usize) -> io::Result<()> {
                     break;
                 }
                 Ok(_) => {}
-                // Whoever shares it may have told it not to wait.
+                // Another process that shares the open file may have made it non-blocking.
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(error) => return Err(error),
             }

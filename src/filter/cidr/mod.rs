@@ -1,4 +1,4 @@
-//! `cidr`: whether an address lies in one of some networks.
+//! The `cidr` filter: tests whether an address is in one of several networks.
 
 mod networks;
 
@@ -38,7 +38,7 @@ tags = ["internal"]
 struct Options {
     addresses: Vec<Template>,
     address_field: Option<FieldRef>,
-    /// Networks that the event's fields make.
+    /// Networks with field references, evaluated for each event.
     filled: Vec<Template>,
     file: Option<Arc<Reloaded<Networks>>>,
 }

@@ -1,22 +1,22 @@
-//! Sets of networks: by the length of their prefix, so that a look-up costs a hash for each length that occurs, however
-//! many networks there are.
+//! Sets of networks, grouped by prefix length, so that a lookup costs one hash per distinct length, however many
+//! networks there are.
 
 use std::collections::HashSet;
 use std::net::{IpAddr, Ipv6Addr};
 
-/// Networks of both families.
+/// A set of IPv4 and IPv6 networks.
 #[derive(Clone, Debug, Default)]
 pub struct Networks {
-    /// Prefix lengths with the networks of that length, their addresses in 128 bits.
+    /// Prefix lengths with the networks of each, as addresses in 128 bits.
     v4: Vec<(u32, HashSet<u128>)>,
     v6: Vec<(u32, HashSet<u128>)>,
 }
 
-/// An address, or a network, as one: an address is a network of one.
+/// A network; a single address is a network of one address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Network {
     bits: u128,
-    /// 32 or 128.
+    /// Number of address bits, 32 or 128.
     width: u32,
     prefix: u32,
 }
@@ -26,7 +26,7 @@ fn masked(bits: u128, width: u32, prefix: u32) -> u128 {
 }
 
 impl Network {
-    /// What a text such as `10.0.0.0/8`, `10.0.0.0/255.0.0.0`, `fe80::/64` or a single address stands for.
+    /// Parses a text such as `10.0.0.0/8`, `10.0.0.0/255.0.0.0`, `fe80::/64` or a single address.
     pub fn parse(text: &str) -> Option<Network> {
         let (address, prefix) = match text.trim().split_once('/') {
             Some((address, prefix)) => (address, Some(prefix)),
@@ -51,7 +51,7 @@ impl Network {
         Some(Network { bits: masked(bits, width, prefix), width, prefix })
     }
 
-    /// The IPv4 address in an IPv6 one that stands for it (`::ffff:10.0.0.1`).
+    /// Returns the IPv4 address of an IPv4-mapped IPv6 address (`::ffff:10.0.0.1`).
     fn mapped(self) -> Option<Network> {
         let inner = Some(self).filter(|network| network.width == 128 && network.prefix == 128)?;
         let address = Ipv6Addr::from(inner.bits).to_ipv4_mapped()?;
@@ -71,12 +71,12 @@ impl Networks {
         }
     }
 
-    /// Whether there is none.
+    /// Returns whether the set is empty.
     pub fn is_empty(&self) -> bool {
         self.v4.is_empty() && self.v6.is_empty()
     }
 
-    /// Whether an address, or a whole network, lies in one of these.
+    /// Returns whether an address, or a whole network, is inside one of these networks.
     pub fn contain(&self, address: Network) -> bool {
         let address = address.mapped().unwrap_or(address);
         let lengths = if address.width == 32 { &self.v4 } else { &self.v6 };

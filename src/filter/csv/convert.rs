@@ -1,25 +1,25 @@
-//! `csv`'s conversions: what they can't read stays the text it was, as with Ruby's CSV converters.
+//! `csv`'s conversions. A text that can't be converted stays unchanged, as with Ruby's CSV converters.
 
 use crate::event::timestamp::days_in_month;
 use crate::event::{Event, Timestamp, Value};
 
-/// A type that a column can have.
+/// The type of a column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Type {
-    /// A whole number, in any of the ways that Ruby writes them.
+    /// An integer in any of Ruby's notations.
     Integer,
-    /// A number with a fraction.
+    /// A floating-point number.
     Float,
-    /// A day, at its midnight.
+    /// A date, converted to its midnight.
     Date,
-    /// A point in time.
+    /// A date with or without a time.
     DateTime,
     /// `true` or `false`, in any case.
     Boolean,
 }
 
 impl Type {
-    /// The type of a name.
+    /// Returns the type with this name.
     pub fn named(name: &str) -> Option<Type> {
         Some(match name {
             "integer" => Type::Integer,
@@ -31,7 +31,7 @@ impl Type {
         })
     }
 
-    /// The value of a column's text.
+    /// Returns the value of a column's text.
     pub fn convert(self, text: &str, event: &mut Event) -> Value {
         let converted = match self {
             Type::Integer => integer(text).map(|digits| match digits.parse() {
@@ -51,13 +51,14 @@ impl Type {
     }
 }
 
-/// Digits with single underscores between them, without those.
+/// Returns the digits without the single underscores between them.
 fn plain_digits(text: &str) -> Option<String> {
     let between = |part: &str| part.starts_with('_') || part.ends_with('_') || part.contains("__");
     (!text.is_empty() && !between(text)).then(|| text.replace('_', ""))
 }
 
-/// Ruby's `Integer("…")` in decimal digits: a sign, a base (`0x`, `0b`, `0o`, `0`), underscores between digits.
+/// Parses Ruby's `Integer("…")` and returns decimal digits: a sign, a base (`0x`, `0b`, `0o`, `0`), underscores between
+/// digits.
 fn integer(text: &str) -> Option<String> {
     let text = text.trim();
     let (negative, unsigned) = match text.strip_prefix('-') {
@@ -81,7 +82,7 @@ fn integer(text: &str) -> Option<String> {
     Some(if negative && magnitude != "0" { format!("-{magnitude}") } else { magnitude })
 }
 
-/// Ruby's `Float("…")`: digits on both sides of a point, underscores between digits.
+/// Parses Ruby's `Float("…")`: digits on both sides of a point, underscores between digits.
 fn float(text: &str) -> Option<f64> {
     let text = text.trim();
     let plain = plain_digits(text)?;
@@ -99,7 +100,7 @@ fn at_midnight(year: &str, month: u32, day: &str) -> Option<Timestamp> {
     exists.then(|| Timestamp::new(crate::event::timestamp::days_from_civil(year, month, day) * 86_400, 0))
 }
 
-/// `2017-06-01`, or `[Thursday, ]June 1, 2017`.
+/// Parses `2017-06-01`, or `[Thursday, ]June 1, 2017`.
 fn date(text: &str) -> Option<Timestamp> {
     const MONTHS: [&str; 12] = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"];
     if let [year, month, day] = text.split('-').collect::<Vec<_>>()[..] {
@@ -115,14 +116,14 @@ fn date(text: &str) -> Option<Timestamp> {
     let month = MONTHS.iter().position(|name| **name == short)? as u32 + 1;
     let year = match year.len() {
         4 => year.to_string(),
-        // Ruby's `Date.parse` puts two digits into 1969 to 2068.
+        // Ruby's `Date.parse` maps two digits to 1969 to 2068.
         2 => format!("{}{year}", if year.parse::<u8>().ok()? >= 69 { "19" } else { "20" }),
         _ => return None,
     };
     at_midnight(&year, month, day.strip_suffix(',').unwrap_or(day))
 }
 
-/// A day, with or without a time of day.
+/// Parses a date, with or without a time.
 fn date_time(text: &str) -> Option<Timestamp> {
     match text.split_once([' ', 'T']) {
         Some((day, time)) if day.len() == 10 && time.len() >= 5 => Timestamp::parse_iso8601(&format!("{day}T{time}")),

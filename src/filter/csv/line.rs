@@ -1,37 +1,37 @@
-//! One row of CSV, as Ruby's `CSV.parse_line` reads it: strictly, so that text which is not CSV is told from text which is.
+//! Parsing of CSV rows like Ruby's `CSV.parse_line`: strictly, so that text which is not CSV is detected.
 
-/// A row could not be read: a quote stands where none may, or is not closed.
+/// The error that a row is malformed: a quote is misplaced or not closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Malformed;
 
-/// A column: `None` is nothing at all, which differs from an empty text in quotes.
+/// A column. `None` is an empty column, which differs from an empty text in quotes.
 pub type Column = Option<String>;
 
-/// How rows are written.
+/// The format of rows.
 #[derive(Clone, Debug)]
 pub struct Format {
-    /// What stands between columns.
+    /// Separator of columns.
     pub separator: String,
-    /// The quote; NUL stands for none.
+    /// Quote character; NUL stands for none.
     pub quote: char,
 }
 
-/// A text gives this many columns at most.
+/// Maximum number of columns per row.
 const MOST_COLUMNS: usize = 10_000;
 
 impl Format {
-    /// Reads the first row of a text; `None` where the text is empty. An empty first row has no columns.
+    /// Parses the first row of a text. Returns `None` if the text is empty; an empty first row has no columns.
     ///
     /// # Errors
-    /// The row is not CSV.
+    /// Fails if the row is malformed.
     pub fn read(&self, text: &str) -> Result<Option<Vec<Column>>, Malformed> {
         if text.is_empty() { Ok(None) } else { self.row(text).map(|(columns, _)| Some(columns)) }
     }
 
-    /// Reads all rows of a file but the empty ones.
+    /// Parses all non-empty rows of a file.
     ///
     /// # Errors
-    /// The number of the row that is not CSV.
+    /// Returns the number, from 1, of the row that is malformed, not counting empty rows.
     pub fn read_all(&self, text: &str) -> Result<Vec<Vec<Column>>, usize> {
         let mut rows = Vec::new();
         let mut rest = text;
@@ -46,7 +46,7 @@ impl Format {
         }
     }
 
-    /// The columns of the first row, with what follows it.
+    /// Parses the columns of the first row. Returns them and the remaining text.
     fn row<'t>(&self, text: &'t str) -> Result<(Vec<Column>, &'t str), Malformed> {
         let mut columns = Vec::new();
         if text.starts_with(['\n', '\r']) {
@@ -74,7 +74,7 @@ impl Format {
         Err(Malformed)
     }
 
-    /// A column up to the separator or the end of the row, with what follows it.
+    /// Parses an unquoted column, up to the separator or the end of the row. Returns it and the remaining text.
     fn bare<'t>(&self, text: &'t str) -> Result<(&'t str, &'t str), Malformed> {
         let separator = text.find(self.separator.as_str()).unwrap_or(text.len());
         let end = text[..separator].find(['\n', '\r']).unwrap_or(separator);
@@ -85,7 +85,8 @@ impl Format {
         Ok((column, &text[end..]))
     }
 
-    /// A column after its opening quote, with what follows its closing one. A doubled quote is a quote.
+    /// Parses a column after its opening quote. Returns it and the text after its closing quote. A doubled quote is a
+    /// quote.
     fn quoted<'t>(&self, text: &'t str) -> Result<(String, &'t str), Malformed> {
         let mut column = String::new();
         let mut rest = text;

@@ -1,4 +1,4 @@
-//! `csv`: a row of separated values becomes fields.
+//! The `csv` filter: parses a row of separated values into fields.
 
 mod convert;
 mod line;
@@ -42,7 +42,7 @@ expect = { time = "10:05", user = "Ada, Countess", bytes = 512 }
 "#,
 };
 
-/// A named column.
+/// A column with a name.
 struct Named {
     name: String,
     field: FieldRef,
@@ -60,13 +60,13 @@ struct Options {
     skip_header: bool,
     convert: Vec<(String, Type)>,
     tag_on_failure: Vec<String>,
-    /// The names, given or detected: shared, so that one row is the header for all workers.
+    /// The column names, given or detected. They are shared, so that one row is the header for all workers.
     columns: OnceLock<Vec<Named>>,
 }
 
 struct Csv {
     options: Arc<Options>,
-    /// Columns past the named ones, made when they are first needed.
+    /// Columns beyond the named ones, created on first use.
     generated: Vec<Named>,
 }
 
@@ -88,7 +88,7 @@ pub fn compile(args: &Args, _: &mut Compiler) -> Compiled {
     if separator.is_empty() {
         problems.push(Diagnostic::error(args.span_of("separator"), "`separator` is empty"));
     }
-    // Without escapes, a configuration of Logstash's has no other way to write a NUL.
+    // Without support for escapes, a Logstash configuration has no other notation for a NUL.
     let quote = args.required_text("quote_char").replace("\\x00", "\0").replace("\\u0000", "\0");
     let mut quotes = quote.chars();
     let (Some(quote), None) = (quotes.next(), quotes.next()) else {
@@ -120,7 +120,7 @@ pub fn compile(args: &Args, _: &mut Compiler) -> Compiled {
         return Err(problems);
     }
     if !columns.is_empty() || !options.autodetect {
-        // The cell is new, so it takes them.
+        // The cell is new, so setting it can't fail.
         let _ = options.columns.set(columns);
     }
     Ok(Box::new(Csv { options: Arc::new(options), generated: Vec::new() }))
@@ -146,7 +146,7 @@ impl Options {
     }
 }
 
-/// The text is not CSV, or can't be put on the event.
+/// The text is not CSV, or its columns can't be set on the event.
 struct Failed;
 
 impl From<line::Malformed> for Failed {
@@ -216,7 +216,7 @@ impl Csv {
             let value = match (text, named.ty) {
                 (Some(text), Some(ty)) => ty.convert(text, event),
                 (Some(text), None) => Value::Str(event.push_str(text)),
-                // Ruby has no white space to strip from nothing, so Logstash fails here.
+                // Logstash fails here, because Ruby can't strip white space from `nil`.
                 (None, Some(Type::Boolean)) => return Err(Failed),
                 (None, _) => Value::Null,
             };

@@ -1,4 +1,4 @@
-//! `dissect`: cuts a text at delimiters, which is faster than `grok` where every line has the same shape.
+//! The `dissect` filter: splits a text at delimiters, which is faster than `grok` if all lines have the same structure.
 
 mod pattern;
 
@@ -34,14 +34,14 @@ expect = { source = { ip = "203.0.113.7" }, method = "GET", path = "/index.html"
 enum Number {
     Int,
     Float,
-    /// A type that Logstash does not know either: the event is tagged.
+    /// A type that Logstash does not support either: the event is tagged.
     Unknown,
 }
 
 struct Conversion {
     field: FieldRef,
     number: Number,
-    /// The end of the tags: `FIELD_TYPE`.
+    /// Suffix of the tags: `FIELD_TYPE`.
     written: String,
 }
 
@@ -65,7 +65,7 @@ pub fn compile(args: &Args, _: &mut Compiler) -> Compiled {
     for (key, node) in args.entries("mapping") {
         let field = parse_field(&key.name, key.span, &mut problems);
         let text = node.to_text().unwrap_or_default();
-        // Logstash takes an empty pattern to mean nothing.
+        // Logstash ignores an empty pattern.
         if text.is_empty() && dialect == Dialect::Logstash {
             continue;
         }
@@ -135,7 +135,8 @@ impl Dissect {
                     event.set(field, found)?;
                 }
                 Role::Append { field, goes_on, .. } => {
-                    // Logstash adds even to what was there before; Elasticsearch only to what it found itself.
+                    // Logstash appends to a value that existed before, too; Elasticsearch only to what the pattern has
+                    // found.
                     let goes_on = *goes_on || options.append_separator.is_none();
                     let value = match event.text_of(field).filter(|_| goes_on) {
                         Some(mut text) => {
@@ -158,7 +159,8 @@ impl Dissect {
         Ok(())
     }
 
-    /// What `%{&name}` puts its text under: in Logstash an event's field of that name comes first.
+    /// Returns the name of the field that `%{&name}` sets. In Logstash an existing field `name` of the event takes
+    /// precedence.
     fn name_for(&self, options: &Options, pattern: &Pattern, index: usize, whole: Value, event: &mut Event) -> String {
         let name = &pattern.keys[index].name;
         if options.append_separator.is_none()
@@ -183,7 +185,7 @@ impl Conversion {
                 match text.trim().parse::<f64>() {
                     Ok(parsed) => {
                         let whole = text.trim().parse().ok();
-                        // What 64 bits don't hold stays a float, as in Logstash.
+                        // Like in Logstash, a value that does not fit in 64 bits stays a float.
                         let whole = whole.or_else(|| (parsed.abs() < 9.2e18).then_some(parsed as i64));
                         let converted = match (number, whole) {
                             (Number::Int, Some(whole)) => Value::Int(whole),
@@ -192,7 +194,7 @@ impl Conversion {
                         if event.set(&self.field, converted).is_ok() {
                             return;
                         }
-                        // `@timestamp` and `tags` hold no numbers.
+                        // `@timestamp` and `tags` can't hold numbers.
                         "uncoercible"
                     }
                     Err(_) => "uncoercible",

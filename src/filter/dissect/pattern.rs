@@ -1,73 +1,75 @@
-//! Patterns of `dissect`: what they mean, and how a text is cut along them.
+//! Patterns of `dissect`: their syntax, and how a text is split with them.
 //!
-//! A pattern is keys with delimiters between them. Logstash and Elasticsearch cut alike but for repeated delimiters: in
-//! Logstash each is the end of a field unless `->` swallows it, in Elasticsearch each also uses up a key.
+//! A pattern is a sequence of keys with delimiters between them. Logstash and Elasticsearch differ only in repeated
+//! delimiters: in Logstash each one ends a field unless the key has `->`, in Elasticsearch each one also consumes a
+//! key.
 
 use memchr::memmem::Finder;
 
 use crate::event::FieldRef;
 
-/// What becomes of the text found for a key.
+/// The use of the text found for a key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Role {
-    /// `%{}`, `%{?name}`, `%{*name}`: nothing, but `&` may refer to it.
+    /// `%{}`, `%{?name}`, `%{*name}`: not stored, but `&` may refer to it.
     Skip,
-    /// `%{name}`: it is the field.
+    /// `%{name}`: stored in the field.
     Set(FieldRef),
-    /// `%{+name}`, `%{+name/2}`: it is added to the field, after others of a lower order.
+    /// `%{+name}`, `%{+name/2}`: appended to the field, after others with a lower order.
     Append {
         /// The field.
         field: FieldRef,
-        /// Its place among those that are added.
+        /// Order among the texts that are appended to the field.
         order: u32,
-        /// Whether the pattern has put something in the field before.
+        /// Set if the pattern has stored a text in the field before.
         goes_on: bool,
     },
-    /// `%{&name}`: it is put in the field that is named by what was found for `name`.
+    /// `%{&name}`: stored in the field whose name was found for `name`.
     Indirect,
 }
 
 /// One `%{…}` of a pattern.
 #[derive(Clone, Debug)]
 pub struct Key {
-    /// The name without modifiers.
+    /// Name without modifiers.
     pub name: String,
-    /// What is done with what is found.
+    /// Use of the text that is found.
     pub role: Role,
-    /// `->`: the delimiter after it may repeat.
+    /// Set by `->`: the delimiter after the key may repeat.
     padded: bool,
-    /// The delimiter after it.
+    /// Delimiter after the key.
     delimiter: Finder<'static>,
 }
 
-/// Whose rules hold.
+/// The rules of a pattern.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Dialect {
-    /// Logstash's filter.
+    /// Rules of Logstash's filter.
     Logstash,
-    /// Elasticsearch's processor.
+    /// Rules of Elasticsearch's processor.
     Elasticsearch,
 }
 
 /// A compiled pattern.
 #[derive(Clone, Debug)]
 pub struct Pattern {
-    /// The keys, in the order they stand.
+    /// Keys in the order of the pattern.
     pub keys: Vec<Key>,
-    /// Their positions in the order they are saved: plain fields, additions by their order, indirect ones.
+    /// Indices of the keys in the order in which they are stored: plain fields, appended ones by their order, indirect
+    /// ones.
     pub order: Vec<usize>,
     leading: String,
     dialect: Dialect,
 }
 
-/// Where the text of each key was found: byte ranges in the order of the keys.
+/// The byte ranges of the texts found, in the order of the keys.
 pub type Spans = Vec<(usize, usize)>;
 
 impl Pattern {
     /// Compiles a pattern.
     ///
     /// # Errors
-    /// Says in words what is wrong with a key, or for Elasticsearch with the pattern.
+    /// Returns a message if a key or, for Elasticsearch, the pattern is invalid.
     pub fn parse(text: &str, dialect: Dialect) -> Result<Pattern, String> {
         let mut keys: Vec<Key> = Vec::new();
         let mut leading = String::new();
@@ -111,7 +113,8 @@ impl Pattern {
         Ok(pattern)
     }
 
-    /// In Elasticsearch's dialect a `*` has its `&`, a `&` its `*`, and there is a key at all.
+    /// Checks the rules of Elasticsearch's dialect: every `*` has its `&`, every `&` has its `*`, and there is at least
+    /// one key.
     fn check_pairs(&self) -> Result<(), String> {
         let starred = |key: &&Key| key.role == Role::Skip && key.name.starts_with('*');
         let has_star = |name: &str| self.keys.iter().filter(starred).any(|key| key.name[1..] == *name);
@@ -130,7 +133,7 @@ impl Pattern {
         Ok(())
     }
 
-    /// What stands between a key and the one before it: Logstash joins added texts with it.
+    /// Returns the delimiter before a key, with which Logstash joins appended texts.
     pub fn before(&self, key: usize) -> &str {
         let needle = match key {
             0 => self.leading.as_bytes(),
@@ -142,13 +145,13 @@ impl Pattern {
         }
     }
 
-    /// The position of what `%{&name}` refers to.
+    /// Returns the index of the key that `%{&name}` refers to.
     pub fn referred(&self, name: &str, by: usize) -> Option<usize> {
         let is_it = |key: &Key| key.name == name || key.name.strip_prefix('*') == Some(name);
         self.keys.iter().enumerate().position(|(index, key)| index != by && is_it(key))
     }
 
-    /// Cuts a text; answers whether it fits the pattern.
+    /// Splits a text. Returns whether it matches the pattern.
     pub fn cut(&self, text: &str, spans: &mut Spans) -> bool {
         spans.clear();
         match self.dialect {
@@ -219,7 +222,7 @@ fn key(text: &str, dialect: Dialect) -> Result<Key, String> {
         Some(name) => (name, true),
         None => (text, false),
     };
-    // Elasticsearch also takes the arrow in front.
+    // Elasticsearch also accepts the arrow as a prefix.
     let name = if dialect == Dialect::Elasticsearch { name.strip_prefix("->").unwrap_or(name) } else { name };
     let mut chars = name.chars();
     let first = chars.next();

@@ -1,4 +1,4 @@
-//! `fingerprint`: a hash of fields, for ids and anonymity.
+//! The `fingerprint` filter: a hash of fields, for IDs and anonymisation.
 
 mod murmur;
 
@@ -42,7 +42,7 @@ expect = { "@metadata" = { id = "b0ace5c5f540427bd0ee9fb59c5acd724b2741a05cc01a1
 "#,
 };
 
-/// The seed that the plugin gives the 128-bit hash.
+/// Seed that the Logstash plugin uses for the 128-bit hash.
 const MURMUR_SEED: u32 = 2;
 
 #[derive(Clone, Copy)]
@@ -59,7 +59,7 @@ enum Method {
     Digest(Hash),
     Murmur32,
     Murmur128,
-    /// Bits to keep.
+    /// Number of bits to keep.
     Ipv4Network(u32),
     Uuid,
     Punctuation,
@@ -67,7 +67,7 @@ enum Method {
 
 #[derive(Clone)]
 struct Fingerprint {
-    /// In the order of the option, with their names as written.
+    /// Fields in the order of the option, with their names as written.
     sources: Vec<(String, FieldRef)>,
     target: FieldRef,
     method: Method,
@@ -126,7 +126,7 @@ pub fn compile(args: &Args, compiler: &mut Compiler) -> Compiled {
     }
 }
 
-/// There is no place for the hash, or the method can't work on the value. Logstash stops at the latter.
+/// The target can't be set, or the method does not support the value. Logstash stops on the latter.
 struct Failed;
 
 impl From<NotAnObject> for Failed {
@@ -210,7 +210,7 @@ impl Fingerprint {
     fn hash_value(&self, event: &mut Event, value: Value) -> Result<Value, Failed> {
         let murmur = matches!(self.method, Method::Murmur32 | Method::Murmur128);
         if let (true, Some(Number::Int(number))) = (murmur, event.as_number(value)) {
-            // Small numbers are hashed as 32 bits by the 128-bit form, as 64 bits by the other.
+            // The 128-bit form hashes small numbers as 32 bits, the other form as 64 bits.
             return match i32::try_from(number) {
                 Ok(small) if matches!(self.method, Method::Murmur128) => self.hash_bytes(event, &small.to_le_bytes()),
                 _ => self.hash_bytes(event, &number.to_le_bytes()),
@@ -230,7 +230,7 @@ impl Fingerprint {
             Method::Ipv4Network(bits) => network(bytes, *bits).ok_or(Failed)?,
             Method::Murmur128 => self.write(&murmur::hash128(bytes, MURMUR_SEED)),
             Method::Digest(hash) => self.write(&hash.of(bytes, self.key.as_deref())),
-            // Neither hashes anything.
+            // Neither of these methods hashes.
             Method::Uuid | Method::Punctuation => String::new(),
         };
         Ok(Value::Str(event.push_str(&written)))
@@ -257,7 +257,7 @@ impl Hash {
 }
 
 fn digest<D: Digest, M: Mac + KeyInit>(bytes: &[u8], key: Option<&[u8]>) -> Vec<u8> {
-    // An HMAC takes keys of every length.
+    // An HMAC accepts keys of every length.
     match key.and_then(|key| <M as KeyInit>::new_from_slice(key).ok()) {
         Some(mut mac) => {
             mac.update(bytes);
@@ -267,14 +267,14 @@ fn digest<D: Digest, M: Mac + KeyInit>(bytes: &[u8], key: Option<&[u8]>) -> Vec<
     }
 }
 
-/// An IPv4 address with all but its first bits set to zero.
+/// Returns an IPv4 address with all but its first bits set to zero.
 fn network(bytes: &[u8], bits: u32) -> Option<String> {
     let address: std::net::Ipv4Addr = std::str::from_utf8(bytes).ok()?.trim().parse().ok()?;
     let mask = u32::MAX.checked_shl(32 - bits).unwrap_or(0);
     Some(std::net::Ipv4Addr::from(u32::from(address) & mask).to_string())
 }
 
-/// Punctuation and symbols, as Unicode has them.
+/// Returns whether a character is a punctuation mark or symbol according to Unicode.
 fn is_sign(c: char) -> bool {
     if c.is_ascii() { c.is_ascii_punctuation() } else { !c.is_alphanumeric() && !c.is_whitespace() && !c.is_control() }
 }
@@ -289,7 +289,8 @@ fn add_named(event: &mut Event, name: &str, value: Value, text: &mut String) {
     }
 }
 
-/// Names and values of all fields in the order of their names, with the `@version` that every event of Logstash has.
+/// Returns names and values of all fields in the order of their names, with the `@version` that every Logstash event
+/// has.
 fn all_fields(event: &mut Event) -> String {
     let root = event.root();
     let mut entries: Vec<(String, Option<Value>)> =

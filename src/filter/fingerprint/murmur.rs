@@ -1,16 +1,15 @@
-//! MurmurHash3 by Austin Appleby (public domain), in its 32-bit form (seed 0) and its 128-bit form for 64-bit
-//! machines.
+//! MurmurHash3 by Austin Appleby (public domain), in its 32-bit form (seed 0) and its 128-bit form for 64-bit machines.
 
 fn mix32(k: u32) -> u32 {
     k.wrapping_mul(0xcc9e_2d51).rotate_left(15).wrapping_mul(0x1b87_3593)
 }
 
-/// Up to eight bytes as a little-endian number.
+/// Returns up to eight bytes as a little-endian number.
 fn little(bytes: &[u8]) -> u64 {
     bytes.iter().rev().fold(0, |number, byte| number << 8 | u64::from(*byte))
 }
 
-/// The 32-bit hash.
+/// Returns the 32-bit hash.
 pub fn hash32(bytes: &[u8]) -> u32 {
     let mut hash = 0u32;
     let mut blocks = bytes.chunks_exact(4);
@@ -41,7 +40,7 @@ fn finish64(k: u64) -> u64 {
     k ^ k >> 33
 }
 
-/// The 128-bit hash: its two halves, one after the other, each with its lowest byte first.
+/// Returns the 128-bit hash: its two halves, low before high, each in little-endian order.
 pub fn hash128(bytes: &[u8], seed: u32) -> [u8; 16] {
     let (mut low, mut high) = (u64::from(seed), u64::from(seed));
     let mut blocks = bytes.chunks_exact(16);

@@ -1,4 +1,4 @@
-//! Geo databases: mapped into memory, shared by all workers, opened again when their file changes.
+//! Geo databases: memory-mapped, shared by all workers, reopened when their file changes.
 
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -11,10 +11,10 @@ use maxminddb::Reader;
 use super::mapped::{Mapped, map};
 use super::tree::Tree;
 
-/// How often a database's file is looked at for a newer one.
+/// Minimum time between checks for a newer database file.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 
-/// One opened state of a database file.
+/// An opened version of a database file.
 pub struct Opened {
     reader: Reader<Mapped>,
     tree: Tree,
@@ -27,7 +27,7 @@ struct FileVersion {
     length: u64,
 }
 
-/// A database file that may be replaced while it is used.
+/// A database file that may be replaced while it is in use.
 pub struct Database {
     path: PathBuf,
     current: RwLock<Arc<Opened>>,
@@ -52,7 +52,7 @@ impl Database {
     /// Opens a database.
     ///
     /// # Errors
-    /// Says in words why it can't be used.
+    /// Returns a message if the file can't be used as a database.
     pub fn open(path: &Path) -> Result<Database, String> {
         let opened = open(path).map_err(|error| format!("`{}` is not a usable database: {error}", path.display()))?;
         Ok(Database {
@@ -63,23 +63,23 @@ impl Database {
         })
     }
 
-    /// The path of the file.
+    /// Returns the path of the file.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// The state of the file that was opened last.
+    /// Returns the version of the file that was opened last.
     pub fn current(&self) -> Arc<Opened> {
         Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Counts the times the database was replaced.
+    /// Returns the number of times the database was replaced.
     pub fn generation(&self) -> u64 {
         self.generation.load(Ordering::Acquire)
     }
 
-    /// Opens the file again if it has changed, looking at it every few seconds at most. One that can't be used leaves
-    /// the old one in place.
+    /// Reopens the file if it has changed, checking it at most every five seconds. If the new file can't be used, the
+    /// old one stays in use.
     pub fn refresh(&self) {
         let Ok(mut looked) = self.looked.try_lock() else { return };
         if looked.elapsed() >= LOOK_EVERY {
@@ -105,33 +105,33 @@ impl Database {
 }
 
 impl Opened {
-    /// What kind of database it is, such as `GeoLite2-City`.
+    /// Returns the type of the database, such as `GeoLite2-City`.
     pub fn kind(&self) -> &str {
         &self.reader.metadata().database_type
     }
 
-    /// Whether this is one of the small databases that MaxMind publishes for tests, whose data is made up.
+    /// Returns whether this is one of the small databases with made-up data that MaxMind publishes for tests.
     pub fn is_for_tests(&self) -> bool {
         self.reader.metadata().description.values().any(|text| text.contains("Test Database"))
     }
 
-    /// Where the database keeps its record of an address; addresses of one network, and of networks that are alike,
-    /// share a record. `None` where it has none.
+    /// Returns the offset of an address's record; `None` if there is none. Addresses of one network, and of networks
+    /// with equal data, share a record.
     pub fn record_of(&self, address: IpAddr) -> Option<usize> {
         self.tree.find(address)
     }
 
-    /// Where addresses are looked for.
+    /// Returns the search tree.
     pub fn tree(&self) -> &Tree {
         &self.tree
     }
 
-    /// What records are in.
+    /// Returns the data section, which contains the records.
     pub fn data(&self) -> &[u8] {
         self.tree.data()
     }
 
-    /// The network that a record is about, as the database has it.
+    /// Returns the network that an address's record covers.
     pub fn network_of(&self, address: IpAddr) -> Option<String> {
         let network = self.reader.lookup(address).ok()?.network().ok()?;
         Some(network.to_string())

@@ -1,4 +1,4 @@
-//! What databases know of an address, as JSON.
+//! The databases' information about an address, serialised as JSON.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
@@ -10,11 +10,11 @@ use super::fields::{GeoField, ROWS, Row, defaults};
 use super::record::{Found, Places, Wanted};
 use crate::memory::fetch;
 
-/// Writes what is known of addresses; its buffers serve again.
+/// A serialiser of the information about addresses, with reusable buffers.
 pub struct Describer {
     databases: Vec<Database>,
     ecs: bool,
-    /// Numbers of rows in the order in which they are written: what has a parent in common stands together.
+    /// Row numbers in output order, in which rows with a common parent are adjacent.
     order: Vec<usize>,
     places: Places,
     text: Vec<u8>,
@@ -27,7 +27,7 @@ struct Database {
     is_city: bool,
 }
 
-/// A value of a row.
+/// The value of a row.
 enum Piece<'a> {
     Found(Found<'a>),
     Text(String),
@@ -36,13 +36,15 @@ enum Piece<'a> {
 }
 
 impl Describer {
-    /// Describes by these databases: the chosen fields, or those that Logstash gives for each kind of database.
+    /// Returns a describer for these databases, with the given fields, or with those that Logstash adds for each type
+    /// of database.
     pub fn new(opened: &[Arc<Opened>], fields: Option<&[GeoField]>, ecs: bool) -> Describer {
         let databases = opened.iter().map(|opened| {
             let fields = fields.unwrap_or_else(|| defaults(opened.kind(), ecs));
             let chosen = |row: &Row| fields.contains(&row.field);
             let rows: Vec<usize> = (0..ROWS.len()).filter(|row| chosen(&ROWS[*row])).collect();
-            // A location is made of two, a region's code of the country's and its own.
+            // A location needs latitude and longitude; a region's ISO code needs the country's code and the region's
+            // own.
             let needed = |row: &&Row| match row.field {
                 GeoField::Latitude | GeoField::Longitude => chosen(row) || fields.contains(&GeoField::Location),
                 GeoField::CountryCode2 | GeoField::RegionCode => chosen(row) || fields.contains(&GeoField::RegionIsoCode),
@@ -56,7 +58,7 @@ impl Describer {
             }
         });
         let mut order: Vec<usize> = (0..ROWS.len()).filter(|row| !ecs || !ROWS[*row].ecs.is_empty()).collect();
-        // By the first row that each parent has.
+        // Sorts by the first row of each parent.
         let first = |row: usize, depth: usize| {
             let path = ROWS[row].ecs.get(..=depth);
             path.map(|path| ROWS.iter().position(|other| other.ecs.get(..=depth) == Some(path)))
@@ -67,18 +69,18 @@ impl Describer {
         Describer { databases: databases.collect(), ecs, order, places: Places::default(), text: Vec::new() }
     }
 
-    /// Appends where each database has its record of an address: what is known of addresses with the same records is the same, but for
-    /// fields of the address itself.
+    /// Appends the offset of an address's record in each database. Addresses with the same records have the same
+    /// information, except for fields of the address itself.
     pub fn records_of(&self, address: IpAddr, records: &mut Vec<Option<usize>>) {
         records.extend(self.databases.iter().map(|database| database.opened.record_of(address)));
     }
 
-    /// Asks for where the walks for an address begin.
+    /// Prefetches the table entries at which the lookups of an address start.
     pub fn fetch_starts(&self, address: Ipv4Addr) {
         self.databases.iter().for_each(|database| database.opened.tree().fetch_start(address));
     }
 
-    /// Asks for the nodes where they begin.
+    /// Prefetches the nodes at which the lookups of an address start.
     pub fn fetch_nodes(&self, address: Ipv4Addr) {
         for database in &self.databases {
             let tree = database.opened.tree();
@@ -86,14 +88,14 @@ impl Describer {
         }
     }
 
-    /// Asks for the records of any number of addresses.
+    /// Prefetches records of any number of addresses.
     pub fn fetch_records(&self, records: &[Option<usize>]) {
         for (database, record) in self.databases.iter().cycle().zip(records) {
             record.and_then(|at| database.opened.data().get(at)).into_iter().for_each(fetch);
         }
     }
 
-    /// The fields of an address that has these records, as the text of a JSON object; `None` where nothing is known.
+    /// Returns the fields of an address with these records as the text of a JSON object; `None` if nothing is known.
     pub fn describe(&mut self, address: IpAddr, records: &[Option<usize>]) -> Option<&str> {
         let Describer { databases, ecs, order, places, text } = self;
         let mut pieces: [Option<Piece<'_>>; ROWS.len()] = [const { None }; ROWS.len()];
@@ -104,7 +106,7 @@ impl Describer {
             database.wanted.find(data, at, places);
             let value = |field| database.wanted.value(data, places, field);
             let piece = |row: &usize| piece_of(&database.opened, &value, ROWS[*row].field, address);
-            // A city record that says nothing is an unknown address to Logstash; other databases still give the address.
+            // Logstash treats an empty city record as an unknown address; other databases still add the address.
             let says_something = |row: &usize| ROWS[*row].field != GeoField::Ip && piece(row).is_some();
             if database.is_city && !database.rows.iter().any(says_something) {
                 continue;
@@ -126,7 +128,7 @@ impl Describer {
             let Some(piece) = &pieces[*row] else { continue };
             let path: &[&str] = if *ecs { ROWS[*row].ecs } else { std::slice::from_ref(&ROWS[*row].legacy) };
             let Some((name, above)) = path.split_last() else { continue };
-            // A location's own fields, where it is there as a whole.
+            // Coordinates are written as part of the location if that is present as a whole.
             let is_inside = matches!(ROWS[*row].field, GeoField::Latitude | GeoField::Longitude) && *ecs;
             if is_inside && ROWS.iter().zip(&pieces).any(|(row, piece)| row.field == GeoField::Location && piece.is_some()) {
                 continue;
@@ -181,7 +183,7 @@ fn print(text: &mut Vec<u8>, found: &Found<'_>) {
         Found::Unsigned(value) => write(text, value),
         Found::Signed(value) => write(text, value),
         Found::Double(value) => write(text, value),
-        // DB-IP's coordinates are single precision, which would print as `8.682100296020508` where `8.6821` is meant.
+        // DB-IP's coordinates are single precision: as a double, `8.6821` would print as `8.682100296020508`.
         Found::Single(value) => write(text, value),
         Found::Flag(value) => write(text, value),
     }
@@ -195,7 +197,7 @@ fn write(text: &mut Vec<u8>, value: impl Serialize) {
     }
 }
 
-/// The comma before an entry, if there is one before it, and its name.
+/// Writes the comma before an entry, unless it is the first one, and its name.
 fn begin(text: &mut Vec<u8>, name: &str) {
     if text.last() != Some(&b'{') {
         text.push(b',');
@@ -204,7 +206,7 @@ fn begin(text: &mut Vec<u8>, name: &str) {
     text.push(b':');
 }
 
-/// An address as Java prints it, which is what Logstash writes: IPv6 without `::`.
+/// Returns an address in the form in which Java prints it, which Logstash writes: IPv6 without `::`.
 fn java_address(address: IpAddr) -> String {
     match address {
         IpAddr::V4(address) => address.to_string(),

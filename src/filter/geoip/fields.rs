@@ -1,12 +1,12 @@
-//! What a geoip record can tell, where it stands in the databases, and where it goes in an event.
+//! The fields of geoip records: their paths in the databases and their names in an event.
 //!
-//! MaxMind's databases nest (`city.names.en`, `location.latitude`), DB-IP's npm packages are flat (`city`, `latitude`);
-//! a field is looked for in both places.
+//! MaxMind's databases are nested (`city.names.en`, `location.latitude`), DB-IP's npm packages are flat (`city`,
+//! `latitude`); a field is looked up at both paths.
 
-/// One piece of a record.
+/// One field of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum GeoField {
-    /// The address itself, as Java prints it.
+    /// The address itself, in the form in which Java prints it.
     Ip,
     CityName,
     ContinentCode,
@@ -40,13 +40,13 @@ pub enum GeoField {
 /// A row of the table of fields.
 pub struct Row {
     pub field: GeoField,
-    /// Names that the option `fields` knows it by.
+    /// Names of the field in the option `fields`.
     pub names: &'static [&'static str],
     /// Key under the target without ECS.
     pub legacy: &'static str,
-    /// Path under the target with ECS; empty where ECS has no place for it.
+    /// Path under the target with ECS; empty if ECS has no such field.
     pub ecs: &'static [&'static str],
-    /// Paths in the databases, the first that is there holds.
+    /// Paths in the databases, of which the first existing one is used.
     pub paths: &'static [&'static [&'static str]],
 }
 
@@ -62,7 +62,7 @@ const fn row(
 
 use GeoField::*;
 
-/// Every field, in the order in which they are written.
+/// All fields, in output order.
 pub static ROWS: &[Row] = &[
     row(Ip, &["ip"], "ip", &["ip"], &[]),
     row(CityName, &["city_name"], "city_name", &["geo", "city_name"], &[&["city", "names", "en"], &["city"]]),
@@ -113,29 +113,29 @@ pub static ROWS: &[Row] = &[
 ];
 
 impl GeoField {
-    /// The field of a name as the option `fields` has it.
+    /// Returns the field with a name from the option `fields`.
     pub fn named(name: &str) -> Option<GeoField> {
         let name = name.to_ascii_lowercase();
         ROWS.iter().find(|row| row.names.contains(&name.as_str())).map(|row| row.field)
     }
 
-    /// Whether the field depends on the address itself, not only on its record.
+    /// Returns whether the field depends on the address itself, not only on its record.
     pub fn is_of_address(self) -> bool {
         matches!(self, Ip | Network)
     }
 
-    /// Whether a record says `false` where it says nothing.
+    /// Returns whether a missing value means `false`.
     pub fn is_flag(self) -> bool {
         matches!(self, Anonymous | AnonymousVpn | HostingProvider | PublicProxy | ResidentialProxy | TorExitNode)
     }
 }
 
-/// Names that fields have directly under the target.
+/// Returns the names of the fields directly under the target.
 pub fn names(ecs: bool) -> impl Iterator<Item = &'static str> {
     ROWS.iter().filter_map(move |row| if ecs { row.ecs.first().copied() } else { Some(row.legacy) })
 }
 
-/// The fields that a kind of database gives when the option `fields` is not set, as Logstash has them.
+/// Returns the fields that a type of database adds if the option `fields` is not set, as in Logstash.
 pub fn defaults(database_type: &str, ecs: bool) -> &'static [GeoField] {
     const CITY: &[GeoField] = &[
         Ip, CityName, ContinentCode, CountryName, CountryCode2, CountryCode3, PostalCode, DmaCode, RegionName, RegionCode,

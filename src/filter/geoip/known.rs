@@ -1,9 +1,9 @@
-//! What all workers together remember of addresses.
+//! The cache of address information, shared by all workers.
 //!
-//! An IPv4 address and the number of what is known of it fit one word, so a table of such words can be read and written by all workers at
-//! once without a lock: whoever comes late finds the word before or the word after, and both are right. Eight words are a line of the
-//! cache, and an address can be in any of one line's. What is known is only ever added to; when there is no more room, everything is
-//! forgotten: the table is given up for an empty one, as it is when a database is replaced.
+//! An IPv4 address and the ID of its information fit in one 64-bit word, so all workers can read and write a table of
+//! such words without a lock: a reader sees either the old or the new word, and both are valid. The table is 8-way
+//! set-associative; the eight words of a set are one cache line. Information is only ever added. When there is no more
+//! room, the whole cache is replaced by an empty one, as it is when a database is replaced.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -16,12 +16,12 @@ use super::recent::Key;
 use crate::event::Fragment;
 use crate::memory::fetch;
 
-/// What stands for what is known of an address.
+/// The ID of the information about an address.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Code(u32);
 
 impl Code {
-    /// Nothing is known of it. The default stands for an address that is not remembered.
+    /// ID for addresses without information. The default, 0, stands for an address that is not in the cache.
     pub const NOTHING: Code = Code(1);
     const FIRST: u32 = 2;
 }
@@ -34,20 +34,20 @@ struct Line([AtomicU64; WAYS]);
 
 type Chunk = Box<[OnceLock<Fragment>]>;
 
-/// See the module's header.
+/// A lock-free, 8-way set-associative cache of IPv4 address → information (see the module's documentation).
 pub struct Known {
-    /// The databases that it is known from.
+    /// Databases that the information comes from.
     opened: Vec<Arc<Opened>>,
-    /// In each word an address and, below it, its code.
+    /// Sets of words, each with an address in its upper half and an ID in its lower half.
     lines: Box<[Line]>,
     chunks: Box<[OnceLock<Chunk>]>,
-    /// What is known, in number.
+    /// Number of entries of information.
     count: AtomicU32,
     by_records: Mutex<HashMap<Key, Code>>,
 }
 
 impl Known {
-    /// Room for `size` addresses, rounded up to a power of two, and for as much that is known of them.
+    /// Returns an empty cache for `size` addresses, rounded up to a power of two, and as many entries of information.
     pub fn new(opened: Vec<Arc<Opened>>, size: usize) -> Known {
         let lines = size.div_ceil(WAYS).next_power_of_two();
         Known {
@@ -59,12 +59,12 @@ impl Known {
         }
     }
 
-    /// The databases that it is known from, as they were opened.
+    /// Returns the opened databases that the information comes from.
     pub fn opened(&self) -> &[Arc<Opened>] {
         &self.opened
     }
 
-    /// Whether it is known from these databases, as they were opened.
+    /// Returns whether the information comes from exactly these opened databases.
     pub fn is_of(&self, opened: &[Arc<Opened>]) -> bool {
         self.opened.len() == opened.len() && self.opened.iter().zip(opened).all(|(own, other)| Arc::ptr_eq(own, other))
     }
@@ -75,44 +75,44 @@ impl Known {
         &self.lines[hash as usize & (self.lines.len() - 1)]
     }
 
-    /// Asks memory for where an address is looked for.
+    /// Prefetches the set in which an address is looked up.
     #[inline]
     pub fn approach(&self, address: u32) {
         fetch(self.line(address));
     }
 
-    /// The code of an address, if it is remembered.
+    /// Returns the ID of an address's information, if the address is in the cache.
     #[inline]
     pub fn get(&self, address: u32) -> Option<Code> {
         let mut code = 0;
         for word in &self.line(address).0 {
             let word = word.load(Ordering::Acquire);
-            // An empty word is one of the address 0.0.0.0, without a code.
+            // An empty word stands for the address 0.0.0.0 without an ID.
             code = if (word >> 32) as u32 == address { code.max(word as u32) } else { code };
         }
         (code != 0).then_some(Code(code))
     }
 
-    /// Remembers the code of an address, in the place of any other where there is no more room.
+    /// Stores the ID of an address's information, evicting another address if the set is full.
     pub fn put(&self, address: u32, code: Code) {
         let words = &self.line(address).0;
         let has_room = |word: &AtomicU64| {
             let word = word.load(Ordering::Relaxed);
             word == 0 || (word >> 32) as u32 == address
         };
-        // Which one goes is as good as random: what is asked for often comes back at once.
+        // The choice of the evicted word is as good as random: an address that is in frequent use is soon stored again.
         let other = (address as usize ^ self.count.load(Ordering::Relaxed) as usize ^ code.0 as usize) % WAYS;
         let place = words.iter().position(has_room).unwrap_or(other);
         words[place].store(u64::from(address) << 32 | u64::from(code.0), Ordering::Release);
     }
 
-    /// What a code stands for, if anything is known.
+    /// Returns the information with an ID, if there is any.
     #[inline]
     pub fn fact(&self, code: Code) -> Option<&Fragment> {
         self.slot(code)?.get()
     }
 
-    /// Asks memory for the beginning of that.
+    /// Prefetches the start of the information with an ID.
     #[inline]
     pub fn approach_fact(&self, code: Code) {
         self.slot(code).into_iter().for_each(fetch);
@@ -124,7 +124,7 @@ impl Known {
         self.chunks.get(number / CHUNK)?.get()?.get(number % CHUNK)
     }
 
-    /// The code for what is known from now on; given back where there is no more room.
+    /// Adds information and returns its ID. Returns the information itself if there is no more room.
     pub fn add(&self, fact: Fragment) -> Result<Code, Fragment> {
         let next = self.count.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |count| {
             ((count as usize) < self.room()).then_some(count + 1)
@@ -134,20 +134,20 @@ impl Known {
         chunk[number as usize % CHUNK].set(fact).map(|()| Code(number + Code::FIRST))
     }
 
-    /// How much may be known.
+    /// Returns the maximum number of entries.
     fn room(&self) -> usize {
         self.chunks.len() * CHUNK
     }
 
-    /// The code of what these records of the databases say, if it is remembered.
+    /// Returns the ID of the information from these records of the databases, if it is in the cache.
     pub fn by_records(&self, records: &Key) -> Option<Code> {
         self.lock_records().get(records).copied()
     }
 
-    /// Remembers the code of what these records say.
+    /// Stores the ID of the information from these records.
     pub fn put_records(&self, records: Key, code: Code) {
         let mut known = self.lock_records();
-        // Records that say nothing have no fact that would bound their number.
+        // Records without information have no entry that would limit their number.
         if known.len() < self.room() {
             known.insert(records, code);
         }
@@ -158,7 +158,7 @@ impl Known {
     }
 }
 
-/// A text that may be an IPv4 address: its bytes, the first of them the lowest, and how many they are.
+/// A text that may be an IPv4 address: its bytes in little-endian order, and its length.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Packed {
     bytes: u128,
@@ -166,11 +166,11 @@ pub struct Packed {
 }
 
 impl Packed {
-    /// The text, if it is no shorter and no longer than addresses are.
+    /// Returns the packed text, if its length is possible for an address.
     #[inline(always)]
     pub fn new(text: &[u8]) -> Option<Packed> {
         let length = text.len();
-        // Two pieces that overlap are copied faster than one of any length.
+        // Two overlapping reads of fixed size are faster than a copy of variable length.
         let bytes = if let (Some(first), Some(last), true) = (text.first_chunk::<8>(), text.last_chunk::<8>(), length < 16) {
             u128::from(u64::from_le_bytes(*first)) | u128::from(u64::from_le_bytes(*last)) << (8 * (length - 8))
         } else if let (Some(first), Some(last), 7) = (text.first_chunk::<4>(), text.last_chunk::<4>(), length) {
@@ -181,15 +181,16 @@ impl Packed {
         Some(Packed { bytes, length: length as u32 })
     }
 
-    /// The address, if it is one as the standard library reads it: four decimal numbers without zeros before them.
+    /// Returns the address, if the text is one according to the standard library: four decimal numbers without leading
+    /// zeros.
     ///
-    /// It is read without a branch for each of its bytes, since the lengths of numbers can't be foretold.
+    /// It is parsed without a branch per byte, because the lengths of the numbers are unpredictable.
     #[inline]
     pub fn address(self) -> Option<u32> {
         let bytes = u8x16::new(self.bytes.to_le_bytes());
         let all = (1_u32 << self.length) - 1;
         let dots = bytes.cmp_eq(u8x16::splat(b'.')).move_mask() as u32;
-        // What is less than `0` wraps and is too much as well.
+        // Bytes below `0` wrap around and are out of range as well.
         let digit = bytes - u8x16::splat(b'0');
         let digits = digit.min(u8x16::splat(9)).cmp_eq(digit).move_mask() as u32 & all;
         let second = dots & dots.wrapping_sub(1);
@@ -202,7 +203,7 @@ impl Packed {
         for end in ends {
             let count = end - start;
             let word = (self.bytes >> (8 * start)) as u32 & 0x0f0f_0f0f;
-            // The last of its digits is the highest byte; nothing stands before the first.
+            // The last digit is in the highest byte; the shift removes what precedes the first one.
             let shifted = word.wrapping_shl(32_u32.wrapping_sub(8 * count));
             let number = (shifted >> 8 & 15) * 100 + (shifted >> 16 & 15) * 10 + (shifted >> 24);
             wrong |= count.wrapping_sub(1) > 2 || number > 255 || (count > 1 && word & 15 == 0);

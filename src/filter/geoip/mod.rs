@@ -1,9 +1,9 @@
-//! `geoip`: where an address is, and whose it is.
+//! The `geoip` filter: location and network owner of an IP address.
 //!
-//! Addresses repeat, so what was found is remembered as finished JSON, by all workers together (`known`); a hit costs a look and a
-//! copy. Many addresses share a record of the databases, so that a new address need not mean reading and printing one. Where it
-//! does, `tree` finds the record, `record` reads it in one pass, and `describe` prints it. A private or unknown address fails
-//! nothing: the event is tagged and goes on.
+//! Addresses repeat, so results are cached as finished JSON, shared by all workers (`known`); a hit costs one lookup
+//! and one copy. Many addresses share a record, so that a new address often needs no record to be read and printed. If
+//! it does, `tree` finds the record, `record` reads it in one pass, and `describe` prints it. A private or unknown
+//! address is not fatal: the event is tagged and passed on.
 
 mod database;
 mod describe;
@@ -58,10 +58,10 @@ expect = { "[source][geo][city_name]" = "London" }
 "#,
 };
 
-/// Events whose addresses are looked for side by side.
+/// Maximum number of events whose addresses are looked up together.
 const TOGETHER: usize = 16;
 
-/// What is the same for all workers.
+/// State that is the same for all workers.
 struct Options {
     source: FieldRef,
     target: FieldRef,
@@ -71,21 +71,21 @@ struct Options {
     allow_special: bool,
     ecs: bool,
     cache_size: CacheSize,
-    /// What workers that begin, or take up another database, share.
+    /// Cache for workers that start, or switch to a replaced database.
     known: Mutex<Option<Arc<Known>>>,
 }
 
 struct GeoIp {
     options: Arc<Options>,
     known: Arc<Known>,
-    /// Codes of IPv6 addresses.
+    /// IDs of IPv6 addresses.
     v6: Recent<Code>,
     describer: Describer,
-    /// Where the databases have their records of the addresses at hand.
+    /// Scratch buffer for the offsets of the current addresses' records.
     records: Vec<Option<usize>>,
-    /// IPv4 addresses whose events are next, in their order, and what is known of them.
+    /// IPv4 addresses of the next events, in order, with the IDs of their information.
     coming: VecDeque<(Packed, Code)>,
-    /// How often what is known was forgotten.
+    /// Number of times the cache was replaced.
     turns: u64,
     generation: u64,
 }
@@ -137,7 +137,7 @@ pub fn compile(args: &Args, compiler: &mut Compiler) -> Compiled {
     match (source, target) {
         (Some(source), Some(target)) if problems.is_empty() => {
             for name in fields::names(ecs) {
-                // With places of their own, fields are set without a search.
+                // Lasting field references have slots of their own, so that the fields are set without a search.
                 target.child(name).lasting();
             }
             let cache_size = compiler.cache_size(args, "cache_size");
@@ -159,7 +159,7 @@ fn parent_of_ip(source: &FieldRef) -> Option<FieldRef> {
     Some(source.prefix(parents.len()).lasting())
 }
 
-/// Warns where databases are those that MaxMind publishes for tests.
+/// Warns if databases are those that MaxMind publishes for tests.
 fn warn_of_test_data(databases: &[Database], span: Span, compiler: &mut Compiler) {
     let names: Vec<String> = databases
         .iter()
@@ -173,7 +173,7 @@ fn warn_of_test_data(databases: &[Database], span: Span, compiler: &mut Compiler
     }
 }
 
-/// The path itself, or the databases in it where it is a folder, in the order of their names.
+/// Returns the path itself or, for a folder, the databases in it in the order of their names.
 fn files_of(path: &std::path::Path) -> Vec<std::path::PathBuf> {
     let Ok(entries) = std::fs::read_dir(path) else { return vec![path.to_path_buf()] };
     let mut files: Vec<_> = entries
@@ -184,14 +184,14 @@ fn files_of(path: &std::path::Path) -> Vec<std::path::PathBuf> {
     files
 }
 
-/// Bytes for an address that is remembered: its word, and its share of what is known, which many have in common.
+/// Bytes per cached IPv4 address: its word, and its share of the information, which many addresses have in common.
 const REMEMBERED: usize = 192;
-/// Bytes for an IPv6 address that a worker remembers.
+/// Bytes per IPv6 address that a worker caches.
 const REMEMBERED_V6: usize = 32;
 
 impl Filter for GeoIp {
     fn footprint(&self) -> Footprint {
-        // The table has up to twice as many places, which are filled for the most part.
+        // The table is rounded up to at most twice the requested size, and most of it is filled.
         self.options.cache_size.footprint(2 * REMEMBERED, REMEMBERED_V6)
     }
 
@@ -228,8 +228,9 @@ impl Filter for GeoIp {
         true
     }
 
-    /// A step for each event, and then the next one: the place of its address, what it leads to, its text; or, of an address that is
-    /// new, where the databases begin to look for it, and what they find.
+    /// Runs in steps for all events of a group, each of which prefetches what the next one needs: the set of an
+    /// address, its information, and its text; or, for an address that is not cached, the start of the database lookup,
+    /// and the records found.
     fn approach(&mut self, events: &[&Event]) {
         self.coming.clear();
         for events in events.chunks(TOGETHER) {
@@ -255,7 +256,7 @@ impl Filter for GeoIp {
             }
             let turns = self.turns;
             self.find_strangers(&mut sought);
-            // Codes of what was forgotten on the way mean nothing any more.
+            // IDs from before a replacement of the cache are invalid.
             if turns == self.turns {
                 self.coming.extend(sought.iter().flatten().filter_map(|(packed, _, code)| Some((*packed, (*code)?))));
             }
@@ -273,13 +274,13 @@ impl Filter for GeoIp {
     }
 }
 
-/// The key of an address of IPv6.
+/// Returns the key of an IPv6 address.
 fn key_of_address(address: Ipv6Addr) -> Key {
     let bits = address.to_bits();
     ((bits >> 64) as u64, bits as u64, 1)
 }
 
-/// The key of the records of all databases, if there are no more than four and these smaller than 4 GiB.
+/// Returns the key of the records of all databases, if there are at most four and all offsets are below 4 GiB.
 fn key_of_records(records: &[Option<usize>]) -> Option<Key> {
     let mut parts = [0; 4];
     for (number, record) in records.iter().enumerate() {
@@ -309,7 +310,7 @@ impl GeoIp {
         self.options.databases.iter().map(Database::generation).sum()
     }
 
-    /// Turns to the databases as they are now.
+    /// Switches to the current versions of the databases.
     fn take_current(&mut self) {
         self.generation = self.current_generation();
         let options = Arc::clone(&self.options);
@@ -328,7 +329,7 @@ impl GeoIp {
         self.turns += 1;
     }
 
-    /// Takes up what the others have begun anew, if it is of the same databases.
+    /// Switches to the cache that other workers have replaced, if it belongs to the same databases.
     fn share(&mut self) {
         let shared = self.options.known.lock().unwrap_or_else(PoisonError::into_inner).clone();
         if let Some(shared) = shared.filter(|shared| !Arc::ptr_eq(shared, &self.known) && shared.is_of(self.known.opened())) {
@@ -336,18 +337,18 @@ impl GeoIp {
         }
     }
 
-    /// Tags the event and, as Logstash does, leaves an empty object where the fields would have gone.
+    /// Tags the event and, like Logstash, sets the target to an empty object if it does not exist.
     fn failed(&self, event: &mut Event, context: &mut Context) -> Flow {
         if !event.contains(&self.options.target) {
             let empty = event.new_list();
-            // Where something on the path is a plain value there is no place for it.
+            // This fails if an element of the path has a scalar value; the target then stays absent.
             let _ = event.set(&self.options.target, Value::Object(empty));
         }
         context.fail(event, &self.options.tag_on_failure);
         Flow::Passed
     }
 
-    /// The code of an IPv4 address, if the text is one.
+    /// Returns the ID of an IPv4 address's information, if the text is one.
     #[inline]
     fn code_of_v4(&mut self, text: Packed) -> Option<Code> {
         if let Some((packed, code)) = self.coming.front().copied()
@@ -374,7 +375,8 @@ impl GeoIp {
         code
     }
 
-    /// Finds what is known of addresses without a code: the records of all of them first, which memory is asked for meanwhile.
+    /// Looks up all addresses that are not cached: first the records of all of them, which are then prefetched
+    /// together.
     fn find_strangers(&mut self, sought: &mut [Option<(Packed, u32, Option<Code>)>]) {
         let mut records = std::mem::take(&mut self.records);
         records.clear();
@@ -391,7 +393,7 @@ impl GeoIp {
         self.records = records;
     }
 
-    /// The code of what the databases know of an address.
+    /// Looks up an address in the databases and returns the ID of its information.
     fn find(&mut self, address: IpAddr) -> Code {
         let mut records = std::mem::take(&mut self.records);
         records.clear();
@@ -401,7 +403,7 @@ impl GeoIp {
         code
     }
 
-    /// The same where it is known where their records of it are.
+    /// Returns the ID of the information about an address whose records are already known.
     fn code_of(&mut self, address: IpAddr, records: &[Option<usize>]) -> Code {
         let shared = self.options.fields.as_ref().is_some_and(|fields| !fields.iter().any(|field| field.is_of_address()));
         let key = key_of_records(records).filter(|_| shared);
@@ -421,7 +423,8 @@ impl GeoIp {
         code
     }
 
-    /// Where there is no more room: takes up what others have begun anew, or forgets everything for all workers, and keeps this.
+    /// Handles a full cache: switches to the replacement made by another worker, or replaces it for all workers, and
+    /// stores `fact`.
     fn begin_anew(&mut self, fact: Fragment) -> Code {
         self.share();
         self.known.add(fact).unwrap_or_else(|fact| {

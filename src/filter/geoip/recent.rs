@@ -1,14 +1,14 @@
-//! What a worker remembers: a bounded table of what was asked last.
+//! A worker's own cache: a bounded, 4-way set-associative table with LRU replacement within each set.
 //!
-//! A key can be in four places, which lie beside each other in the order of their last use, so asking costs one look into memory
-//! and no list is kept. The table is as large as what it holds asks for, up to its limit.
+//! The four entries of a set are adjacent and ordered by their last use, so a lookup costs one memory access, and no
+//! linked list is needed. The table grows with its content, up to its limit.
 
-/// Places that a key can be in.
+/// Number of entries per set.
 const WAYS: usize = 4;
-/// Places of an empty table.
+/// Number of entries of an empty table.
 const AT_FIRST: usize = 1_024;
 
-/// A key: up to 17 bytes of anything, of which the last is not zero.
+/// A key of up to 17 arbitrary bytes, of which the last is not zero.
 pub type Key = (u64, u64, u8);
 
 const EMPTY: Key = (0, 0, 0);
@@ -20,7 +20,7 @@ pub struct Recent<V> {
 }
 
 impl<V: Default> Recent<V> {
-    /// A table for up to `limit` keys; their number is rounded down to a power of two.
+    /// Returns a table for up to `limit` keys, rounded down to a power of two.
     pub fn new(limit: usize) -> Recent<V> {
         let limit = 1 << limit.max(WAYS).ilog2();
         Recent { places: empty(limit.min(AT_FIRST)), held: 0, limit }
@@ -35,7 +35,7 @@ impl<V: Default> Recent<V> {
         places.first().map(|(_, value)| value)
     }
 
-    /// Remembers the value of a key that is not held.
+    /// Stores the value of a key that is not in the table.
     pub fn insert(&mut self, key: Key, value: V) {
         if self.held >= self.places.len() / 2 && self.places.len() < self.limit {
             self.grow();
@@ -52,7 +52,7 @@ impl<V: Default> Recent<V> {
         let twice = empty(self.places.len() * 2);
         let places = std::mem::replace(&mut self.places, twice);
         self.held = 0;
-        // The oldest first, so that their order stays.
+        // Reinserted with the oldest first, to preserve their order.
         for (key, value) in places.into_iter().rev().filter(|(key, _)| *key != EMPTY) {
             self.insert(key, value);
         }

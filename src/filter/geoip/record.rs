@@ -1,11 +1,11 @@
-//! The fields of one record of a database, found in one pass over it.
+//! Reading of the fields of one database record, in a single pass.
 //!
-//! A record is a map, flat or of further maps, in MaxMind's encoding: a byte with kind and size before each value, and pointers
-//! for what stands elsewhere. Everything may be corrupt: what does not fit is not there.
+//! A record is a map, flat or nested, in MaxMind's encoding: a byte with type and size before each value, and pointers
+//! to shared values. The data may be corrupt: invalid values are treated as missing.
 
 use super::fields::{GeoField, Row};
 
-/// Maps in maps are followed, and skipped, this far.
+/// Maximum depth of nested maps that are read or skipped.
 const DEEPEST: usize = 32;
 
 /// A value of a record.
@@ -19,11 +19,11 @@ pub enum Found<'a> {
     Flag(bool),
 }
 
-/// What is wanted of the records of a database: the keys that lead there, as a tree.
+/// The fields to read from the records of a database, as a tree of their keys.
 #[derive(Default)]
 pub struct Wanted {
     keys: Vec<Branch>,
-    /// For each field and each of its paths, the number of the value.
+    /// Per field and path, the number of its value.
     numbers: Vec<(GeoField, usize)>,
 }
 
@@ -33,12 +33,12 @@ struct Branch {
     inner: Vec<Branch>,
 }
 
-/// Where the wanted values of one record are.
+/// The offsets of the wanted values in one record.
 #[derive(Default)]
 pub struct Places(Vec<Option<usize>>);
 
 impl Wanted {
-    /// All paths of these rows.
+    /// Returns a tree with all paths of these rows.
     pub fn new<'r>(rows: impl Iterator<Item = &'r Row>) -> Wanted {
         let mut wanted = Wanted::default();
         let mut values = 0;
@@ -58,7 +58,7 @@ impl Wanted {
         find(data, at, &self.keys, places, DEEPEST);
     }
 
-    /// The value of a field: of its paths the first where one is that says something.
+    /// Returns the value of a field: the first non-empty one among its paths.
     pub fn value<'a>(&self, data: &'a [u8], places: &Places, field: GeoField) -> Option<Found<'a>> {
         let numbers = self.numbers.iter().filter(|(known, _)| *known == field);
         let mut values = numbers.filter_map(|(_, number)| read(data, (*places.0.get(*number)?)?));
@@ -112,13 +112,13 @@ const END: u8 = 13;
 const FLAG: u8 = 14;
 const SINGLE: u8 = 15;
 
-/// What stands before a value.
+/// The header of a value.
 #[derive(Clone, Copy)]
 struct Head {
     kind: u8,
-    /// Bytes, or entries of a map or an array; of a pointer, where to; of a flag, whether.
+    /// Number of bytes, or of entries of a map or an array; for a pointer its target, for a boolean its value.
     size: usize,
-    /// Where the head has ended.
+    /// Offset of the first byte after the header.
     after: usize,
 }
 
@@ -153,7 +153,7 @@ fn head(data: &[u8], at: usize) -> Option<Head> {
     Some(Head { kind, size, after: after + more })
 }
 
-/// The head of a value, or of what it points to.
+/// Returns the header of a value, following a pointer.
 fn follow(data: &[u8], at: usize) -> Option<Head> {
     let first = head(data, at)?;
     if first.kind != POINTER {
@@ -177,7 +177,7 @@ fn read(data: &[u8], at: usize) -> Option<Found<'_>> {
         DOUBLE => bytes.try_into().ok().map(|bytes| Found::Double(f64::from_be_bytes(bytes))),
         SINGLE => bytes.try_into().ok().map(|bytes| Found::Single(f32::from_be_bytes(bytes))),
         SIGNED if bytes.len() <= 4 => Some(Found::Signed(number(bytes) as u32 as i32)),
-        // Of 16, 32, 64 and 128 bits.
+        // Unsigned integers of 16, 32, 64 and 128 bits.
         5 | 6 | 9 | 10 if bytes.len() <= 16 => {
             let (high, low) = bytes.split_at(bytes.len().saturating_sub(8));
             high.iter().all(|byte| *byte == 0).then(|| Found::Unsigned(number(low)))
@@ -186,7 +186,7 @@ fn read(data: &[u8], at: usize) -> Option<Found<'_>> {
     }
 }
 
-/// Where the value after this one begins.
+/// Returns the offset of the next value.
 fn skip(data: &[u8], at: usize, deepest: usize) -> Option<usize> {
     let head = head(data, at)?;
     match head.kind {
@@ -220,7 +220,8 @@ fn find(data: &[u8], at: usize, wanted: &[Branch], places: &mut Places, deepest:
             for _ in 0..head.size {
                 let (name, value) = key(data, at)?;
                 if let Some(number) = wanted.iter().position(|branch| branch.key.as_bytes() == name) {
-                    // A key counts once, so that a corrupt file can't have the same map walked for each of its entries.
+                    // A key is followed only once, so that a corrupt file can't have the same map traversed for each of
+                    // its entries.
                     if seen >> number & 1 == 0 {
                         found(data, value, &wanted[number], places, deepest);
                     }

@@ -1,4 +1,4 @@
-//! Addresses that stand for no place on the Internet, by IANA's registries of special-purpose addresses (RFC 6890).
+//! Addresses that are not public, by IANA's registries of special-purpose addresses (RFC 6890).
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 

@@ -1,4 +1,4 @@
-//! The own walk and the own reading beside what the crate `maxminddb` says.
+//! Comparison of the tree lookup and the record reader with the crate `maxminddb`.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
@@ -23,7 +23,7 @@ fn files() -> Vec<PathBuf> {
     folders.map(|entry| entry.unwrap().path()).filter(|path| path.extension().is_some_and(|extension| extension == "mmdb")).collect()
 }
 
-/// Addresses at the edges of a database's networks, beside them, and anywhere.
+/// Returns addresses at the boundaries of a database's networks, next to them, and at random.
 fn addresses(reader: &Reader<Mapped>) -> Vec<IpAddr> {
     let mut found = Vec::new();
     for result in reader.networks(WithinOptions::default()).into_iter().flatten().take(2_000) {
@@ -75,7 +75,8 @@ fn a_record_is_found_where_the_crate_finds_it_and_says_what_the_crate_reads() {
                 let got = describer.describe(address, &[offset]).map(|json| serde_json::from_str::<Value>(json).unwrap());
                 asked += 1;
                 known += usize::from(got.is_some());
-                // What is read of a corrupt record need not be the same; that it is read at all is the test.
+                // For a corrupt record, the values may differ from the crate's; the test is that reading it does not
+                // fail.
                 if whole {
                     let fields = fields.unwrap_or_else(|| defaults(opened.kind(), ecs));
                     let expected = expected.ok().and_then(|result| by_the_crate(&result, opened.kind(), fields, ecs, address));
@@ -87,7 +88,7 @@ fn a_record_is_found_where_the_crate_finds_it_and_says_what_the_crate_reads() {
     assert!(asked > 100_000 && known > 10_000, "{known} of {asked}");
 }
 
-/// The same fields, each looked for on its own.
+/// Returns the same fields, each looked up by the crate.
 fn by_the_crate(result: &LookupResult<'_, Mapped>, kind: &str, fields: &[GeoField], ecs: bool, address: IpAddr) -> Option<Value> {
     if !result.has_data() {
         return None;
@@ -144,7 +145,7 @@ fn field(result: &LookupResult<'_, Mapped>, wanted: GeoField) -> Option<Value> {
     })
 }
 
-/// Workers that remember together, in so little room that everything is forgotten again and again, know what the databases know.
+/// Workers share a cache so small that it is replaced again and again; their results must equal those of the databases.
 #[test]
 fn what_is_remembered_is_what_the_databases_say() {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("pipelines/geoip/GeoLite2-City-Test.mmdb");

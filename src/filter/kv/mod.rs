@@ -1,4 +1,5 @@
-//! `kv`: pairs such as `user=alice status=200`, in Logstash's terms of separators, quotes and brackets.
+//! The `kv` filter: parses pairs such as `user=alice status=200`, with Logstash's rules for separators, quotes and
+//! brackets.
 
 mod scan;
 
@@ -56,9 +57,9 @@ expect = { kv = { user = "ada", id = "7", quoted = "a b" } }
 "#,
 };
 
-/// Values inside values are looked into this deep.
+/// Maximum depth of values that are searched for pairs.
 const DEEPEST: u32 = 64;
-/// A text gives this many pairs at most; one with more is taken for something else, and tagged.
+/// Maximum number of pairs per event. An event with more is assumed to be something else, and tagged.
 const MOST_PAIRS: usize = 10_000;
 
 #[derive(Clone, Copy)]
@@ -68,7 +69,7 @@ enum Case {
     Capital,
 }
 
-/// What is done to a key or value.
+/// The changes applied to a key or value.
 struct Polish {
     trim: Option<Strip>,
     remove: Option<Strip>,
@@ -98,7 +99,7 @@ struct Kv {
     options: Arc<Options>,
 }
 
-/// Why the pairs are not on the event.
+/// The reason why the pairs were not added to the event.
 enum Trouble {
     TimedOut,
     Refused,
@@ -168,7 +169,7 @@ pub fn compile(args: &Args, _: &mut Compiler) -> Compiled {
                 allow_empty_values: args.flag("allow_empty_values"),
                 key,
                 value,
-                // For all pairs of an event together.
+                // The limit applies to all pairs of an event together.
                 limit: Limit { shared: true, ..Limit::within(args.integer("timeout_millis").unwrap_or(0) as u64) },
                 tag_on_timeout: args.strings("tag_on_timeout"),
                 tag_on_failure: args.strings("tag_on_failure"),
@@ -219,7 +220,7 @@ fn filled(templates: &[Template], event: &mut Event) -> Vec<String> {
 }
 
 impl Options {
-    /// The pairs of an event, as an object of it.
+    /// Returns the pairs of an event as an object of it.
     fn pairs(&self, event: &mut Event) -> Result<List, Trouble> {
         let found = event.new_list();
         let texts = match event.get(&self.source) {
@@ -307,7 +308,7 @@ impl Options {
     }
 }
 
-/// A value that is written in the pipeline, as one of the event.
+/// Converts a value from the pipeline's configuration to a value of the event.
 fn value_of(node: &Node, event: &mut Event) -> Value {
     match &node.data {
         Data::Integer(number) => Value::Int(*number),
@@ -334,7 +335,7 @@ fn value_of(node: &Node, event: &mut Event) -> Value {
     }
 }
 
-/// Whether a key has a value already. Ruby's `include?` is asked, which for text means "contains".
+/// Returns whether a key already has a value. Like Ruby's `include?`, it tests a text for containing the value.
 fn has(event: &mut Event, pairs: List, key: &str, value: &str) -> bool {
     match event.entry(pairs, key) {
         Some(Value::Array(list)) => event.loaded_values(list).into_iter().any(|seen| event.as_str(seen) == Some(value)),

@@ -1,32 +1,32 @@
-//! Finding pairs in a text: one regular expression in Ruby's syntax that is built of the options, as the plugin builds it,
-//! so that whatever a user wrote between brackets means what it meant.
+//! Search for pairs: one regular expression in Ruby's syntax, built from the options in the same way as by the plugin,
+//! so that character classes written by a user keep their meaning.
 
 use crate::config::Args;
 use crate::filter::mutate::replace_all;
 use crate::grok::{Limit, Regex, Scratch, Timeout};
 
-/// Searches for pairs.
+/// A search for pairs.
 pub struct Scan {
-    /// Groups: the key, then the value in each of the ways it may be written.
+    /// Expression whose groups are the key, followed by the value in each form in which it may be written.
     pair: Regex,
     value_split: Regex,
 }
 
-/// A pair as it stands in the text.
+/// A pair as written in the text.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Pair<'t> {
-    /// The key.
+    /// Key of the pair.
     pub key: &'t str,
-    /// The value without its quotes or brackets; `None` where there is none.
+    /// Value without its quotes or brackets; `None` if there is none.
     pub value: Option<&'t str>,
 }
 
-/// What a text may hold that may be escaped or is none of a class.
+/// Returns an expression for a run of characters that are escaped or not in a class.
 fn run_of(class: &str) -> String {
     format!(r"((?:\\.|[^{class}])+)")
 }
 
-/// The same, up to a pattern.
+/// Returns an expression for a run of characters up to a pattern.
 fn run_until(pattern: &str) -> String {
     format!(r"((?:\\.|(?!{pattern}).)+)")
 }
@@ -36,10 +36,10 @@ fn enclosed(open: &str, close: &str) -> String {
 }
 
 impl Scan {
-    /// Builds the expression of the options of `kv`.
+    /// Builds the expression from the options of `kv`.
     ///
     /// # Errors
-    /// The option, and what is wrong with it.
+    /// Returns the option that is invalid, and a message.
     pub fn compile(args: &Args) -> Result<Scan, (&'static str, String)> {
         let mut patterns = Vec::new();
         for (pattern, class) in [("field_split_pattern", "field_split"), ("value_split_pattern", "value_split")] {
@@ -74,15 +74,15 @@ impl Scan {
         Ok(Scan { pair: regex(&whole)?, value_split: regex(&value_split)? })
     }
 
-    /// Whether a text holds the sign between key and value at all.
+    /// Returns whether a text contains a separator of key and value.
     pub fn may_match(&self, text: &str) -> bool {
         self.value_split.is_match(text)
     }
 
-    /// The next pair from `at` on, which moves behind it.
+    /// Returns the next pair from `at` on, and moves `at` behind it.
     ///
     /// # Errors
-    /// The search took more than the limit.
+    /// Fails if the search exceeds the limit.
     pub fn next<'t>(
         &self,
         text: &'t str,
@@ -92,7 +92,7 @@ impl Scan {
     ) -> Result<Option<Pair<'t>>, Timeout> {
         let Some(found) = self.pair.try_captures_at(text, *at, scratch, limit)? else { return Ok(None) };
         let end = found.get(0).map_or(text.len(), |whole| whole.end);
-        // A pair is never empty, so this moves on.
+        // A pair is never empty, so `at` always advances.
         *at = end.max(*at + 1);
         let value = (2..found.len()).find_map(|group| found.get(group)).map(|span| &text[span]);
         let key = found.get(1).map_or("", |span| &text[span]);
@@ -100,16 +100,16 @@ impl Scan {
     }
 }
 
-/// Characters that are taken off or out of a text.
+/// Characters to remove from a text.
 pub struct Strip(Regex);
 
 impl Strip {
-    /// Characters of a class, at both ends of every line.
+    /// Compiles the removal of characters of a class at both ends of every line.
     pub fn ends(class: &str) -> Result<Strip, String> {
         Strip::of(&format!("^[{class}]+|[{class}]+$"))
     }
 
-    /// Characters of a class, wherever they stand.
+    /// Compiles the removal of characters of a class anywhere in the text.
     pub fn anywhere(class: &str) -> Result<Strip, String> {
         Strip::of(&format!("[{class}]"))
     }
@@ -118,7 +118,7 @@ impl Strip {
         Regex::new(pattern).map(Strip).map_err(|error| error.to_string())
     }
 
-    /// The text without them; `None` where it holds none.
+    /// Returns the text without these characters; `None` if it contains none.
     pub fn apply(&self, text: &str) -> Option<String> {
         replace_all(text, &self.0, "")
     }

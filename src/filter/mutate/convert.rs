@@ -1,19 +1,19 @@
-//! `mutate`'s `convert`: from any scalar to a type, as Ruby and Logstash convert.
+//! `mutate`'s `convert`: from any scalar to a type, with the rules of Ruby and Logstash.
 
 use super::Failed;
 use crate::event::{Event, FieldRef, Number, Value};
 use crate::filter::ruby;
 
-/// A type to convert to.
+/// The target type of a conversion.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Conversion {
-    /// A whole number; a fraction is cut, commas are thousands separators.
+    /// An integer; a fraction is truncated, commas are thousands separators.
     Integer,
-    /// The same with the comma as the decimal mark and points as thousands separators.
+    /// An integer; a fraction is truncated, the comma is the decimal mark, points are thousands separators.
     IntegerEu,
-    /// A number with a fraction.
+    /// A floating-point number; commas are thousands separators.
     Float,
-    /// The same with the comma as the decimal mark.
+    /// A floating-point number; the comma is the decimal mark, points are thousands separators.
     FloatEu,
     /// Text.
     String,
@@ -22,7 +22,7 @@ pub enum Conversion {
 }
 
 impl Conversion {
-    /// The conversion of a name.
+    /// Returns the conversion with this name.
     pub fn named(name: &str) -> Option<Conversion> {
         Some(match name {
             "integer" => Conversion::Integer,
@@ -40,7 +40,7 @@ impl Conversion {
     }
 }
 
-/// Converts a field in place; a missing field, `null` and an object are left alone.
+/// Converts a field in place. A missing field, `null` and an object stay unchanged.
 pub fn field(event: &mut Event, field: &FieldRef, conversion: Conversion) -> Result<(), Failed> {
     let Some(value) = event.get(field) else { return Ok(()) };
     let converted = match value {
@@ -93,7 +93,7 @@ fn boolean(event: &Event, value: Value) -> Value {
     }
 }
 
-/// Without thousands separators and with a point as the decimal mark.
+/// Returns the text without thousands separators and with a point as the decimal mark.
 fn canonical(text: &str, conversion: Conversion) -> String {
     if conversion.is_european() { text.replace('.', "").replace(',', ".") } else { text.replace(',', "") }
 }
@@ -120,9 +120,9 @@ fn integer(event: &mut Event, value: Value, conversion: Conversion) -> Result<Va
     })
 }
 
-/// The whole part of a decimal number, as exact digits however many there are.
+/// Returns the integer part of a decimal number as exact digits, however many there are.
 fn truncated(text: &str) -> Option<String> {
-    /// Longer numbers than this are a mistake or an attack, not a measurement.
+    /// Maximum number of digits. A longer number is a mistake or an attack, not a measurement.
     const MOST_DIGITS: i64 = 400;
     let (mantissa, exponent) = match text.split_once(['e', 'E']) {
         Some((mantissa, exponent)) => (mantissa, exponent.parse::<i64>().ok()?),
@@ -162,7 +162,7 @@ fn float(event: &mut Event, value: Value, conversion: Conversion) -> Result<Valu
     number.map(Value::Float).ok_or(Failed)
 }
 
-/// C's hexadecimal numbers: `0x7b`, `0x1.edcdp6`.
+/// Parses a hexadecimal number of C: `0x7b`, `0x1.edcdp6`.
 fn hexadecimal(text: &str) -> Option<f64> {
     let negative = text.starts_with('-');
     let unsigned = text.strip_prefix(['-', '+']).unwrap_or(text);

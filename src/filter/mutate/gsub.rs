@@ -1,10 +1,10 @@
-//! `mutate`'s `gsub`: Ruby's `String#gsub` with a text replacement.
+//! `mutate`'s `gsub`: Ruby's `String#gsub` with a replacement text.
 
 use crate::event::{Event, Template, Value};
 use crate::filter::common::change_texts;
 use crate::grok::{Captures, Regex};
 
-/// One compiled replacement.
+/// A compiled replacement.
 pub struct Substitution {
     pattern: Pattern,
     replacement: Template,
@@ -12,7 +12,7 @@ pub struct Substitution {
 
 enum Pattern {
     Fixed(Regex),
-    /// The expression itself holds `%{field}` places, and is compiled for each event.
+    /// An expression with `%{field}` references, which is compiled for each event.
     Filled(Template),
 }
 
@@ -20,7 +20,7 @@ impl Substitution {
     /// Compiles an expression and its replacement.
     ///
     /// # Errors
-    /// Says in words what is wrong with either.
+    /// Returns a message if either is invalid.
     pub fn compile(pattern: &str, replacement: &str) -> Result<Substitution, String> {
         let pattern = if pattern.contains("%{") {
             Pattern::Filled(Template::parse(pattern).map_err(|error| error.to_string())?)
@@ -31,7 +31,8 @@ impl Substitution {
         Ok(Substitution { pattern, replacement })
     }
 
-    /// The value with every match replaced. Lists are changed element by element; what is not text stays.
+    /// Returns the value with every match replaced. Lists are changed element by element; values that are not text stay
+    /// unchanged.
     pub fn apply(&self, event: &mut Event, value: Value) -> Value {
         let filled;
         let regex = match &self.pattern {
@@ -54,7 +55,7 @@ impl Substitution {
     }
 }
 
-/// The text with every match replaced; `None` where nothing matches.
+/// Returns the text with every match replaced; `None` if nothing matches.
 pub fn replace_all(text: &str, regex: &Regex, replacement: &str) -> Option<String> {
     let mut out = String::new();
     let mut copied = 0;
@@ -69,7 +70,8 @@ pub fn replace_all(text: &str, regex: &Regex, replacement: &str) -> Option<Strin
         copied = to;
         start = to;
         if from == to {
-            // An empty match moves on by one character, which is copied with the next piece.
+            // After an empty match the search continues one character later; the character is copied with the next
+            // piece.
             start += text[to..].chars().next().map_or(1, char::len_utf8);
         }
     }
@@ -80,7 +82,7 @@ pub fn replace_all(text: &str, regex: &Regex, replacement: &str) -> Option<Strin
     Some(out)
 }
 
-/// Ruby's replacement escapes: `\0` to `\9`, `\k<name>`, `\\`.
+/// Appends the replacement with Ruby's escapes expanded: `\0` to `\9`, `\&`, `\k<name>`, `\\`.
 fn expand(replacement: &str, text: &str, regex: &Regex, captures: &Captures, out: &mut String) {
     let mut rest = replacement;
     while let Some(at) = rest.find('\\') {

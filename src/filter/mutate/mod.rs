@@ -1,6 +1,7 @@
-//! `mutate`: renames, replaces, converts and rewrites fields, in Logstash's fixed order whatever the order of the
-//! options: coerce, rename, update, replace, convert, gsub, uppercase, capitalize, lowercase, strip, split, sum, join, merge,
-//! copy; `sum` is not one of Logstash's. The first operation that fails ends the filter and tags the event.
+//! The `mutate` filter: renames, replaces, converts and rewrites fields. Operations run in Logstash's fixed order,
+//! whatever the order of the options: coerce, rename, update, replace, convert, gsub, uppercase, capitalize, lowercase,
+//! strip, split, sum, join, merge, copy. Logstash has no `sum`. The first operation that fails ends the filter and tags
+//! the event.
 
 mod convert;
 mod gsub;
@@ -72,11 +73,11 @@ enum Operation {
 enum NewValue {
     One(Template),
     List(Vec<Template>),
-    /// A list without places, as JSON.
+    /// A list without field references, as JSON.
     Constant(Box<str>),
 }
 
-/// An operation could not be done; the event is tagged.
+/// The failure of an operation; the event is tagged.
 #[derive(Debug)]
 struct Failed;
 
@@ -251,7 +252,7 @@ fn rename(event: &mut Event, from: &FieldRef, to: &FieldRef) -> Result<(), Faile
     }
     if let Some(value) = event.remove(from) {
         event.set(to, value).inspect_err(|_| {
-            // Nothing is lost where the new name can't be: it was under the old one a moment ago.
+            // If the new name can't be set, the value is put back under the old one.
             let _ = event.set(from, value);
         })?;
     }
@@ -259,7 +260,7 @@ fn rename(event: &mut Event, from: &FieldRef, to: &FieldRef) -> Result<(), Faile
 }
 
 impl Operation {
-    /// The same operation, done once and for all where the new value is a constant.
+    /// Returns the operation with a constant new value prepared at compile time.
     fn settled(self) -> Operation {
         match self {
             Operation::Replace(field, NewValue::Constant(json)) => Operation::Constant(Constant::of_json(field, &json)),
@@ -360,7 +361,7 @@ fn merge(event: &mut Event, field: &FieldRef, source: &FieldRef) -> Result<(), F
             }
         }
         (None | Some(Value::Null), object @ Value::Object(_)) => event.set(field, object)?,
-        // Logstash logs that an object and something else can't be merged, and goes on.
+        // Logstash logs that an object can't be merged with another type, and continues.
         (Some(Value::Object(_)), _) | (Some(_), Value::Object(_)) => {}
         (existing, added) => {
             let list = match existing {

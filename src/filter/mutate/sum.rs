@@ -2,13 +2,14 @@
 
 use crate::event::{Event, Number, Value};
 
-/// A float holds every whole number up to this one, and every power of ten up to this exponent.
+/// Largest integer up to which an `f64` represents every integer exactly.
 const EXACT_UP_TO: f64 = 9_007_199_254_740_992.0;
+/// Largest exponent whose power of ten does not exceed `EXACT_UP_TO`.
 const MOST_DECIMALS: usize = 15;
 
-/// Returns the sum of the numbers in a list, or of a single value; texts count as the numbers that they spell, and anything
-/// else, such as `-`, counts as nothing. `None` without a number. Whole numbers have a whole sum; decimals are added as
-/// decimals, so that `0.1` and `0.2` make `0.3`.
+/// Returns the sum of the numbers in a list, or of a single value; `None` if there is no number. Texts that are numbers
+/// are included, and anything else, such as `-`, is ignored. The sum of integers is an integer. Decimals are added
+/// exactly, so that `0.1` and `0.2` make `0.3`.
 pub fn of(event: &mut Event, value: Value) -> Option<Value> {
     let elements = match event.load(value) {
         Value::Array(list) => event.loaded_values(list),
@@ -33,9 +34,9 @@ pub fn of(event: &mut Event, value: Value) -> Option<Value> {
 
 struct Addend {
     value: f64,
-    /// The value where it is written as a whole number that fits.
+    /// The value, if it is written as an integer that fits.
     whole: Option<i64>,
-    /// How many digits are written after the point.
+    /// Number of digits after the decimal point.
     decimals: usize,
 }
 
@@ -56,7 +57,7 @@ fn addend(event: &Event, value: Value) -> Option<Addend> {
 }
 
 fn spelled(text: &str) -> Option<Addend> {
-    // Rust's parser takes `inf` and `nan` too.
+    // Rust's parser accepts `inf` and `nan` too.
     if !text.bytes().all(|byte| byte.is_ascii_digit() || b"+-.eE".contains(&byte)) {
         return None;
     }
@@ -69,7 +70,8 @@ fn spelled(text: &str) -> Option<Addend> {
     Some(Addend { value, whole: text.parse().ok(), decimals })
 }
 
-/// The float that is nearest to a sum of numbers with so many decimals; the sum itself where it is too large to tell.
+/// Returns the `f64` nearest to a sum of numbers with this many decimals; the sum itself if it is too large to be
+/// corrected.
 fn rounded(sum: f64, decimals: usize) -> f64 {
     let scale = 10_f64.powi(decimals.min(MOST_DECIMALS) as i32);
     let scaled = (sum * scale).round();

@@ -3,21 +3,21 @@
 use crate::event::{Event, Text, Value};
 use crate::filter::common::change_texts;
 
-/// An operation on text. Lists are changed element by element; what is not text stays as it is.
+/// An operation on text. Lists are changed element by element; values that are not text stay unchanged.
 #[derive(Clone, Copy, Debug)]
 pub enum TextOperation {
-    /// To upper case.
+    /// Conversion to upper case.
     Uppercase,
-    /// First letter upper, the rest lower case.
+    /// Conversion of the first letter to upper case and the others to lower case.
     Capitalize,
-    /// To lower case.
+    /// Conversion to lower case.
     Lowercase,
-    /// Without white space at the ends.
+    /// Removal of white space at both ends.
     Strip,
 }
 
 impl TextOperation {
-    /// The changed value.
+    /// Returns the changed value.
     pub fn apply(self, event: &mut Event, value: Value) -> Value {
         change_texts(event, value, false, &mut |current| {
             let changed = match self {
@@ -31,7 +31,7 @@ impl TextOperation {
     }
 }
 
-/// First letter in upper case, the others in lower.
+/// Returns the text with its first letter in upper case and the others in lower case.
 pub fn capitalized(text: &str) -> String {
     let mut chars = text.chars();
     match chars.next() {
@@ -40,14 +40,14 @@ pub fn capitalized(text: &str) -> String {
     }
 }
 
-/// Ruby's `strip`: ASCII white space at both ends, and NUL at the end.
+/// Returns the text without ASCII white space and NULs at both ends, like Ruby's `strip`.
 fn stripped(text: &str) -> &str {
     let white = |c: char| matches!(c, ' ' | '\t' | '\n' | '\u{b}' | '\u{c}' | '\r' | '\0');
     text.trim_start_matches(white).trim_end_matches(white)
 }
 
-/// Ruby's `String#split`: an empty separator splits characters, a single space splits at runs of white space, and empty
-/// pieces at the end are left out.
+/// Splits a text like Ruby's `String#split`: an empty separator splits characters, a single space splits at runs of
+/// white space, and empty pieces at the end are omitted.
 pub fn split(event: &mut Event, text: Text, separator: &str) -> Value {
     let content = event.str(text);
     let mut spans: Vec<(usize, usize)> = Vec::new();

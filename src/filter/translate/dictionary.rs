@@ -1,4 +1,4 @@
-//! Dictionaries of `translate`: what is looked up, and where it comes from (the pipeline, or a YAML, JSON or CSV file).
+//! Dictionaries of `translate`, defined in the pipeline or in a YAML, JSON or CSV file.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -11,26 +11,26 @@ use crate::event::{Event, Value};
 use crate::filter::csv::Format;
 use crate::grok::Regex;
 
-/// How keys are looked for.
+/// The way in which keys are looked up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lookup {
-    /// The whole text is a key.
+    /// The whole text is the key.
     Exact,
-    /// A key, as a regular expression, matches somewhere in the text; the first one counts.
+    /// A key is a regular expression that matches somewhere in the text; the first one counts.
     Regex,
-    /// Every key in the text is replaced where it stands.
+    /// Every key that occurs in the text is replaced.
     Everywhere,
 }
 
-/// What a key stands for.
+/// The translation of a key.
 #[derive(Clone, Debug, PartialEq)]
 enum Entry {
     Text(Box<str>),
-    /// Anything but text, as JSON.
+    /// A value other than text, as JSON.
     Json(Box<str>),
 }
 
-/// Keys with what they stand for, ready to be looked up.
+/// A dictionary, compiled for its kind of lookup.
 pub struct Dictionary {
     entries: Vec<(String, Entry)>,
     index: HashMap<String, usize>,
@@ -56,7 +56,7 @@ impl Entry {
             Entry::Text(text) => Value::Str(event.push_str(text)),
             Entry::Json(json) => {
                 let text = event.push_str(json);
-                // It was printed from a value, so it is one.
+                // The text was printed from a value, so it is valid.
                 event.parse_json(text).unwrap_or(Value::Null)
             }
         }
@@ -72,25 +72,26 @@ impl Entry {
 }
 
 impl Dictionary {
-    /// Returns the memory that the entries take, roughly: each key is there twice.
+    /// Returns the approximate memory of the entries in bytes: each key is stored twice.
     pub fn memory(&self) -> usize {
         const ENTRY: usize = 160;
         self.entries.iter().map(|(key, entry)| 2 * key.len() + entry.text().len() + ENTRY).sum()
     }
 
-    /// A dictionary written in the pipeline.
+    /// Builds a dictionary from the pipeline's option.
     ///
     /// # Errors
-    /// A key is no regular expression.
+    /// Fails if a key is not a valid regular expression.
     pub fn inline(entries: &[(crate::config::Key, Node)], lookup: Lookup) -> Result<Dictionary, String> {
         Dictionary::new(entries.iter().map(|(key, node)| (key.name.clone(), Entry::of_json(&json_of(node)))).collect(), lookup)
     }
 
-    /// The dictionary in a file, whose ending says how it is written. With `merge` it is added to that one.
+    /// Reads a dictionary from a file, whose extension determines its format. With `merge`, the entries are added to
+    /// those of that dictionary.
     ///
     /// # Errors
-    /// The file can't be read, is not what its ending says, has more than `limit` characters (YAML), or holds a key that
-    /// is no regular expression.
+    /// Fails if the file can't be read or parsed, has more than `limit` characters (YAML), or contains a key that is
+    /// not a valid regular expression.
     pub fn read(path: &Path, lookup: Lookup, limit: usize, merge: Option<&Dictionary>) -> Result<Dictionary, String> {
         let text = std::fs::read_to_string(path).map_err(|error| error.to_string())?;
         let ending = path.extension().map(|ending| ending.to_string_lossy().into_owned()).unwrap_or_default();
@@ -147,7 +148,7 @@ impl Dictionary {
         Ok(Dictionary { entries, index, finder })
     }
 
-    /// What a text translates to, as a value of the event; `None` where the dictionary says nothing.
+    /// Returns the translation of a text as a value of the event; `None` if the dictionary has none.
     pub fn translate(&self, text: &str, event: &mut Event) -> Option<Value> {
         let found = match &self.finder {
             Finder::Index => self.index.get(text).copied(),
@@ -165,7 +166,7 @@ impl Dictionary {
     }
 }
 
-/// The entries of an object; keys that are written as numbers or flags are text here.
+/// Returns the entries of an object. Keys that are numbers or booleans are converted to text.
 fn entries_of(value: &Json) -> Result<Vec<(String, Entry)>, String> {
     match value {
         Json::Object(map) => Ok(map.iter().map(|(key, value)| (key.clone(), Entry::of_json(value))).collect()),

@@ -1,4 +1,4 @@
-//! `translate`: looks values up in a dictionary.
+//! The `translate` filter: looks up values in a dictionary.
 
 mod dictionary;
 
@@ -49,12 +49,12 @@ expect = { http = { response = { meaning = "Not Found" } } }
 "#,
 };
 
-/// What is translated.
+/// The values to translate.
 #[derive(Clone)]
 enum Over {
-    /// One value.
+    /// A single value.
     Value { source: FieldRef, target: FieldRef },
-    /// The elements of a list, into a list.
+    /// The elements of a list, translated into a list.
     Elements { list: FieldRef, target: FieldRef },
     /// A field in each object of a list.
     Objects { list: FieldRef, source: FieldRef, target: FieldRef },
@@ -79,7 +79,7 @@ struct Translate {
     dictionary: Arc<Dictionary>,
 }
 
-/// One of two names for the same option.
+/// Returns the value of an option that also has an older name.
 fn renamed(args: &Args, name: &'static str, older: &'static str, problems: &mut Vec<Diagnostic>) -> Option<FieldRef> {
     if args.is_given(name) && args.is_given(older) {
         let message = format!("`{older}` is the older name of `{name}`: give one of them");
@@ -144,7 +144,7 @@ pub fn compile(args: &Args, compiler: &mut Compiler) -> Compiled {
 
 impl Filter for Translate {
     fn footprint(&self) -> Footprint {
-        // A file that has changed is read while the old entries are in use.
+        // While a changed file is read, the old entries are still in use.
         let copies = if matches!(self.options.origin, Origin::File(_)) { 2 } else { 1 };
         Footprint { shared: copies * self.dictionary.memory(), ..Footprint::default() }
     }
@@ -182,7 +182,7 @@ impl Filter for Translate {
 }
 
 impl Translate {
-    /// Whether anything was translated.
+    /// Translates the values. Returns whether any was translated.
     fn translate(&self, event: &mut Event) -> Result<bool, NotAnObject> {
         let fallback = |event: &mut Event| self.options.fallback.as_ref().map(|template| template.value(event));
         match &self.options.over {

@@ -1,8 +1,9 @@
-//! uap-core's expressions, compiled as they are needed.
+//! uap-core's regular expressions, compiled lazily.
 //!
-//! There are some thousand of them, and an agent needs a handful: those whose texts occur in it, of which the first that matches
-//! counts. So what is made at the start is only the search for these texts, of the expressions' syntax trees, and an expression is
-//! compiled when it is first tried. What it then says of an agent is `ua-parser`'s work, for one expression at a time.
+//! There are some thousand of them, and a user agent needs only a few: those whose required literals occur in it, of
+//! which the first match counts. At the start, only a search for these literals is built, from the expressions' syntax
+//! trees; an expression is compiled when it is first tried. `ua-parser` then extracts the fields, one expression at a
+//! time.
 
 use std::sync::OnceLock;
 
@@ -12,22 +13,22 @@ use ua_parser::{Regexes, device, os, user_agent};
 
 use super::texts::{Prepared, Texts};
 
-/// Expressions of one kind, each with what it becomes: an extractor of its own.
+/// Expressions of one kind, each with its own extractor.
 struct Family<P, E> {
-    /// Finds the texts that expressions need.
+    /// Search for the literals that expressions require.
     texts: AhoCorasick,
-    /// From these texts to expressions.
+    /// Mapping from these literals to expressions.
     mapper: Mapper,
     parsers: Vec<P>,
-    /// `None` for one that can't be compiled.
+    /// Compiled expressions; `None` for one that can't be compiled.
     extractors: Vec<OnceLock<Option<E>>>,
 }
 
-/// An expression of a kind.
+/// An expression of one kind.
 trait Parser {
     type Extractor;
 
-    /// Texts shorter than this are not searched for.
+    /// Length below which literals are not searched for.
     const SHORTEST_TEXT: usize;
 
     fn pattern(&self) -> &str;
@@ -106,12 +107,12 @@ impl Parser for device::Parser<'static> {
 }
 
 impl<P: Parser> Family<P, P::Extractor> {
-    /// Of expressions and the texts that each needs.
+    /// Builds a family from expressions and the literals that each requires.
     fn new(parsers: Vec<P>, texts: Vec<Texts>) -> Result<Self, ua_parser::Error> {
         let mut builder = mapper::Builder::new(P::SHORTEST_TEXT);
         texts.into_iter().for_each(|texts| builder.push(texts.into()));
         let (mapper, texts) = builder.build();
-        // The kind that is made soonest: only agents that are new are searched.
+        // The noncontiguous NFA is the fastest to build, and only user agents that are not cached are searched.
         let soonest = Some(AhoCorasickKind::NoncontiguousNFA);
         let texts = AhoCorasick::builder().kind(soonest).ascii_case_insensitive(true).build(texts);
         let texts = texts.map_err(ua_parser::BuildError::PrefilterError)?;
@@ -128,7 +129,7 @@ impl<P: Parser> Family<P, P::Extractor> {
         })
     }
 
-    /// What the first expression that matches says.
+    /// Returns the result of the first expression that matches.
     fn first<'s, V>(&'s self, agent: &'s str, extract: impl Fn(&'s P::Extractor, &'s str) -> Option<V>) -> Option<V> {
         let texts = self.texts.find_overlapping_iter(agent).map(|found| found.pattern().as_usize());
         self.mapper.atom_to_re(texts).into_iter().find_map(|index| {
@@ -138,7 +139,7 @@ impl<P: Parser> Family<P, P::Extractor> {
     }
 }
 
-/// What is known of agents.
+/// The expressions for browsers, operating systems and devices.
 pub(super) struct Agents {
     browsers: Family<user_agent::Parser<'static>, user_agent::Extractor<'static>>,
     systems: Family<os::Parser<'static>, os::Extractor<'static>>,
@@ -146,20 +147,20 @@ pub(super) struct Agents {
 }
 
 impl Agents {
-    /// Reads uap-core's `regexes.yaml`.
+    /// Parses uap-core's `regexes.yaml`.
     ///
     /// # Errors
-    /// A text that is no such file, or holds an expression that can't be read.
+    /// Fails if the text is not such a file, or contains an invalid expression.
     pub(super) fn read(text: &str) -> Result<Agents, String> {
         let regexes = regexes(text)?;
         let prepared = prepared(&regexes).map_err(|error| unusable(error.into()))?;
         Agents::new(regexes, prepared)
     }
 
-    /// The same of a file whose expressions' texts are known.
+    /// Parses a file whose expressions' literals were extracted beforehand.
     ///
     /// # Errors
-    /// Either is not what it should be.
+    /// Fails if either text is invalid.
     pub(super) fn read_prepared(text: &str, texts: &str) -> Result<Agents, String> {
         let prepared = serde_json::from_str(texts).map_err(|error| format!("not the texts of a regexes.yaml: {error}"))?;
         Agents::new(regexes(text)?, prepared)
@@ -176,10 +177,10 @@ impl Agents {
         families().map_err(unusable)
     }
 
-    /// Compiles all expressions: those of a user's own file are checked before they are needed.
+    /// Compiles all expressions, so that those of a user's own file are validated before they are needed.
     ///
     /// # Errors
-    /// An expression that can't be compiled.
+    /// Fails if an expression can't be compiled.
     pub(super) fn check(&self) -> Result<(), String> {
         let complete = || {
             self.browsers.complete()?;
@@ -189,7 +190,7 @@ impl Agents {
         complete().map_err(unusable)
     }
 
-    /// Browser, operating system and device of an agent.
+    /// Returns browser, operating system and device of a user agent.
     pub(super) fn extract<'s>(
         &'s self,
         agent: &'s str,
@@ -206,7 +207,7 @@ fn regexes(text: &str) -> Result<Regexes<'static>, String> {
     serde_saphyr::from_str(text).map_err(|error| format!("not a regexes.yaml: {error}"))
 }
 
-/// The texts that each expression needs.
+/// Extracts the literals that each expression requires.
 fn prepared(regexes: &Regexes<'static>) -> Result<Prepared, ua_parser::ParseError> {
     fn texts<P: Parser>(parsers: &[P]) -> Result<Vec<Texts>, ua_parser::ParseError> {
         parsers.iter().map(|parser| Texts::of(parser.pattern(), parser.ignores_case())).collect()
@@ -232,7 +233,7 @@ mod tests {
         let current = prepared(&regexes(BUNDLED).unwrap()).unwrap();
         if std::env::var_os("LOGPROC_BLESS").is_some() {
             let file = concat!(env!("CARGO_MANIFEST_DIR"), "/src/filter/useragent/texts.json");
-            // An expression a line.
+            // One expression per line.
             let text = serde_json::to_string(&current).unwrap().replace("},{", "},\n{");
             std::fs::write(file, text + "\n").unwrap();
             return;
@@ -245,7 +246,7 @@ mod tests {
     fn what_is_compiled_late_says_what_all_together_say() {
         let lazy = Agents::read_prepared(BUNDLED, BUNDLED_TEXTS).unwrap();
         let whole = ua_parser::Extractor::try_from(regexes(BUNDLED).unwrap()).unwrap();
-        // Whatever stands in quotes in these files: agents, and much that is none.
+        // All quoted texts of these files: user agents, and many that are not.
         let data = concat!(
             include_str!("../../../tests/data/grok/apache-access.log"),
             include_str!("../../../tests/conformance/logstash-filters/useragent.jsonl")

@@ -1,8 +1,8 @@
-//! `useragent`: browser, operating system and device of a user-agent string.
+//! The `useragent` filter: browser, operating system and device of a user-agent string.
 //!
 //! The expressions are uap-core's (see `regexes.yaml` beside this file), matched by the `ua-parser` crate. Traffic
-//! repeats a few thousand strings for ever, so each worker keeps a bounded cache from string to the finished JSON
-//! fragment, and a hit costs a hash and a copy. What one worker has found, the others need not find again.
+//! keeps repeating a few thousand strings, so each worker has a bounded cache from string to the finished JSON
+//! fragment, and a hit costs a hash and a copy. A second cache is shared by all workers.
 
 mod agents;
 mod texts;
@@ -42,20 +42,21 @@ expect = { "[user_agent][name]" = "curl" }
 "#,
 };
 
-/// A longer user agent is parsed each time, so that the cache is bounded in bytes too.
+/// Maximum length in bytes of a cached user agent. Longer ones are parsed each time, so that the cache is bounded in
+/// bytes too.
 const LONGEST_CACHED: usize = 1_024;
 
-/// What is known of an agent, as JSON objects ready to be merged.
+/// The fields of a user agent, as JSON objects ready to be merged.
 struct Description {
     fields: Fragment,
-    /// The parts of the versions, for `[@metadata][filter][user_agent]`.
+    /// Parts of the versions, for `[@metadata][filter][user_agent]`.
     metadata: Option<Fragment>,
 }
 
 static BUNDLED: &str = include_str!("regexes.yaml");
 static BUNDLED_TEXTS: &str = include_str!("texts.json");
 
-/// The bundled expressions take a while to read, so all pipelines of a process share them.
+/// Bundled expressions, shared by all pipelines of the process because parsing them takes a while.
 static SHARED: LazyLock<Mutex<Option<Arc<Agents>>>> = LazyLock::new(|| Mutex::new(None));
 
 struct UserAgent {
@@ -65,10 +66,11 @@ struct UserAgent {
     prefix: String,
     ecs: bool,
     cache_size: CacheSize,
-    /// Where the parts of versions go, `[@metadata][filter][user_agent]` as with Logstash: only where a pipeline can see it.
+    /// Target of the parts of versions, `[@metadata][filter][user_agent]` as in Logstash; set only if a pipeline can
+    /// read it.
     metadata: Option<FieldRef>,
     cache: unsync::Cache<Box<str>, Arc<Description>>,
-    /// That of all workers, which is asked where the own one has nothing.
+    /// Cache of all workers, used after a miss in the worker's own one.
     shared: Arc<sync::Cache<Box<str>, Arc<Description>>>,
 }
 
@@ -81,7 +83,7 @@ pub fn compile(args: &Args, compiler: &mut Compiler) -> Compiled {
         target = Some(FieldRef::from_names(["user_agent"]).lasting());
     }
     if let (Some(target), true) = (&target, ecs) {
-        // With places of their own, fields are set without a search.
+        // Lasting field references have slots of their own, so that the fields are set without a search.
         for path in [&["name"][..], &["version"], &["os", "name"], &["os", "version"], &["os", "full"], &["device", "name"]] {
             path.iter().fold(target.clone(), |field, name| field.child(name)).lasting();
         }
@@ -126,17 +128,17 @@ fn bundled() -> Result<Arc<Agents>, String> {
     Ok(agents)
 }
 
-/// Reads the bundled expressions in the background: while the other filters of a pipeline are compiled.
+/// Parses the bundled expressions in the background, while the other filters of a pipeline are compiled.
 pub(crate) fn prepare() {
-    // Whoever needs them waits for them or, should there be no thread to be had, reads them.
+    // A filter that needs them waits for this thread or, if it could not be started, parses them itself.
     let _ = std::thread::Builder::new().name("logproc-agents".to_string()).spawn(bundled);
 }
 
-/// Bytes for the expressions of user agents.
+/// Bytes for the expressions.
 const EXPRESSIONS: usize = 4 << 20;
-/// Bytes for a user agent that all workers remember, with its description.
+/// Bytes per user agent in the shared cache, including its fields.
 const REMEMBERED: usize = 640;
-/// Bytes for a user agent that a worker remembers.
+/// Bytes per user agent in a worker's cache.
 const REMEMBERED_ALONE: usize = 288;
 
 impl Filter for UserAgent {
@@ -190,7 +192,7 @@ impl Filter for UserAgent {
     }
 }
 
-/// Builds the JSON object of an agent's fields.
+/// A writer of the JSON object with a user agent's fields.
 struct Writer {
     json: Vec<u8>,
     depth_has_field: bool,
@@ -199,7 +201,7 @@ struct Writer {
 impl Writer {
     fn finish(mut self, target: Option<&FieldRef>) -> Fragment {
         self.json.push(b'}');
-        // Every piece that went in was text.
+        // Only valid UTF-8 was appended.
         Fragment::new(&String::from_utf8(self.json).unwrap_or_default(), target)
     }
 
@@ -233,14 +235,14 @@ impl Writer {
     }
 }
 
-/// The parts of a version that are there, joined by dots, up to the first that is missing.
+/// Returns the parts of a version joined by dots, up to the first missing one.
 fn joined<'a>(parts: &[Option<&'a str>]) -> Option<String> {
     let present: Vec<&'a str> = parts.iter().map_while(|part| part.filter(|part| !part.is_empty())).collect();
     (!present.is_empty()).then(|| present.join("."))
 }
 
 impl UserAgent {
-    /// The fields of an agent as a JSON object.
+    /// Returns the fields of a user agent as a JSON object.
     fn describe(&self, agent: &str) -> Description {
         let (browser, system, device) = self.agents.extract(agent);
         let browser_parts: [Option<&str>; 4] = match &browser {
@@ -256,7 +258,7 @@ impl UserAgent {
         let system_name = system.as_ref().map_or("Other", |found| &*found.os);
         let device_name = device.as_ref().map_or("Other", |found| &*found.device);
         let version = joined(&browser_parts);
-        // A system's version that starts with a word (`RT 8`) goes on after a space, in Logstash.
+        // If a system's version starts with a word (`RT 8`), Logstash joins the remaining parts with a space.
         let system_version = match system_parts[0].filter(|major| !major.starts_with(|c: char| c.is_ascii_digit())) {
             Some(major) => Some(joined(&system_parts[1..]).map_or(major.to_string(), |minor| format!("{major} {minor}"))),
             None => joined(&system_parts),
@@ -303,7 +305,7 @@ impl UserAgent {
 
     fn put(&self, event: &mut Event, description: &Description) -> Result<(), NotAnObject> {
         match &self.target {
-            // Without ECS the fields are one object that replaces what the target holds.
+            // Without ECS the fields form one object that replaces the target.
             Some(target) if !self.ecs => {
                 let fields = event.push_str(description.fields.json());
                 event.set(target, Value::Raw(fields))?;
@@ -317,7 +319,7 @@ impl UserAgent {
     }
 }
 
-/// The parts of both versions, as Logstash leaves them in `[@metadata]` with ECS.
+/// Returns the parts of both versions, as Logstash stores them in `[@metadata]` with ECS.
 fn metadata_of(browser: [Option<&str>; 4], system: [Option<&str>; 4]) -> Option<Fragment> {
     let parts = |parts: [Option<&str>; 4]| {
         let named = ["major", "minor", "patch"].into_iter().zip(parts);

@@ -1,34 +1,35 @@
-//! The texts that expressions can't match without, found beforehand.
+//! The literals without which expressions can't match, extracted beforehand.
 //!
-//! Which they are follows from an expression's syntax tree. For the bundled expressions it stands in `texts.json`, since parsing a
-//! thousand expressions at each start takes longer than all else that is read there; a test holds the file against them.
+//! They are derived from an expression's syntax tree. For the bundled expressions they are stored in `texts.json`,
+//! because parsing a thousand expressions at each start takes longer than all other parsing there; a test compares the
+//! file with the expressions.
 
 use std::cell::Cell;
 
 use regex_filtered::model::Model;
 use serde::{Deserialize, Serialize};
 
-/// What must be in an agent for an expression to match.
+/// The literals that must occur in a user agent for an expression to match.
 #[derive(Debug, PartialEq, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Texts {
-    /// Nothing.
+    /// No requirement.
     Nothing,
-    /// It matches no agent.
+    /// The expression matches no user agent.
     Impossible,
     /// All of these.
     All(Vec<Texts>),
-    /// One of these.
+    /// At least one of these.
     Any(Vec<Texts>),
-    /// This text.
+    /// This literal.
     Text(String),
 }
 
 impl Texts {
-    /// The texts that a regular expression needs.
+    /// Returns the literals that a regular expression requires.
     ///
     /// # Errors
-    /// The expression can't be read.
+    /// Fails if the expression can't be parsed.
     pub(super) fn of(pattern: &str, ignores_case: bool) -> Result<Texts, ua_parser::ParseError> {
         let mut syntax = regex_syntax::ParserBuilder::new();
         let tree = syntax.case_insensitive(ignores_case).build().parse(pattern);
@@ -63,7 +64,7 @@ impl From<Texts> for Model {
     }
 }
 
-/// Of each expression, by kind, in the order of the file.
+/// The requirements of each expression, by kind, in the order of the file.
 #[derive(Debug, PartialEq, Deserialize, Serialize)]
 pub(super) struct Prepared {
     pub(super) browsers: Vec<Texts>,

@@ -1,4 +1,4 @@
-//! Reading a bulk answer: what became of each document.
+//! Parsing of bulk responses: the result of each document.
 
 use std::fmt;
 
@@ -6,32 +6,34 @@ use memchr::memmem;
 use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 
-/// The parts of a bulk response that are asked for. `items.*.status` is always there, so the response has one entry per document also
-/// when nothing failed (27 bytes each for `create`), and a response with another number of entries is not Elasticsearch's.
+/// Parts of a bulk response that are requested. `items.*.status` is always present, so the response has one entry per
+/// document even if nothing failed (27 bytes each for `create`). A response with another number of entries does not
+/// come from Elasticsearch.
 pub(super) const FILTER_PATH: &str = "errors,items.*.error,items.*.status,items.*.failure_store";
 
-/// What documents come to that have ended well, as tallies name it.
+/// The outcomes of delivered documents, as labels of tallies.
 pub(super) mod outcome {
-    /// There was none with its id.
+    /// No document with the same ID existed.
     pub const CREATED: &str = "created";
-    /// It took the place of one with its id.
+    /// An existing document with the same ID was replaced.
     pub const REPLACED: &str = "replaced";
-    /// One with its id was there, and stays.
+    /// A document with the same ID existed and was kept.
     pub const SKIPPED: &str = "skipped";
-    /// It was taken, but not where it was to go.
+    /// The document was written to a failure store instead of its target.
     pub const FAILURE_STORE: &str = "in the failure store";
 }
 
-/// An answer that can be believed.
+/// A valid bulk response.
 #[derive(Debug, PartialEq)]
 pub(super) enum BulkAnswer {
-    /// Every document was taken; so many of them went to a failure store, and so many took the place of an older one.
+    /// All documents were accepted. `failure_store` of them went to a failure store, and `replaced` of them replaced an
+    /// older document.
     AllTaken { failure_store: usize, replaced: usize },
-    /// One answer for each document, in order.
+    /// One result per document, in the order of the request.
     Items(Vec<ItemAnswer>),
 }
 
-/// The answer for one document.
+/// The result of one document.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct ItemAnswer {
     pub status: u16,
@@ -40,7 +42,7 @@ pub(super) struct ItemAnswer {
     pub in_failure_store: bool,
 }
 
-/// Why a document was refused.
+/// The reason why a document was rejected.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 pub(super) struct ItemError {
     #[serde(rename = "type", default)]
@@ -51,31 +53,31 @@ pub(super) struct ItemError {
     caused_by: Option<Box<ItemError>>,
 }
 
-/// What is to be done about a document.
+/// The class of a document's result, which determines how it is handled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Class {
-    /// It is there.
+    /// The document was written.
     Created,
-    /// It was there already: sent before, and the answer was lost.
+    /// The document already exists: it was sent before, and the response was lost.
     Duplicate,
-    /// The cluster has too much to do.
+    /// The cluster is overloaded.
     Busy,
-    /// The cluster can't write there now: a shard is missing, a node is gone. Never a document's fault.
+    /// The cluster is temporarily unable to write: a shard is missing, or a node is down. Never caused by a document.
     Unavailable,
     /// The cluster failed.
     Failing,
-    /// The index takes no writes now.
+    /// The index is blocked for writes.
     Blocked,
-    /// Credentials or rights are wrong.
+    /// The credentials or privileges are insufficient.
     Denied,
-    /// There is no such index and none is made.
+    /// The index does not exist and is not created automatically.
     MissingIndex,
-    /// The document is refused for good.
+    /// The document is rejected permanently.
     Rejected,
 }
 
 impl Class {
-    /// The label in metrics and logs.
+    /// Returns the label for metrics and logs.
     pub(super) fn label(self) -> &'static str {
         match self {
             Class::Created => "created",
@@ -100,7 +102,7 @@ impl ItemAnswer {
             408 | 429 => Class::Busy,
             502..=504 => Class::Unavailable,
             500..=599 => Class::Failing,
-            // An operator's to put right, though the status blames the document.
+            // An operator must fix these, although the status blames the document.
             400 if kind == "index_closed_exception" || reason.contains("shards open") => Class::Blocked,
             403 if kind == "cluster_block_exception" => Class::Blocked,
             401 | 403 => Class::Denied,
@@ -109,13 +111,13 @@ impl ItemAnswer {
         }
     }
 
-    /// Whether the document took the place of an older one: of documents that are taken, `create` and `index` answer 201
-    /// where there was none, and 200 where there was.
+    /// Returns whether the document replaced an older one: for accepted documents, `create` and `index` return 201 if
+    /// there was none, and 200 if there was.
     pub(super) fn is_replaced(&self) -> bool {
         self.status == 200
     }
 
-    /// What a document has come to that has ended well, in a word for people.
+    /// Returns the outcome of a delivered document as a readable label.
     pub(super) fn outcome(&self) -> &'static str {
         match self.class() {
             _ if self.in_failure_store => outcome::FAILURE_STORE,
@@ -136,7 +138,7 @@ impl fmt::Display for ItemError {
     }
 }
 
-/// Why an answer is not believed; the request is sent again.
+/// The reason why a response is invalid. The request is sent again.
 #[derive(Debug, PartialEq, thiserror::Error)]
 pub(super) enum BadAnswer {
     #[error("the answer is not a whole bulk answer: {0}")]
@@ -145,7 +147,8 @@ pub(super) enum BadAnswer {
     WrongCount { got: usize, expected: usize },
 }
 
-/// Reads the answer to a request of `expected` documents; `in_detail`, documents that came to different things are told apart.
+/// Parses the response to a request of `expected` documents. With `in_detail`, documents with different outcomes are
+/// returned as separate items.
 pub(super) fn read(body: &[u8], expected: usize, in_detail: bool) -> Result<BulkAnswer, BadAnswer> {
     if let Some((failure_store, replaced)) = all_taken(body, expected) {
         let are_alike = failure_store == 0 && (replaced == 0 || replaced == expected);
@@ -160,8 +163,8 @@ pub(super) fn read(body: &[u8], expected: usize, in_detail: bool) -> Result<Bulk
     Ok(BulkAnswer::Items(answer.items))
 }
 
-/// The short way for the usual answer: no errors, as many statuses as documents, and not cut off.
-/// Answers how many are in a failure store, and how many have replaced others.
+/// Returns the numbers of documents in a failure store and of replaced documents, for the usual response: no errors,
+/// one status per document, and not truncated. This is the fast path, without JSON parsing.
 fn all_taken(body: &[u8], expected: usize) -> Option<(usize, usize)> {
     let body = body.trim_ascii();
     if !body.starts_with(b"{\"errors\":false,") || !body.ends_with(b"]}") {
@@ -184,7 +187,7 @@ struct Answer {
 }
 
 impl<'de> Deserialize<'de> for ItemAnswer {
-    /// An item is a map of one key, the action, to its result.
+    /// Deserialises an item, which is a map with a single key: the action, mapped to its result.
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         #[derive(Deserialize)]
         struct Outcome {

@@ -1,4 +1,5 @@
-//! A client for a few nodes: requests in turn, one that fails rests, credentials are never shown.
+//! An HTTP client for the nodes of a cluster: round-robin requests, a cooldown for nodes that fail, no credentials in
+//! logs.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -14,40 +15,40 @@ use super::connection::{self, Connection, Transport};
 use crate::config::{Args, Diagnostic};
 use crate::observe::failures::{FailureLog, seconds};
 
-/// A node that fails rests for this long at first, and twice as long each time,
+/// Cooldown of a node after its first failure. It doubles with each further failure.
 const FIRST_REST: Duration = Duration::from_secs(1);
-/// but no longer than this.
+/// Maximum cooldown of a node.
 const LONGEST_REST: Duration = Duration::from_secs(30);
 
-/// What a node answered.
+/// The HTTP response of a node.
 #[derive(Clone, Debug)]
 pub struct Answer {
-    /// The HTTP status.
+    /// HTTP status code.
     pub status: u16,
-    /// The body.
+    /// Response body.
     pub body: Bytes,
 }
 
-/// Why there is no answer.
+/// A transport error: the reason why there is no response.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{host}: {message}")]
 pub struct Unreachable {
-    /// The node, without credentials.
+    /// Address of the node, without credentials.
     pub host: String,
-    /// What went wrong.
+    /// Description of the error.
     pub message: String,
 }
 
-/// What a request carries.
+/// The body of a request.
 #[derive(Clone, Debug)]
 pub enum Payload {
-    /// Nothing.
+    /// No body.
     None,
     /// A JSON document.
     Json(Bytes),
-    /// Lines of JSON.
+    /// Newline-delimited JSON.
     Lines(Bytes),
-    /// Lines of JSON, compressed with gzip.
+    /// Newline-delimited JSON, compressed with gzip.
     GzippedLines(Bytes),
 }
 
@@ -81,7 +82,7 @@ impl Client {
     /// Builds the client from a sink's options, without connecting.
     ///
     /// # Errors
-    /// Every option that can't work.
+    /// Returns a diagnostic for every invalid option.
     pub fn from_args(args: &Args) -> Result<Self, Vec<Diagnostic>> {
         let mut problems = Vec::new();
         let connection = Connection::from_args(args, &mut problems);
@@ -102,7 +103,7 @@ impl Client {
         Ok(Client { nodes: RwLock::new(nodes.into()), next: AtomicUsize::new(0), files: connection::files(args) })
     }
 
-    /// The files that certificates and keys were read from.
+    /// Returns the files from which certificates and keys were read.
     pub fn files(&self) -> &[PathBuf] {
         &self.files
     }
@@ -122,10 +123,10 @@ impl Client {
         self.nodes.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Sends one request to the next node that does not rest, or to the one that has rested longest.
+    /// Sends one request to the next node that is not in cooldown or, if all are, to the one whose cooldown ends first.
     ///
     /// # Errors
-    /// When the node gives no whole answer in time. Statuses are answers, whatever they say.
+    /// Fails if the node returns no complete response in time. A response with an error status is not an error.
     pub async fn request(
         &self,
         method: Method,

@@ -1,7 +1,8 @@
-//! How many bulk requests are under way at once.
+//! A limit on the number of concurrent bulk requests.
 //!
-//! Adaptive: one more for every round that goes well while all places are taken, half as many when the cluster refuses,
-//! a little fewer when answers become much slower than they were. The caller passes the time in.
+//! The adaptive limit follows additive increase and multiplicative decrease: it rises by one per round of successful
+//! requests while all permits are in use, is halved when the cluster rejects requests, and is reduced by a tenth when
+//! the response time rises far above its usual value. The caller passes the time in.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -11,16 +12,16 @@ use tokio::sync::Notify;
 const FIRST_LIMIT: f64 = 2.0;
 const MOST: f64 = 32.0;
 
-/// What a request says about the cluster's load.
+/// The cluster's load as observed by one request.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Load {
-    /// It was answered after this time.
+    /// The request was answered after this time.
     Answered(Duration),
-    /// It was refused, in whole or in part, for there is too much to do; or nobody answered.
+    /// The request was rejected because of overload, in whole or in part, or there was no response.
     Refused,
 }
 
-/// Hands out places.
+/// An adaptive or fixed limit on concurrent requests.
 #[derive(Debug)]
 pub(super) struct Limiter {
     state: Mutex<State>,
@@ -32,27 +33,28 @@ struct State {
     limit: f64,
     adaptive: bool,
     in_flight: usize,
-    /// Moving averages of the time to an answer, a quick and a slow one.
+    /// Fast moving average of the response time, in seconds.
     recent: f64,
+    /// Slow moving average of the response time, in seconds.
     usual: f64,
     lowered: Option<Instant>,
 }
 
-/// One place; give it back with [`Permit::end`], or by dropping it when the request said nothing.
+/// A permit for one request. Return it with [`Permit::end`], or drop it if the request has observed no load.
 #[derive(Debug)]
 pub(super) struct Permit {
     limiter: Arc<Limiter>,
 }
 
 impl Limiter {
-    /// A fixed number of places, or as many as the cluster takes.
+    /// Returns a limiter with a fixed number of permits, or an adaptive one if `fixed` is `None`.
     pub(super) fn new(fixed: Option<usize>) -> Arc<Self> {
         let limit = fixed.map_or(FIRST_LIMIT, |fixed| fixed as f64);
         let state = State { limit, adaptive: fixed.is_none(), in_flight: 0, recent: 0.0, usual: 0.0, lowered: None };
         Arc::new(Limiter { state: Mutex::new(state), freed: Notify::new() })
     }
 
-    /// Waits for a place.
+    /// Waits for a permit.
     pub(super) async fn acquire(self: &Arc<Self>) -> Permit {
         loop {
             let freed = self.freed.notified();
@@ -67,7 +69,7 @@ impl Limiter {
         }
     }
 
-    /// The number of places now.
+    /// Returns the current limit.
     pub(super) fn places(&self) -> usize {
         self.state().places()
     }
@@ -118,7 +120,7 @@ impl State {
 }
 
 impl Permit {
-    /// Gives the place back with what was learnt.
+    /// Returns the permit and adjusts the limit to the observed load.
     pub(super) fn end(self, load: Load, now: Instant) {
         self.limiter.state().learn(load, now);
     }

@@ -1,4 +1,5 @@
-//! What the nodes of a cluster have in common (credentials, trust, headers), and the way to one of them.
+//! Connection settings shared by the nodes of a cluster (credentials, TLS trust, headers), and the transport to one
+//! node.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -12,17 +13,17 @@ use super::client::{Answer, Payload};
 use super::pin::{self, Fingerprint};
 use crate::config::{Args, Diagnostic};
 
-/// The way to one node.
+/// The transport to one node.
 pub(super) struct Transport {
     client: reqwest::Client,
     base: Url,
     authorization: Option<HeaderValue>,
-    /// Added to the query of every request.
+    /// Parameters added to the query of every request.
     parameters: Vec<(String, String)>,
 }
 
 impl Transport {
-    /// Sends one request and reads the whole answer. The error is the innermost cause, in words.
+    /// Sends one request and reads the whole response. The error is the text of the innermost cause.
     pub async fn send(&self, method: Method, path: &str, query: &[(&str, &str)], payload: Payload) -> Result<Answer, String> {
         let url = self.base.join(path.trim_start_matches('/')).map_err(|error| error.to_string())?;
         let mut request = self.client.request(method, url).query(query).query(&self.parameters);
@@ -47,7 +48,7 @@ impl Transport {
     }
 }
 
-/// What all nodes have in common.
+/// The settings shared by all nodes.
 pub(super) struct Connection {
     client: reqwest::Client,
     authorization: Option<HeaderValue>,
@@ -56,7 +57,7 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    /// Builds it from a sink's options; `None` when the problems that were added are in the way.
+    /// Builds the settings from a sink's options. Returns `None` if problems were added.
     pub fn from_args(args: &Args, problems: &mut Vec<Diagnostic>) -> Option<Self> {
         let known = problems.len();
         let trust = Trust::from_args(args, problems);
@@ -90,10 +91,10 @@ impl Connection {
         (problems.len() == known).then_some(Connection { client, authorization, tls_by_default, parameters })
     }
 
-    /// The name of a node, without credentials, and the way to it.
+    /// Returns the name of a node, without credentials, and the transport to it.
     ///
     /// # Errors
-    /// The host is no address that can be spoken to.
+    /// Fails if the host is not a valid address.
     pub fn to_node(&self, host: &str) -> Result<(String, Transport), String> {
         // Logstash takes `//host:port` too.
         let host = host.trim_start_matches('/');
@@ -102,7 +103,7 @@ impl Connection {
             false if self.tls_by_default => format!("https://{host}"),
             false => format!("http://{host}"),
         };
-        // The text itself is not shown: it may hold a password.
+        // The text itself is not shown, because it may contain a password.
         let mut url = Url::parse(&with_scheme).map_err(|error| format!("a host is not an address: {error}"))?;
         if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none() {
             return Err("a host must be `http://…`, `https://…` or `host:port`".to_string());
@@ -117,7 +118,7 @@ impl Connection {
         if !url.username().is_empty() {
             let own = basic(&decode(url.username()), &decode(url.password().unwrap_or_default()));
             authorization = authorization.or(sensitive(&own).ok());
-            // Both can't fail: the address has a host.
+            // Neither call can fail, because the address has a host.
             let _ = (url.set_username(""), url.set_password(None));
         }
         let name = url.as_str().trim_end_matches('/').to_string();
@@ -128,26 +129,27 @@ impl Connection {
     }
 }
 
-/// Options that name files with certificates of authorities.
+/// Options that name files with CA certificates.
 const AUTHORITIES: [&str; 2] = ["ssl_certificate_authorities", "cacert"];
 
-/// The files that a sink's options name: of authorities, of this client's certificate and of its key.
+/// Returns the files that a sink's options name: CA certificates, the client certificate and its key.
 pub(super) fn files(args: &Args) -> Vec<PathBuf> {
     let authorities = AUTHORITIES.iter().flat_map(|option| args.strings(option));
     let own = ["ssl_certificate", "ssl_key"].into_iter().filter_map(|option| given(args, option));
     authorities.chain(own).filter(|path| !path.is_empty()).map(PathBuf::from).collect()
 }
 
-/// Whom a node must prove to be, and what this client proves.
+/// TLS settings: which certificates of nodes are trusted, and the client's own certificate.
 struct Trust {
     authorities: Vec<u8>,
     fingerprint: Option<Fingerprint>,
-    /// Certificate and key.
+    /// Client certificate and key (PEM).
     own: Option<(Vec<u8>, Vec<u8>)>,
     verify: bool,
 }
 
-/// An option's text. An empty one is what a variable without a value comes out as: the option is then not given.
+/// Returns an option's text. An unset environment variable expands to an empty text; the option is then treated as not
+/// given.
 fn given(args: &Args, option: &str) -> Option<String> {
     args.text(option).filter(|text| !text.is_empty())
 }
@@ -195,7 +197,7 @@ impl Trust {
         Trust { authorities, fingerprint, own, verify }
     }
 
-    /// Tells a client's builder. Authorities that are given are the only ones then.
+    /// Applies the settings to a client builder. If CA certificates are given, only these are trusted.
     fn apply(self, builder: reqwest::ClientBuilder) -> Result<reqwest::ClientBuilder, String> {
         if let Some(fingerprint) = self.fingerprint {
             return Ok(builder.use_preconfigured_tls(pin::client_config(fingerprint, &self.authorities, self.own)?));
@@ -227,7 +229,7 @@ fn sensitive(text: &str) -> Result<HeaderValue, reqwest::header::InvalidHeaderVa
     Ok(value)
 }
 
-/// Decodes `%41` as addresses write it.
+/// Decodes percent-encoding, such as `%41`, in addresses.
 fn decode(text: &str) -> String {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
@@ -247,7 +249,7 @@ fn decode(text: &str) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-/// The cause at the bottom of an error: the layers above it only say that something failed.
+/// Returns the text of an error's innermost cause. The outer layers only state that something failed.
 fn innermost(error: &reqwest::Error) -> String {
     if error.is_timeout() {
         return "no answer in time".to_string();

@@ -1,8 +1,8 @@
-//! From one batch to the end of each of its documents.
+//! Delivery of one batch, until each of its documents has completed.
 //!
-//! What a request leaves undone becomes smaller attempts, each with its own pause: documents that the cluster was too busy
-//! for, documents that failed, halves of a request that was too large. A place among the concurrent requests is held only
-//! while a request is under way, never during a pause; what waits counts in the budget all the same.
+//! What a request leaves undone becomes smaller attempts, each with its own backoff: documents that the cluster was too
+//! busy for, documents that failed, halves of a request that was too large. A permit of the concurrency limiter is held
+//! only while a request is in flight, never during a backoff; waiting documents still count in the budget.
 
 use std::collections::HashSet;
 use std::io::Write as _;
@@ -26,7 +26,7 @@ use reqwest::Method;
 
 /// A cluster that is too busy for a request as often as this may never have room for one so large.
 const HALVED_AFTER: u32 = 4;
-/// What is no larger than this is never too large to have room for.
+/// Size in bytes up to which a request is not halved.
 const NEVER_HALVED: usize = 64 << 10;
 
 mod conflict;
@@ -34,45 +34,45 @@ mod replace;
 
 pub(crate) use replace::Existing;
 
-/// What all deliveries of a sink share.
+/// The state shared by all deliveries of a sink.
 pub(super) struct Delivery {
     client: Arc<Client>,
     limiter: Arc<Limiter>,
     backoff: Backoff,
     compression: Option<u32>,
     poison_timeout: Duration,
-    /// What becomes of documents that are there already.
+    /// Handling of documents that already exist.
     existing: Existing,
     context: SinkContext,
     suspects: Suspects,
 }
 
-/// Documents that are to be sent together.
+/// Documents that are to be sent in one request.
 struct Attempt {
     batch: DocumentBatch,
     tries: u32,
     not_before: Option<Instant>,
-    /// Since when these documents fail with 5xx on their own.
+    /// Time since when these documents have failed with their own 5xx status.
     suspect_since: Option<Instant>,
-    /// It is known that the documents are not there, where that is looked up.
+    /// Set when the documents are known not to exist, if existing documents are looked up.
     looked_up: bool,
 }
 
 impl Attempt {
-    /// Whether it has been refused so often that its size may be why. (Elasticsearch bounds the bytes that it indexes at once, and
-    /// answers 429 to what would pass that bound by itself as well.)
+    /// Returns whether it was rejected so often that its size may be the reason. (Elasticsearch limits the bytes that
+    /// are being indexed at once, and returns 429 even to a single request that exceeds this limit.)
     fn is_perhaps_too_large(&self) -> bool {
         self.tries > 0 && self.tries.is_multiple_of(HALVED_AFTER) && self.batch.len() > 1 && self.batch.body().len() > NEVER_HALVED
     }
 }
 
-/// What a request came to.
+/// The outcome of a request.
 enum Outcome {
-    /// Each document has an answer.
+    /// A result for each document.
     Answered(BulkAnswer),
-    /// The whole request is sent again; the text is the cause's label.
+    /// The whole request is to be sent again; the text is the label of the cause.
     Again(&'static str),
-    /// It is sent in two halves.
+    /// The request is to be split into two halves; status and message are kept for a dead letter.
     Split(u16, String),
 }
 
@@ -89,7 +89,7 @@ impl Delivery {
         Delivery { client, limiter, backoff, compression, poison_timeout, existing, context, suspects: Suspects::default() }
     }
 
-    /// Brings every document of a batch to its end.
+    /// Delivers every document of a batch.
     pub(super) async fn deliver(self: Arc<Self>, batch: DocumentBatch, permit: Permit) {
         let mut permit = Some(permit);
         let mut attempts = vec![Attempt { batch, tries: 0, not_before: None, suspect_since: None, looked_up: false }];
@@ -108,7 +108,7 @@ impl Delivery {
                 Some(permit) => permit,
                 None => self.limiter.acquire().await,
             };
-            // What belongs to somebody else by now is theirs to deliver.
+            // Documents of revoked partitions are delivered by the partitions' new owner.
             match attempt.batch.drop_disowned() {
                 Some(batch) => attempt.batch = batch,
                 None => {
@@ -162,7 +162,7 @@ impl Delivery {
         (outcome, if refused { Load::Refused } else { Load::Answered(took) })
     }
 
-    /// What the status of the whole request says.
+    /// Evaluates the status of the whole response.
     fn judge(&self, status: u16, body: &Bytes, batch: &DocumentBatch) -> (&'static str, Outcome) {
         let sink = &*self.context.name;
         let excerpt = || String::from_utf8_lossy(&body[..body.len().min(300)]).into_owned();
@@ -198,7 +198,7 @@ impl Delivery {
                 ("failing", Outcome::Again("failing"))
             }
             _ => {
-                // Credentials, rights, addresses: nothing that a document could be blamed for.
+                // Credentials, privileges, addresses: not caused by a document.
                 let class = match item().class() {
                     class @ (Class::Blocked | Class::Denied | Class::MissingIndex) => class,
                     _ => Class::Denied,
@@ -223,7 +223,7 @@ impl Delivery {
         self.context.finish_as(batch, if replaced > 0 { outcome::REPLACED } else { outcome::CREATED });
     }
 
-    /// Ends what has ended and makes attempts of the rest.
+    /// Completes the documents with a final result, and returns attempts for the others.
     async fn sort(&self, attempt: Attempt, items: &[ItemAnswer]) -> Vec<Attempt> {
         let now = Instant::now();
         let classes: Vec<Class> = items.iter().map(ItemAnswer::class).collect();
@@ -273,8 +273,8 @@ impl Delivery {
         attempts
     }
 
-    /// The documents that fail once more and are to blame themselves: they have failed for long, and their own index has
-    /// taken others meanwhile.
+    /// Returns the failing documents that are themselves the cause: they have failed for `poison_timeout`, and their
+    /// own index has accepted others meanwhile.
     fn poisoned(&self, attempt: &Attempt, classes: &[Class], now: Instant) -> HashSet<usize> {
         let failing = (0..classes.len()).filter(|index| classes[*index] == Class::Failing);
         let Some(since) = attempt.suspect_since.filter(|since| now.saturating_duration_since(*since) >= self.poison_timeout) else {
@@ -296,7 +296,7 @@ impl Delivery {
         Attempt { tries: attempt.tries + 1, not_before: Some(Instant::now() + pause), ..attempt }
     }
 
-    /// Halves a request that is refused as a whole, until the document that is to blame stands alone.
+    /// Halves a request that was rejected as a whole, until the offending document is alone and can be rejected.
     async fn split(&self, attempt: Attempt, status: u16, message: String) -> Vec<Attempt> {
         if attempt.batch.len() <= 1 {
             let kind = if status == 413 { "too_large" } else { "rejected" };
@@ -352,17 +352,17 @@ impl Delivery {
     }
 }
 
-/// The error of a request that was refused as a whole.
+/// The error of a request that was rejected as a whole.
 #[derive(serde::Deserialize)]
 struct WholeError {
     error: answer::ItemError,
 }
 
-/// Compresses on a thread for such work: it takes milliseconds.
+/// Compresses on a blocking thread, because it takes milliseconds.
 async fn gzip(body: Bytes, level: u32) -> Bytes {
     let compress = move || {
         let mut encoder = GzEncoder::new(Vec::with_capacity(body.len() / 4), Compression::new(level));
-        // Writing into memory can't fail.
+        // Writing to memory can't fail.
         let _ = encoder.write_all(&body);
         Bytes::from(encoder.finish().unwrap_or_default())
     };

@@ -1,4 +1,4 @@
-//! The Elasticsearch sink: bulk requests, and every document followed to its own answer.
+//! The Elasticsearch sink: bulk requests, in which every document's own response item is evaluated.
 
 use std::fmt;
 use std::sync::Arc;
@@ -31,7 +31,8 @@ use concurrency::Limiter;
 use deliver::Delivery;
 pub(crate) use deliver::Existing;
 
-/// The Elasticsearch sink as configured. Index, id and the like are the encoder's: they are part of each document.
+/// The configured Elasticsearch sink. Index, ID and similar options belong to the encoder: they are part of each
+/// document.
 #[derive(Clone)]
 pub struct ElasticsearchSink {
     client: Arc<Client>,
@@ -54,7 +55,7 @@ impl ElasticsearchSink {
     /// Builds the sink from its options, without connecting.
     ///
     /// # Errors
-    /// Every option that can't work.
+    /// Returns a diagnostic for every invalid option.
     pub fn from_args(args: &Args) -> Result<Self, Vec<Diagnostic>> {
         let concurrency = match args.required_text("concurrency").as_str() {
             "auto" => None,
@@ -88,12 +89,12 @@ impl ElasticsearchSink {
         })
     }
 
-    /// From now on documents are looked up before they are sent, in all indices behind their data stream.
+    /// Turns on the lookup of existing documents before they are sent, in all backing indices of their data stream.
     pub(crate) fn look_up_existing(&mut self, existing: Existing) {
         self.existing = existing;
     }
 
-    /// The sink's client.
+    /// Returns the sink's client.
     pub fn client(&self) -> &Arc<Client> {
         &self.client
     }
@@ -120,8 +121,8 @@ impl Sink for ElasticsearchSink {
             let mut tasks = JoinSet::new();
             let greeting = tasks.spawn(greet(self.client.clone(), context));
             while let Some(batch) = input.recv().await {
-                // Workers wait behind this while the cluster is busy. No place is held while waiting for a batch: those
-                // that are sent again may need it.
+                // Blocking here while the cluster is busy applies backpressure to the workers. No permit is held while
+                // waiting for a batch, because retries may need it.
                 let permit = limiter.acquire().await;
                 tasks.spawn(delivery.clone().deliver(batch, permit));
                 while let Some(ended) = tasks.try_join_next() {
@@ -137,7 +138,8 @@ impl Sink for ElasticsearchSink {
     }
 }
 
-/// A delivery that panicked has left its documents open for good: better to stop, and to have them read again.
+/// Returns an error if a delivery panicked. Its documents stay open for good, so the run is stopped and they are read
+/// again.
 fn check(ended: Result<(), JoinError>) -> Result<(), SinkError> {
     match ended {
         Err(error) if error.is_panic() => Err(SinkError::Client("a delivery panicked; what was in its hands is read again".into())),

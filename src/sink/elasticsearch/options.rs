@@ -1,4 +1,5 @@
-//! The options of the Elasticsearch sink. Names are those of Logstash's elasticsearch output where it has them.
+//! The options of the Elasticsearch sink. The names are those of Logstash's elasticsearch output where that has the
+//! option.
 
 use crate::config::{ComponentDef, Fallback, Kind, OptionDef, option};
 

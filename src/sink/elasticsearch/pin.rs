@@ -1,9 +1,9 @@
-//! Trust by fingerprint (`ca_trusted_fingerprint`): an authority that a node shows in its own chain is believed when its SHA-256
-//! is the one that the user has written down. A cluster that has made its authority by itself prints this number at its
-//! first start, so no file need be copied.
+//! Trust by fingerprint (`ca_trusted_fingerprint`): a CA certificate that a node presents in its chain is trusted if
+//! its SHA-256 is the configured one. A cluster that has generated its own CA prints the fingerprint at its first
+//! start, so no file needs to be copied.
 //!
-//! The fingerprint replaces only the question which authority is trusted. That it has signed the node's certificate, that
-//! it is valid today and for this host name is checked as ever.
+//! The fingerprint determines only which CA is trusted. The CA's signature of the node's certificate, its validity
+//! period and its host name are verified as usual.
 
 use std::str::FromStr;
 use std::sync::Arc;
@@ -16,14 +16,14 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
 use sha2::{Digest as _, Sha256};
 
-/// The SHA-256 of a certificate in its binary form (DER).
+/// The SHA-256 of a DER-encoded certificate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Fingerprint([u8; 32]);
 
 impl FromStr for Fingerprint {
     type Err = &'static str;
 
-    /// Reads 64 hexadecimal digits, with colons or without.
+    /// Parses 64 hexadecimal digits, with or without colons.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         const PROBLEM: &str = "a fingerprint is a SHA-256 in 64 hexadecimal digits";
         let digits: Vec<u32> =
@@ -36,11 +36,11 @@ impl FromStr for Fingerprint {
     }
 }
 
-/// TLS for a client that trusts the authority with this fingerprint, the authorities in `authorities` (PEM), and nobody else;
-/// `own` are certificate and key (PEM) to show to a node that asks.
+/// Returns a TLS configuration that trusts the CA with this fingerprint and the CAs in `authorities` (PEM), and no
+/// others. `own` is the certificate and key (PEM) for client authentication.
 ///
 /// # Errors
-/// What is wrong with a certificate or key.
+/// Fails if a certificate or key is invalid.
 pub(super) fn client_config(
     fingerprint: Fingerprint,
     authorities: &[u8],

@@ -1,7 +1,8 @@
-//! Whether a document that keeps failing is to blame itself.
+//! Detection of documents that keep failing through their own fault.
 //!
-//! It is when its own index has taken others meanwhile: an index that takes nothing is the cluster's trouble, whatever
-//! other indices do. Indices are looked at only while something fails, so nothing is paid for this while all is well.
+//! A document is at fault if its own index has accepted others meanwhile: an index that accepts nothing is a problem of
+//! the cluster, whatever other indices do. Indices are tracked only while documents fail, so there is no overhead
+//! otherwise.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,9 +13,9 @@ use memchr::memmem;
 
 use crate::delivery::DocumentBatch;
 
-/// An index is watched this long after the last failure in it.
+/// Time for which an index is tracked after its last failure.
 const WATCHED_FOR: Duration = Duration::from_secs(600);
-/// Documents of more failing indices than this are never held to blame.
+/// Maximum number of tracked indices. Documents of further failing indices are never considered at fault.
 const MOST_WATCHED: usize = 1_000;
 
 /// The indices in which documents fail.
@@ -31,7 +32,7 @@ struct Watched {
 }
 
 impl Suspects {
-    /// A document failed.
+    /// Records the failure of a document.
     pub(super) fn failed(&self, document: &[u8], now: Instant) {
         let mut indices = self.indices();
         let index = index_of(document);
@@ -43,7 +44,7 @@ impl Suspects {
         }
     }
 
-    /// Documents of a batch were taken: those for which `taken` holds.
+    /// Records the documents of a batch that were accepted: those for which `taken` returns true.
     pub(super) fn taken(&self, batch: &DocumentBatch, taken: impl Fn(usize) -> bool, now: Instant) {
         if !self.watching.load(Ordering::Acquire) {
             return;
@@ -58,7 +59,7 @@ impl Suspects {
         }
     }
 
-    /// Whether the index of a document has taken another one after `since`.
+    /// Returns whether a document's index has accepted another document after `since`.
     pub(super) fn others_taken_since(&self, document: &[u8], since: Instant) -> bool {
         let indices = self.indices();
         indices.get(index_of(document)).and_then(|watched| watched.last_taken).is_some_and(|taken| taken > since)
@@ -69,7 +70,7 @@ impl Suspects {
     }
 }
 
-/// The index that the action line of a document names.
+/// Returns the index that a document's action line names.
 fn index_of(document: &[u8]) -> &[u8] {
     const NAME: &[u8] = b"\"_index\":\"";
     let action = document.split(|byte| *byte == b'\n').next().unwrap_or_default();

@@ -1,7 +1,7 @@
-//! How far files are done, in a file of its own: what Logstash calls a sincedb.
+//! The checkpoint file with the positions of followed files, which Logstash calls a sincedb.
 //!
-//! It is written only behind the acknowledgements. What it holds of a file is one past the start of the last line that has ended, so a
-//! restart goes to that line and passes over it.
+//! It is written only after the acknowledgements. Per file it holds one past the start of the last line that has
+//! completed, so a restart seeks to that line and skips it.
 
 use std::fs::{File, Metadata, TryLockError};
 use std::io::{ErrorKind, Write as _};
@@ -15,12 +15,12 @@ use tracing::warn;
 use crate::append;
 use crate::source::SourceError;
 
-/// What tells a file from others, whatever its path: its inode, and when that was made, since inodes of files that are gone are
-/// given to new ones.
+/// The identity of a file, independent of its path: its inode and its creation time, because inodes of deleted files
+/// are reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(super) struct Identity {
     inode: u64,
-    /// Nanoseconds since 1970; null where the file system does not say.
+    /// Creation time in nanoseconds since 1970; `None` if the file system does not record it.
     created: Option<u64>,
 }
 
@@ -31,24 +31,25 @@ impl Identity {
     }
 }
 
-/// How far one file is done.
+/// The position of one file.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct Position {
-    /// Where it was when it was found.
+    /// Path at which the file was found.
     pub path: String,
-    /// Which of the files that were there it is, from 0.
+    /// Number of the file, from 0, among those that have had this path.
     pub generation: i32,
     #[serde(flatten)]
     pub identity: Identity,
-    /// One past the start of the last line that has ended; 0 if none has.
+    /// One past the start of the last line that has completed; 0 if none has.
     pub done_to: i64,
 }
 
-/// Makes a checkpoint this process' own, for as long as the file that is returned is open. The inner error is why that has to wait:
-/// another process has it, or the disk has no room for the file beside it. What two wrote to one would be true of neither.
+/// Acquires the lock of a checkpoint for this process, held as long as the returned file is open. The inner error is
+/// the reason to wait: another process holds the lock, or the disk has no room for the lock file. Two processes that
+/// write to one checkpoint would make it wrong for both.
 ///
 /// # Errors
-/// The file beside it that is locked can't be made.
+/// Fails if the lock file can't be created for another reason.
 pub(super) fn claim(path: &Path) -> Result<Result<File, String>, SourceError> {
     let beside = path.with_extension("lock");
     let file = match File::create(&beside) {
@@ -68,10 +69,10 @@ pub(super) fn claim(path: &Path) -> Result<Result<File, String>, SourceError> {
     }
 }
 
-/// Reads a checkpoint; an empty one where there is no file.
+/// Reads a checkpoint. Returns an empty one if the file does not exist.
 ///
 /// # Errors
-/// It can't be read, or is none.
+/// Fails if the file can't be read or is invalid.
 pub(super) fn load(path: &Path) -> Result<Vec<Position>, SourceError> {
     let failed = |error| SourceError::File { path: path.display().to_string(), error };
     match std::fs::read(path) {
@@ -81,10 +82,10 @@ pub(super) fn load(path: &Path) -> Result<Vec<Position>, SourceError> {
     }
 }
 
-/// Writes a checkpoint beside the old one and puts it in its place, so that no crash leaves half of it.
+/// Writes a checkpoint to a temporary file and renames it, so that a crash never leaves a partial one.
 ///
 /// # Errors
-/// It can't be written.
+/// Fails if the file can't be written.
 pub(super) fn save(path: &Path, positions: &[Position]) -> Result<(), SourceError> {
     let write = || {
         let beside = path.with_extension("tmp");

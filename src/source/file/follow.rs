@@ -1,8 +1,9 @@
-//! Files followed as they grow, are rotated and are truncated.
+//! Following files as they grow, are rotated and are truncated.
 //!
-//! A file is known by its identity, not by its path. When another file comes to be at a path, the old one is read on until nothing has come
-//! for a while: who writes to it learns of the rotation later than we do. Under its new name it is still the same file. A file that
-//! has become shorter was truncated, and what it holds now is the next generation.
+//! A file is tracked by its identity, not by its path. If another file appears at a path, the old one is still read
+//! until it has been inactive for a while, because its writer notices the rotation later than this source. Under its
+//! new name it is still the same file. A file that has become shorter was truncated, and its new content is the next
+//! generation.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fs::File;
@@ -18,19 +19,19 @@ use crate::observe::metrics as names;
 use crate::source::SourceError;
 use crate::source::lines::Framer;
 
-/// For how long nothing must have come of a file that is no longer at its path for it to be closed: Filebeat's `close_inactive`.
+/// Inactivity after which a file that is no longer at its path is closed, like Filebeat's `close_inactive`.
 const CLOSE_INACTIVE: Duration = Duration::from_secs(300);
-/// How often the checkpoint is written.
+/// Interval between writes of the checkpoint.
 const SAVE_INTERVAL: Duration = Duration::from_secs(1);
-/// How often the log says at most that the checkpoint can't be written.
+/// Minimum time between log lines about a checkpoint that can't be written.
 const LOG_INTERVAL: Duration = Duration::from_secs(10);
-/// How much of a line is read at once to pass over it.
+/// Bytes read at once while skipping a line.
 const BLOCK: usize = 256 << 10;
 
-/// Follows files until the order to stop, and then until all that was read has ended.
+/// Follows files until a shutdown is requested, and then waits until everything that was read has completed.
 ///
 /// # Errors
-/// A file can't be read, or the checkpoint can't be read, or can't be written at the end.
+/// Fails if a file or the checkpoint can't be read, or if the checkpoint can't be written at the end.
 pub(super) fn follow(source: FileSource, mut reader: Reader) -> Result<(), SourceError> {
     let _claim = match source.checkpoint.as_deref() {
         Some(path) => claim(path, &reader)?,
@@ -54,7 +55,7 @@ pub(super) fn follow(source: FileSource, mut reader: Reader) -> Result<(), Sourc
     result
 }
 
-/// Waits until the checkpoint is this process' own, or for the order to stop.
+/// Waits until this process holds the checkpoint's lock, or a shutdown is requested.
 fn claim(path: &Path, reader: &Reader) -> Result<Option<File>, SourceError> {
     let mut is_told = false;
     while !reader.context.shutdown().is_requested() {
@@ -71,18 +72,19 @@ fn claim(path: &Path, reader: &Reader) -> Result<Option<File>, SourceError> {
     Ok(None)
 }
 
-/// One file.
+/// A followed file.
 struct Followed {
     open: Open,
-    /// `None` once it has been truncated: then it is another one.
+    /// Identity of the file. `None` once it was truncated, because its new content is tracked as another file.
     identity: Option<Identity>,
-    /// How far it was done in an earlier run.
+    /// Position up to which the file was completed in an earlier run.
     done_before: i64,
-    /// Since when it is no longer at its path, or something last came of it there.
+    /// Time at which the file was found missing from its path, or was last read after that.
     away_since: Option<Instant>,
-    /// Nothing more is expected of it.
+    /// Set when no more data is expected.
     is_closed: bool,
-    /// The checkpoint on disk holds its generation. Before that nothing is read of it: a restart would give its lines other ids.
+    /// Set when the checkpoint on disk contains this generation. The file is not read before that, because after a
+    /// restart its lines would get other IDs.
     is_recorded: bool,
 }
 
@@ -90,15 +92,15 @@ struct Follower {
     source: FileSource,
     reader: Reader,
     files: Vec<Followed>,
-    /// What the checkpoint says of files that have not been found since the start.
+    /// Checkpoint entries of files that have not been found since the start.
     saved: Vec<Position>,
-    /// What was last written to the checkpoint.
+    /// Content of the checkpoint when it was last written.
     written: Vec<Position>,
-    /// When the checkpoint was last written, or could not be.
+    /// Time of the last attempt to write the checkpoint.
     saved_at: Instant,
-    /// The log says that the checkpoint can't be written, since this time.
+    /// Time at which a failure to write the checkpoint was last logged; `None` if writing works.
     failing: Option<Instant>,
-    /// Files that could not be read when they were last tried.
+    /// Files that could not be read at the last attempt.
     unreadable: HashSet<PathBuf>,
 }
 
@@ -133,7 +135,7 @@ impl Follower {
         }
     }
 
-    /// Finds out what files there are.
+    /// Looks for new, rotated and truncated files.
     fn look(&mut self, first: bool) -> Result<(), SourceError> {
         let mut there = HashMap::new();
         for path in self.source.paths() {
@@ -148,7 +150,7 @@ impl Follower {
         }
         for followed in &mut self.files {
             let path = Path::new(&followed.open.name);
-            // A name from the checkpoint may be one that no pattern stands for any more.
+            // A path from the checkpoint may no longer match any pattern.
             let now = there.get(path).copied().or_else(|| std::fs::metadata(path).ok().map(|metadata| Identity::of(&metadata)));
             if now.is_some() && now == followed.identity {
                 followed.away_since = None;
@@ -197,8 +199,8 @@ impl Follower {
         self.begin(file, &name, identity, if from_end { length } else { 0 })
     }
 
-    /// Opens a file that is new, if it is still the one at this path. One that can't be read is an error at the start; later others
-    /// go on without it, and it is tried again.
+    /// Opens a new file, if it is still the one at this path. A file that can't be read is an error at the start. Later
+    /// it is only logged, and opening is retried.
     fn open(&mut self, path: &Path, identity: Identity, first: bool) -> Result<Option<File>, SourceError> {
         let opened = File::open(path).and_then(|file| Ok((Identity::of(&file.metadata()?), file)));
         match opened {
@@ -217,7 +219,7 @@ impl Follower {
         }
     }
 
-    /// Goes on with files that have been rotated since the checkpoint was written, to names that no pattern stands for.
+    /// Continues with files that were rotated, since the checkpoint was written, to names that match no pattern.
     fn find_rotated(&mut self) -> Result<(), SourceError> {
         let (missing, others) = std::mem::take(&mut self.saved).into_iter().partition(|position| self.source.covers(Path::new(&position.path)));
         self.saved = missing;
@@ -239,24 +241,24 @@ impl Follower {
         Ok(())
     }
 
-    /// The generations of a path that are known.
+    /// Returns the known generations of a path.
     fn generations(&self, name: &str) -> impl Iterator<Item = i32> {
         let followed = self.files.iter().map(|followed| (&followed.open.name, followed.open.generation));
         let saved = self.saved.iter().map(|position| (&position.path, position.generation));
         followed.chain(saved).filter(move |(known, _)| *known == name).map(|(_, generation)| generation)
     }
 
-    /// Begins with a file that is new, or has become shorter than it was.
+    /// Starts reading a new file, or a truncated one as a new generation.
     fn begin(&mut self, file: File, name: &str, identity: Identity, position: u64) -> Result<(), SourceError> {
         let generation = self.generations(name).max().map_or(0, |last| last + 1);
         let open = self.reader.open(file, name, generation, position)?;
-        // What is passed over at the start has ended, as far as a restart is concerned.
+        // For a restart, the content skipped at the start counts as completed.
         let is_recorded = self.source.checkpoint.is_none();
         self.push(open, identity, i64::try_from(position).unwrap_or(i64::MAX), is_recorded);
         Ok(())
     }
 
-    /// Goes on with a file of an earlier run.
+    /// Continues with a file of an earlier run.
     fn resume(&mut self, file: File, saved: usize, length: u64) -> Result<(), SourceError> {
         let Position { path: name, generation, identity, done_to } = self.saved[saved].clone();
         let done = u64::try_from(done_to).unwrap_or(0);
@@ -278,7 +280,7 @@ impl Follower {
         self.files.push(Followed { open, identity: Some(identity), done_before, away_since: None, is_closed: false, is_recorded });
     }
 
-    /// Moves past the line at the present position, which has ended in an earlier run.
+    /// Skips the line at the current position, which has completed in an earlier run.
     fn pass_over_line(&self, open: &mut Open) -> Result<(), SourceError> {
         let failed = |error| SourceError::File { path: open.name.clone(), error };
         let mut block = vec![0; BLOCK];
@@ -295,7 +297,7 @@ impl Follower {
         Ok(())
     }
 
-    /// Closes files that are away and of which nothing has come for long.
+    /// Closes files that are no longer at their path and have been inactive for long.
     fn close_inactive(&mut self) {
         let is_over = |followed: &Followed| followed.away_since.is_some_and(|since| since.elapsed() >= CLOSE_INACTIVE);
         for followed in self.files.iter_mut().filter(|followed| !followed.is_closed && followed.is_recorded && is_over(followed)) {
@@ -304,8 +306,8 @@ impl Follower {
         }
     }
 
-    /// Writes the checkpoint if it has changed. Where that fails, delivery goes on and the next call tries again: what has ended since is
-    /// read again after a crash, with the same ids. Only files that are new wait.
+    /// Writes the checkpoint if it has changed. If that fails, delivery continues and the next call retries: after a
+    /// crash, what has completed since the last write is read again, with the same IDs. Only new files have to wait.
     fn save(&mut self) {
         let result = self.try_save();
         self.saved_at = Instant::now();
@@ -326,13 +328,13 @@ impl Follower {
         }
     }
 
-    /// Writes the checkpoint when everything has ended, and tries until the order to let go.
+    /// Writes the checkpoint when everything has completed, retrying until the stop is forced.
     fn save_at_the_end(&mut self) -> Result<(), SourceError> {
         loop {
             self.save();
             let shutdown = self.reader.context.shutdown();
             if self.failing.is_none() || !shutdown.is_requested() || shutdown.is_forced() {
-                // One attempt more, for its error.
+                // Another attempt, to return its error.
                 return self.try_save();
             }
             std::thread::park_timeout(SAVE_INTERVAL);

@@ -1,7 +1,8 @@
-//! Files, one line an event: read once from beginning to end, or followed as they grow.
+//! The file source: one event per line, from files that are read once or followed as they grow.
 //!
-//! To what stands behind a source a file is a topic whose name is its absolute path, with offsets in bytes. Other files that come to
-//! be at that path, as logs are rotated or truncated, are further partitions of it: generations.
+//! To the rest of the pipeline a file is a topic whose name is its absolute path, with offsets in bytes. If another
+//! file appears at the path, because logs were rotated or truncated, it is a further partition of the topic: a
+//! generation.
 
 mod checkpoint;
 mod follow;
@@ -61,23 +62,23 @@ pub const DEF: ComponentDef = ComponentDef {
     example: "[source]\ntype = \"file\"\npath = \"/var/log/nginx/access.log\"\n",
 };
 
-/// The checkpoint file where none is named.
+/// Default name of the checkpoint file.
 const CHECKPOINT: &str = "logproc-sincedb.json";
 
-/// How names of packed files end. What is in them was in a file that was followed.
+/// Extensions of compressed files. Their content was in a file that was followed before it was rotated.
 const PACKED: [&str; 9] = ["gz", "gzip", "bz2", "lz4", "tgz", "xz", "zip", "zst", "zstd"];
 
-/// How much of a packed file is unpacked at once.
+/// Maximum number of bytes decompressed at once.
 const BLOCK: usize = 256 << 10;
 
-/// The file source as configured.
+/// The configured file source.
 #[derive(Clone, Debug)]
 pub struct FileSource {
     patterns: Vec<String>,
     exclude: Vec<String>,
     tail: bool,
     from_end: bool,
-    /// None where nothing is remembered.
+    /// Path of the checkpoint file; `None` if positions are not stored.
     checkpoint: Option<PathBuf>,
     interval: Duration,
     max_event_bytes: usize,
@@ -97,8 +98,8 @@ impl FileSource {
         }
     }
 
-    /// Keeps the checkpoint of a pipeline's second and later file sources apart from the first one's, where it has no
-    /// name of its own.
+    /// Gives a pipeline's second and later file sources a checkpoint file of their own, if they use the default name.
+    /// `earlier` is the number of file sources before this one.
     pub(crate) fn set_apart(&mut self, earlier: usize) {
         if earlier > 0 && self.checkpoint.as_deref() == Some(Path::new(CHECKPOINT)) {
             self.checkpoint = Some(PathBuf::from(format!("logproc-sincedb-{}.json", earlier + 1)));
@@ -115,7 +116,7 @@ impl FileSource {
         self.tail
     }
 
-    /// The checkpoint file, if anything is remembered.
+    /// Returns the checkpoint file, if positions are stored.
     pub(crate) fn checkpoint(&self) -> Option<&Path> {
         self.checkpoint.as_deref().filter(|_| self.tail)
     }
@@ -132,7 +133,7 @@ impl FileSource {
         is_packed || self.exclude.iter().any(|pattern| matches(pattern.as_bytes(), name_of(path).as_bytes()))
     }
 
-    /// The files that there are now, by their absolute paths.
+    /// Returns the absolute paths of the existing files that the patterns match.
     fn paths(&self) -> Vec<PathBuf> {
         let found = self.patterns.iter().flat_map(|pattern| expand(pattern)).filter(|path| !self.leaves_out(path));
         let mut paths: Vec<PathBuf> = found.map(|path| std::path::absolute(&path).unwrap_or(path)).collect();
@@ -173,20 +174,20 @@ fn read_once(source: &FileSource, mut reader: Reader) -> Result<(), SourceError>
 
 /// A file that is being read.
 struct Open {
-    /// The path that its lines belong to.
+    /// Path that the lines belong to.
     name: String,
-    /// Which of the files of that path it is.
+    /// Number of the file among those that have had this path.
     generation: i32,
     file: File,
-    /// How far it has been read.
+    /// Offset in bytes up to which the file has been read.
     position: u64,
     framer: Framer,
     origin: Origin,
-    /// What it is unpacked to.
+    /// Decompressed content, if the file is compressed.
     unpacked: Option<Box<dyn Read>>,
 }
 
-/// Puts what files hold into batches.
+/// A reader that adds the content of files to batches.
 struct Reader {
     context: SourceContext,
     builder: BatchBuilder,
@@ -194,7 +195,7 @@ struct Reader {
 }
 
 impl Reader {
-    /// Begins to read a file from `position` on, as one of those of a path.
+    /// Opens a file for reading from `position` on, as generation `generation` of path `name`.
     fn open(&mut self, mut file: File, name: &str, generation: i32, position: u64) -> Result<Open, SourceError> {
         file.seek(SeekFrom::Start(position)).map_err(|error| SourceError::File { path: name.to_string(), error })?;
         let origin = self.context.hub.ledger().assign(name, generation);
@@ -202,7 +203,7 @@ impl Reader {
         Ok(Open { name: name.to_string(), generation, file, position, framer, origin, unpacked: None })
     }
 
-    /// Reads what there is now.
+    /// Reads what is available now.
     fn read_on(&mut self, open: &mut Open) -> Result<(), SourceError> {
         let batch_bytes = self.context.settings.batch_bytes;
         while !self.context.shutdown().is_requested() {
@@ -223,7 +224,7 @@ impl Reader {
         Ok(())
     }
 
-    /// Nothing will come any more: what has been read of a line without an end is a line.
+    /// Adds an unterminated last line as a record, because no more data will follow.
     fn push_rest(&mut self, open: &mut Open) {
         if !self.context.shutdown().is_requested() {
             let origin = self.builder.origin(&open.name, open.generation, || open.origin.clone());
@@ -231,13 +232,13 @@ impl Reader {
         }
     }
 
-    /// Delivers what has been read; answers whether the run goes on.
+    /// Delivers what has been read. Returns `false` when the run is over.
     fn flush(&mut self) -> bool {
         let fresh = self.context.builder();
         self.context.deliver(std::mem::replace(&mut self.builder, fresh))
     }
 
-    /// Delivers the rest; nothing more will come.
+    /// Delivers the remaining records and closes the input.
     fn end(&mut self) {
         self.flush();
         self.context.end_input();

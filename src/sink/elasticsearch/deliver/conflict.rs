@@ -1,8 +1,9 @@
-//! Documents whose id is taken by another event.
+//! Documents whose ID is already used by another event.
 //!
-//! An id that is taken (409 on `create`) counts as delivered, since ids follow from where a record was read. That is not so where offsets
-//! have gone back without another id of the topic: with `topic_identity = "name"` after the topic was created again or the group's offsets
-//! were lost, and after a log was truncated. There the document under the id is looked at, and counts only when it is of the same event.
+//! An existing ID (409 on `create`) counts as delivered, because IDs are derived from a record's position. This does
+//! not hold if offsets have gone back while the topic ID is the same or not used: with `topic_identity = "name"` after
+//! the topic was created again or the group's offsets were lost, and after a log was truncated. In these cases the
+//! existing document is compared, and the new one counts as delivered only if both are of the same event.
 
 use std::collections::{HashMap, HashSet};
 
@@ -15,15 +16,15 @@ use super::replace::{LOOKED_UP_TOGETHER, Problem, parts, text};
 use super::{Delivery, Existing};
 use crate::delivery::{DocumentBatch, Reason};
 
-/// The fields that tell events apart. A field counts where both documents have it.
+/// Fields that distinguish events. A field is compared if both documents have it.
 const IDENTIFYING: &[&str] = &["@timestamp", "message", "event.original", "log.file.path", "log.offset"];
 
-/// The documents of a batch whose id is taken and may be another event's.
+/// The documents of a batch whose ID exists and may belong to another event.
 #[derive(Debug, Default)]
 pub(super) struct Conflicts {
-    /// Those of another event than the document that is there.
+    /// Indices of documents whose ID belongs to another event.
     pub others: HashSet<usize>,
-    /// Those that could not be looked up now.
+    /// Indices of documents whose lookup failed or found nothing.
     pub unknown: HashSet<usize>,
 }
 
@@ -34,7 +35,7 @@ pub(super) fn reason(sink: &str) -> Reason {
 }
 
 impl Delivery {
-    /// Finds out which documents have the id of another event.
+    /// Returns the documents that have the ID of another event.
     pub(super) async fn conflicts(&self, batch: &DocumentBatch, classes: &[Class]) -> Conflicts {
         let is_doubtful = |index: &usize| classes[*index] == Class::Duplicate && {
             let (raw, record) = batch.record(*index);
@@ -65,7 +66,7 @@ impl Delivery {
         }
         let mut conflicts = Conflicts::default();
         for (stream, mut made) in by_index {
-            // Searches see what has been refreshed, so what is not found is looked for once more after a refresh.
+            // A search sees only refreshed documents, so missing ones are searched again after a refresh.
             for round in 0..2 {
                 if round > 0 && !made.is_empty() {
                     self.ask(&format!("{stream}/_refresh"), &[("ignore_unavailable", "true")], Payload::None).await?;
@@ -89,7 +90,7 @@ impl Delivery {
                     false
                 });
             }
-            // They are gone by now, and can be created.
+            // These have been deleted meanwhile, so they can be created.
             conflicts.unknown.extend(made.into_iter().map(|(index, ..)| index));
         }
         if let Some(first) = conflicts.others.iter().min() {
@@ -106,7 +107,7 @@ impl Delivery {
     }
 }
 
-/// Returns whether two documents are of the same event, as far as their identifying fields tell.
+/// Returns whether two documents are of the same event, judged by their identifying fields.
 fn is_same_event(there: &Value, made: &Value) -> bool {
     IDENTIFYING.iter().all(|field| match (field_of(there, field), field_of(made, field)) {
         (Some(there), Some(made)) => there == made,
@@ -114,7 +115,7 @@ fn is_same_event(there: &Value, made: &Value) -> bool {
     })
 }
 
-/// Returns a field by its dotted name, whether objects are nested or not.
+/// Returns a field by its dotted name, whether its objects are nested or flattened.
 fn field_of<'a>(document: &'a Value, name: &str) -> Option<&'a Value> {
     document.get(name).or_else(|| {
         let (first, rest) = name.split_once('.')?;

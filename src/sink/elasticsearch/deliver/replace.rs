@@ -1,9 +1,9 @@
-//! Documents of data streams that are there already. A stream takes nothing but `create`, which sees only the index that is
-//! written to now: what lies in an older one would be doubled.
+//! Documents that already exist in a data stream. A data stream accepts only `create`, which checks only the current
+//! write index, so a document in an older backing index would be duplicated.
 //!
-//! A document that is there already lies in one of the indices behind the stream, as a rule not the newest. So it is
-//! looked up by its id, and kept, or replaced there on the condition that nobody else has
-//! changed it meanwhile. What has gone by then is created on the next round.
+//! A document that already exists is in one of the stream's backing indices, usually not the newest one. So it is
+//! looked up by its ID, and either kept, or replaced in its index on the condition that it has not changed meanwhile. A
+//! document that has been deleted by then is created in the next round.
 
 use std::collections::HashMap;
 use std::time::Instant;
@@ -21,22 +21,22 @@ use super::super::concurrency::Load;
 use super::{Attempt, Delivery};
 use crate::delivery::{DocumentBatch, Fate};
 
-/// Ids looked up with one search.
+/// Maximum number of IDs per search request.
 pub(super) const LOOKED_UP_TOGETHER: usize = 1_000;
 
-/// What becomes of documents whose ids are there already.
+/// The handling of documents whose IDs already exist.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Existing {
-    /// Nobody looks: `create` and `index` decide, in the index that is written to now.
+    /// No lookup: `create` or `index` decides, in the current write index.
     #[default]
     Unknown,
-    /// They stay, in whichever index behind the data stream they are.
+    /// Keep the existing document, in whichever backing index of the data stream it is.
     Keep,
-    /// They are replaced there.
+    /// Replace the existing document in its index.
     Replace,
 }
 
-/// Where a document lies, and which version of it.
+/// The location and version of an existing document.
 #[derive(Clone, Debug, Deserialize)]
 struct Hit {
     #[serde(rename = "_id")]
@@ -70,20 +70,20 @@ struct Refreshed {
     shards: Shards,
 }
 
-/// How many shards took part in a request.
+/// The shard counts of a response.
 #[derive(Deserialize)]
 struct Shards {
     failed: u64,
 }
 
-/// A search returns up to this many documents per id, for backing indices may hold the same id.
+/// Maximum number of hits per ID, because several backing indices may contain the same ID.
 const PER_ID: usize = 4;
 
-/// Why documents could not be looked up or replaced now.
+/// The reason why documents can't be looked up or replaced now.
 #[derive(Debug)]
 pub(super) struct Problem {
     pub text: String,
-    /// The cluster has too much to do.
+    /// Set if the cluster is overloaded.
     is_busy: bool,
 }
 
@@ -93,11 +93,11 @@ impl From<String> for Problem {
     }
 }
 
-/// The options of a document's action.
+/// The options in a document's action line.
 pub(super) type Action = Map<String, Value>;
 
 impl Delivery {
-    /// Replaces documents that are there already; what could not be is to be sent again.
+    /// Replaces documents that already exist. Returns attempts for those that must be sent again.
     pub(super) async fn replace(&self, attempt: Attempt) -> Vec<Attempt> {
         let place = self.limiter.acquire().await;
         let began = Instant::now();
@@ -126,7 +126,7 @@ impl Delivery {
                     kept = (kept.0 + 1, kept.1 + sizes[index]);
                     Fate::Done
                 }
-                // Somebody has changed it meanwhile.
+                // The document was changed by another writer meanwhile.
                 Class::Rejected if answer.status == 409 => Fate::GoesOn("changed"),
                 Class::Rejected => Fate::Rejected(self.reason("rejected", answer)),
                 class => Fate::GoesOn(class.label()),
@@ -146,7 +146,7 @@ impl Delivery {
         groups.into_iter().map(again).collect()
     }
 
-    /// The answer for each document; `None` where it was not found.
+    /// Returns the result of each document; `None` if it was not found.
     async fn try_replace(&self, batch: &DocumentBatch) -> Result<Vec<Option<ItemAnswer>>, Problem> {
         let documents: Vec<(Action, &[u8])> = (0..batch.len()).filter_map(|index| parts(batch.document(index))).collect();
         if documents.len() < batch.len() {
@@ -187,8 +187,8 @@ impl Delivery {
         Ok(outcomes)
     }
 
-    /// Where documents lie, by id. Searches see what has been refreshed, so what is not found is looked for once more after
-    /// a refresh.
+    /// Returns the locations of documents by ID. A search sees only refreshed documents, so missing ones are searched
+    /// again after a refresh.
     async fn look_up(&self, documents: &[(Action, &[u8])]) -> Result<HashMap<String, Hit>, Problem> {
         let mut by_stream: HashMap<&str, Vec<&str>> = HashMap::new();
         for (action, _) in documents {
@@ -214,7 +214,7 @@ impl Delivery {
                     let path = format!("{stream}/_search");
                     let body = self.ask(&path, &[("ignore_unavailable", "true")], Payload::Json(query.to_string().into())).await?;
                     let hits: Hits = parse(&path, &body)?;
-                    // What a shard that did not answer holds would be taken for absent.
+                    // Documents on a failed shard would be taken for missing.
                     if hits.timed_out || hits.shards.failed > 0 {
                         return Err(format!("{path}: timed out: {}, failed shards: {}", hits.timed_out, hits.shards.failed).into());
                     }
@@ -242,7 +242,7 @@ fn parse<T: DeserializeOwned>(path: &str, body: &[u8]) -> Result<T, String> {
     serde_json::from_slice(body).map_err(|error| format!("{path}: not a whole response: {error}"))
 }
 
-/// The action of a document and its source line.
+/// Returns the action options of a document and its source line.
 pub(super) fn parts(document: &[u8]) -> Option<(Action, &[u8])> {
     let end = memchr::memchr(b'\n', document)?;
     let (line, source) = document.split_at(end + 1);
