@@ -1,4 +1,4 @@
-//! Notes the commit that is built, for `logproc --version`. It asks nobody but the git of this folder.
+//! Notes the commit that is built, for `logproc --version`. It only calls git in this folder.
 //!
 //! `LOGPROC_COMMIT` in the environment goes first: a build without the repository, such as that of a container, sets it.
 
@@ -8,7 +8,7 @@ use std::process::Command;
 fn main() {
     println!("cargo:rerun-if-changed=build.rs");
     println!("cargo:rerun-if-env-changed=LOGPROC_COMMIT");
-    // A debug build is not made anew for each commit; its commit is the one of when this was last run.
+    // A debug build is not rebuilt for each commit: it shows the commit at which this script last ran.
     if std::env::var("PROFILE").is_ok_and(|profile| profile == "release") {
         for watched in ["HEAD", "logs/HEAD"].iter().filter_map(|name| git(&["rev-parse", "--git-path", name])) {
             if Path::new(&watched).exists() {

@@ -13,7 +13,7 @@ use clap::error::ErrorKind;
 struct Example {
     place: String,
     line: String,
-    /// Whether it is a word in a sentence, which may leave out arguments.
+    /// True if it is a word in a sentence, which may leave out arguments.
     is_mention: bool,
 }
 
@@ -39,7 +39,7 @@ fn pages() -> Vec<PathBuf> {
     pages
 }
 
-/// Whether a line of a shell has the product in it as a command.
+/// Returns whether a shell line calls the product.
 fn has_command(line: &str) -> bool {
     ["", "| ", "&& "].iter().any(|before| {
         let command = format!("{before}logproc ");
@@ -150,7 +150,7 @@ fn calls(line: &str) -> Vec<Vec<String>> {
     calls
 }
 
-/// Why a call can't be run here.
+/// The reason for which a call can't be run here.
 fn why_not(words: &[String]) -> Option<&'static str> {
     let has = |option: &str| words.iter().any(|word| word == option);
     match words.get(1).map(String::as_str) {
@@ -164,7 +164,7 @@ fn why_not(words: &[String]) -> Option<&'static str> {
     }
 }
 
-/// Whether a word stands for an argument: `FILE`, `FILE…`, `[SEARCH]`, `'PATTERN'`.
+/// Returns whether a word stands for an argument: `FILE`, `FILE…`, `[SEARCH]`, `'PATTERN'`.
 fn is_placeholder(word: &str) -> bool {
     let bare = word.trim_matches(|character: char| "…[]".contains(character));
     bare.len() > 2 && bare.chars().all(|character| character.is_ascii_uppercase())

@@ -1,4 +1,4 @@
-//! What a running process tells its operators, through the real binary: dead letters, failures and their ends, summaries.
+//! The log of a running process for its operators, through the real binary: dead letters, failures and their ends, summaries.
 
 #![allow(clippy::unwrap_used)]
 

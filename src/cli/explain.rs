@@ -38,7 +38,7 @@ pub struct ExplainArgs {
     /// Records as the pipeline's source reads them. Without any, and without --line, --event and --file, lines of standard input are taken.
     #[arg(value_name = "LINE")]
     records: Vec<String>,
-    /// The same; may be given several times.
+    /// A record, like LINE; may be given several times.
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     line: Vec<String>,
     /// An event in JSON, as the filters see it, whatever the codec; may be given several times.
@@ -147,7 +147,7 @@ struct Explainer<W> {
     has_headings: bool,
     /// The number of inputs so far.
     count: usize,
-    /// Whether no document came out of one of them.
+    /// True if one of them produced no document.
     failed: bool,
 }
 

@@ -84,7 +84,7 @@ impl RunArgs {
     }
 }
 
-/// How records become events, as on the command line.
+/// The codec of records, as on the command line.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub(super) enum CodecName {
     Plain,

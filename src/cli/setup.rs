@@ -135,7 +135,7 @@ impl Template {
     }
 }
 
-/// What installing a template changes.
+/// The change that installing a template makes.
 enum Change {
     None,
     New,
@@ -146,7 +146,7 @@ enum Change {
 struct Step<'a> {
     client: &'a Client,
     template: Template,
-    /// What the cluster has under this name.
+    /// The template that the cluster has under this name.
     previous: Option<Value>,
     change: Change,
 }
@@ -323,7 +323,7 @@ fn files(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-/// Whether a server without the lifecycle module has answered.
+/// Returns whether the response is that of a server without the lifecycle module.
 fn is_unsupported(answer: &Answer) -> bool {
     matches!(answer.status, 400 | 404 | 405) && String::from_utf8_lossy(&answer.body).contains("no handler found")
 }

@@ -23,7 +23,7 @@ pub fn lines(theirs: &Value, ours: &Value) -> Vec<String> {
     lines
 }
 
-/// Whether only the cluster has a value, which is one that it adds by itself.
+/// Returns whether only the cluster has a value, and adds it by itself.
 fn is_default(path: &str, old: Option<&Value>, new: Option<&Value>) -> bool {
     let is_empty = |value: &Value| match value {
         Value::Null => true,
@@ -35,7 +35,7 @@ fn is_default(path: &str, old: Option<&Value>, new: Option<&Value>) -> bool {
     new.is_none() && (path.ends_with(".delete_searchable_snapshot") || old.is_some_and(is_empty))
 }
 
-/// Whether a value is an empty object, which the other side has filled.
+/// Returns whether a value is an empty object that the other side has filled.
 fn is_inside(path: &str, value: Option<&Value>, others: &BTreeMap<String, Value>) -> bool {
     let is_empty = value.and_then(Value::as_object).is_some_and(serde_json::Map::is_empty);
     is_empty && others.keys().any(|other| other.strip_prefix(path).is_some_and(|rest| rest.starts_with('.')))

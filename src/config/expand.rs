@@ -64,7 +64,7 @@ const VARIABLE: &str = "the environment variable `";
 /// The beginning of the message about a file that can't be read.
 const FILE: &str = "`${file:";
 
-/// Whether a message is about a variable or a file that another machine may have.
+/// Returns whether a message is about a variable or a file that another machine may have.
 pub fn is_about_the_machine(message: &str) -> bool {
     message.starts_with(VARIABLE) || message.starts_with(FILE)
 }
@@ -148,7 +148,7 @@ impl Expander<'_> {
     }
 }
 
-/// What follows the name of a variable in the name of the one that names a file with its value.
+/// The suffix of a variable that names a file with the value: `NAME_FILE` for `NAME`.
 const FILE_SUFFIX: &str = "_FILE";
 
 /// Returns what is in a file, without line ends behind it.

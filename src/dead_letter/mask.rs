@@ -31,7 +31,7 @@ enum Action {
     Remove,
 }
 
-/// What is left of a value.
+/// A value after masking.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Masked {
     /// None of the fields is in it.
@@ -52,7 +52,7 @@ impl Mask {
         Mask { rules }
     }
 
-    /// Whether no field is masked or left out.
+    /// Returns whether no field is masked or left out.
     pub fn is_empty(&self) -> bool {
         self.rules.is_empty()
     }
@@ -193,7 +193,7 @@ fn elements(text: &str) -> Option<Vec<&RawValue>> {
     serde_json::Deserializer::from_str(text).deserialize_seq(Elements).ok()
 }
 
-/// What an error may say of a record of which fields are masked: its kind, without what follows the first colon, where servers quote values.
+/// Returns the kind of an error: the text before the first colon or quote, after which servers quote values.
 pub fn without_values(error: &str) -> String {
     let kind = error.split([':', '\'', '"', '`', '[', '{']).next().unwrap_or_default().trim_end();
     format!("{kind} (the rest is left out, because fields are masked)")

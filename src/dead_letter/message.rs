@@ -1,10 +1,10 @@
 //! Error messages without their values, so that the same fault is the same text.
 
-/// What stands in place of a number.
+/// The placeholder of a number.
 const NUMBER: &str = "<number>";
-/// What stands in place of a quoted text.
+/// The placeholder of a quoted text.
 const TEXT: &str = "<text>";
-/// What stands in place of an id: a UUID, a hash, an id of a document.
+/// The placeholder of an id: a UUID, a hash, a document id.
 const ID: &str = "<id>";
 /// Words of this length that mix digits with letters of both cases are ids.
 const SHORTEST_ID: usize = 16;

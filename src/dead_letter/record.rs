@@ -16,9 +16,9 @@ pub struct DeadLetter<'a> {
     pipeline: &'a str,
     pipeline_version: Arc<str>,
     time: String,
-    /// What is left of the value where fields are masked or left out.
+    /// The masked value, if fields are masked or left out.
     masked: Masked,
-    /// Whether the error may quote values.
+    /// True if the error may quote values.
     quotes_values: bool,
 }
 

@@ -12,7 +12,7 @@ use crate::observe::failures::{LINE_EVERY, shortened};
 /// The longest error text that a line shows.
 const LONGEST_ERROR: usize = 300;
 
-/// What has become a dead letter since the last line.
+/// The dead letters since the last line.
 #[derive(Debug)]
 pub(super) struct Report {
     /// The command that shows the dead letters.

@@ -1,4 +1,4 @@
-//! JSON on several lines, with colours for terminals: the text of an event is laid out anew, and nothing in it changes.
+//! JSON on several lines, with colours for terminals: the text of an event gets other white space and nothing else changes.
 
 const KEY: &str = "34;1";
 const TEXT: &str = "32";

@@ -32,7 +32,7 @@ struct Kind {
     /// The first failure since it worked.
     since: Option<Instant>,
     last_line: Option<Instant>,
-    /// Whether a line was logged since it worked.
+    /// True if a line was logged since it last worked.
     is_logged: bool,
 }
 

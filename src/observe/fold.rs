@@ -1,7 +1,7 @@
 //! Folding of log lines: a warning or error that is repeated within ten seconds is counted, and one line says how often it was.
 //!
 //! Lines are the same where they come from the same place of the program and differ in digits only. A line with a field `repeated` has
-//! been folded by whoever logs it and always passes.
+//! been folded where it was logged, and always passes.
 
 use std::collections::HashMap;
 use std::fmt::{Debug, Write as _};
@@ -52,7 +52,7 @@ impl Fold {
     fn passes(&self, key: u64, is_error: bool, text: impl FnOnce() -> String, now: Instant) -> bool {
         let mut lines = self.lock();
         if let Some(line) = lines.get_mut(&key) {
-            // Nobody may report repeats, as before a run begins.
+            // Repeats may not be reported, as before a run begins.
             let is_due = now.saturating_duration_since(line.since) >= LINE_EVERY;
             if is_due {
                 line.since = now;

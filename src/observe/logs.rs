@@ -64,7 +64,7 @@ pub fn init_at(format: Format, level: &str, overflow: Overflow) {
 pub fn print_line(text: &str) {
     match WRITER.get() {
         Some(writer) => writer.push(format!("{text}\n").as_bytes()),
-        // With standard error closed there is nobody left to tell.
+        // Standard error is closed: there is no place left for a message.
         None => drop(writeln!(std::io::stderr(), "{text}")),
     }
 }
@@ -78,7 +78,7 @@ pub fn format() -> Format {
 pub fn print_and_wait(lines: &[u8]) {
     match WRITER.get() {
         Some(writer) => writer.push_and_wait(lines),
-        // With standard error closed there is nobody left to tell.
+        // Standard error is closed: there is no place left for a message.
         None => drop(std::io::stderr().write_all(lines)),
     }
 }

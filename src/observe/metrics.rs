@@ -58,9 +58,9 @@ names! {
     OFFSET_GAPS = "logproc_offset_gaps_total";
     /// Reloads of the pipeline file, by outcome.
     RELOADS = "logproc_reloads_total";
-    /// 1 if the last reload of the pipeline file was taken up, or there was none since the start.
+    /// 1 if the last reload of the pipeline file succeeded, or there was none since the start.
     LAST_RELOAD_SUCCESSFUL = "logproc_last_reload_successful";
-    /// Time of the last reload that was taken up, or of the start, in seconds since 1970.
+    /// Time of the last successful reload, or of the start, in seconds since 1970.
     LAST_RELOAD_SECONDS = "logproc_last_reload_success_timestamp_seconds";
     /// 1, with version, commit and version of librdkafka as labels.
     BUILD_INFO = "logproc_build_info";
@@ -121,7 +121,7 @@ pub fn install() -> Result<PrometheusHandle, BuildError> {
     Ok(handle)
 }
 
-/// Notes when the pipeline was last taken up (at the start, for one), and whether the last attempt was.
+/// Records a reload in the metrics: whether it succeeded and, if so, its time. The start counts as one.
 pub fn reloaded(is_taken_up: bool) {
     metrics::gauge!(LAST_RELOAD_SUCCESSFUL).set(f64::from(u8::from(is_taken_up)));
     if is_taken_up {
@@ -131,8 +131,8 @@ pub fn reloaded(is_taken_up: bool) {
 
 fn describe() {
     describe_counter!(RELOADS, Unit::Count, "Reloads of the pipeline file, by outcome.");
-    describe_gauge!(LAST_RELOAD_SUCCESSFUL, Unit::Count, "1 if the last reload was taken up, or there was none since the start.");
-    describe_gauge!(LAST_RELOAD_SECONDS, Unit::Seconds, "Time of the last reload that was taken up, or of the start, since 1970.");
+    describe_gauge!(LAST_RELOAD_SUCCESSFUL, Unit::Count, "1 if the last reload succeeded, or there was none since the start.");
+    describe_gauge!(LAST_RELOAD_SECONDS, Unit::Seconds, "Time of the last successful reload, or of the start, since 1970.");
     describe_gauge!(BUILD_INFO, Unit::Count, "1, with version, commit and version of librdkafka as labels.");
     describe_counter!(OFFSET_RESETS, Unit::Count, "Offsets that were no longer valid: records were deleted unread, or a topic was created anew.");
     describe_counter!(OFFSET_GAPS, Unit::Count, "Gaps between the offsets of records, by reason; only `skipped` and `unexplained` are faults.");

@@ -39,7 +39,7 @@ pub struct Destination {
     /// The index, alias or data stream that the action names.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub index: Option<String>,
-    /// The same, where the sink writes to data streams.
+    /// The data stream, if the sink writes to data streams.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub data_stream: Option<String>,
     /// The `_id`.
@@ -57,7 +57,7 @@ pub struct Destination {
     /// The key of a record for Kafka.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,
-    /// Whether the `_id` follows from where the record stood, and not from the event.
+    /// True if the `_id` is derived from topic, partition and offset, not from the event.
     #[serde(skip)]
     pub has_derived_id: bool,
     /// The document as it would be sent to Elasticsearch.
@@ -185,9 +185,9 @@ fn encode_all(
 /// The form of documents on the standard output of a trial run.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct TrialForm {
-    /// Whether each document has a member `@metadata` with its metadata and its destinations.
+    /// True if each document has a member `@metadata` with its metadata and its destinations.
     pub with_metadata: bool,
-    /// Several lines a document instead of one, and whether in colours.
+    /// Set if a document is printed on several lines; true for colours.
     pub pretty: Option<bool>,
 }
 

@@ -102,7 +102,7 @@ pub enum EncodeError {
     OfSink {
         /// The sink.
         sink: String,
-        /// Why.
+        /// The reason.
         error: Box<EncodeError>,
     },
 }

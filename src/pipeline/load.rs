@@ -67,14 +67,14 @@ pub struct Overrides {
     pub settings: Option<PathBuf>,
     /// Whether the pipeline must have a source and a sink of its own, unless they are replaced.
     pub whole: bool,
-    /// Whether files and variables that the pipeline names and that are not here are passed over with a warning.
+    /// True if missing files and variables that the pipeline names are only warned about.
     pub offline: bool,
     /// With a sink in place of the file's: what is written of each document, after the file's own sinks were asked what they would do with
     /// it. Without it, they are not asked.
     pub form: Option<TrialForm>,
-    /// Whether dead letters are printed to standard error, wherever the file sends them.
+    /// True if dead letters are printed to standard error, wherever the file sends them.
     pub prints_dead_letters: bool,
-    /// Whether sources read without a consumer group and without a checkpoint, and so leave no trace.
+    /// True if sources read without a consumer group and without a checkpoint, and so leave no trace.
     pub detached: bool,
 }
 
@@ -102,7 +102,7 @@ pub struct Pipeline {
     pub sources: Vec<SourceSpec>,
     /// How they become events, for each source.
     pub intakes: Vec<Intake>,
-    /// Which of them holds for a record's topic, where one source gives out records of several.
+    /// The number of the intake for a topic, if one source returns the records of several.
     pub intake_by_topic: Option<SourceOfTopic>,
     /// The filters.
     pub program: Program,

@@ -311,7 +311,7 @@ impl Program {
         }
     }
 
-    /// Whether the next run is timed.
+    /// True if the next run is timed.
     fn is_timed(&mut self) -> bool {
         self.untimed -= 1;
         if self.untimed == 0 {
@@ -384,7 +384,7 @@ pub fn reach<L>(steps: &[Step<L>], event: &mut Event, act: impl FnMut(&L, &mut E
     reach_watched(steps, event, |_, _| {}, act);
 }
 
-/// The same, calling `watch` with each condition that was looked at and whether it held.
+/// Runs the leaves that an event reaches, and calls `watch` with each evaluated condition and its result.
 pub fn reach_watched<L>(
     steps: &[Step<L>],
     event: &mut Event,

@@ -66,7 +66,7 @@ pub async fn is_data_stream(client: &Client, name: &str) -> anyhow::Result<bool>
 pub struct Member {
     /// The index.
     pub index: String,
-    /// What the alias says of it: whether it is the one to write to, a filter, routing.
+    /// The properties of the alias for this index: write index, filter, routing.
     pub options: Value,
 }
 

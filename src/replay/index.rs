@@ -18,12 +18,12 @@ const OWN_ALLOCATION: &str = "initial_recovery";
 /// The mapping's part that only data streams have.
 const OF_DATA_STREAMS: &str = "_data_stream_timestamp";
 
-/// What a plan says of an index.
+/// The description of an index in a plan.
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct Outlook {
-    /// How the index comes to be.
+    /// The way in which the index is created.
     pub notes: Vec<String>,
-    /// What may be a mistake.
+    /// Warnings about likely mistakes.
     pub warnings: Vec<String>,
 }
 

@@ -34,9 +34,9 @@ pub const GROUP_PREFIX: &str = "logproc-replay-";
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Definition {
-    /// Where the stretch begins. A bound that was written relative to now is a time by then.
+    /// The lower bound. One that was written relative to now is already resolved to a time.
     pub from: String,
-    /// Where it ends, likewise.
+    /// The upper bound, resolved in the same way as the lower one.
     pub to: String,
     /// Both bounds as they were written, where one was relative to now.
     #[serde(skip_serializing_if = "Option::is_none")]

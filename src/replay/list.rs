@@ -22,13 +22,13 @@ pub struct Listed {
     pub id: String,
     /// The topic that it reads.
     pub topic: String,
-    /// What it does; `None` where another version of logproc has begun it.
+    /// The definition of the job; `None` if another version of logproc has started it.
     pub definition: Option<Definition>,
-    /// How far its partitions are.
+    /// The progress of its partitions.
     pub state: Vec<Progress>,
     /// Processes that are at work on it.
     pub members: usize,
-    /// Whether an order to cancel it has been left.
+    /// True if its cancellation was requested.
     pub is_cancelled: bool,
 }
 
@@ -131,7 +131,7 @@ fn jobs_of(
     Ok(jobs.into_values().collect())
 }
 
-/// The dead letters that jobs have come past, for telling which are open.
+/// The dead letters that jobs have replayed; all others are open.
 #[derive(Debug, Default)]
 pub struct Replayed(Vec<Listed>);
 
@@ -146,7 +146,7 @@ impl Replayed {
         Replayed(jobs.into_iter().filter(delivers).collect())
     }
 
-    /// Returns whether a job has come past a dead letter: one at this partition and offset of its topic, with these facts.
+    /// Returns whether a job has replayed a dead letter: one at this partition and offset of its topic, with these facts.
     pub fn covers(&self, (partition, offset): (i32, i64), fact: impl Fn(&str) -> String) -> bool {
         self.0.iter().any(|job| {
             let Some(definition) = &job.definition else { return false };

@@ -74,10 +74,10 @@ pub struct Plan {
     pub failures: Vec<(String, u64)>,
     /// Records that were tried.
     pub tried: u64,
-    /// How the index that documents go to comes to be.
+    /// The way in which the target index is created.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
-    /// What may be a mistake.
+    /// Warnings about likely mistakes.
     pub warnings: Vec<String>,
     /// The command that points the alias back to where it points now.
     #[serde(skip_serializing_if = "Option::is_none")]

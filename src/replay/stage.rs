@@ -23,7 +23,7 @@ pub(super) struct Stage {
     pub topic: String,
     /// The clients of Elasticsearch sinks, by sink.
     pub clients: Vec<Option<Arc<Client>>>,
-    /// Where the pipeline's one Elasticsearch sink writes by itself, with `*` for what differs between events.
+    /// The index pattern to which the pipeline's only Elasticsearch sink writes, with `*` for parts that differ between events.
     pub writes_to: Option<String>,
 }
 

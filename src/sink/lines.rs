@@ -14,7 +14,7 @@ use crate::config::{Args, ComponentDef, Diagnostic, Fallback, Kind, option};
 use crate::delivery::{DocumentBatch, Limits};
 use crate::pipeline::encode::CODEC_OPTION;
 
-/// How often it is looked whether standard output still has a reader.
+/// Interval between checks whether standard output still has a reader.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// The options of `stdout`.

@@ -183,7 +183,7 @@ impl SinkContext {
         self.readiness.set(ready);
     }
 
-    /// The failures of the sink, whoever of its parts notes them.
+    /// The failures of the sink, from all of its parts.
     pub(crate) fn failures(&self) -> &Arc<FailureLog> {
         &self.failures
     }

@@ -44,7 +44,7 @@ pub struct Case {
     pub inputs: Vec<Input>,
     /// The frozen clock.
     pub now: Timestamp,
-    /// Whether nothing must come out (`true`), or something of each input (`false`).
+    /// True if no document may come out, false if each input must produce one.
     pub dropped: Option<bool>,
     /// Fields of each event.
     pub expect: Option<Vec<Value>>,
@@ -188,7 +188,7 @@ impl Case {
         !has_fields && !self.expects_destination() && self.dropped.is_none() && self.dead_letter.is_none()
     }
 
-    /// Whether it says something of the sinks.
+    /// Returns whether it has expectations about sinks.
     pub fn expects_destination(&self) -> bool {
         let Case { sinks, sink, index, data_stream, document_id, .. } = self;
         sinks.is_some() || sink.is_some() || [index, data_stream, document_id].iter().any(|option| option.is_some())

@@ -38,7 +38,7 @@ pub struct Output {
     pub conditions: Vec<(String, bool)>,
     /// The sinks that it goes to, and where there.
     pub destinations: Vec<Destination>,
-    /// Why a sink can't take it, which makes a dead letter of its record.
+    /// The reason for which a sink can't encode it, so that its record becomes a dead letter.
     pub refused: Option<String>,
 }
 

@@ -13,7 +13,7 @@ use crate::dead_letter::message::without_values;
 use crate::dead_letter::read::{Letter, read, topic_client};
 use crate::replay::list::{Replayed, list as list_jobs};
 
-/// The most groups that are told apart; messages of further ones are put together.
+/// The largest number of groups; further messages share one group.
 const MOST_GROUPS: usize = 10_000;
 /// The message of those.
 const OTHERS: &str = "(other messages)";
@@ -21,12 +21,12 @@ const OTHERS: &str = "(other messages)";
 /// Reason, component, status and message without values.
 type Key = [String; 4];
 
-/// What is known of the dead letters of one fault.
+/// The dead letters of one fault.
 #[derive(Debug, Default)]
 struct Group {
     /// Records of which the latest dead letter is in this group.
     records: u64,
-    /// Of these, records whose latest dead letter no replay has come past.
+    /// The number of these records whose latest dead letter has not been replayed.
     open: u64,
     /// Further dead letters of records: earlier ones, and those that a crash had written again.
     repeats: u64,
@@ -99,7 +99,7 @@ impl Groups {
     }
 }
 
-/// Returns the dead letters that replays have come past; `None` where that can't be looked up, which is said.
+/// Returns the dead letters that have been replayed; `None`, with a warning, if that can't be looked up.
 fn replayed(spec: &DeadLetterSpec) -> Option<Replayed> {
     let Some((topic, config)) = topic_client(spec) else { return Some(Replayed::default()) };
     match list_jobs(&config, Some(topic)) {

@@ -28,12 +28,12 @@ pub struct Converted {
     pub lost: Vec<Diagnostic>,
 }
 
-/// How a configuration is converted.
+/// The options of a conversion.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Options<'a> {
     /// The `ecs_compatibility` to write down, if any.
     pub ecs: Option<&'a str>,
-    /// Whether a backslash in a quoted text begins an escape (Logstash's setting `config.support_escapes`).
+    /// True if a backslash in a quoted text begins an escape (Logstash's setting `config.support_escapes`).
     pub escapes: bool,
     /// Errors that were found when the configuration was loaded as it is. Each becomes something that is not converted.
     pub errors: &'a [Diagnostic],
@@ -74,7 +74,7 @@ pub fn convert_with(files: &Files, file: u32, options: Options<'_>) -> Result<Co
 struct Writer<'a> {
     text: &'a str,
     files: &'a Files,
-    /// Whether a backslash in a quoted text begins an escape.
+    /// True if a backslash in a quoted text begins an escape.
     escapes: bool,
     /// Whether names from before the Elastic Common Schema hold.
     ecs_disabled: bool,
@@ -412,7 +412,7 @@ impl Writer<'_> {
     }
 }
 
-/// Whether every option is carried, or has no effect here.
+/// Returns whether every option is converted, or has no effect here.
 fn is_whole(args: &Args, left_out: &[LeftOut]) -> bool {
     !left_out.iter().any(|left| left.refused) && args.given().iter().all(|(_, node)| text::value(node, "").is_some())
 }

@@ -176,7 +176,7 @@ async fn greet(client: Arc<Client>, context: SinkContext) {
     }
 }
 
-/// What a cluster says of itself.
+/// The description that a cluster returns of itself.
 #[derive(Default, serde::Deserialize)]
 #[serde(default)]
 struct Health {

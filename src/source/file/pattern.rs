@@ -57,7 +57,7 @@ fn descend(folder: PathBuf, parts: &[Component<'_>], levels: usize, found: &mut 
     }
 }
 
-/// Whether an absolute pattern stands for an absolute path.
+/// Returns whether an absolute pattern matches an absolute path.
 pub(super) fn covers(pattern: &Path, path: &Path) -> bool {
     fn fits(pattern: &[Component<'_>], path: &[Component<'_>]) -> bool {
         match (pattern.split_first(), path.split_first()) {
@@ -99,7 +99,7 @@ pub(super) fn name_of(path: &Path) -> Cow<'_, str> {
     path.file_name().map(|name| name.to_string_lossy()).unwrap_or_default()
 }
 
-/// Whether `name` fits a pattern of `*` (any text), `?` (any one byte) and `[a-c]` (one of these bytes, with `^` none of them).
+/// Returns whether `name` matches a pattern of `*` (any text), `?` (any one byte) and `[a-c]` (one of these bytes, with `^` none of them).
 pub(super) fn matches(pattern: &[u8], name: &[u8]) -> bool {
     match (pattern.split_first(), name.split_first()) {
         (None, None) => true,
@@ -114,7 +114,7 @@ pub(super) fn matches(pattern: &[u8], name: &[u8]) -> bool {
     }
 }
 
-/// Whether a byte is in what stands between brackets.
+/// Returns whether a byte is in a bracket expression.
 fn is_in(set: &[u8], byte: u8) -> bool {
     let (is_negated, mut set) = match set.split_first() {
         Some((b'^' | b'!', rest)) => (true, rest),

@@ -21,8 +21,6 @@ use crate::delivery::ledger::Commit;
 
 /// Timeout for looking up committed offsets. Polling is blocked meanwhile.
 const LOOK_UP_TIMEOUT: Duration = Duration::from_secs(2);
-/// Timeout of a commit that is waited for. Once a stop was requested, it may take the remaining time to drain.
-const COMMIT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Time without a response after which the committed offsets are looked up.
 const UNANSWERED: Duration = Duration::from_secs(15);
 
@@ -52,7 +50,7 @@ impl Commits {
     }
 }
 
-/// Commits everything that is done, unless the commit before it has not been answered yet.
+/// Commits every done offset, unless the previous commit has not been answered yet.
 pub(super) fn commit_what_is_done(consumer: &BaseConsumer<Group>) {
     let group = consumer.context();
     let mut under_way = group.under_way.lock();
@@ -72,19 +70,22 @@ pub(super) fn commit_what_is_done(consumer: &BaseConsumer<Group>) {
 /// Waits for the response to the commit in flight, then sends the commits returned by `commits` and waits for their
 /// response.
 ///
-/// Brokers that have not answered for the session timeout have not heard of this member either: they take no commit of it any more.
+/// Both take at most the session timeout or, once a stop was requested, the remaining time to drain: brokers that have been
+/// unreachable for so long have received no heartbeat either, have removed this member, and accept no commit from it.
 pub(super) fn commit_and_wait(consumer: &BaseConsumer<Group>, commits: impl FnOnce() -> Vec<Commit>) {
     let group = consumer.context();
     let shutdown = &group.hub.shutdown;
+    let began = Instant::now();
+    let answer = |pending: &PendingCommit| pending.answer_within(group.session_timeout.saturating_sub(began.elapsed()), shutdown);
     let mut under_way = group.under_way.lock();
-    if !settle(&mut under_way, group, |pending| pending.answer_within(group.session_timeout, shutdown)) {
+    if !settle(&mut under_way, group, answer) {
         warn!(client = group.log.client(), "brokers have not answered a commit in time; it may still arrive");
         *under_way = None;
     }
     let commits = commits();
     let result = match send(consumer, &commits) {
         Ok(None) => return,
-        Ok(Some(pending)) => pending.answer_within(COMMIT_TIMEOUT, shutdown),
+        Ok(Some(pending)) => answer(&pending),
         Err(error) => Some(Err(error)),
     };
     let result = result.unwrap_or(Err(KafkaError::ConsumerCommit(RDKafkaErrorCode::OperationTimedOut)));
@@ -94,7 +95,7 @@ pub(super) fn commit_and_wait(consumer: &BaseConsumer<Group>, commits: impl FnOn
     take_in(group, result);
 }
 
-/// Takes the answer to the commit under way. Returns whether none is under way any more.
+/// Handles the response to the commit in flight. Returns whether no commit is in flight any more.
 fn settle(under_way: &mut Option<UnderWay>, group: &Group, answer: impl FnOnce(&PendingCommit) -> Option<KafkaResult<Refused>>) -> bool {
     let Some(commit) = under_way else { return true };
     let Some(result) = answer(&commit.pending) else { return false };
@@ -103,7 +104,7 @@ fn settle(under_way: &mut Option<UnderWay>, group: &Group, answer: impl FnOnce(&
     true
 }
 
-/// Sends a commit and notes it in the ledger. Returns nothing where nothing is to be committed.
+/// Sends a commit and marks it as requested in the ledger. Returns `None` if there is nothing to commit.
 fn send(consumer: &BaseConsumer<Group>, commits: &[Commit]) -> KafkaResult<Option<PendingCommit>> {
     let group = consumer.context();
     if commits.is_empty() || !group.commits {
@@ -127,7 +128,7 @@ fn send(consumer: &BaseConsumer<Group>, commits: &[Commit]) -> KafkaResult<Optio
     PendingCommit::send(consumer, &offsets).map(Some)
 }
 
-/// Notes the answer to a commit. What has failed, even in part, is committed again later.
+/// Records the response to a commit. A commit that failed, even in part, is repeated later.
 fn take_in(group: &Group, result: KafkaResult<Refused>) {
     match result.as_ref().map(|refused| refused.first()) {
         Ok(None) => group.committed(),
@@ -136,7 +137,7 @@ fn take_in(group: &Group, result: KafkaResult<Refused>) {
     }
 }
 
-/// Looks up what the brokers hold of these commits: one that was lost on the way is sent again.
+/// Looks up the committed offsets of these commits. A commit that was lost is sent again.
 fn look_up(consumer: &BaseConsumer<Group>, asked: &[Commit]) {
     let group = consumer.context();
     let mut wanted = TopicPartitionList::with_capacity(asked.len());

@@ -1,6 +1,6 @@
 //! Reading without a group: a trial run takes every partition of its topics for itself, and commits nothing.
 //!
-//! Partitions are those that there are when reading begins. Brokers are told of no group, so the pipeline's own members keep their
+//! The partitions are those that exist when reading begins. No group is joined, so the pipeline's own members keep their
 //! partitions and offsets.
 
 use std::time::{Duration, Instant};
@@ -16,7 +16,7 @@ use super::{KafkaSource, Topics};
 use crate::delivery::Shutdown;
 use crate::source::SourceError;
 
-/// How long brokers may take to list topics.
+/// Timeout for listing topics.
 const LIST_TIMEOUT: Duration = Duration::from_secs(2);
 /// The pause before topics are listed again.
 const PAUSE: Duration = Duration::from_millis(250);

@@ -36,7 +36,7 @@ pub(super) struct Group {
     /// Whether offsets are committed at all.
     pub commits: bool,
     pub under_way: Commits,
-    /// A member that brokers have not heard of for this long is no member any more.
+    /// The time without a heartbeat after which brokers remove the member.
     pub session_timeout: Duration,
     /// What stands beside a partition's committed offset, for an extract.
     pub marks: Mutex<HashMap<i32, Mark>>,
@@ -75,7 +75,7 @@ impl Group {
         self.marks().insert(partition, mark);
     }
 
-    /// Returns the text that stands beside this commit, if the partition has a mark.
+    /// Returns the commit metadata, if the partition has a mark.
     pub(super) fn mark_after(&self, commit: &Commit) -> Option<String> {
         self.marks().get(&commit.partition).map(|mark| mark.after(commit.tally.clone()).to_text())
     }
@@ -89,13 +89,13 @@ impl Group {
         self.marks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Notes that brokers have taken a commit.
+    /// Records that a commit succeeded.
     pub(super) fn committed(&self) {
         self.log.works_again(&[COMMIT]);
         metrics::counter!(names::COMMITS, "outcome" => "ok").increment(1);
     }
 
-    /// Notes that a commit has failed: the offsets are committed again.
+    /// Records that a commit failed, so that the offsets are committed again.
     pub(super) fn commit_failed(&self, error: &str) {
         if let Some(repeated) = self.log.failed(COMMIT) {
             warn!(client = self.log.client(), error, repeated, "failed to commit offsets; retrying");

@@ -58,7 +58,7 @@ pub(super) fn run(source: &KafkaSource, mut context: SourceContext) -> Result<()
         }
         let mut renew = |consumer: &BaseConsumer<Group>| {
             login.refresh(consumer.client());
-            // An extract is over soon, and knows how far it is; without a group nobody does.
+            // An extract ends soon and tracks its own progress; without a group, progress is not stored.
             let make = |properties: &BTreeMap<String, String>| open(source, properties, &hub, &readiness);
             if source.extract.is_none() && !source.is_detached { login.renew(&properties, make) } else { None }
         };

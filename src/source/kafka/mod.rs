@@ -159,7 +159,7 @@ pub enum Topics {
 pub struct KafkaSource {
     topics: Topics,
     extract: Option<Extract>,
-    /// Whether all partitions are read without a group and nothing is committed.
+    /// True if all partitions are read without a group and nothing is committed.
     is_detached: bool,
     group_id: String,
     properties: BTreeMap<String, String>,
@@ -280,7 +280,7 @@ impl KafkaSource {
         if self.property("auto.offset.reset") == Some("error") {
             self.properties.insert("auto.offset.reset".to_string(), "earliest".to_string());
         }
-        // librdkafka refuses an assignment without the name of a group; nobody joins this one.
+        // librdkafka requires a group name for an assignment; this group is never joined.
         self.properties.insert("group.id".to_string(), format!("{}-detached", self.group_id));
         self.is_detached = true;
     }

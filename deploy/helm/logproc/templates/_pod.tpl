@@ -47,7 +47,7 @@ priorityClassName: {{ . | quote }}
 {{- end }}
 {{- end -}}
 
-{{/* The environment names the file of a secret, never the secret: a file is read anew when the Secret changes. */}}
+{{/* The environment names the file of a secret, never the secret: a file is read again when the Secret changes. */}}
 {{- define "logproc.secretFile" -}}
 - name: {{ .name }}_FILE
   value: {{ printf "/etc/logproc/%s/%s" .volume .file | quote }}

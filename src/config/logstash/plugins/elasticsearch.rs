@@ -159,7 +159,7 @@ fn rollover_alias(adapted: &mut Adapted, key: Key, node: Node) {
     }
 }
 
-/// Whether lifecycle management is not turned off.
+/// Returns whether lifecycle management is not turned off.
 fn is_managed(adapted: &Adapted) -> bool {
     adapted.written("ilm_enabled") != Some("false")
 }
@@ -210,7 +210,7 @@ fn keystore(adapted: &mut Adapted, key: Key, node: Node) {
     adapted.refuse(&key, &node, &why);
 }
 
-/// Whether an option keeps Logstash from writing to a data stream where the configuration leaves that open.
+/// Returns whether an option keeps Logstash from writing to a data stream where the configuration leaves that open.
 fn is_for_indices(name: &str, texts: &[String]) -> bool {
     match name {
         "action" => texts.first().is_some_and(|action| action != "create"),

@@ -181,7 +181,7 @@ pub fn adapt_component(section: Section, spec: &mut ComponentSpec, surroundings:
     adapted.left_out
 }
 
-/// Whether an input or output has an option of this name here too.
+/// Returns whether an input or output has an option of this name here too.
 fn has_option(section: Section, plugin: &str, option: &str) -> bool {
     let defs = if section == Section::Input { crate::source::DEFS } else { crate::sink::DEFS };
     defs.iter().filter(|def| def.name == plugin).any(|def| def.options.iter().any(|known| known.name == option))
