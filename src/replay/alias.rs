@@ -1,5 +1,7 @@
 //! The end of a replay into a new index: the alias is moved there in one step, once the counts agree.
 
+use std::time::Duration;
+
 use anyhow::{Context as _, bail};
 use serde_json::{Value, json};
 
@@ -7,10 +9,14 @@ use super::index::curl;
 use super::plan::shell_line;
 use crate::sink::elasticsearch::{Client, Method, Payload};
 
-/// Sends a request and reads its JSON; answers the status with it.
+/// How long a request is repeated while the cluster rejects it as overloaded (429, 503). A node whose memory circuit
+/// breaker is open rejects everything until its next garbage collection.
+pub(super) const BUSY_LIMIT: Duration = Duration::from_secs(60);
+
+/// Sends a request, again while the cluster is overloaded, and returns the status and the JSON of the response.
 pub(super) async fn ask(client: &Client, method: Method, path: &str, body: Option<Value>) -> anyhow::Result<(u16, Value)> {
     let payload = body.map_or(Payload::None, |body| Payload::Json(body.to_string().into()));
-    let answer = client.request(method, path, &[], payload).await.with_context(|| path.to_string())?;
+    let answer = client.request_with_retry(method, path, &[], payload, BUSY_LIMIT).await.with_context(|| path.to_string())?;
     Ok((answer.status, serde_json::from_slice(&answer.body).unwrap_or_default()))
 }
 

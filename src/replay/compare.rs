@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde_json::{Value, json};
 
+use super::alias::BUSY_LIMIT;
 use crate::sink::elasticsearch::{Client, Method, Payload};
 use crate::trial::report::{Style, changes, flatten};
 
@@ -174,33 +175,50 @@ impl Comparer {
     }
 }
 
-/// How often a look-up is tried again: a shard that has just been made answers after a moment.
+/// Attempts to look documents up: a shard that has just been created takes a moment to answer.
 const TRIES: u32 = 20;
 
-/// The documents of an index, by id, asked for until the cluster answers or has failed for some seconds.
+/// Returns the documents of an index by ID. Failed requests and incomplete responses are repeated for some seconds,
+/// requests that an overloaded cluster rejects for as long as [`BUSY_LIMIT`].
 async fn look_up_patiently(client: &Client, index: &str, ids: &[&str]) -> Result<HashMap<String, Value>, String> {
     for _ in 1..TRIES {
-        if let Ok(found) = look_up(client, index, ids).await {
-            return Ok(found);
+        match look_up(client, index, ids).await {
+            Ok(found) => return Ok(found),
+            Err(error) if error.is_final => return Err(error.message),
+            Err(_) => {}
         }
         tokio::time::sleep(std::time::Duration::from_millis(250)).await;
     }
-    look_up(client, index, ids).await
+    look_up(client, index, ids).await.map_err(|error| error.message)
+}
+
+/// A failed lookup, and whether to give up.
+struct LookupError {
+    message: String,
+    is_final: bool,
+}
+
+impl From<String> for LookupError {
+    fn from(message: String) -> Self {
+        LookupError { message, is_final: false }
+    }
 }
 
 /// The documents of an index, by id.
-async fn look_up(client: &Client, index: &str, ids: &[&str]) -> Result<HashMap<String, Value>, String> {
+async fn look_up(client: &Client, index: &str, ids: &[&str]) -> Result<HashMap<String, Value>, LookupError> {
     let query = json!({ "size": ids.len(), "query": { "ids": { "values": ids } } }).to_string();
     let path = format!("{index}/_search");
     let parameters = [("ignore_unavailable", "true"), ("allow_no_indices", "true"), ("filter_path", "timed_out,_shards.failed,hits.hits._id,hits.hits._source")];
-    let answer = client.request(Method::POST, &path, &parameters, Payload::Json(query.into())).await.map_err(|error| error.to_string())?;
+    let answer = client.request_with_retry(Method::POST, &path, &parameters, Payload::Json(query.into()), BUSY_LIMIT).await.map_err(|error| error.to_string())?;
     if answer.status != 200 {
-        return Err(format!("{path}: status {}: {}", answer.status, excerpt(&answer.body)));
+        let message = format!("{path}: status {}: {}", answer.status, excerpt(&answer.body));
+        // The cluster was overloaded until the limit: each further batch of documents would wait as long.
+        return Err(LookupError { message, is_final: matches!(answer.status, 429 | 503) });
     }
     let mut body: Value = serde_json::from_slice(&answer.body).map_err(|error| error.to_string())?;
     // Documents of a shard that did not answer would pass for absent.
     if body["timed_out"] != false || body["_shards"]["failed"] != 0 {
-        return Err(format!("{path}: not a whole response: {}", excerpt(&answer.body)));
+        return Err(format!("{path}: not a whole response: {}", excerpt(&answer.body)).into());
     }
     let hits = body.pointer_mut("/hits/hits").map(Value::take).unwrap_or_default();
     let Value::Array(hits) = hits else { return Ok(HashMap::new()) };

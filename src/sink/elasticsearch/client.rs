@@ -14,11 +14,15 @@ use tracing::{info, warn};
 use super::connection::{self, Connection, Transport};
 use crate::config::{Args, Diagnostic};
 use crate::observe::failures::{FailureLog, seconds};
+use crate::sink::backoff::Backoff;
 
 /// Cooldown of a node after its first failure. It doubles with each further failure.
 const FIRST_REST: Duration = Duration::from_secs(1);
 /// Maximum cooldown of a node.
 const LONGEST_REST: Duration = Duration::from_secs(30);
+
+/// First and longest delay before a rejected request is sent again.
+const RETRY_DELAYS: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
 
 /// The HTTP response of a node.
 #[derive(Clone, Debug)]
@@ -149,6 +153,33 @@ impl Client {
         }
     }
 
+    /// Sends a request and repeats it, with exponential backoff, while the cluster rejects it as overloaded or not ready
+    /// (429 and 503, with which nothing has been done). Returns the last response after `limit`.
+    ///
+    /// # Errors
+    /// Fails if a node returns no complete response in time: the request may have been executed and is not repeated.
+    pub async fn request_with_retry(
+        &self,
+        method: Method,
+        path: &str,
+        query: &[(&str, &str)],
+        payload: Payload,
+        limit: Duration,
+    ) -> Result<Answer, Unreachable> {
+        let backoff = Backoff::new(RETRY_DELAYS.0, RETRY_DELAYS.1);
+        let deadline = Instant::now() + limit;
+        let mut tries = 0;
+        loop {
+            let answer = self.request(method.clone(), path, query, payload.clone()).await?;
+            let pause = backoff.pause(tries);
+            if !matches!(answer.status, 429 | 503) || Instant::now() + pause > deadline {
+                return Ok(answer);
+            }
+            tokio::time::sleep(pause).await;
+            tries += 1;
+        }
+    }
+
     fn pick<'n>(&self, nodes: &'n [Node]) -> &'n Node {
         let first = self.next.fetch_add(1, Ordering::Relaxed);
         let now = Instant::now();
@@ -225,6 +256,36 @@ mod tests {
         assert!(messages(&[("api_key", "a:b"), ("user", "u")]).contains("not both"));
         assert!(client(&[("api_key", "a:b"), ("user", ""), ("cacert", "")]).is_ok(), "an empty text is no option");
         assert!(messages(&[("cacert", "/no/such.pem")]).contains("can't be read"));
+    }
+
+    /// Returns the address of a server that responds with one status per request, the last one again and again.
+    fn server_with_statuses(statuses: &'static [u16]) -> String {
+        use std::io::{Read as _, Write as _};
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        std::thread::spawn(move || {
+            for (index, stream) in listener.incoming().enumerate() {
+                let mut stream = stream.unwrap();
+                let _ = stream.read(&mut [0; 4096]);
+                let status = statuses[index.min(statuses.len() - 1)];
+                let _ = write!(stream, "HTTP/1.1 {status} Scripted\r\nconnection: close\r\ncontent-length: 2\r\n\r\n{{}}");
+            }
+        });
+        address
+    }
+
+    #[tokio::test]
+    async fn a_request_that_an_overloaded_cluster_rejects_is_sent_again() {
+        for (statuses, limit, expected) in [
+            (&[429, 503, 429, 200][..], Duration::from_secs(60), 200),
+            (&[429, 404, 200], Duration::from_secs(60), 404),
+            (&[429], Duration::from_millis(300), 429),
+            (&[500, 200], Duration::from_secs(60), 500),
+        ] {
+            let client = client(&[("hosts", &server_with_statuses(statuses))]).unwrap();
+            let answer = client.request_with_retry(Method::GET, "i/_search", &[], Payload::None, limit).await.unwrap();
+            assert_eq!(answer.status, expected, "{statuses:?}");
+        }
     }
 
     #[test]
