@@ -4,7 +4,7 @@ SHELL := /usr/bin/env bash
 .SHELLFLAGS := -euo pipefail -c
 CARGO ?= cargo
 
-.PHONY: help build demo test test-fast test-e2e check-deploy chaos lint fuzz-grok bench peers down clean
+.PHONY: help build demo test test-fast test-e2e check-deploy chaos fmt lint fuzz-grok bench peers down clean
 
 help: ## List the targets
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -39,7 +39,11 @@ chaos: ## Kill, freeze, cut and restart everything, for ever; SEED, SECONDS_OF_C
 	eval "$$(dev/services up kafka elasticsearch)"; \
 	$${CARGO_TARGET_DIR:-target}/debug/logproc-dev chaos --seconds $${SECONDS_OF_CHAOS:-0} $${SEED:+--seed $$SEED} $${CHAOS:-}
 
-lint: ## Warnings of the compiler and of clippy are errors; licences, sources and doubles of crates are checked
+fmt: ## Format Rust, shell, Python and TOML
+	@dev/fmt
+
+lint: ## Check the format; warnings of the compiler and of clippy are errors; licences and sources of crates are checked
+	@dev/fmt --check
 	$(CARGO) clippy --all-targets --features testkit -- -D warnings
 	@dev/deny
 
