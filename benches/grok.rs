@@ -50,7 +50,8 @@ fn oniguruma(regex: &str) -> Option<Engine<'static>> {
     let mut region = onig::Region::new();
     let engine = move |line: &str| {
         region.clear();
-        match regex.search_with_options(line, 0, line.len(), onig::SearchOptions::SEARCH_OPTION_NONE, Some(&mut region)) {
+        match regex.search_with_options(line, 0, line.len(), onig::SearchOptions::SEARCH_OPTION_NONE, Some(&mut region))
+        {
             Some(_) => region.iter().map(|(start, end)| end - start).sum(),
             None => 0,
         }
@@ -113,7 +114,13 @@ fn row(title: &str, names: &[&str], times: &[f64]) {
     };
     let oniguruma = names.iter().position(|name| *name == "oniguruma").map(|index| times[index] / times[0]);
     let ratio = oniguruma.map_or("–".to_owned(), |ratio| format!("1/{ratio:.1}"));
-    println!("| {title} | {} | {} | {} | {} | {ratio} |", cell("ours"), cell("oniguruma"), cell("fancy-regex"), cell("regex, stripped"));
+    println!(
+        "| {title} | {} | {} | {} | {} | {ratio} |",
+        cell("ours"),
+        cell("oniguruma"),
+        cell("fancy-regex"),
+        cell("regex, stripped")
+    );
 }
 
 fn compile(expression: &str, ecs: EcsCompatibility) -> Grok {
@@ -142,13 +149,16 @@ fn rejection() {
         })
         .collect();
     let dictionary = Dictionary::bundled(EcsCompatibility::V8);
-    let compiled = || expressions.iter().map(|text| Grok::compile(text, &dictionary, &CompileOptions::default()).expect("compiles"));
+    let compiled = || {
+        expressions.iter().map(|text| Grok::compile(text, &dictionary, &CompileOptions::default()).expect("compiles"))
+    };
     let set = GrokSet::new(compiled().collect());
     let mut scratch = Scratch::new();
     let ours = move |line: &str| usize::from(matches!(set.find(line, &mut scratch, &Limit::default()), Ok(Some(_))));
     let regexes: Vec<onig::Regex> = compiled()
         .filter_map(|grok| {
-            onig::Regex::with_options(grok.regex(), onig::RegexOptions::REGEX_OPTION_MULTILINE, onig::Syntax::ruby()).ok()
+            onig::Regex::with_options(grok.regex(), onig::RegexOptions::REGEX_OPTION_MULTILINE, onig::Syntax::ruby())
+                .ok()
         })
         .collect();
     let oniguruma = move |line: &str| regexes.iter().filter(|regex| regex.find(line).is_some()).count();
@@ -163,8 +173,15 @@ fn vectors() {
     let mut ratios = Vec::new();
     for line in include_str!("../tests/data/grok/patterns-core.jsonl").lines().filter(|line| !line.is_empty()) {
         let Ok(case) = serde_json::from_str::<serde_json::Value>(line) else { continue };
-        let ecs = if case["config"]["ecs_compatibility"] == "disabled" { EcsCompatibility::Disabled } else { EcsCompatibility::V8 };
-        let Some((field, pattern)) = case["config"]["match"].as_object().and_then(|matches| matches.iter().next()) else { continue };
+        let ecs = if case["config"]["ecs_compatibility"] == "disabled" {
+            EcsCompatibility::Disabled
+        } else {
+            EcsCompatibility::V8
+        };
+        let Some((field, pattern)) = case["config"]["match"].as_object().and_then(|matches| matches.iter().next())
+        else {
+            continue;
+        };
         let (Some(pattern), Some(text)) = (pattern.as_str(), case["input"]["event"][field].as_str()) else { continue };
         let grok = compile(pattern, ecs);
         let mut engines = vec![ours(&grok)];
@@ -194,7 +211,10 @@ fn vectors() {
 fn main() {
     let lines: Vec<&str> = LINES.lines().collect();
     let average = lines.iter().map(|line| line.len()).sum::<usize>() / lines.len();
-    println!("Nanoseconds a line ({} lines of a real combined log, {average} bytes on average); the last column is ours to Oniguruma's.\n", lines.len());
+    println!(
+        "Nanoseconds a line ({} lines of a real combined log, {average} bytes on average); the last column is ours to Oniguruma's.\n",
+        lines.len()
+    );
     println!("| pattern | ours | oniguruma | fancy-regex | regex, stripped | ratio |");
     println!("|---|---|---|---|---|---|");
     single("`%{COMBINEDAPACHELOG}`, legacy", &compile("%{COMBINEDAPACHELOG}", EcsCompatibility::Disabled), &lines);

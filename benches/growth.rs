@@ -23,7 +23,8 @@ fn nginx() -> Pipeline {
 
 /// A pipeline with one grok filter of so many patterns, of which the last matches.
 fn with_patterns(count: usize) -> Pipeline {
-    let mut patterns: Vec<String> = (1..count).map(|number| format!("'^service{number} %{{WORD:level}} %{{GREEDYDATA:rest}}'")).collect();
+    let mut patterns: Vec<String> =
+        (1..count).map(|number| format!("'^service{number} %{{WORD:level}} %{{GREEDYDATA:rest}}'")).collect();
     patterns.push("'%{COMBINEDAPACHELOG}'".to_string());
     let folder = std::env::temp_dir().join(format!("logproc-growth-{}", std::process::id()));
     std::fs::create_dir_all(&folder).unwrap();
@@ -68,7 +69,17 @@ fn cost(pipeline: &mut Pipeline, events: &[Vec<u8>]) -> f64 {
             event.decode_json(black_box(record)).unwrap();
             pipeline.program.run(&mut event, &mut context, &mut survivors);
             body.clear();
-            let origin = DocumentOrigin { place: 0, source: "", topic: "nginx-logs", topic_id: None, partition: 3, offset, timestamp_ms: 1_790_000_000_000, value: b"", ordinal: 0 };
+            let origin = DocumentOrigin {
+                place: 0,
+                source: "",
+                topic: "nginx-logs",
+                topic_id: None,
+                partition: 3,
+                offset,
+                timestamp_ms: 1_790_000_000_000,
+                value: b"",
+                ordinal: 0,
+            };
             pipeline.encoders[0].encode(&mut event, &origin, &mut body).unwrap();
             black_box(&body);
         }

@@ -56,7 +56,17 @@ fn encode(bencher: Bencher<'_, '_>) {
     let (mut event, mut survivors, mut body) = (Event::versed(), Survivors::default(), Vec::new());
     event.decode_json(&record()).unwrap();
     pipeline.program.run(&mut event, &mut Context::new(Timestamp::now(), 1), &mut survivors);
-    let origin = DocumentOrigin { place: 0, source: "", topic: "nginx-logs", topic_id: None, partition: 3, offset: 7, timestamp_ms: 1_790_000_000_000, value: b"", ordinal: 0 };
+    let origin = DocumentOrigin {
+        place: 0,
+        source: "",
+        topic: "nginx-logs",
+        topic_id: None,
+        partition: 3,
+        offset: 7,
+        timestamp_ms: 1_790_000_000_000,
+        value: b"",
+        ordinal: 0,
+    };
     bencher.bench_local(|| {
         body.clear();
         pipeline.encoders[0].encode(&mut event, &origin, black_box(&mut body)).unwrap();
@@ -72,7 +82,10 @@ fn filter(bencher: Bencher<'_, '_>, name: &str) {
     let record = match test.get("event") {
         // Of several events, the first.
         Some(event) => serde_json::to_vec(event.get(0).unwrap_or(event)).unwrap(),
-        None => serde_json::to_vec(&serde_json::json!({ "message": test.get("input").and_then(|input| input.as_str()).unwrap_or("") })).unwrap(),
+        None => serde_json::to_vec(
+            &serde_json::json!({ "message": test.get("input").and_then(|input| input.as_str()).unwrap_or("") }),
+        )
+        .unwrap(),
     };
     let folder = tempfile::tempdir().unwrap();
     let examples = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("pipelines");

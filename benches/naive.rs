@@ -61,7 +61,8 @@ impl Naive {
 
     fn geo(&self, ip: &str) -> Option<Value> {
         let address: IpAddr = ip.parse().ok()?;
-        let record: Value = self.city.iter().find_map(|reader| reader.lookup(address).ok()?.decode::<Value>().ok()?)?;
+        let record: Value =
+            self.city.iter().find_map(|reader| reader.lookup(address).ok()?.decode::<Value>().ok()?)?;
         Some(json!({
             "city_name": record["city"], "country_iso_code": record["country_code"], "region_name": record["state1"],
             "timezone": record["timezone"], "location": { "lat": record["latitude"], "lon": record["longitude"] },
@@ -70,7 +71,9 @@ impl Naive {
 
     fn network(&self, ip: &str) -> Option<Value> {
         let record = self.networks.lookup(ip.parse().ok()?).ok()?.decode::<Value>().ok()??;
-        Some(json!({ "number": record["autonomous_system_number"], "organization": { "name": record["autonomous_system_organization"] } }))
+        Some(
+            json!({ "number": record["autonomous_system_number"], "organization": { "name": record["autonomous_system_organization"] } }),
+        )
     }
 
     fn process(&self, record: &[u8]) -> Option<Value> {
@@ -98,7 +101,8 @@ impl Naive {
                 event["user"] = json!({ "name": user });
             }
             if let Some(url) = text("url") {
-                let (path, query) = url.split_once('?').map_or((url.as_str(), None), |(path, query)| (path, Some(query)));
+                let (path, query) =
+                    url.split_once('?').map_or((url.as_str(), None), |(path, query)| (path, Some(query)));
                 event["url"] = json!({ "original": url, "path": path });
                 if let Some(query) = query {
                     event["url"]["query"] = json!(query);
@@ -128,7 +132,8 @@ impl Naive {
             event.as_object_mut()?.remove("message");
         } else if let Some(found) = self.error.captures(&message) {
             let time = jiff::civil::DateTime::strptime("%Y/%m/%d %H:%M:%S", &found["time"]).ok();
-            event["@timestamp"] = json!(time.and_then(|time| time.in_tz("UTC").ok()).map(|time| time.timestamp().to_string()));
+            event["@timestamp"] =
+                json!(time.and_then(|time| time.in_tz("UTC").ok()).map(|time| time.timestamp().to_string()));
             event["log"]["level"] = json!(&found["level"]);
             event["process"] = json!({ "pid": found["pid"].parse::<i64>().ok(), "thread": { "id": found["tid"].parse::<i64>().ok() } });
             event["nginx"] = json!({ "error": { "connection_id": found.name("connection").and_then(|id| id.as_str().parse::<i64>().ok()) } });
@@ -146,7 +151,10 @@ impl Naive {
 
 fn send(endpoint: &mut Option<TcpStream>, body: &[u8]) {
     let Some(stream) = endpoint else { return };
-    let head = format!("POST /_bulk HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-ndjson\r\nContent-Length: {}\r\n\r\n", body.len());
+    let head = format!(
+        "POST /_bulk HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-ndjson\r\nContent-Length: {}\r\n\r\n",
+        body.len()
+    );
     stream.write_all(head.as_bytes()).unwrap();
     stream.write_all(body).unwrap();
     let mut answer = Vec::new();
@@ -156,7 +164,8 @@ fn send(endpoint: &mut Option<TcpStream>, body: &[u8]) {
         answer.extend_from_slice(&piece[..length]);
         let text = String::from_utf8_lossy(&answer).to_lowercase();
         let Some((head, body)) = text.split_once("\r\n\r\n") else { continue };
-        let expected = head.split("content-length: ").nth(1).and_then(|rest| rest.lines().next()?.trim().parse::<usize>().ok());
+        let expected =
+            head.split("content-length: ").nth(1).and_then(|rest| rest.lines().next()?.trim().parse::<usize>().ok());
         if expected.is_none_or(|expected| body.len() >= expected) {
             return;
         }

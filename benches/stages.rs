@@ -43,7 +43,17 @@ fn stage(filters: bool, write: bool) -> Box<dyn FnMut(&[Vec<u8>])> {
                 body.clear();
                 match &mut pipeline {
                     Some(pipeline) => {
-                        let origin = DocumentOrigin { place: 0, source: "", topic: "nginx-logs", topic_id: None, partition: 3, offset, timestamp_ms: 1_790_000_000_000, value: b"", ordinal: 0 };
+                        let origin = DocumentOrigin {
+                            place: 0,
+                            source: "",
+                            topic: "nginx-logs",
+                            topic_id: None,
+                            partition: 3,
+                            offset,
+                            timestamp_ms: 1_790_000_000_000,
+                            value: b"",
+                            ordinal: 0,
+                        };
                         pipeline.encoders[0].encode(&mut event, &origin, &mut body).unwrap();
                     }
                     None => event.write_json(&mut body),

@@ -7,7 +7,7 @@ use clap::Args;
 use logproc::testkit::traffic::Traffic;
 use rdkafka::ClientConfig;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::producer::{BaseRecord, Producer as _, ThreadedProducer, DefaultProducerContext};
+use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer as _, ThreadedProducer};
 
 #[derive(Args)]
 pub struct Options {
@@ -101,7 +101,14 @@ fn to_kafka(options: &Options, traffic: &mut Traffic, brokers: &str, topic: &str
 }
 
 /// Sends `count` events in transactions of `size`, which take turns on the partitions.
-fn in_transactions(options: &Options, traffic: &mut Traffic, brokers: &str, topic: &str, size: u64, count: u64) -> anyhow::Result<()> {
+fn in_transactions(
+    options: &Options,
+    traffic: &mut Traffic,
+    brokers: &str,
+    topic: &str,
+    size: u64,
+    count: u64,
+) -> anyhow::Result<()> {
     let id = format!("logproc-dev-generate-{}", std::process::id());
     let producer: Producer = config(options, brokers).set("linger.ms", "0").set("transactional.id", id).create()?;
     producer.init_transactions(PATIENCE)?;

@@ -78,7 +78,11 @@ fn bulk_sink(address: SocketAddr, report: u64, until: Option<u64>) -> anyhow::Re
         if over || (report > 0 && reported.elapsed() >= Duration::from_secs(report)) {
             let rate = (documents - before) as f64 / reported.elapsed().as_secs_f64();
             if documents != before || over {
-                println!("documents={documents} requests={} bytes={} per_second={rate:.0}", cluster.requests(), cluster.bytes());
+                println!(
+                    "documents={documents} requests={} bytes={} per_second={rate:.0}",
+                    cluster.requests(),
+                    cluster.bytes()
+                );
             }
             (before, reported) = (documents, Instant::now());
         }

@@ -85,7 +85,8 @@ fn decimal(mut number: u64, out: &mut Vec<u8>) {
 
 fn options(def: &ComponentDef, entries: Vec<(String, String)>) -> anyhow::Result<Options> {
     let span = Span::default();
-    let entries = entries.into_iter().map(|(name, text)| (Key { span, name }, Node { span, data: Data::String(text) })).collect();
+    let entries =
+        entries.into_iter().map(|(name, text)| (Key { span, name }, Node { span, data: Data::String(text) })).collect();
     Options::check(def.name, span, entries, def.options.iter().copied()).map_err(complain)
 }
 
@@ -124,14 +125,17 @@ pub fn run(given: &PassThrough) -> anyhow::Result<()> {
         pipeline_name: "pass-through".into(),
         sources: vec![SourceSpec::from_args("kafka", &options(&source::kafka::DEF, source)?).map_err(complain)?],
         sinks: vec![(None, sink.map_err(complain)?)],
-        processors: Processors::new("0", |_| Box::new(Nothing { action: b"{\"create\":{\"_index\":\"pass-through\",\"_id\":\"".to_vec() })),
+        processors: Processors::new("0", |_| {
+            Box::new(Nothing { action: b"{\"create\":{\"_index\":\"pass-through\",\"_id\":\"".to_vec() })
+        }),
         dead_letter: DeadLetterSpec::file("pass-through-dead-letters.ndjson"),
         settings,
         health,
     };
     let (shutdown, began) = (Shutdown::new(), Instant::now());
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
-    let (signalled, until, lag) = (shutdown.clone(), given.until, (given.kafka.clone(), given.topic.clone(), given.group.clone()));
+    let (signalled, until, lag) =
+        (shutdown.clone(), given.until, (given.kafka.clone(), given.topic.clone(), given.group.clone()));
     runtime.spawn(async move {
         while tokio::signal::ctrl_c().await.is_ok() {
             signalled.request();
@@ -157,7 +161,8 @@ pub fn run(given: &PassThrough) -> anyhow::Result<()> {
 fn usage() -> String {
     let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
     let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
-    let ticks = |index: usize| fields.get(index).and_then(|field| field.parse::<f64>().ok()).unwrap_or_default() / 100.0;
+    let ticks =
+        |index: usize| fields.get(index).and_then(|field| field.parse::<f64>().ok()).unwrap_or_default() / 100.0;
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let peak = status.lines().find(|line| line.starts_with("VmHWM")).unwrap_or_default();
     format!("user {:.2} s, system {:.2} s, {peak}", ticks(11), ticks(12))

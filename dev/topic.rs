@@ -63,7 +63,9 @@ pub fn run(command: &Command) -> anyhow::Result<()> {
         Command::Lag { target, group, by_partition } => {
             let positions = positions(&target.kafka, &target.topic, group)?;
             if *by_partition {
-                for Position { partition, committed, end, high_watermark, .. } in positions.iter().filter(|position| position.committed < position.high_watermark) {
+                for Position { partition, committed, end, high_watermark, .. } in
+                    positions.iter().filter(|position| position.committed < position.high_watermark)
+                {
                     println!("{partition} {committed} {end} {high_watermark}");
                 }
             } else {
@@ -114,7 +116,8 @@ pub fn positions(kafka: &str, topic: &str, group: &str) -> anyhow::Result<Vec<Po
         ClientConfig::new().set("bootstrap.servers", kafka).set("isolation.level", "read_uncommitted").create()?;
     let mut wanted = TopicPartitionList::new();
     let ends = watermarks(&consumer, &target)?;
-    let high_watermarks: HashMap<i32, i64> = watermarks(&uncommitted, &target)?.into_iter().map(|(partition, _, high)| (partition, high)).collect();
+    let high_watermarks: HashMap<i32, i64> =
+        watermarks(&uncommitted, &target)?.into_iter().map(|(partition, _, high)| (partition, high)).collect();
     for (partition, ..) in &ends {
         wanted.add_partition(topic, *partition);
     }
@@ -124,7 +127,13 @@ pub fn positions(kafka: &str, topic: &str, group: &str) -> anyhow::Result<Vec<Po
             Some(Offset::Offset(offset)) => offset,
             _ => first,
         };
-        Position { partition, first, committed, end, high_watermark: high_watermarks.get(&partition).copied().unwrap_or(end) }
+        Position {
+            partition,
+            first,
+            committed,
+            end,
+            high_watermark: high_watermarks.get(&partition).copied().unwrap_or(end),
+        }
     };
     Ok(ends.into_iter().map(position).collect())
 }
@@ -142,9 +151,9 @@ fn committed(consumer: &BaseConsumer, wanted: &TopicPartitionList) -> anyhow::Re
     let patience = Instant::now() + TIMEOUT;
     loop {
         match consumer.committed_offsets(wanted.clone(), TIMEOUT) {
-            Err(KafkaError::MetadataFetch(Code::NotCoordinator | Code::CoordinatorNotAvailable | Code::CoordinatorLoadInProgress))
-                if Instant::now() < patience =>
-            {
+            Err(KafkaError::MetadataFetch(
+                Code::NotCoordinator | Code::CoordinatorNotAvailable | Code::CoordinatorLoadInProgress,
+            )) if Instant::now() < patience => {
                 std::thread::sleep(Duration::from_millis(200));
             }
             answer => return Ok(answer?),
@@ -171,7 +180,8 @@ fn watermarks(consumer: &BaseConsumer, target: &Target) -> anyhow::Result<Vec<(i
 fn admin<'a, W, F>(kafka: &str, work: W) -> anyhow::Result<()>
 where
     W: FnOnce(AdminClient<DefaultClientContext>, AdminOptions) -> F,
-    F: Future<Output = rdkafka::error::KafkaResult<Vec<Result<String, (String, rdkafka::types::RDKafkaErrorCode)>>>> + 'a,
+    F: Future<Output = rdkafka::error::KafkaResult<Vec<Result<String, (String, rdkafka::types::RDKafkaErrorCode)>>>>
+        + 'a,
 {
     let client: AdminClient<DefaultClientContext> = ClientConfig::new().set("bootstrap.servers", kafka).create()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;

@@ -38,7 +38,12 @@ pub(crate) fn append_lines(file: &File, lines: &[u8], durable: bool) -> io::Resu
     append_with(file, lines, durable, |mut file, bytes| file.write(bytes))
 }
 
-fn append_with(file: &File, lines: &[u8], durable: bool, mut write: impl FnMut(&File, &[u8]) -> io::Result<usize>) -> io::Result<()> {
+fn append_with(
+    file: &File,
+    lines: &[u8],
+    durable: bool,
+    mut write: impl FnMut(&File, &[u8]) -> io::Result<usize>,
+) -> io::Result<()> {
     let is_regular = file.metadata()?.is_file();
     let lock = if is_regular { Lock::acquire(file)? } else { None };
     let before = file.metadata()?.len();
@@ -57,7 +62,12 @@ fn append_with(file: &File, lines: &[u8], durable: bool, mut write: impl FnMut(&
     result
 }
 
-fn write_all(file: &File, mut bytes: &[u8], written: &mut u64, write: &mut impl FnMut(&File, &[u8]) -> io::Result<usize>) -> io::Result<()> {
+fn write_all(
+    file: &File,
+    mut bytes: &[u8],
+    written: &mut u64,
+    write: &mut impl FnMut(&File, &[u8]) -> io::Result<usize>,
+) -> io::Result<()> {
     while !bytes.is_empty() {
         match write(file, bytes) {
             Ok(0) => return Err(ErrorKind::WriteZero.into()),
@@ -92,7 +102,10 @@ impl<'f> Lock<'f> {
                 Ok(()) => return Ok(Some(Lock(file))),
                 Err(TryLockError::WouldBlock) if began.elapsed() < LOCK_PATIENCE => std::thread::sleep(LOCK_PAUSE),
                 Err(TryLockError::WouldBlock) => {
-                    let message = format!("another process has held the lock of the file for {} seconds", LOCK_PATIENCE.as_secs());
+                    let message = format!(
+                        "another process has held the lock of the file for {} seconds",
+                        LOCK_PATIENCE.as_secs()
+                    );
                     return Err(io::Error::new(ErrorKind::WouldBlock, message));
                 }
                 Err(TryLockError::Error(error)) => {
@@ -142,7 +155,14 @@ pub(crate) fn sync_folder_of(path: &Path) -> io::Result<()> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     match File::open(folder).and_then(|folder| folder.sync_all()) {
         // Nothing more can be done if folders can't be read, or the file system can't sync them.
-        Err(error) if matches!(error.kind(), ErrorKind::PermissionDenied | ErrorKind::InvalidInput | ErrorKind::Unsupported) => Ok(()),
+        Err(error)
+            if matches!(
+                error.kind(),
+                ErrorKind::PermissionDenied | ErrorKind::InvalidInput | ErrorKind::Unsupported
+            ) =>
+        {
+            Ok(())
+        }
         result => result,
     }
 }
@@ -228,7 +248,10 @@ mod tests {
                         let file = open(path).unwrap();
                         // Every other write fails after half a line.
                         match round % 2 {
-                            0 => append_with(&file, line.as_bytes(), false, full_after(2_500)).unwrap_err().kind() == ErrorKind::StorageFull,
+                            0 => {
+                                append_with(&file, line.as_bytes(), false, full_after(2_500)).unwrap_err().kind()
+                                    == ErrorKind::StorageFull
+                            }
                             _ => append_lines(&file, line.as_bytes(), false).is_ok(),
                         };
                     }
@@ -237,7 +260,10 @@ mod tests {
         });
         let text = text(&path);
         for letter in ['a', 'b', 'c'] {
-            assert_eq!(text.lines().filter(|line| line.len() == 5_000 && line.chars().all(|found| found == letter)).count(), 20);
+            assert_eq!(
+                text.lines().filter(|line| line.len() == 5_000 && line.chars().all(|found| found == letter)).count(),
+                20
+            );
         }
         assert_eq!(text.lines().count(), 60, "no half line is left");
     }

@@ -88,15 +88,21 @@ fn running_an_invalid_pipeline_is_refused_before_anything_starts() {
 #[test]
 fn a_memory_limit_that_can_not_hold_is_refused_with_the_least_that_does() {
     let with = |settings: &str| {
-        pipeline(&format!("[pipeline]\n{settings}\n[source]\ntype = \"kafka\"\ntopics = \"t\"\n[sink]\ntype = \"elasticsearch\"\nindex = \"i\"\n"))
+        pipeline(&format!(
+            "[pipeline]\n{settings}\n[source]\ntype = \"kafka\"\ntopics = \"t\"\n[sink]\ntype = \"elasticsearch\"\nindex = \"i\"\n"
+        ))
     };
     let (_folder, path) = with("memory_limit = \"20MiB\"");
     let checked = logproc(&["check", &path], "");
     let problem = text(&checked.stderr);
     assert_eq!(checked.status.code(), Some(1));
-    assert!(problem.contains("pipeline.toml:2:16: error: `memory_limit` = 20MiB is below what this pipeline needs: "), "{problem}");
+    assert!(
+        problem.contains("pipeline.toml:2:16: error: `memory_limit` = 20MiB is below what this pipeline needs: "),
+        "{problem}"
+    );
     assert_eq!(logproc(&["run", "--pipeline", &path], "").status.code(), Some(2));
-    let least: u64 = problem.split("needs: ").nth(1).and_then(|rest| rest.split("MiB").next()).unwrap().parse().unwrap();
+    let least: u64 =
+        problem.split("needs: ").nth(1).and_then(|rest| rest.split("MiB").next()).unwrap().parse().unwrap();
     for (settings, is_accepted) in [
         (format!("memory_limit = \"{least}MiB\""), true),
         (format!("memory_limit = \"{}MiB\"", least - 1), false),
@@ -117,7 +123,9 @@ fn wrong_usage_is_exit_code_2_and_help_is_a_result() {
         assert!(text(&help.stdout).contains(word), "{word}");
     }
     let version = text(&logproc(&["--version"], "").stdout);
-    let expected = regex::Regex::new(r"^logproc \d+\.\d+\.\d+ \(commit ([0-9a-f]{12}|unknown|\S+), librdkafka \d+\.\d+\.\d+\)\n$").unwrap();
+    let expected =
+        regex::Regex::new(r"^logproc \d+\.\d+\.\d+ \(commit ([0-9a-f]{12}|unknown|\S+), librdkafka \d+\.\d+\.\d+\)\n$")
+            .unwrap();
     assert!(expected.is_match(&version), "{version}");
 }
 
@@ -146,7 +154,10 @@ add_field = { "[@metadata][secret]" = "s", "big" = "%{verb}!" }
 #[test]
 fn the_codec_is_json_where_it_is_asked_for() {
     let (_folder, path) = pipeline("");
-    let output = logproc(&["--pipeline", &path, "--stdin", "--stdout", "--codec", "json"], "{\"@timestamp\":\"2026-01-01T00:00:00Z\",\"a\":[1,2.0]}\n");
+    let output = logproc(
+        &["--pipeline", &path, "--stdin", "--stdout", "--codec", "json"],
+        "{\"@timestamp\":\"2026-01-01T00:00:00Z\",\"a\":[1,2.0]}\n",
+    );
     assert_eq!(text(&output.stdout), "{\"@timestamp\":\"2026-01-01T00:00:00.000Z\",\"a\":[1,2.0]}\n");
 }
 
@@ -252,12 +263,19 @@ fn dead_letters_are_grouped_by_reason_and_folded_by_origin() {
 
     let list = logproc(&["dlq", "list", "--file", &path, "--json"], "");
     assert_eq!(list.status.code(), Some(0), "{}", text(&list.stderr));
-    let groups: Vec<serde_json::Value> = text(&list.stdout).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let groups: Vec<serde_json::Value> =
+        text(&list.stdout).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let counts: Vec<_> = groups.iter().map(|group| (&group["reason"], &group["records"], &group["repeats"])).collect();
     assert_eq!(counts, [(&"decode".into(), &2.into(), &1.into()), (&"rejected".into(), &1.into(), &0.into())]);
-    assert_eq!((&groups[0]["first"], &groups[0]["last"]), (&"2026-11-23T10:00:01.000Z".into(), &"2026-11-23T10:00:03.000Z".into()));
+    assert_eq!(
+        (&groups[0]["first"], &groups[0]["last"]),
+        (&"2026-11-23T10:00:01.000Z".into(), &"2026-11-23T10:00:03.000Z".into())
+    );
     let summary = text(&logproc(&["dlq", "list", "--file", &path], "").stdout);
-    assert!(summary.ends_with("3 records, 3 of them open, 1 earlier or repeated dead letters of the same records\n"), "{summary}");
+    assert!(
+        summary.ends_with("3 records, 3 of them open, 1 earlier or repeated dead letters of the same records\n"),
+        "{summary}"
+    );
 
     let shown = text(&logproc(&["dlq", "show", "--file", &path, "--reason", "decode"], "").stdout);
     let origins: Vec<&str> = shown.lines().filter(|line| !line.starts_with(' ')).collect();
@@ -279,12 +297,21 @@ fn dead_letters_whose_messages_differ_in_values_only_are_one_group() {
         format!("{line}\n")
     };
     let parsing = (0..3).map(|n| letter(n, format!("failed to parse field [status] of type [long] in document with id 'id{n}'. Preview of field's value: 'it's {n}'")));
-    let others = [letter(3, "failed to parse field [port] of type [long] in document with id 'id3'. Preview of field's value: 'x'".into())];
+    let others = [letter(
+        3,
+        "failed to parse field [port] of type [long] in document with id 'id3'. Preview of field's value: 'x'".into(),
+    )];
     std::fs::write(&path, parsing.chain(others).collect::<String>()).unwrap();
     let list = logproc(&["dlq", "list", "--file", &path.display().to_string(), "--json"], "");
-    let groups: Vec<serde_json::Value> = text(&list.stdout).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    let counts: Vec<_> = groups.iter().map(|group| (group["records"].as_u64().unwrap(), group["message"].as_str().unwrap())).collect();
-    let message = |field: &str| format!("failed to parse field [{field}] of type [long] in document with id '<text>'. Preview of field's value: '<text>'");
+    let groups: Vec<serde_json::Value> =
+        text(&list.stdout).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let counts: Vec<_> =
+        groups.iter().map(|group| (group["records"].as_u64().unwrap(), group["message"].as_str().unwrap())).collect();
+    let message = |field: &str| {
+        format!(
+            "failed to parse field [{field}] of type [long] in document with id '<text>'. Preview of field's value: '<text>'"
+        )
+    };
     assert_eq!(counts, [(1, message("port").as_str()), (3, message("status").as_str())]);
 }
 
@@ -292,7 +319,8 @@ fn dead_letters_whose_messages_differ_in_values_only_are_one_group() {
 #[test]
 fn lines_read_again_are_not_doubled_and_other_lines_are_not_taken_for_them() {
     let cluster = FakeCluster::start().unwrap();
-    let (folder, path) = pipeline(&format!("[sink]\ntype = \"elasticsearch\"\nhosts = \"{}\"\nindex = \"i\"\n", cluster.url()));
+    let (folder, path) =
+        pipeline(&format!("[sink]\ntype = \"elasticsearch\"\nhosts = \"{}\"\nindex = \"i\"\n", cluster.url()));
     let stored = |input: &str, options: &[&str]| {
         let options = [&["--pipeline", &path, "--http-address", "off"], options].concat();
         let output = logproc(&options, input);
@@ -303,7 +331,8 @@ fn lines_read_again_are_not_doubled_and_other_lines_are_not_taken_for_them() {
         assert_eq!(stored(input, &["--stdin"]), expected, "standard input: {input:?}");
     }
     let log = folder.path().join("a.log");
-    let from_file = format!("[source]\ntype = \"file\"\npath = \"{}\"\n{}", log.display(), std::fs::read_to_string(&path).unwrap());
+    let from_file =
+        format!("[source]\ntype = \"file\"\npath = \"{}\"\n{}", log.display(), std::fs::read_to_string(&path).unwrap());
     std::fs::write(&path, from_file).unwrap();
     for (input, expected) in [("a\nb\n", 6), ("a\nb\nc\n", 7), ("x\nb\n", 8)] {
         std::fs::write(&log, input).unwrap();
@@ -315,7 +344,8 @@ fn lines_read_again_are_not_doubled_and_other_lines_are_not_taken_for_them() {
 #[test]
 fn sighup_reloads_a_good_file_and_a_bad_one_changes_nothing() {
     let folder = tempfile::tempdir().unwrap();
-    let (input, output, pipeline) = (folder.path().join("in"), folder.path().join("out"), folder.path().join("pipeline.toml"));
+    let (input, output, pipeline) =
+        (folder.path().join("in"), folder.path().join("out"), folder.path().join("pipeline.toml"));
     let configure = |filter: &str| {
         let text = format!(
             "[pipeline]\nhttp_address = \"\"\n[source]\ntype = \"file\"\npath = \"{}\"\nmode = \"tail\"\nstart_position = \"beginning\"\n\
@@ -334,11 +364,16 @@ fn sighup_reloads_a_good_file_and_a_bad_one_changes_nothing() {
     let log = std::fs::File::create(folder.path().join("log")).unwrap();
     configure("");
     append("one");
-    let mut child = Command::new(env!("CARGO_BIN_EXE_logproc")).arg("--pipeline").arg(&pipeline).stderr(log).spawn().unwrap();
+    let mut child =
+        Command::new(env!("CARGO_BIN_EXE_logproc")).arg("--pipeline").arg(&pipeline).stderr(log).spawn().unwrap();
     let wait = |what: &str, holds: &dyn Fn() -> bool| {
         let began = std::time::Instant::now();
         while !holds() {
-            assert!(began.elapsed().as_secs() < 60, "waited in vain for {what}; {}", std::fs::read_to_string(folder.path().join("log")).unwrap());
+            assert!(
+                began.elapsed().as_secs() < 60,
+                "waited in vain for {what}; {}",
+                std::fs::read_to_string(folder.path().join("log")).unwrap()
+            );
             std::thread::park_timeout(std::time::Duration::from_millis(10));
         }
     };
@@ -378,7 +413,8 @@ fn a_hangup_while_the_cluster_does_not_take_its_templates_yet_ends_nothing() {
         .spawn()
         .unwrap();
     let mut log = std::io::BufRead::lines(std::io::BufReader::new(child.stderr.take().unwrap()));
-    let signal = |name: &str| assert!(Command::new("kill").args([name, &child.id().to_string()]).status().unwrap().success());
+    let signal =
+        |name: &str| assert!(Command::new("kill").args([name, &child.id().to_string()]).status().unwrap().success());
     let mut tries = || log.any(|line| line.unwrap().contains("templates can't be installed"));
     assert!(tries());
     signal("-HUP");
@@ -424,7 +460,16 @@ fn dead_letters_of_a_killed_process_are_not_glued_together_and_none_is_missing()
     std::fs::write(&path, text_of_pipeline).unwrap();
     let input: String = (0..LINES).map(|line| format!("{line} {}\n", "x".repeat(30_000))).collect();
     std::fs::write(file("in.log"), input).unwrap();
-    let start = || Child(Command::new(env!("CARGO_BIN_EXE_logproc")).args(["--pipeline", &path]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap());
+    let start = || {
+        Child(
+            Command::new(env!("CARGO_BIN_EXE_logproc"))
+                .args(["--pipeline", &path])
+                .stdout(Stdio::null())
+                .stderr(Stdio::null())
+                .spawn()
+                .unwrap(),
+        )
+    };
     let length = || std::fs::metadata(&letters).map_or(0, |metadata| metadata.len());
     for kill in 0..KILLS {
         let before = length();
@@ -434,11 +479,18 @@ fn dead_letters_of_a_killed_process_are_not_glued_together_and_none_is_missing()
         (0..kill * 2_000).for_each(|_| std::hint::spin_loop());
         drop(process);
     }
-    std::fs::OpenOptions::new().append(true).open(&letters).unwrap().write_all(b"{\"reason\":\"oversized\",\"top").unwrap();
+    std::fs::OpenOptions::new()
+        .append(true)
+        .open(&letters)
+        .unwrap()
+        .write_all(b"{\"reason\":\"oversized\",\"top")
+        .unwrap();
     let process = start();
     let origins = || -> HashSet<u64> {
         let content = std::fs::read(&letters).unwrap();
-        let whole = content.split(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice::<serde_json::Value>(line).ok());
+        let whole = content
+            .split(|byte| *byte == b'\n')
+            .filter_map(|line| serde_json::from_slice::<serde_json::Value>(line).ok());
         whole.map(|letter| letter["offset"].as_u64().unwrap()).collect()
     };
     until("every record has a dead letter", || origins().len() == LINES);
@@ -449,9 +501,16 @@ fn dead_letters_of_a_killed_process_are_not_glued_together_and_none_is_missing()
 
     let content = std::fs::read_to_string(&letters).unwrap();
     assert!(content.ends_with('\n'));
-    let halves: Vec<usize> = (1..).zip(content.lines()).filter(|(_, line)| serde_json::from_str::<serde_json::Value>(line).is_err()).map(|(number, _)| number).collect();
+    let halves: Vec<usize> = (1..)
+        .zip(content.lines())
+        .filter(|(_, line)| serde_json::from_str::<serde_json::Value>(line).is_err())
+        .map(|(number, _)| number)
+        .collect();
     assert!(!halves.is_empty() && halves.len() <= KILLS + 1, "{halves:?}");
-    assert!(content.lines().all(|line| !line.contains("\"{\"") && !line.contains("}{")), "no line goes on where another has ended");
+    assert!(
+        content.lines().all(|line| !line.contains("\"{\"") && !line.contains("}{")),
+        "no line goes on where another has ended"
+    );
     let list = logproc(&["dlq", "list", "--file", &letters, "--json"], "");
     assert_eq!(list.status.code(), Some(0), "{}", text(&list.stderr));
     let group: serde_json::Value = serde_json::from_slice(&list.stdout).unwrap();
@@ -467,7 +526,9 @@ fn dead_letters_of_a_killed_process_are_not_glued_together_and_none_is_missing()
 fn a_test_database_is_warned_of_by_its_name() {
     let output = logproc(&["check", "pipelines/nginx.toml"], "");
     let warnings = text(&output.stderr);
-    for part in ["warning: MaxMind's test data is in use", "GeoLite2-City-Test.mmdb`", "GeoLite2-ASN-Test.mmdb`", "geoipupdate"] {
+    for part in
+        ["warning: MaxMind's test data is in use", "GeoLite2-City-Test.mmdb`", "GeoLite2-ASN-Test.mmdb`", "geoipupdate"]
+    {
         assert!(warnings.contains(part), "{part} in {warnings}");
     }
 }

@@ -28,8 +28,14 @@ fn check(name: &str, suite: &Suite) {
     let listed = std::fs::read_to_string(folder().join("exceptions.json")).unwrap();
     let listed: BTreeMap<String, String> = serde_json::from_str(&listed).unwrap();
     let report = suite.run();
-    let surprising: Vec<&(String, String)> = report.failures.iter().filter(|(name, _)| !listed.contains_key(name)).collect();
-    assert!(surprising.is_empty(), "{name}: {} passed, {} failed: {surprising:#?}", report.passed.len(), surprising.len());
+    let surprising: Vec<&(String, String)> =
+        report.failures.iter().filter(|(name, _)| !listed.contains_key(name)).collect();
+    assert!(
+        surprising.is_empty(),
+        "{name}: {} passed, {} failed: {surprising:#?}",
+        report.passed.len(),
+        surprising.len()
+    );
     let needless: Vec<&String> = report.passed.iter().filter(|name| listed.contains_key(*name)).collect();
     assert!(needless.is_empty(), "{name}: listed as exceptions, but they pass: {needless:?}");
     assert!(!report.passed.is_empty());
@@ -86,7 +92,12 @@ fn whole_nginx_pipelines() {
 
 #[test]
 fn converted_configurations_do_what_the_originals_do() {
-    for name in ["logstash-pipeline-conf/cases.jsonl", "nginx-e2e/cases.jsonl", "logstash-oracle/cases.jsonl", "logstash-geoip/cases.jsonl"] {
+    for name in [
+        "logstash-pipeline-conf/cases.jsonl",
+        "nginx-e2e/cases.jsonl",
+        "logstash-oracle/cases.jsonl",
+        "logstash-geoip/cases.jsonl",
+    ] {
         run_converted(name);
     }
 }

@@ -29,7 +29,14 @@ fn root() -> PathBuf {
 
 /// All pages for users.
 fn pages() -> Vec<PathBuf> {
-    let named = ["README.md", "CONTRIBUTING.md", "ARCHITECTURE.md", "pipelines/README.md", "deploy/README.md", "benches/README.md"];
+    let named = [
+        "README.md",
+        "CONTRIBUTING.md",
+        "ARCHITECTURE.md",
+        "pipelines/README.md",
+        "deploy/README.md",
+        "benches/README.md",
+    ];
     let mut pages: Vec<PathBuf> = named.iter().map(|name| root().join(name)).collect();
     for folder in ["docs", "docs/adr"] {
         let entries = std::fs::read_dir(root().join(folder)).unwrap().map(|entry| entry.unwrap().path());
@@ -76,7 +83,11 @@ fn of_page(path: &Path) -> Vec<Example> {
             Some(_) => {}
             None => {
                 let spans = line.split('`').skip(1).step_by(2).filter(|span| span.starts_with("logproc "));
-                examples.extend(spans.flat_map(spelled_out).map(|line| Example { place: place.clone(), line, is_mention: true }));
+                examples.extend(spans.flat_map(spelled_out).map(|line| Example {
+                    place: place.clone(),
+                    line,
+                    is_mention: true,
+                }));
             }
         }
     }
@@ -86,7 +97,9 @@ fn of_page(path: &Path) -> Vec<Example> {
 /// The commands that a word such as `logproc dlq list\|show` stands for.
 fn spelled_out(span: &str) -> Vec<String> {
     let span = span.replace("\\|", "|");
-    let Some(word) = span.split(' ').find(|word| word.contains('|') && word.len() > 1) else { return vec![span.clone()] };
+    let Some(word) = span.split(' ').find(|word| word.contains('|') && word.len() > 1) else {
+        return vec![span.clone()];
+    };
     word.split('|').map(|choice| span.replacen(word, choice, 1)).collect()
 }
 
@@ -175,12 +188,19 @@ fn is_placeholder(word: &str) -> bool {
 fn parse(example: &Example, words: &[String]) {
     let words = words.iter().map(|word| {
         let is_argument = example.is_mention && (is_placeholder(word) || word == "…");
-        if is_argument { if words.iter().any(|word| word == "completions") { "bash" } else { "2026-01-01T00:00Z" } } else { word.as_str() }
+        if is_argument {
+            if words.iter().any(|word| word == "completions") { "bash" } else { "2026-01-01T00:00Z" }
+        } else {
+            word.as_str()
+        }
     });
     match logproc::cli::command().try_get_matches_from(words) {
         Ok(_) => {}
         Err(error) if example.is_mention => {
-            let is_short = matches!(error.kind(), ErrorKind::MissingRequiredArgument | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand);
+            let is_short = matches!(
+                error.kind(),
+                ErrorKind::MissingRequiredArgument | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
+            );
             assert!(is_short, "{example}: {error}");
         }
         Err(error) => panic!("{example}: {error}"),
@@ -194,10 +214,16 @@ fn fixtures() -> tempfile::TempDir {
     for shared in ["pipelines", "deploy"] {
         std::os::unix::fs::symlink(root().join(shared), path(shared)).unwrap();
     }
-    let line = "203.0.113.9 - - [23/Nov/2026:10:05:01 +0000] \"GET /a.html?b=c HTTP/1.1\" 200 612 \"-\" \"curl/8.5.0\"\n";
+    let line =
+        "203.0.113.9 - - [23/Nov/2026:10:05:01 +0000] \"GET /a.html?b=c HTTP/1.1\" 200 612 \"-\" \"curl/8.5.0\"\n";
     std::fs::write(path("access.log"), line.repeat(3)).unwrap();
-    std::fs::write(path("events.ndjson"), std::fs::read(root().join("tests/data/events/filebeat-nginx-access.json")).unwrap()).unwrap();
-    let conf = "input { stdin {} }\nfilter { grok { match => { \"message\" => \"%{WORD:verb}\" } } }\noutput { stdout {} }\n";
+    std::fs::write(
+        path("events.ndjson"),
+        std::fs::read(root().join("tests/data/events/filebeat-nginx-access.json")).unwrap(),
+    )
+    .unwrap();
+    let conf =
+        "input { stdin {} }\nfilter { grok { match => { \"message\" => \"%{WORD:verb}\" } } }\noutput { stdout {} }\n";
     std::fs::write(path("logstash.conf"), conf).unwrap();
     let pipeline = "[source]\ntype = \"stdin\"\n[sink]\ntype = \"stdout\"\n[[test]]\ninput = \"x\"\nexpect = { message = \"x\" }\n";
     std::fs::write(path("pipeline.toml"), pipeline).unwrap();
@@ -263,6 +289,9 @@ fn examples_of_pages_run() {
 #[test]
 fn a_line_of_a_shell_is_taken_apart_as_a_shell_does() {
     let words = |line: &str| calls(line).into_iter().map(|words| words.join("\u{1f}")).collect::<Vec<_>>();
-    assert_eq!(words("cat a | logproc explain p.toml '| x' > out && logproc check out"), ["logproc\u{1f}explain\u{1f}p.toml\u{1f}| x", "logproc\u{1f}check\u{1f}out"]);
+    assert_eq!(
+        words("cat a | logproc explain p.toml '| x' > out && logproc check out"),
+        ["logproc\u{1f}explain\u{1f}p.toml\u{1f}| x", "logproc\u{1f}check\u{1f}out"]
+    );
     assert_eq!(words("logproc --pipeline a --stdin < b   # c"), ["logproc\u{1f}--pipeline\u{1f}a\u{1f}--stdin"]);
 }

@@ -32,9 +32,9 @@ fn elasticsearch_cases() {
         let config = &case["config"];
         let mut arguments = vec!["grok".to_owned(), "--ecs-compatibility=disabled".to_owned()];
         match config["patterns"].as_object() {
-            Some(own) => arguments.extend(
-                own.iter().map(|(name, pattern)| format!("--pattern-definitions={name}={}", pattern.as_str().unwrap_or_default())),
-            ),
+            Some(own) => arguments.extend(own.iter().map(|(name, pattern)| {
+                format!("--pattern-definitions={name}={}", pattern.as_str().unwrap_or_default())
+            })),
             None => arguments.push(format!("--patterns-dir={}", patterns.display())),
         }
         if config["named_captures_only"] == json!(false) {
@@ -70,7 +70,10 @@ fn a_mismatch_tells_how_far() {
     assert_eq!(output.status.code(), Some(1));
     let answers = answers(&output);
     assert_eq!(answers[0], json!({ "matched": true, "captures": { "n": 5 } }));
-    assert_eq!((&answers[1]["matched"], &answers[1]["column"], &answers[1]["expected"]), (&json!(false), &json!(7), &json!("ms")));
+    assert_eq!(
+        (&answers[1]["matched"], &answers[1]["column"], &answers[1]["expected"]),
+        (&json!(false), &json!(7), &json!("ms"))
+    );
 }
 
 #[test]

@@ -31,7 +31,14 @@ impl Oracle {
         let mut region = onig::Region::new();
         let mut limits = onig::MatchParam::default();
         limits.set_retry_limit_in_match(200_000);
-        let found = self.0.search_with_param(text, 0, text.len(), onig::SearchOptions::SEARCH_OPTION_NONE, Some(&mut region), limits);
+        let found = self.0.search_with_param(
+            text,
+            0,
+            text.len(),
+            onig::SearchOptions::SEARCH_OPTION_NONE,
+            Some(&mut region),
+            limits,
+        );
         if found.map_err(drop)?.is_none() {
             return Ok(None);
         }
@@ -107,7 +114,13 @@ impl Pair {
                 spans.sort();
                 spans
             });
-            assert_eq!(got, wanted, "ours {kind}, then Oniguruma's\npattern {:?}\nregex {:?}\ntext {text:?}", grok.as_str(), grok.regex());
+            assert_eq!(
+                got,
+                wanted,
+                "ours {kind}, then Oniguruma's\npattern {:?}\nregex {:?}\ntext {text:?}",
+                grok.as_str(),
+                grok.regex()
+            );
         }
         true
     }
@@ -121,7 +134,8 @@ fn dictionaries(seed: u64, lines: usize) -> usize {
     for ecs in [EcsCompatibility::Disabled, EcsCompatibility::V8] {
         let dictionary = Dictionary::bundled(ecs);
         for (name, _) in dictionary.iter() {
-            let pair = Pair::new(&format!("%{{{name}}}"), &dictionary).unwrap_or_else(|| panic!("{name} does not compile"));
+            let pair =
+                Pair::new(&format!("%{{{name}}}"), &dictionary).unwrap_or_else(|| panic!("{name} does not compile"));
             for line in 0..lines {
                 let sample = generate::sample(pair.grok.regex(), &mut random);
                 let text = match line % 8 {
@@ -151,7 +165,8 @@ fn expressions(seed: u64, count: usize) -> usize {
         let expression = expression.replace('.', "[^c]");
         let Some(pair) = Pair::new(&expression, &dictionary) else { continue };
         for round in 0..8 {
-            let text = if round % 2 == 0 { patterns::text(&mut random) } else { generate::sample(&expression, &mut random) };
+            let text =
+                if round % 2 == 0 { patterns::text(&mut random) } else { generate::sample(&expression, &mut random) };
             cases += usize::from(pair.check(&text, &mut scratch));
         }
     }

@@ -1,16 +1,83 @@
 //! Whatever is given as a pattern: no panic, bounded time and memory, and no stall while matching.
 
-use logproc::grok::{CompileOptions, Dictionary, EcsCompatibility, Grok, GrokErrorKind, Limit, Regex, Scratch, SyntaxErrorKind, Timeout};
+use logproc::grok::{
+    CompileOptions, Dictionary, EcsCompatibility, Grok, GrokErrorKind, Limit, Regex, Scratch, SyntaxErrorKind, Timeout,
+};
 use proptest::prelude::*;
 use std::time::{Duration, Instant};
 
 /// Tokens from which patterns are put together, so that they often mean something.
 fn token() -> impl Strategy<Value = String> {
     let special = prop::sample::select(vec![
-        "(", ")", "(?:", "(?<a>", "(?<b>", "(?>", "(?=", "(?!", "(?<=", "(?<!", "(?~", "(?(1)", "(?(<a>)", "(?i)", "(?mx-i:", "(?#", "[",
-        "[^", "]", "[[:alpha:]]", "[:", "&&", "-", "|", "*", "+", "?", "{2}", "{2,}", "{,3}", "{1,100000}", "{99999}", "{", "}", "\\", "\\1",
-        "\\k<a>", "\\k<a+1>", "\\g<a>", "\\g<0>", "\\g<-1>", "\\p{Alpha}", "\\p{^Han}", "\\x{41}", "\\xff", "\\u00e9", "\\R", "\\X", "\\K",
-        "\\b", "\\A", "\\z", "\\Z", "\\G", "^", "$", ".", "%{WORD}", "%{IP:a:int}", "%{", "%{NOPE}", "%{X=\\d+}", ":", "=", "a", "é", "ß", " ", "\n",
+        "(",
+        ")",
+        "(?:",
+        "(?<a>",
+        "(?<b>",
+        "(?>",
+        "(?=",
+        "(?!",
+        "(?<=",
+        "(?<!",
+        "(?~",
+        "(?(1)",
+        "(?(<a>)",
+        "(?i)",
+        "(?mx-i:",
+        "(?#",
+        "[",
+        "[^",
+        "]",
+        "[[:alpha:]]",
+        "[:",
+        "&&",
+        "-",
+        "|",
+        "*",
+        "+",
+        "?",
+        "{2}",
+        "{2,}",
+        "{,3}",
+        "{1,100000}",
+        "{99999}",
+        "{",
+        "}",
+        "\\",
+        "\\1",
+        "\\k<a>",
+        "\\k<a+1>",
+        "\\g<a>",
+        "\\g<0>",
+        "\\g<-1>",
+        "\\p{Alpha}",
+        "\\p{^Han}",
+        "\\x{41}",
+        "\\xff",
+        "\\u00e9",
+        "\\R",
+        "\\X",
+        "\\K",
+        "\\b",
+        "\\A",
+        "\\z",
+        "\\Z",
+        "\\G",
+        "^",
+        "$",
+        ".",
+        "%{WORD}",
+        "%{IP:a:int}",
+        "%{",
+        "%{NOPE}",
+        "%{X=\\d+}",
+        ":",
+        "=",
+        "a",
+        "é",
+        "ß",
+        " ",
+        "\n",
     ]);
     prop_oneof![8 => special.prop_map(str::to_owned), 1 => any::<char>().prop_map(String::from)]
 }
@@ -54,7 +121,10 @@ proptest! {
 fn hostile_sizes_are_refused() {
     let deep = "(".repeat(10_000) + &")".repeat(10_000);
     assert_eq!(Regex::new(&deep).expect_err("too deep").kind, SyntaxErrorKind::TooDeep);
-    assert_eq!(Regex::new(&("a".to_owned() + &"*".repeat(10_000))).expect_err("too deep").kind, SyntaxErrorKind::TooDeep);
+    assert_eq!(
+        Regex::new(&("a".to_owned() + &"*".repeat(10_000))).expect_err("too deep").kind,
+        SyntaxErrorKind::TooDeep
+    );
     assert_eq!(Regex::new(&"[".repeat(10_000)).expect_err("too deep").kind, SyntaxErrorKind::TooDeep);
     assert_eq!(Regex::new("a{100001}").expect_err("too big").kind, SyntaxErrorKind::RepeatTooBig);
     let start = Instant::now();
@@ -82,7 +152,17 @@ fn expansion_is_bounded() {
 fn nothing_stalls() {
     let long = "a".repeat(5_000);
     let spaced = "a ".repeat(2_000);
-    for pattern in ["(a*)*b", "(a|aa)+$b", "(?:a+)+b", "(.*a){30}b", "(?:(?:a|b)*)*c", "^(?:\\w+\\s?)*$!", "(?<x>a*)*\\k<x>b", "(?=(a+)+b)a", "(a+){2,90}b"] {
+    for pattern in [
+        "(a*)*b",
+        "(a|aa)+$b",
+        "(?:a+)+b",
+        "(.*a){30}b",
+        "(?:(?:a|b)*)*c",
+        "^(?:\\w+\\s?)*$!",
+        "(?<x>a*)*\\k<x>b",
+        "(?=(a+)+b)a",
+        "(a+){2,90}b",
+    ] {
         let regex = Regex::new(pattern).expect("compiles");
         for text in [&long, &spaced] {
             let start = Instant::now();

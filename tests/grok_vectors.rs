@@ -31,12 +31,12 @@ fn oniguruma() {
         }
         let regex = regex.map_err(|error| error.to_string())?;
         let mut scratch = Scratch::new();
-        let found = regex.try_captures_at(text, 0, &mut scratch, &Limit::default()).map_err(|error| error.to_string())?;
+        let found =
+            regex.try_captures_at(text, 0, &mut scratch, &Limit::default()).map_err(|error| error.to_string())?;
         let member = expected["mem"].as_u64().unwrap_or(0) as usize;
         let span = found.and_then(|found| found.get(member));
-        let wanted = (expected["match"] == json!(true)).then(|| {
-            expected["from"].as_u64().unwrap_or(0) as usize..expected["to"].as_u64().unwrap_or(0) as usize
-        });
+        let wanted = (expected["match"] == json!(true))
+            .then(|| expected["from"].as_u64().unwrap_or(0) as usize..expected["to"].as_u64().unwrap_or(0) as usize);
         expect(&span, &wanted, span == wanted)
     });
 }
@@ -53,9 +53,12 @@ fn joni() {
         }
         let regex = regex.map_err(|error| error.to_string())?;
         let mut scratch = Scratch::new();
-        let found = regex.try_captures_at(text, 0, &mut scratch, &Limit::default()).map_err(|error| error.to_string())?;
+        let found =
+            regex.try_captures_at(text, 0, &mut scratch, &Limit::default()).map_err(|error| error.to_string())?;
         let spans = found.map_or(Value::Null, |found| {
-            (0..found.len()).map(|group| found.get(group).map_or(Value::Null, |span| json!([span.start, span.end]))).collect()
+            (0..found.len())
+                .map(|group| found.get(group).map_or(Value::Null, |span| json!([span.start, span.end])))
+                .collect()
         });
         expect(&spans, &case["spans"], spans == case["spans"])
     });
@@ -94,7 +97,9 @@ fn es_grok() {
             None => {
                 // Elasticsearch's own dictionary, which differs a little from Logstash's.
                 let mut dictionary = Dictionary::empty();
-                for file in std::fs::read_dir(vectors::data("es-patterns")).expect("the dictionary is in the repository") {
+                for file in
+                    std::fs::read_dir(vectors::data("es-patterns")).expect("the dictionary is in the repository")
+                {
                     dictionary.add_file(&file.expect("a readable folder").path()).expect("a readable file");
                 }
                 dictionary

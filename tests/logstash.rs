@@ -31,7 +31,9 @@ fn value(node: &Node) -> Value {
         Data::Boolean(flag) => json!(flag.to_string()),
         Data::Unset => Value::Null,
         Data::Array(items) => items.iter().map(value).collect(),
-        Data::Table(entries) => Value::Object(entries.iter().map(|(key, node)| (key.name.clone(), value(node))).collect()),
+        Data::Table(entries) => {
+            Value::Object(entries.iter().map(|(key, node)| (key.name.clone(), value(node))).collect())
+        }
     }
 }
 
@@ -109,7 +111,8 @@ fn configurations_are_read_as_logstash_reads_them() {
         for (section, statements) in [("input", inputs), ("filter", spec.filters), ("output", spec.sinks)] {
             let mut got = Vec::new();
             flat(&statements, &mut got);
-            let wanted: Vec<Value> = case["expected"]["ast"][section].as_array().unwrap().iter().map(expected).collect();
+            let wanted: Vec<Value> =
+                case["expected"]["ast"][section].as_array().unwrap().iter().map(expected).collect();
             for (got, wanted) in got.iter().zip(&wanted) {
                 assert_eq!(got, wanted, "{} {section}", case["name"]);
             }
@@ -159,7 +162,11 @@ fn real_configurations_become_toml_and_nothing_is_lost_silently() {
             wanted.remove(wanted.iter().position(|wanted| *wanted == kind).unwrap());
         }
         for kind in wanted {
-            assert!(converted.toml.contains(&format!("#   {kind} {{")) || converted.toml.contains(&format!("#   {kind}{{")), "{} {kind}", case["name"]);
+            assert!(
+                converted.toml.contains(&format!("#   {kind} {{")) || converted.toml.contains(&format!("#   {kind}{{")),
+                "{} {kind}",
+                case["name"]
+            );
         }
         for comment in text.lines().filter_map(|line| line.trim().strip_prefix('#')) {
             assert!(converted.toml.contains(comment.trim()), "{}: the comment `{comment}` is lost", case["name"]);
@@ -298,7 +305,8 @@ fn adapted(text: &str, ecs_disabled: bool) -> (PipelineSpec, Vec<String>) {
     let mut spec = parse(text);
     let surroundings = logstash::plugins::Surroundings { variable: &|_| None, ecs_disabled };
     let diagnostics = logstash::plugins::adapt(&mut spec, surroundings);
-    let shown = diagnostics.iter().map(|found| format!("{}{}", if found.is_error() { "error: " } else { "" }, found.message));
+    let shown =
+        diagnostics.iter().map(|found| format!("{}{}", if found.is_error() { "error: " } else { "" }, found.message));
     (spec, shown.collect())
 }
 
@@ -318,7 +326,11 @@ fn every_option_of_kafka_and_elasticsearch_is_used_idle_or_refused() {
     let vectors: Vec<Value> = read("plugin-options.jsonl");
     assert!(vectors.len() > 60);
     for vector in vectors {
-        let (section, plugin, written) = (vector["section"].as_str().unwrap(), vector["plugin"].as_str().unwrap(), vector["written"].as_str().unwrap());
+        let (section, plugin, written) = (
+            vector["section"].as_str().unwrap(),
+            vector["plugin"].as_str().unwrap(),
+            vector["written"].as_str().unwrap(),
+        );
         let (spec, messages) = adapted(&format!("{section} {{ {plugin} {{ {written} }} }}"), false);
         let component = if section == "input" { &spec.sources[0] } else { first(&spec.sinks) };
         for (name, expected) in vector["becomes"].as_object().into_iter().flatten() {
@@ -328,7 +340,8 @@ fn every_option_of_kafka_and_elasticsearch_is_used_idle_or_refused() {
             };
             assert_eq!(&got, expected, "{section} {plugin} {written}: {name}");
         }
-        let expected: Vec<&str> = vector["says"].as_array().into_iter().flatten().map(|text| text.as_str().unwrap()).collect();
+        let expected: Vec<&str> =
+            vector["says"].as_array().into_iter().flatten().map(|text| text.as_str().unwrap()).collect();
         assert_eq!(messages, expected, "{section} {plugin} {written}");
     }
 }
@@ -336,7 +349,10 @@ fn every_option_of_kafka_and_elasticsearch_is_used_idle_or_refused() {
 fn read(name: &str) -> Vec<Value> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/logstash").join(name);
     let text = std::fs::read_to_string(path).unwrap();
-    text.lines().filter(|line| !line.is_empty()).map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{line}: {error}"))).collect()
+    text.lines()
+        .filter(|line| !line.is_empty())
+        .map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{line}: {error}")))
+        .collect()
 }
 
 #[test]
@@ -372,13 +388,16 @@ fn words_and_numbers_inside_hashes_are_texts_where_logstash_has_them_so() {
     assert_eq!(option(filter, "dictionary"), json!({"a": "true", "b": 1}));
     assert_eq!(option(filter, "add_field"), json!(["c", "2", "d", "false"]));
     // What `value` can't tell apart: a flag would come out without its quotes.
-    let Data::Table(entries) = &filter.entries.iter().find(|(key, _)| key.name == "dictionary").unwrap().1.data else { panic!() };
+    let Data::Table(entries) = &filter.entries.iter().find(|(key, _)| key.name == "dictionary").unwrap().1.data else {
+        panic!()
+    };
     assert_eq!(entries[0].1.data, Data::String("true".into()));
 }
 
 #[test]
 fn convert_writes_what_the_configuration_means() {
-    let conf = "filter { mutate { add_field => { a => 1 b => true } } date { match => [\"t\", ISO8601] target => [\"t2\"] } }";
+    let conf =
+        "filter { mutate { add_field => { a => 1 b => true } } date { match => [\"t\", ISO8601] target => [\"t2\"] } }";
     let toml = converted(conf).toml;
     assert!(toml.contains("add_field = { a = \"1\", b = \"true\" }"), "{toml}");
     assert!(toml.contains("target = \"t2\""), "{toml}");
@@ -386,6 +405,11 @@ fn convert_writes_what_the_configuration_means() {
     let mut files = Files::default();
     let escaped = r#"filter { if [a] == "say \"x\"" { mutate { replace => { "m" => "a\tb\\d" } } } }"#;
     let file = files.add("x.conf", escaped.to_string());
-    let toml = convert::convert_with(&files, file, convert::Options { escapes: true, ..convert::Options::default() }).unwrap().toml;
-    assert!(toml.contains(r#"[a] == 'say "x"'"#) && toml.contains("\"a\tb\\\\d\"") || toml.contains("'a\tb\\d'"), "{toml}");
+    let toml = convert::convert_with(&files, file, convert::Options { escapes: true, ..convert::Options::default() })
+        .unwrap()
+        .toml;
+    assert!(
+        toml.contains(r#"[a] == 'say "x"'"#) && toml.contains("\"a\tb\\\\d\"") || toml.contains("'a\tb\\d'"),
+        "{toml}"
+    );
 }

@@ -59,7 +59,9 @@ fn is_documented(field: &str, got: Option<&Value>, wanted: &Value, expected: &Ma
         _ if wanted == "-" || wanted == "" => got.is_none(),
         _ if field.starts_with("user_agent.") && no_agent => got.is_none(),
         "user_agent.device.name" => wanted == "Other" && got == Some(&json!("Mac")),
-        "user_agent.version" => wanted.as_str().and_then(|version| version.strip_suffix('.')) == got.and_then(Value::as_str),
+        "user_agent.version" => {
+            wanted.as_str().and_then(|version| version.strip_suffix('.')) == got.and_then(Value::as_str)
+        }
         "url.path" => wanted.as_str() == got.and_then(Value::as_str).map(percent_decoded).as_deref(),
         "@timestamp" => {
             let instant = |value: &Value| value.as_str().and_then(logproc::event::Timestamp::parse_iso8601);
@@ -81,7 +83,9 @@ fn percent_decoded(path: &str) -> String {
 
 /// Filebeat's own tests sort lists before they compare.
 fn is_same(got: Option<&Value>, wanted: &Value) -> bool {
-    let sorted = |value: &Value| value.as_array().map(|list| list.iter().map(Value::to_string).collect::<std::collections::BTreeSet<_>>());
+    let sorted = |value: &Value| {
+        value.as_array().map(|list| list.iter().map(Value::to_string).collect::<std::collections::BTreeSet<_>>())
+    };
     got == Some(wanted) || (wanted.is_array() && got.and_then(sorted) == sorted(wanted))
 }
 
@@ -183,7 +187,8 @@ fn lines_of_every_kind_become_their_documents() {
 /// Each line stands alone in every document that keeps it, to the letter.
 #[test]
 fn what_is_kept_of_a_line_is_the_line() {
-    let line = r#"10.1.2.3 - two words [23/Nov/2026:10:05:01 +0000] "GET / HTTP/1.1" 200 1 "-" "say \"hi\" (x)" what=ever"#;
+    let line =
+        r#"10.1.2.3 - two words [23/Nov/2026:10:05:01 +0000] "GET / HTTP/1.1" 200 1 "-" "say \"hi\" (x)" what=ever"#;
     let document = &documents("pipelines/nginx.toml", &["--codec", "plain"], line.as_bytes())[0];
     for (path, expected) in [
         ("user.name", json!("two words")),
@@ -194,7 +199,10 @@ fn what_is_kept_of_a_line_is_the_line() {
         assert_eq!(at(document, path), Some(&expected), "{path} of {document}");
     }
     let document = &documents("pipelines/nginx.toml", &["--codec", "plain"], b"no nginx line at all")[0];
-    assert_eq!((at(document, "event.kind"), at(document, "message")), (Some(&json!("pipeline_error")), Some(&json!("no nginx line at all"))));
+    assert_eq!(
+        (at(document, "event.kind"), at(document, "message")),
+        (Some(&json!("pipeline_error")), Some(&json!("no nginx line at all")))
+    );
 }
 
 #[test]
@@ -229,7 +237,10 @@ fn shared_filters(text: &str) -> &str {
 fn fluentds_pipeline_ends_as_filebeats() {
     let read = |name: &str| std::fs::read_to_string(root().join("pipelines").join(name)).unwrap();
     let (filebeat, fluentd) = (read("nginx.toml"), read("nginx-fluentd.toml"));
-    assert!(shared_filters(&filebeat) == shared_filters(&fluentd), "copy the filters of nginx.toml into nginx-fluentd.toml");
+    assert!(
+        shared_filters(&filebeat) == shared_filters(&fluentd),
+        "copy the filters of nginx.toml into nginx-fluentd.toml"
+    );
 }
 
 /// One line of a container, as each collector ships it, becomes one document. What only one of them can know is left out:
@@ -263,11 +274,19 @@ fn both_collectors_give_the_same_document() {
         });
         let document = |pipeline: &str, event: &Value| {
             let mut fields = BTreeMap::new();
-            flatten(&documents(pipeline, &["--codec", "json"], format!("{event}\n").as_bytes())[0], String::new(), &mut fields);
+            flatten(
+                &documents(pipeline, &["--codec", "json"], format!("{event}\n").as_bytes())[0],
+                String::new(),
+                &mut fields,
+            );
             let own = ["input.type", "ecs.version", "agent.type", "log.offset", "event.ingested"];
             fields.retain(|field, _| !own.contains(&field.as_str()));
             fields
         };
-        assert_eq!(document("pipelines/nginx.toml", &filebeat), document("pipelines/nginx-fluentd.toml", &fluentd), "{line}");
+        assert_eq!(
+            document("pipelines/nginx.toml", &filebeat),
+            document("pipelines/nginx-fluentd.toml", &fluentd),
+            "{line}"
+        );
     }
 }

@@ -41,7 +41,12 @@ fn alerts_and_dashboards_ask_for_metrics_that_exist() {
 fn every_metric_is_on_the_dashboard() {
     let shown = metrics(GRAFANA);
     for name in metrics(METRICS) {
-        assert!(shown.iter().any(|other| other.strip_prefix(name).is_some_and(|end| ["", "_bucket", "_sum"].contains(&end))), "{name}");
+        assert!(
+            shown
+                .iter()
+                .any(|other| other.strip_prefix(name).is_some_and(|end| ["", "_bucket", "_sum"].contains(&end))),
+            "{name}"
+        );
     }
 }
 
@@ -94,8 +99,12 @@ fn every_test_that_a_promise_names_exists() {
         let text = std::fs::read_to_string(root.join("docs").join(document)).unwrap();
         // A test's name is a sentence; a metric's or an option's is not.
         let in_code = text.split('`').skip(1).step_by(2).map(|code| code.rsplit(':').next().unwrap_or_default());
-        let is_name = |code: &&str| code.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_');
-        let names: BTreeSet<&str> = in_code.filter(is_name).filter(|name| name.matches('_').count() > 3 && !name.starts_with("logproc_")).collect();
+        let is_name =
+            |code: &&str| code.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_');
+        let names: BTreeSet<&str> = in_code
+            .filter(is_name)
+            .filter(|name| name.matches('_').count() > 3 && !name.starts_with("logproc_"))
+            .collect();
         assert!(names.len() >= least, "{document} names {} tests", names.len());
         for name in names {
             assert!(there.contains(name), "docs/{document} names a test that does not exist: {name}");

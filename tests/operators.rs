@@ -65,7 +65,12 @@ fn a_sink_has_the_same_name_in_logs_and_dead_letters() {
     let letter: serde_json::Value = serde_json::from_str(&folder.read("dead")).unwrap();
     assert_eq!((&letter["reason"], &letter["component"]), (&"encode".into(), &"archive".into()));
     let log = folder.read("log");
-    assert!(lines_with(&log, "elasticsearch is reachable").iter().all(|line| line.contains("sink=\"archive\"") && !line.contains("405")), "{log}");
+    assert!(
+        lines_with(&log, "elasticsearch is reachable")
+            .iter()
+            .all(|line| line.contains("sink=\"archive\"") && !line.contains("405")),
+        "{log}"
+    );
 }
 
 #[test]
@@ -100,7 +105,8 @@ fn an_outage_of_kafka_is_a_line_in_ten_seconds_with_the_client_s_name_and_one_wh
         kafka.create_topic(topic, 1, 1).unwrap();
     }
     let servers = kafka.bootstrap_servers();
-    let producer: BaseProducer = ClientConfig::new().set("bootstrap.servers", &servers).set("log_level", "0").create().unwrap();
+    let producer: BaseProducer =
+        ClientConfig::new().set("bootstrap.servers", &servers).set("log_level", "0").create().unwrap();
     let produce = |value: &str| {
         producer.send(BaseRecord::<(), str>::to("in").payload(value)).unwrap();
         producer.flush(Duration::from_secs(20)).unwrap();
@@ -130,7 +136,9 @@ fn an_outage_of_kafka_is_a_line_in_ten_seconds_with_the_client_s_name_and_one_wh
         until("the outage to be told", &|log| log.contains(client));
     }
     until("the next line", &|log| {
-        lines_with(log, "client=\"kafka source\"").iter().any(|line| line.contains("repeated=") && !line.contains("repeated=0"))
+        lines_with(log, "client=\"kafka source\"")
+            .iter()
+            .any(|line| line.contains("repeated=") && !line.contains("repeated=0"))
     });
     kafka.broker_up(1).unwrap();
     // A producer that has nothing to send looks for no broker.
@@ -151,7 +159,12 @@ fn an_outage_of_kafka_is_a_line_in_ten_seconds_with_the_client_s_name_and_one_wh
 
 #[test]
 fn a_running_pipeline_logs_a_summary_at_its_interval_and_none_where_that_is_zero() {
-    let with = |interval: &str| Folder::with_pipeline(&format!("{}{STDIN}[sink]\ntype = \"null\"\n", head(&format!("summary_interval = \"{interval}\""))));
+    let with = |interval: &str| {
+        Folder::with_pipeline(&format!(
+            "{}{STDIN}[sink]\ntype = \"null\"\n",
+            head(&format!("summary_interval = \"{interval}\""))
+        ))
+    };
     let folder = with("50ms");
     let mut running = Running::start(folder.command(&[]).stdin(Stdio::piped()));
     let mut stdin = running.0.stdin.take().unwrap();
@@ -164,7 +177,9 @@ fn a_running_pipeline_logs_a_summary_at_its_interval_and_none_where_that_is_zero
     running.end_within(Duration::from_secs(30));
     let log = folder.read("log");
     let line = lines_with(&log, " summary ")[0];
-    for field in ["INFO", "pipeline=", "records_per_second=", "documents_per_second=", "in_flight_bytes=", "dead_letters="] {
+    for field in
+        ["INFO", "pipeline=", "records_per_second=", "documents_per_second=", "in_flight_bytes=", "dead_letters="]
+    {
         assert!(line.contains(field), "{field} in {line}");
     }
 

@@ -60,7 +60,15 @@ fn tests_stand_beside_a_pipeline_or_in_it() {
     let inside = format!("{PIPELINE}\n{TESTS}");
     let conf = r#"filter { grok { match => { "message" => "%{WORD:verb} %{NUMBER:n:int}" } } if [n] == 0 { drop { } } }
         output { if [n] > 5 { stdout { id => "big" } } }"#;
-    let files = [("a.toml", PIPELINE), ("a.test.toml", TESTS), ("b.toml", &inside), ("c.conf", conf), ("c.test.toml", TESTS), ("d/1.conf", conf), ("d.test.toml", TESTS)];
+    let files = [
+        ("a.toml", PIPELINE),
+        ("a.test.toml", TESTS),
+        ("b.toml", &inside),
+        ("c.conf", conf),
+        ("c.test.toml", TESTS),
+        ("d/1.conf", conf),
+        ("d.test.toml", TESTS),
+    ];
     let (_folder, path) = folder(&files);
     for name in ["a.toml", "a.test.toml", "b.toml", "c.conf", "c.test.toml", "d", "d/*.conf"] {
         let output = logproc(&["test", &path(name)], "");
@@ -73,12 +81,21 @@ fn tests_stand_beside_a_pipeline_or_in_it() {
 
 #[test]
 fn a_failure_is_a_diff_and_exit_code_1() {
-    let wrong = TESTS.replace("\"[n]\" = 7", "\"[n]\" = 8").replace("\"get 0\"", "\"get 1\"").replace("sinks = [\"big\"]", "sinks = []");
+    let wrong = TESTS
+        .replace("\"[n]\" = 7", "\"[n]\" = 8")
+        .replace("\"get 0\"", "\"get 1\"")
+        .replace("sinks = [\"big\"]", "sinks = []");
     let (_folder, path) = folder(&[("a.toml", PIPELINE), ("a.test.toml", &wrong)]);
     let output = logproc(&["test", &path("a.toml"), "--junit", &path("junit.xml")], "");
     assert_eq!(output.status.code(), Some(1));
     let shown = text(&output.stdout);
-    for expected in ["a.test.toml:2:1 fields", "    [n]\n      - 8\n      + 7\n", "    sinks\n      - []\n      + [\"big\"]\n", "number of events", "1 passed, 2 failed"] {
+    for expected in [
+        "a.test.toml:2:1 fields",
+        "    [n]\n      - 8\n      + 7\n",
+        "    sinks\n      - []\n      + [\"big\"]\n",
+        "number of events",
+        "1 passed, 2 failed",
+    ] {
         assert!(shown.contains(expected), "`{expected}` in:\n{shown}");
     }
     let junit = std::fs::read_to_string(path("junit.xml")).unwrap();
@@ -87,7 +104,10 @@ fn a_failure_is_a_diff_and_exit_code_1() {
 
 #[test]
 fn a_mistake_in_a_test_is_placed_and_exit_code_2() {
-    let (_folder, path) = folder(&[("a.toml", PIPELINE), ("a.test.toml", "[[test]]\nexpext = 1\n[[test]]\nnow = \"x\"\ninput = \"y\"\n")]);
+    let (_folder, path) = folder(&[
+        ("a.toml", PIPELINE),
+        ("a.test.toml", "[[test]]\nexpext = 1\n[[test]]\nnow = \"x\"\ninput = \"y\"\n"),
+    ]);
     let output = logproc(&["test", &path("a.toml")], "");
     assert_eq!(output.status.code(), Some(2));
     let problems = text(&output.stderr);
@@ -103,7 +123,13 @@ fn what_came_out_is_written_back_and_nothing_else_changes() {
     assert_eq!(logproc(&["test", "--bless", &path("a.toml")], "").status.code(), Some(0));
     assert_eq!(logproc(&["test", &path("a.toml")], "").status.code(), Some(0));
     let blessed = std::fs::read_to_string(path("a.test.toml")).unwrap();
-    for expected in ["# Kept as it is.\n", "name = \"fields\"   # and this\n", "\"[n]\" = 7", "verb = \"get\"", "name = \"everything\"\nevent = { message = \"x\" }\ndocument = { message"] {
+    for expected in [
+        "# Kept as it is.\n",
+        "name = \"fields\"   # and this\n",
+        "\"[n]\" = 7",
+        "verb = \"get\"",
+        "name = \"everything\"\nevent = { message = \"x\" }\ndocument = { message",
+    ] {
         assert!(blessed.contains(expected), "`{expected}` in:\n{blessed}");
     }
     // The second test now says what comes out.
@@ -129,9 +155,13 @@ fn explain_shows_filters_conditions_and_what_comes_out() {
     let output = logproc(&["explain", &path("a.toml"), "--line", "get 7", "--now", "2026-01-01T00:00:00Z"], "");
     assert_eq!(output.status.code(), Some(0));
     let shown = text(&output.stdout);
-    for expected in
-        ["grok[0] ", " µs\n  + [n] = 7\n  + [verb] = \"get\"\n", "if [n] == 0 → no\n", "document → big\n", "\"@timestamp\":\"2026-01-01T00:00:00.000Z\""]
-    {
+    for expected in [
+        "grok[0] ",
+        " µs\n  + [n] = 7\n  + [verb] = \"get\"\n",
+        "if [n] == 0 → no\n",
+        "document → big\n",
+        "\"@timestamp\":\"2026-01-01T00:00:00.000Z\"",
+    ] {
         assert!(shown.contains(expected), "`{expected}` in:\n{shown}");
     }
     let output = logproc(&["explain", &path("a.toml"), "--event", "{\"message\":\"get 0\"}"], "");
@@ -190,7 +220,12 @@ fn a_folder_of_configurations_is_one_pipeline_with_several_sources_and_sinks() {
         path("all.out")
     );
     std::fs::create_dir(path("conf.d")).unwrap();
-    for (name, content) in [("10-in.conf", inputs.as_str()), ("20-filter.conf", "filter { if [message] == \"y\" { mutate { replace => { \"message\" => \"Y\" } } } }"), ("30-out.conf", &outputs), ("40-off.conf~", "nonsense")] {
+    for (name, content) in [
+        ("10-in.conf", inputs.as_str()),
+        ("20-filter.conf", "filter { if [message] == \"y\" { mutate { replace => { \"message\" => \"Y\" } } } }"),
+        ("30-out.conf", &outputs),
+        ("40-off.conf~", "nonsense"),
+    ] {
         std::fs::write(path(&format!("conf.d/{name}")), content).unwrap();
     }
     let output = logproc(&["--pipeline", &path("conf.d"), "--http-address", "off"], "");
@@ -200,7 +235,11 @@ fn a_folder_of_configurations_is_one_pipeline_with_several_sources_and_sinks() {
     assert_eq!(text(&output.stdout), "...");
     std::fs::write(path("conf.d/50-bad.conf"), "filter {\n  grok { mach => {} }\n}").unwrap();
     let output = logproc(&["check", &path("conf.d/*.conf")], "");
-    assert!(text(&output.stderr).contains("50-bad.conf:2:10: error: unknown option `mach`"), "{}", text(&output.stderr));
+    assert!(
+        text(&output.stderr).contains("50-bad.conf:2:10: error: unknown option `mach`"),
+        "{}",
+        text(&output.stderr)
+    );
 }
 
 #[test]
@@ -234,7 +273,10 @@ fn sources_that_would_spoil_each_other_are_refused() {
     for (sources, problem) in [
         (format!("{file}{file}"), None),
         (format!("{file}sincedb_path = \"/dev/null\"\n{file}sincedb_path = \"/dev/null\"\n"), None),
-        (format!("{file}sincedb_path = \"db\"\n{file}sincedb_path = \"db\"\n"), Some("a.toml:6:1: error: two sources can't have one `sincedb_path`")),
+        (
+            format!("{file}sincedb_path = \"db\"\n{file}sincedb_path = \"db\"\n"),
+            Some("a.toml:6:1: error: two sources can't have one `sincedb_path`"),
+        ),
         (format!("{stdin}{stdin}"), Some("a.toml:3:1: error: standard input can be read only once")),
     ] {
         let (_folder, path) = folder(&[("a.toml", &format!("{sources}[sink]\ntype = \"null\"\n"))]);
@@ -286,12 +328,20 @@ fn an_incomplete_conversion_ends_with_1_and_does_not_run_until_somebody_has_look
     }
     assert_eq!(logproc(&["--pipeline", &path("b.toml"), "--stdin"], "x\n").status.code(), Some(2));
     // Nothing is left that would write what was meant to be updated.
-    let mended: String = toml.split("[[not_converted]]").enumerate().map(|(at, part)| if at == 0 { part } else { part.splitn(4, '\n').nth(3).unwrap() }).collect();
+    let mended: String = toml
+        .split("[[not_converted]]")
+        .enumerate()
+        .map(|(at, part)| if at == 0 { part } else { part.splitn(4, '\n').nth(3).unwrap() })
+        .collect();
     let mended = mended.replace("codec = \"avro\"\n", "").replace("%{NOWHERE:a}", "%{WORD:a}");
     std::fs::write(path("c.toml"), &mended).unwrap();
     let checked = logproc(&["check", &path("c.toml")], "");
     assert_eq!(checked.status.code(), Some(0), "{}\n{mended}", text(&checked.stderr));
-    assert_eq!(text(&logproc(&["--pipeline", &path("c.toml"), "--stdin"], "word\n!\n").stdout).lines().count(), 1, "only what had no `a`");
+    assert_eq!(
+        text(&logproc(&["--pipeline", &path("c.toml"), "--stdin"], "word\n!\n").stdout).lines().count(),
+        1,
+        "only what had no `a`"
+    );
     // Run as it is, the configuration is refused as well.
     assert_eq!(logproc(&["--pipeline", &path("b.conf")], "").status.code(), Some(2));
 }
@@ -299,10 +349,12 @@ fn an_incomplete_conversion_ends_with_1_and_does_not_run_until_somebody_has_look
 #[test]
 fn the_path_of_a_line_has_the_name_that_logstash_gives_it() {
     let (_folder, path) = folder(&[("logs/one/a.log", "x\n"), ("logs/two/b.log", "y\n")]);
-    let input = |option: &str| format!(
-        "input {{ file {{ path => '{}' mode => read {option} }} }} output {{ stdout {{ codec => line {{ format => '%{{path}} %{{[log][file][path]}}' }} }} }}",
-        path("logs/*/?.log")
-    );
+    let input = |option: &str| {
+        format!(
+            "input {{ file {{ path => '{}' mode => read {option} }} }} output {{ stdout {{ codec => line {{ format => '%{{path}} %{{[log][file][path]}}' }} }} }}",
+            path("logs/*/?.log")
+        )
+    };
     std::fs::write(path("old.conf"), input("ecs_compatibility => disabled")).unwrap();
     std::fs::write(path("new.conf"), input("")).unwrap();
     let run = |arguments: &[&str]| {
@@ -312,7 +364,10 @@ fn the_path_of_a_line_has_the_name_that_logstash_gives_it() {
         lines.sort();
         lines
     };
-    let old = [format!("{} %{{[log][file][path]}}", path("logs/one/a.log")), format!("{} %{{[log][file][path]}}", path("logs/two/b.log"))];
+    let old = [
+        format!("{} %{{[log][file][path]}}", path("logs/one/a.log")),
+        format!("{} %{{[log][file][path]}}", path("logs/two/b.log")),
+    ];
     assert_eq!(run(&["--pipeline", &path("old.conf")]), old);
     assert_eq!(run(&["--pipeline", &path("new.conf"), "--ecs-compatibility", "disabled"]), old);
     assert_eq!(run(&["--pipeline", &path("new.conf")])[0], format!("%{{path}} {}", path("logs/one/a.log")));
@@ -321,10 +376,15 @@ fn the_path_of_a_line_has_the_name_that_logstash_gives_it() {
 /// Configurations in the manner of those that are public: each file or folder is one.
 fn configurations() -> Vec<std::path::PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/logstash/configurations");
-    let entries = |folder: &Path| std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect::<Vec<_>>();
+    let entries =
+        |folder: &Path| std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect::<Vec<_>>();
     // The pipelines of `pipelines.yml` are pipelines of their own.
-    let (several, one): (Vec<_>, Vec<_>) = entries(&folder).into_iter().partition(|path| path.join("pipelines.yml").exists());
-    let inside = several.iter().flat_map(|path| entries(path)).filter(|path| path.extension().is_some_and(|extension| extension == "conf"));
+    let (several, one): (Vec<_>, Vec<_>) =
+        entries(&folder).into_iter().partition(|path| path.join("pipelines.yml").exists());
+    let inside = several
+        .iter()
+        .flat_map(|path| entries(path))
+        .filter(|path| path.extension().is_some_and(|extension| extension == "conf"));
     one.into_iter().chain(inside).collect()
 }
 
@@ -347,10 +407,12 @@ fn configurations_without_missing_plugins_load_and_are_converted_whole() {
 
 #[test]
 fn masked_fields_are_in_no_dead_letter() {
-    let pipeline = |masks: &str, folder: &str| format!(
-        "[source]\ntype = \"stdin\"\ncodec = \"json\"\n[sink]\ntype = \"elasticsearch\"\nhosts = \"http://127.0.0.1:1\"\n\
+    let pipeline = |masks: &str, folder: &str| {
+        format!(
+            "[source]\ntype = \"stdin\"\ncodec = \"json\"\n[sink]\ntype = \"elasticsearch\"\nhosts = \"http://127.0.0.1:1\"\n\
          index = \"%{{[password]}}\"\n[dead_letter]\npath = \"{folder}\"\n{masks}"
-    );
+        )
+    };
     let (_folder, path) = folder(&[]);
     let masks = "mask_fields = [\"password\"]\nremove_fields = \"[card][number]\"\n";
     let run = |masks: &str, to: &str| {
@@ -364,7 +426,9 @@ fn masked_fields_are_in_no_dead_letter() {
     let letters = run(masks, "masked.ndjson");
     assert!(!letters.contains("S3CRET") && !letters.contains("4242"), "{letters}");
     let letters: Vec<serde_json::Value> = letters.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    let of = |masked: &str| letters.iter().find(|letter| letter["masked"] == masked).unwrap_or_else(|| panic!("{letters:?}"));
+    let of = |masked: &str| {
+        letters.iter().find(|letter| letter["masked"] == masked).unwrap_or_else(|| panic!("{letters:?}"))
+    };
     assert_eq!(of("fields")["value"], "{\"password\":\"***\",\"card\":{\"kind\":\"v\"},\"n\":1.50}");
     // A line that is no JSON has no fields to tell apart: nothing of it is kept.
     assert_eq!(of("whole")["value"], serde_json::Value::Null);
@@ -374,8 +438,14 @@ fn masked_fields_are_in_no_dead_letter() {
 #[test]
 fn variables_that_are_elsewhere_are_passed_over_offline() {
     let (_folder, path) = folder(&[
-        ("a.conf", "input { stdin {} } output { elasticsearch { hosts => ['${SOME_HOST}'] password => '${SOME_PASSWORD}' user => 'u' } }"),
-        ("a.toml", "[source]\ntype = \"stdin\"\n[[filter]]\nif = '[a] == \"${SOME_VALUE}\"'\ntype = \"drop\"\n[sink]\ntype = \"kafka\"\ntopic_id = \"${SOME_TOPIC}\"\n"),
+        (
+            "a.conf",
+            "input { stdin {} } output { elasticsearch { hosts => ['${SOME_HOST}'] password => '${SOME_PASSWORD}' user => 'u' } }",
+        ),
+        (
+            "a.toml",
+            "[source]\ntype = \"stdin\"\n[[filter]]\nif = '[a] == \"${SOME_VALUE}\"'\ntype = \"drop\"\n[sink]\ntype = \"kafka\"\ntopic_id = \"${SOME_TOPIC}\"\n",
+        ),
     ]);
     for (file, variables) in [("a.conf", ["SOME_HOST", "SOME_PASSWORD"]), ("a.toml", ["SOME_VALUE", "SOME_TOPIC"])] {
         assert_eq!(logproc(&["check", &path(file)], "").status.code(), Some(1));
@@ -463,7 +533,10 @@ index = "logs-%{YYYY.MM.dd}"
 fn mistakes_of_toml_have_hints() {
     for (pipeline, hint) in [
         ("[sink]\ntype = \"null\"\n[[sink]]\ntype = \"stdout\"\n", "write `[[sink]]` for each"),
-        ("[[filter]]\ntype = \"grok\"\nmatch = { message = \"\\d+\" }\n", "in double quotes a backslash begins an escape"),
+        (
+            "[[filter]]\ntype = \"grok\"\nmatch = { message = \"\\d+\" }\n",
+            "in double quotes a backslash begins an escape",
+        ),
     ] {
         let (_folder, path) = folder(&[("a.toml", pipeline)]);
         let output = logproc(&["check", &path("a.toml")], "");

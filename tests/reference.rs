@@ -71,7 +71,14 @@ fn table(options: &[OptionDef]) -> String {
     let mut out = String::from("| option | takes | default | |\n|---|---|---|---|\n");
     for row in options {
         let cell = |text: &str| text.replace('|', "\\|");
-        let _ = writeln!(out, "| `{}` | {} | {} | {} |", row.name, cell(&kind(row.kind)), cell(&fallback(row.fallback)), cell(row.doc));
+        let _ = writeln!(
+            out,
+            "| `{}` | {} | {} | {} |",
+            row.name,
+            cell(&kind(row.kind)),
+            cell(&fallback(row.fallback)),
+            cell(row.doc)
+        );
     }
     out
 }
@@ -170,7 +177,11 @@ fn the_page_of_tests_is_current() {
 #[test]
 fn examples_compile_and_their_tests_pass() {
     let filters = FILTERS.iter().map(|def| &def.component);
-    for def in filters.chain(source::DEFS.iter().copied()).chain(sink::DEFS.iter().copied()).chain([&PIPELINE_DEF, &dead_letter::DEF]) {
+    for def in filters
+        .chain(source::DEFS.iter().copied())
+        .chain(sink::DEFS.iter().copied())
+        .chain([&PIPELINE_DEF, &dead_letter::DEF])
+    {
         let loaded = load(def.example);
         let problems: Vec<&str> = loaded.diagnostics.iter().map(|problem| problem.message.as_str()).collect();
         let pipeline = loaded.pipeline.unwrap_or_else(|| panic!("{}: {problems:?}", def.name));
@@ -197,7 +208,8 @@ fn the_pipeline_on_the_page_of_conditions_does_what_it_says() {
 
 #[test]
 fn every_exception_is_on_the_page_of_differences() {
-    const MARK: &str = "<!-- What follows is generated from tests/conformance/exceptions.json: see tests/reference.rs. -->\n";
+    const MARK: &str =
+        "<!-- What follows is generated from tests/conformance/exceptions.json: see tests/reference.rs. -->\n";
     let path = root().join("docs/differences.md");
     let page = std::fs::read_to_string(&path).unwrap();
     let written = &page[..page.find(MARK).unwrap()];

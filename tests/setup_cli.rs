@@ -40,7 +40,10 @@ fn answer(stream: &TcpStream, cluster: &Mutex<Cluster>) -> Option<()> {
     let mut reader = BufReader::new(stream);
     let mut line = String::new();
     reader.read_line(&mut line).ok().filter(|read| *read > 0)?;
-    let (method, path) = { let mut words = line.split(' '); (words.next()?.to_string(), words.next()?.to_string()) };
+    let (method, path) = {
+        let mut words = line.split(' ');
+        (words.next()?.to_string(), words.next()?.to_string())
+    };
     let mut length = 0;
     loop {
         let mut header = String::new();
@@ -58,7 +61,12 @@ fn answer(stream: &TcpStream, cluster: &Mutex<Cluster>) -> Option<()> {
     reader.read_exact(&mut body).ok()?;
     let (status, body) = respond(&mut cluster.lock().unwrap(), &method, &path, &body);
     let body = body.to_string();
-    write!(&mut &*stream, "HTTP/1.1 {status} X\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}", body.len()).ok()
+    write!(
+        &mut &*stream,
+        "HTTP/1.1 {status} X\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    )
+    .ok()
 }
 
 /// A template with the dates that Elasticsearch adds and does not take back.
@@ -75,10 +83,14 @@ fn respond(cluster: &mut Cluster, method: &str, path: &str, body: &[u8]) -> (u16
         "GET" => match cluster.kept.get(path).cloned().map(dated) {
             None => (404, json!({"error": "not there"})),
             Some(kept) if path.starts_with("/_ilm") => (200, json!({name: {"version": 1, "policy": kept["policy"]}})),
-            Some(kept) if path.starts_with("/_component") => (200, json!({"component_templates": [{"name": name, "component_template": kept}]})),
+            Some(kept) if path.starts_with("/_component") => {
+                (200, json!({"component_templates": [{"name": name, "component_template": kept}]}))
+            }
             Some(kept) => (200, json!({"index_templates": [{"name": name, "index_template": kept}]})),
         },
-        "PUT" if cluster.refused == Some(path) || String::from_utf8_lossy(body).contains("_date_millis") => (400, json!({"error": "no such component"})),
+        "PUT" if cluster.refused == Some(path) || String::from_utf8_lossy(body).contains("_date_millis") => {
+            (400, json!({"error": "no such component"}))
+        }
         "PUT" => {
             cluster.puts += 1;
             cluster.kept.insert(path.to_string(), serde_json::from_slice(body).unwrap());
@@ -95,10 +107,18 @@ fn respond(cluster: &mut Cluster, method: &str, path: &str, body: &[u8]) -> (u16
 fn pipeline(address: &str) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     for (name, content) in [
-        ("a.toml", format!("[pipeline]\ntemplates = [\"t\"]\n[source]\ntype = \"stdin\"\n[sink]\ntype = \"elasticsearch\"\nhosts = \"http://{address}\"\n")),
+        (
+            "a.toml",
+            format!(
+                "[pipeline]\ntemplates = [\"t\"]\n[source]\ntype = \"stdin\"\n[sink]\ntype = \"elasticsearch\"\nhosts = \"http://{address}\"\n"
+            ),
+        ),
         ("t/ilm/shop.json", r#"{"policy": {"phases": {"hot": {"actions": {}}}}}"#.to_string()),
         ("t/component/shop.json", r#"{"template": {"settings": {"index.refresh_interval": "5s"}}}"#.to_string()),
-        ("t/index/shop.json", r#"{"index_patterns": ["logs-shop-*"], "data_stream": {}, "composed_of": ["shop"]}"#.to_string()),
+        (
+            "t/index/shop.json",
+            r#"{"index_patterns": ["logs-shop-*"], "data_stream": {}, "composed_of": ["shop"]}"#.to_string(),
+        ),
     ] {
         let path = folder.path().join(name);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -120,15 +140,28 @@ fn a_dry_run_shows_the_difference_and_changes_nothing() {
     let (address, cluster) = cluster();
     let folder = pipeline(&address);
     let shown = setup(&folder, &["--dry-run"]);
-    assert_eq!((shown.0, shown.1), (Some(0), format!("new ilm/shop\nnew component/shop\nnew index/shop\n{NOTE}")), "{}", shown.2);
+    assert_eq!(
+        (shown.0, shown.1),
+        (Some(0), format!("new ilm/shop\nnew component/shop\nnew index/shop\n{NOTE}")),
+        "{}",
+        shown.2
+    );
     assert_eq!(cluster.lock().unwrap().puts, 0);
-    assert_eq!(setup(&folder, &[]).1, format!("installed ilm/shop\ninstalled component/shop\ninstalled index/shop\n{NOTE}"));
+    assert_eq!(
+        setup(&folder, &[]).1,
+        format!("installed ilm/shop\ninstalled component/shop\ninstalled index/shop\n{NOTE}")
+    );
     assert_eq!(cluster.lock().unwrap().puts, 3);
     // Once more changes nothing.
     assert_eq!(setup(&folder, &[]).1, "unchanged ilm/shop\nunchanged component/shop\nunchanged index/shop\n");
     assert_eq!(cluster.lock().unwrap().puts, 3);
-    std::fs::write(folder.path().join("t/component/shop.json"), r#"{"template": {"settings": {"refresh_interval": "10s"}}}"#).unwrap();
-    let diff = "  - template.settings.index.refresh_interval: \"5s\"\n  + template.settings.index.refresh_interval: \"10s\"\n";
+    std::fs::write(
+        folder.path().join("t/component/shop.json"),
+        r#"{"template": {"settings": {"refresh_interval": "10s"}}}"#,
+    )
+    .unwrap();
+    let diff =
+        "  - template.settings.index.refresh_interval: \"5s\"\n  + template.settings.index.refresh_interval: \"10s\"\n";
     let expected = format!("unchanged ilm/shop\nchanged component/shop\n{diff}unchanged index/shop\n{NOTE}");
     assert_eq!(setup(&folder, &["--dry-run"]).1, expected);
     assert_eq!(cluster.lock().unwrap().puts, 3);
@@ -143,7 +176,12 @@ fn nothing_is_left_half_installed() {
     cluster.lock().unwrap().refused = Some("/_index_template/shop");
     let (code, out, err) = setup(&folder, &[]);
     assert_eq!((code, out.as_str()), (Some(1), ""));
-    assert!(err.contains("nothing has been changed: index `shop`: the cluster returns 400: {\"error\":\"no such component\"}"), "{err}");
+    assert!(
+        err.contains(
+            "nothing has been changed: index `shop`: the cluster returns 400: {\"error\":\"no such component\"}"
+        ),
+        "{err}"
+    );
     assert_eq!(cluster.lock().unwrap().kept, BTreeMap::from([("/_component_template/shop".to_string(), before)]));
     // A file that can't be read is found before anything is sent.
     cluster.lock().unwrap().refused = None;

@@ -166,7 +166,10 @@ fn dead_letters_of_a_trial_are_lines_on_standard_error() {
     let output = logproc(&["--pipeline", &between.pipeline(), "--stdin", "--null", "--log-format", "json"], "plain\n");
     assert_eq!(output.status.code(), Some(1));
     let letter: serde_json::Value = serde_json::from_slice(&output.stderr).unwrap();
-    assert_eq!((&letter["reason"], &letter["origin"], &letter["first_bytes"]), (&"decode".into(), &"/dev/stdin:0:0".into(), &"plain".into()));
+    assert_eq!(
+        (&letter["reason"], &letter["origin"], &letter["first_bytes"]),
+        (&"decode".into(), &"/dev/stdin:0:0".into(), &"plain".into())
+    );
 }
 
 #[test]
@@ -254,7 +257,8 @@ impl Brokers {
         let mock = MockCluster::new(1).unwrap();
         mock.create_topic("in", 2, 1).unwrap();
         let brokers = Brokers(mock);
-        let producer: ThreadedProducer<_> = ClientConfig::new().set("bootstrap.servers", brokers.0.bootstrap_servers()).create().unwrap();
+        let producer: ThreadedProducer<_> =
+            ClientConfig::new().set("bootstrap.servers", brokers.0.bootstrap_servers()).create().unwrap();
         for value in ["{\"n\":0}", "{\"n\":1}", "not json", "{\"n\":2}"] {
             let record = BaseRecord::<(), _>::to("in").partition(0).payload(value.as_bytes());
             producer.send(record).map_err(|(error, _)| error).unwrap();
@@ -267,7 +271,11 @@ impl Brokers {
     }
 
     fn client(&self) -> BaseConsumer {
-        ClientConfig::new().set("bootstrap.servers", self.0.bootstrap_servers()).set("group.id", "live").create().unwrap()
+        ClientConfig::new()
+            .set("bootstrap.servers", self.0.bootstrap_servers())
+            .set("group.id", "live")
+            .create()
+            .unwrap()
     }
 
     fn committed(&self) -> Offset {
@@ -313,7 +321,11 @@ fn kafka_to_standard_output_reads_without_the_group_and_commits_nothing() {
         let (folder, pipeline) = brokers.pipeline(topics, reset);
         let mut running = start(&["--pipeline", &pipeline, "--stdout"]);
         let lines = running.lines(3);
-        assert_eq!(lines.iter().map(|line| number(line)).collect::<Vec<_>>(), [0, 1, 2], "from the beginning, not from the group's offset");
+        assert_eq!(
+            lines.iter().map(|line| number(line)).collect::<Vec<_>>(),
+            [0, 1, 2],
+            "from the beginning, not from the group's offset"
+        );
         let (code, errors) = running.stop();
         assert_eq!(code, Some(1), "{errors}");
         assert!(errors.lines().any(|line| line.ends_with("; in:0:2: not json")), "{errors}");
@@ -335,7 +347,9 @@ fn kafka_is_read_as_a_member_of_the_group_where_that_is_asked_for() {
 
 #[test]
 fn what_a_trial_keeps_needs_an_end_that_is_replaced() {
-    for (arguments, code) in [(&["--commit"][..], 2), (&["--commit", "--stdin", "--null"], 2), (&["--stdout", "--null"], 2)] {
+    for (arguments, code) in
+        [(&["--commit"][..], 2), (&["--commit", "--stdin", "--null"], 2), (&["--stdout", "--null"], 2)]
+    {
         let arguments = [&["--pipeline", "pipelines/nginx.toml"], arguments].concat();
         assert_eq!(logproc(&arguments, "").status.code(), Some(code), "{arguments:?}");
     }

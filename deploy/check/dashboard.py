@@ -12,7 +12,9 @@ WIDTH = 48
 
 
 def overlap(one, other):
-    return all(one[at] < other[at] + other[size] and other[at] < one[at] + one[size] for at, size in (("x", "w"), ("y", "h")))
+    return all(
+        one[at] < other[at] + other[size] and other[at] < one[at] + one[size] for at, size in (("x", "w"), ("y", "h"))
+    )
 
 
 def check_lens(where, attributes, outer, panel, problems):
@@ -71,7 +73,9 @@ def main(file):
         where = f"{each['type']}/{each['id']}"
         for reference in each.get("references", []):
             if (reference["type"], reference["id"]) not in names:
-                problems.append(f"{where}: {reference['name']} leads to {reference['type']}/{reference['id']}, which is not there")
+                problems.append(
+                    f"{where}: {reference['name']} leads to {reference['type']}/{reference['id']}, which is not there"
+                )
         if each["type"] == "dashboard":
             panels += check_dashboard(where, each, problems)
         if each["type"] == "lens":

@@ -29,7 +29,12 @@ def matches(selector, labels):
         return False
     for term in selector.get("matchExpressions") or []:
         here, values = labels.get(term["key"]), term.get("values", [])
-        holds = {"In": here in values, "NotIn": here not in values, "Exists": here is not None, "DoesNotExist": here is None}
+        holds = {
+            "In": here in values,
+            "NotIn": here not in values,
+            "Exists": here is not None,
+            "DoesNotExist": here is None,
+        }
         if not holds[term["operator"]]:
             return False
     return True
@@ -158,7 +163,11 @@ class Whole:
                 self.say(document, f"{where}: the value of {entry['name']} is no text")
             for kind, key in (("Secret", "secretKeyRef"), ("ConfigMap", "configMapKeyRef")):
                 source = entry.get("valueFrom", {}).get(key)
-                if source and not source.get("optional") and not self.has(kind, self.namespace(document), source["name"]):
+                if (
+                    source
+                    and not source.get("optional")
+                    and not self.has(kind, self.namespace(document), source["name"])
+                ):
                     self.say(document, f"{where}: there is no {kind} {source['name']}")
         ports = {port.get("name"): port["containerPort"] for port in container.get("ports", [])}
         for number in ports.values():
@@ -190,7 +199,17 @@ class Whole:
         for key in ("hostNetwork", "hostPID", "hostIPC"):
             if spec.get(key):
                 self.say(document, f"restricted: {key}")
-        allowed = {"name", "configMap", "csi", "downwardAPI", "emptyDir", "ephemeral", "persistentVolumeClaim", "projected", "secret"}
+        allowed = {
+            "name",
+            "configMap",
+            "csi",
+            "downwardAPI",
+            "emptyDir",
+            "ephemeral",
+            "persistentVolumeClaim",
+            "projected",
+            "secret",
+        }
         for volume in spec.get("volumes", []):
             for kind in volume.keys() - allowed:
                 self.say(document, f"restricted: the volume {volume['name']} is a {kind}")
@@ -219,7 +238,11 @@ class Whole:
             selector = service["spec"].get("selector")
             if not selector:
                 continue
-            behind = [(d, spec) for d, labels, spec in self.pods(self.namespace(service)) if matches({"matchLabels": selector}, labels)]
+            behind = [
+                (d, spec)
+                for d, labels, spec in self.pods(self.namespace(service))
+                if matches({"matchLabels": selector}, labels)
+            ]
             behind = [(d, spec) for d, spec in behind if d["kind"] not in ("Job", "CronJob")]
             operated = any(key.startswith("strimzi.io/") for key in selector)
             if not behind and not operated:
@@ -230,27 +253,39 @@ class Whole:
                 if isinstance(target, str) and target not in names:
                     self.say(service, f"its target {target} is no port of its pods")
         for document in self.of("PodDisruptionBudget"):
-            if not any(matches(document["spec"]["selector"], labels) for _, labels, _ in self.pods(self.namespace(document))):
+            if not any(
+                matches(document["spec"]["selector"], labels) for _, labels, _ in self.pods(self.namespace(document))
+            ):
                 self.say(document, "selects no pods")
         for document in self.of("NetworkPolicy"):
-            if not any(matches(document["spec"]["podSelector"], labels) for _, labels, _ in self.pods(self.namespace(document))):
+            if not any(
+                matches(document["spec"]["podSelector"], labels) for _, labels, _ in self.pods(self.namespace(document))
+            ):
                 self.say(document, "selects no pods")
             for rule in document["spec"].get("ingress", []) + document["spec"].get("egress", []):
                 for port in rule.get("ports", []):
                     self.check_port(document, "its rule", port["port"])
         for document in self.of("ServiceMonitor"):
-            services = [s for s in self.of("Service") if matches(document["spec"]["selector"], s["metadata"].get("labels", {}))]
+            services = [
+                s for s in self.of("Service") if matches(document["spec"]["selector"], s["metadata"].get("labels", {}))
+            ]
             if not services:
                 self.say(document, "selects no Service")
             for endpoint in document["spec"]["endpoints"]:
-                if not any(endpoint["port"] == port["name"] for service in services for port in service["spec"]["ports"]):
+                if not any(
+                    endpoint["port"] == port["name"] for service in services for port in service["spec"]["ports"]
+                ):
                     self.say(document, f"its port {endpoint['port']} is none of the Service's")
 
     def check_scaling(self):
         targets = set()
         for document in self.of("ScaledObject", "HorizontalPodAutoscaler"):
             spec, namespace = document["spec"], self.namespace(document)
-            least, most = ("minReplicaCount", "maxReplicaCount") if document["kind"] == "ScaledObject" else ("minReplicas", "maxReplicas")
+            least, most = (
+                ("minReplicaCount", "maxReplicaCount")
+                if document["kind"] == "ScaledObject"
+                else ("minReplicas", "maxReplicas")
+            )
             if spec.get(least, 0) > spec[most]:
                 self.say(document, f"{least} is more than {most}")
             target = (spec["scaleTargetRef"].get("kind", "Deployment"), namespace, spec["scaleTargetRef"]["name"])
@@ -260,7 +295,9 @@ class Whole:
             if target not in self.objects:
                 self.say(document, f"there is no {target[0]} {target[2]}")
             elif "replicas" in self.objects[target]["spec"]:
-                self.say(document, f"{target[0]} {target[2]} has replicas of its own, which each upgrade would set back")
+                self.say(
+                    document, f"{target[0]} {target[2]} has replicas of its own, which each upgrade would set back"
+                )
             for trigger in spec.get("triggers", []):
                 for key, value in trigger["metadata"].items():
                     if not isinstance(value, str):
@@ -279,7 +316,9 @@ class Whole:
             if not self.has(role["kind"], self.namespace(document) if role["kind"] == "Role" else "", role["name"]):
                 self.say(document, f"there is no {role['kind']} {role['name']}")
             for subject in document["subjects"]:
-                if subject["kind"] == "ServiceAccount" and not self.has("ServiceAccount", subject["namespace"], subject["name"]):
+                if subject["kind"] == "ServiceAccount" and not self.has(
+                    "ServiceAccount", subject["namespace"], subject["name"]
+                ):
                     self.say(document, f"there is no ServiceAccount {subject['namespace']}/{subject['name']}")
 
 
@@ -300,7 +339,10 @@ def main(arguments):
         whole = Whole(file, made_by_others, restricted, namespace)
         problems = whole.check()
         failed |= bool(problems) or not whole.objects
-        print("\n".join(f"{file}: {problem}" for problem in problems) or f"{file}: {len(whole.objects)} objects hold together")
+        print(
+            "\n".join(f"{file}: {problem}" for problem in problems)
+            or f"{file}: {len(whole.objects)} objects hold together"
+        )
     return failed
 
 

@@ -10,36 +10,58 @@ import manifests
 
 POD = {
     "securityContext": {"runAsNonRoot": True, "runAsUser": 1, "seccompProfile": {"type": "RuntimeDefault"}},
-    "containers": [{
-        "name": "c",
-        "image": "i:1",
-        "ports": [{"name": "http", "containerPort": 80}],
-        "livenessProbe": {"httpGet": {"path": "/", "port": "http"}},
-        "env": [{"name": "E", "valueFrom": {"secretKeyRef": {"name": "s", "key": "k"}}}],
-        "securityContext": {
-            "allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "capabilities": {"drop": ["ALL"]}},
-        "resources": {"requests": {"cpu": "1", "memory": "1Mi"}, "limits": {"memory": "1Mi"}},
-        "volumeMounts": [{"name": "v", "mountPath": "/v"}],
-    }],
+    "containers": [
+        {
+            "name": "c",
+            "image": "i:1",
+            "ports": [{"name": "http", "containerPort": 80}],
+            "livenessProbe": {"httpGet": {"path": "/", "port": "http"}},
+            "env": [{"name": "E", "valueFrom": {"secretKeyRef": {"name": "s", "key": "k"}}}],
+            "securityContext": {
+                "allowPrivilegeEscalation": False,
+                "readOnlyRootFilesystem": True,
+                "capabilities": {"drop": ["ALL"]},
+            },
+            "resources": {"requests": {"cpu": "1", "memory": "1Mi"}, "limits": {"memory": "1Mi"}},
+            "volumeMounts": [{"name": "v", "mountPath": "/v"}],
+        }
+    ],
     "volumes": [{"name": "v", "configMap": {"name": "m"}}],
 }
 
 
 def thing(kind, spec=None, **rest):
-    return {"kind": kind, "metadata": {"name": "x" if kind != "ConfigMap" else "m", "namespace": "n"}, **({"spec": spec} if spec else {}), **rest}
+    return {
+        "kind": kind,
+        "metadata": {"name": "x" if kind != "ConfigMap" else "m", "namespace": "n"},
+        **({"spec": spec} if spec else {}),
+        **rest,
+    }
 
 
 def good():
     return {
-        "workload": thing("Deployment", {
-            "selector": {"matchLabels": {"a": "b"}},
-            "template": {"metadata": {"labels": {"a": "b"}}, "spec": copy.deepcopy(POD)}}),
+        "workload": thing(
+            "Deployment",
+            {
+                "selector": {"matchLabels": {"a": "b"}},
+                "template": {"metadata": {"labels": {"a": "b"}}, "spec": copy.deepcopy(POD)},
+            },
+        ),
         "config": thing("ConfigMap", data={"f": ""}),
-        "service": thing("Service", {"selector": {"a": "b"}, "ports": [{"name": "http", "port": 80, "targetPort": "http"}]}),
+        "service": thing(
+            "Service", {"selector": {"a": "b"}, "ports": [{"name": "http", "port": 80, "targetPort": "http"}]}
+        ),
         "budget": thing("PodDisruptionBudget", {"selector": {"matchLabels": {"a": "b"}}}),
-        "scaled": thing("ScaledObject", {
-            "scaleTargetRef": {"name": "x"}, "minReplicaCount": 1, "maxReplicaCount": 2,
-            "triggers": [{"type": "kafka", "metadata": {"lagThreshold": "5"}}]}),
+        "scaled": thing(
+            "ScaledObject",
+            {
+                "scaleTargetRef": {"name": "x"},
+                "minReplicaCount": 1,
+                "maxReplicaCount": 2,
+                "triggers": [{"type": "kafka", "metadata": {"lagThreshold": "5"}}],
+            },
+        ),
     }
 
 

@@ -71,7 +71,9 @@ def main(destination, kubernetes, *crds):
             for version in spec["versions"]:
                 schema = version["schema"]["openAPIV3Schema"]
                 schema.setdefault("properties", {})["metadata"] = {"type": "object"}
-                (folder / f"{spec['names']['kind'].lower()}_{version['name']}.json").write_text(json.dumps(strict(schema)))
+                (folder / f"{spec['names']['kind'].lower()}_{version['name']}.json").write_text(
+                    json.dumps(strict(schema))
+                )
                 count += 1
     print(f"{count} schemas")
 

@@ -47,7 +47,15 @@ class Kql:
 
 
 def column(label, operation, kind="number", bucket=False, scale="ratio", **more):
-    return {"label": label, "customLabel": True, "dataType": kind, "operationType": operation, "isBucketed": bucket, "scale": scale, **more}
+    return {
+        "label": label,
+        "customLabel": True,
+        "dataType": kind,
+        "operationType": operation,
+        "isBucketed": bucket,
+        "scale": scale,
+        **more,
+    }
 
 
 def where(query):
@@ -86,7 +94,10 @@ def top(label, field, by, size=10, kind="string"):
 
 
 def groups(label, **queries):
-    filters = [{"label": name.replace("_", " "), "input": {"query": query, "language": "kuery"}} for name, query in queries.items()]
+    filters = [
+        {"label": name.replace("_", " "), "input": {"query": query, "language": "kuery"}}
+        for name, query in queries.items()
+    ]
     return column(label, "filters", "string", True, "ordinal", params={"filters": filters})
 
 
@@ -195,7 +206,14 @@ def figure(title, columns, metric_="value"):
 
 def lines(title, columns, accessors, split=None, shape="line", query=ACCESS):
     more = {"splitAccessor": split} if split else {}
-    visualization = {"seriesType": shape, "xAccessor": "time", "accessors": accessors, "position": "top", "showGridlines": False, **more}
+    visualization = {
+        "seriesType": shape,
+        "xAccessor": "time",
+        "accessors": accessors,
+        "position": "top",
+        "showGridlines": False,
+        **more,
+    }
     return Panel(title, "lnsXY", {"time": over_time(), **columns}, visualization, query)
 
 
@@ -205,7 +223,14 @@ def table(title, columns, query=ACCESS):
 
 def donut(title, columns, query=ACCESS):
     group = [name for name, spec in columns.items() if spec["isBucketed"]]
-    shape = {"primaryGroups": group, "metrics": ["value"], "numberDisplay": "percent", "categoryDisplay": "default", "legendDisplay": "default", "nestedLegend": False}
+    shape = {
+        "primaryGroups": group,
+        "metrics": ["value"],
+        "numberDisplay": "percent",
+        "categoryDisplay": "default",
+        "legendDisplay": "default",
+        "nestedLegend": False,
+    }
     return Panel(title, "lnsPie", columns, shape, query)
 
 
@@ -231,12 +256,24 @@ ROWS = [
     ),
     (
         12,
-        (lines("Requests by status over time", {"status": groups("Status", **STATUS), "value": count("Requests")}, ["value"], "status", "bar_stacked"), 28),
+        (
+            lines(
+                "Requests by status over time",
+                {"status": groups("Status", **STATUS), "value": count("Requests")},
+                ["value"],
+                "status",
+                "bar_stacked",
+            ),
+            28,
+        ),
         (lines("Error rate over time", ratio("value", "Requests with 5xx", STATUS["5xx"]), ["value"]), 20),
     ),
     (
         12,
-        (lines("Bandwidth over time", {"value": metric("Bytes sent", "sum", SIZE, BYTES)}, ["value"], None, "area"), 24),
+        (
+            lines("Bandwidth over time", {"value": metric("Bytes sent", "sum", SIZE, BYTES)}, ["value"], None, "area"),
+            24,
+        ),
         (
             lines(
                 "Bots and people",
@@ -263,7 +300,12 @@ ROWS = [
             ),
             28,
         ),
-        (table("Top referrers", {"page": top("Referrer", "http.request.referrer", "value"), "value": count("Requests")}), 20),
+        (
+            table(
+                "Top referrers", {"page": top("Referrer", "http.request.referrer", "value"), "value": count("Requests")}
+            ),
+            20,
+        ),
     ),
     (
         15,
@@ -282,9 +324,27 @@ ROWS = [
     ),
     (
         12,
-        (donut("User agents", {"agent": top("User agent", "user_agent.name", "value"), "value": count("Requests")}), 16),
-        (donut("Operating systems", {"system": top("Operating system", "user_agent.os.name", "value"), "value": count("Requests")}), 16),
-        (donut("Status codes", {"status": top("Status", "http.response.status_code", "value", kind="number"), "value": count("Requests")}), 16),
+        (
+            donut("User agents", {"agent": top("User agent", "user_agent.name", "value"), "value": count("Requests")}),
+            16,
+        ),
+        (
+            donut(
+                "Operating systems",
+                {"system": top("Operating system", "user_agent.os.name", "value"), "value": count("Requests")},
+            ),
+            16,
+        ),
+        (
+            donut(
+                "Status codes",
+                {
+                    "status": top("Status", "http.response.status_code", "value", kind="number"),
+                    "value": count("Requests"),
+                },
+            ),
+            16,
+        ),
     ),
     (
         15,
@@ -323,7 +383,9 @@ ROWS = [
                     "upstream": top("Upstream", f"{UPSTREAM}.name", "value", 15),
                     "value": count("Requests"),
                     "errors": count("5xx of the last upstream", f"{UPSTREAM}.response.status_code >= 500"),
-                    "slow": metric("95 % within (s)", "percentile", f"{UPSTREAM}.response.time", SECONDS, percentile=95),
+                    "slow": metric(
+                        "95 % within (s)", "percentile", f"{UPSTREAM}.response.time", SECONDS, percentile=95
+                    ),
                 },
             ),
             24,
@@ -342,7 +404,17 @@ ROWS = [
     ),
     (
         12,
-        (lines("Error log by level", {"level": top("Level", "log.level", "value", 8), "value": count("Lines")}, ["value"], "level", "bar_stacked", ERRORS), 16),
+        (
+            lines(
+                "Error log by level",
+                {"level": top("Level", "log.level", "value", 8), "value": count("Lines")},
+                ["value"],
+                "level",
+                "bar_stacked",
+                ERRORS,
+            ),
+            16,
+        ),
         ("search", 32),
     ),
 ]
@@ -400,7 +472,11 @@ def data_view():
 
 
 def error_table():
-    source = {"query": {"query": ERRORS, "language": "kuery"}, "filter": [], "indexRefName": "kibanaSavedObjectMeta.searchSourceJSON.index"}
+    source = {
+        "query": {"query": ERRORS, "language": "kuery"},
+        "filter": [],
+        "indexRefName": "kibanaSavedObjectMeta.searchSourceJSON.index",
+    }
     attributes = {
         "title": "nginx error log",
         "description": "",
@@ -411,7 +487,13 @@ def error_table():
         "isTextBasedQuery": False,
         "kibanaSavedObjectMeta": {"searchSourceJSON": text(source)},
     }
-    return stored("search", "logproc-nginx-errors", "8.0.0", attributes, [reference("kibanaSavedObjectMeta.searchSourceJSON.index")])
+    return stored(
+        "search",
+        "logproc-nginx-errors",
+        "8.0.0",
+        attributes,
+        [reference("kibanaSavedObjectMeta.searchSourceJSON.index")],
+    )
 
 
 def world():
@@ -423,7 +505,10 @@ def world():
 
     def scaled(name, origin, **options):
         field = {"name": name, "origin": origin}
-        return {"type": "DYNAMIC", "options": {"field": field, "fieldMetaOptions": {"isEnabled": True, "sigma": 3}, **options}}
+        return {
+            "type": "DYNAMIC",
+            "options": {"field": field, "fieldMetaOptions": {"isEnabled": True, "sigma": 3}, **options},
+        }
 
     countries = {
         "id": "countries",
@@ -520,7 +605,10 @@ def world():
     return stored("map", "logproc-nginx-world", "8.4.0", attributes, references)
 
 
-STORED = {"map": ("map", "logproc-nginx-world", "Countries on a map"), "search": ("search", "logproc-nginx-errors", "Error log")}
+STORED = {
+    "map": ("map", "logproc-nginx-world", "Countries on a map"),
+    "search": ("search", "logproc-nginx-errors", "Error log"),
+}
 
 
 def dashboard():
@@ -534,10 +622,18 @@ def dashboard():
             references.append(reference(f"{name}:panel_{name}", kind, identifier))
         else:
             attributes = panel.attributes()
-            entry.update(type="lens", title=panel.title, embeddableConfig={"enhancements": {}, "attributes": attributes})
+            entry.update(
+                type="lens", title=panel.title, embeddableConfig={"enhancements": {}, "attributes": attributes}
+            )
             references += [{**each, "name": f"{name}:{each['name']}"} for each in attributes["references"]]
         panels.append(entry)
-    options = {"useMargins": True, "syncColors": True, "syncCursor": True, "syncTooltips": False, "hidePanelTitles": False}
+    options = {
+        "useMargins": True,
+        "syncColors": True,
+        "syncCursor": True,
+        "syncTooltips": False,
+        "hidePanelTitles": False,
+    }
     attributes = {
         "title": "nginx access logs",
         "description": "Traffic, errors, pages, visitors and the error log of nginx, as logproc writes them.",
@@ -548,7 +644,9 @@ def dashboard():
         "timeTo": "now",
         "refreshInterval": {"pause": False, "value": 60000},
         "version": 1,
-        "kibanaSavedObjectMeta": {"searchSourceJSON": text({"query": {"query": "", "language": "kuery"}, "filter": []})},
+        "kibanaSavedObjectMeta": {
+            "searchSourceJSON": text({"query": {"query": "", "language": "kuery"}, "filter": []})
+        },
     }
     return stored("dashboard", "logproc-nginx", "8.9.0", attributes, references)
 
@@ -563,7 +661,15 @@ def searches():
     yield "Countries on a map", {"size": 0, "query": everything, "aggs": {"country": countries}}
     tiles = {"geotile_grid": {"field": "source.geo.location", "precision": 4}}
     yield "Places on a map", {"size": 0, "query": everything, "aggs": {"place": tiles}}
-    yield "Error log", {"size": 1, "query": Kql.search(ERRORS), "sort": [{"@timestamp": "desc"}], "fields": ["log.level", "message", "process.pid"]}
+    yield (
+        "Error log",
+        {
+            "size": 1,
+            "query": Kql.search(ERRORS),
+            "sort": [{"@timestamp": "desc"}],
+            "fields": ["log.level", "message", "process.pid"],
+        },
+    )
 
 
 def main():

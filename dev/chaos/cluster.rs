@@ -36,7 +36,9 @@ impl Cluster {
                 "seq": { "type": "long" }, "sum": { "type": "keyword" }, "strict": { "type": "long" },
             } },
         });
-        let answer = self.runtime.block_on(self.client()?.indices().create(IndicesCreateParts::Index(index)).body(body).send())?;
+        let answer = self
+            .runtime
+            .block_on(self.client()?.indices().create(IndicesCreateParts::Index(index)).body(body).send())?;
         if !answer.status_code().is_success() {
             bail!("failed to create the index: {}", answer.status_code());
         }
@@ -69,7 +71,8 @@ impl Cluster {
             let client = self.client()?;
             client.indices().refresh(IndicesRefreshParts::Index(&[index])).send().await?;
             // All pages are of one point in time: otherwise `_shard_doc` changes when segments are merged between two pages.
-            let opened = client.open_point_in_time(OpenPointInTimeParts::Index(&[index])).keep_alive("5m").send().await?;
+            let opened =
+                client.open_point_in_time(OpenPointInTimeParts::Index(&[index])).keep_alive("5m").send().await?;
             let view = opened.json::<Value>().await?["id"].clone();
             let mut found = HashMap::new();
             let mut after = Value::Null;
@@ -87,7 +90,8 @@ impl Cluster {
                 after = last["sort"].clone();
                 for hit in hits {
                     let source = &hit["_source"];
-                    let number = source["seq"].as_u64().with_context(|| format!("a document without a number: {hit}"))?;
+                    let number =
+                        source["seq"].as_u64().with_context(|| format!("a document without a number: {hit}"))?;
                     if source["sum"] != checksum(number) {
                         bail!("a document's content is not what was sent: {hit}");
                     }

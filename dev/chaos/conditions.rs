@@ -141,8 +141,12 @@ impl std::fmt::Display for Conditions {
             self.compaction,
             self.busy,
         )?;
-        let names: Vec<String> =
-            self.faults.iter().filter_map(ValueEnum::to_possible_value).map(|value| value.get_name().to_string()).collect();
+        let names: Vec<String> = self
+            .faults
+            .iter()
+            .filter_map(ValueEnum::to_possible_value)
+            .map(|value| value.get_name().to_string())
+            .collect();
         if names.is_empty() { Ok(()) } else { write!(out, " --faults {}", names.join(",")) }
     }
 }
@@ -183,8 +187,21 @@ mod tests {
 
     #[test]
     fn the_seed_of_the_test_run_draws_every_condition() {
-        let Conditions { memory_limit, in_flight_limit, bulk_max_items, transactional, aborted, dying, compaction, busy, .. } = draw(6, "");
-        assert_eq!((memory_limit.as_str(), in_flight_limit.as_str(), bulk_max_items), (LEAST_MEMORY_LIMIT, LEAST_IN_FLIGHT_LIMIT, 1));
+        let Conditions {
+            memory_limit,
+            in_flight_limit,
+            bulk_max_items,
+            transactional,
+            aborted,
+            dying,
+            compaction,
+            busy,
+            ..
+        } = draw(6, "");
+        assert_eq!(
+            (memory_limit.as_str(), in_flight_limit.as_str(), bulk_max_items),
+            (LEAST_MEMORY_LIMIT, LEAST_IN_FLIGHT_LIMIT, 1)
+        );
         assert!(transactional > 1 && aborted > 0 && dying && compaction && busy);
     }
 

@@ -168,7 +168,12 @@ impl World<'_> {
 
     fn signal_server(&self, name: &str, signal: &str) -> bool {
         let mut command = Command::new(&self.options.services);
-        command.args(["signal", name, signal]).stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok_and(|status| status.success())
+        command
+            .args(["signal", name, signal])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .status()
+            .is_ok_and(|status| status.success())
     }
 
     /// Lets the index be written to again, waiting for a server that is away.

@@ -99,7 +99,12 @@ pub fn visible_ends(kafka: &str, topics: &[String]) -> anyhow::Result<Ends> {
 /// Compares every record of the topics with the documents of the index and the dead letters. The second of the topics, if there
 /// is one, is compacted. With `hides_records`, records that producers have committed may lie behind a hanging transaction.
 pub fn judge(
-    kafka: &str, cluster: &Cluster, topics: &[String], letters: &str, outcomes: &Outcomes, hides_records: bool,
+    kafka: &str,
+    cluster: &Cluster,
+    topics: &[String],
+    letters: &str,
+    outcomes: &Outcomes,
+    hides_records: bool,
 ) -> anyhow::Result<Verdict> {
     let mut records: BTreeMap<Origin, u64> = BTreeMap::new();
     let mut problems = Vec::new();
@@ -124,7 +129,8 @@ pub fn judge(
         };
         let origin = || {
             let topic = topics.iter().position(|topic| Some(topic.as_str()) == header("logproc.topic"))?;
-            let (partition, offset) = (header("logproc.partition")?.parse().ok()?, header("logproc.offset")?.parse().ok()?);
+            let (partition, offset) =
+                (header("logproc.partition")?.parse().ok()?, header("logproc.offset")?.parse().ok()?);
             Some(Origin { topic, partition, offset })
         };
         match origin() {
@@ -151,17 +157,25 @@ pub fn judge(
             (Some(found), false) if !must_be_dead && found == number => {}
             (None, true) if must_be_dead => {}
             (None, false) => {}
-            (Some(_), true) => problems.push(format!("{origin:?} (number {number}) is both a document and a dead letter")),
-            (Some(found), false) => problems.push(format!("{origin:?} holds number {found}, should be {number}, dead: {must_be_dead}")),
+            (Some(_), true) => {
+                problems.push(format!("{origin:?} (number {number}) is both a document and a dead letter"))
+            }
+            (Some(found), false) => {
+                problems.push(format!("{origin:?} holds number {found}, should be {number}, dead: {must_be_dead}"))
+            }
             (None, true) => problems.push(format!("{origin:?} (number {number}) is a dead letter without need")),
         }
     }
-    let delivered = documents.iter().map(|(origin, number)| (origin, Some(*number))).chain(dead.iter().map(|(origin, number)| (origin, *number)));
+    let delivered = documents
+        .iter()
+        .map(|(origin, number)| (origin, Some(*number)))
+        .chain(dead.iter().map(|(origin, number)| (origin, *number)));
     for (origin, number) in delivered.filter(|(origin, _)| !records.contains_key(*origin)) {
         // Only compaction may have removed a record after it was delivered.
         match number.and_then(|number| outcomes.get(&number)) {
             Some(Outcome::Committed | Outcome::Unknown) if origin.topic == 1 => verdict.compacted += 1,
-            outcome => problems.push(format!("{origin:?} (number {number:?}, {outcome:?}) was delivered, and no consumer sees it")),
+            outcome => problems
+                .push(format!("{origin:?} (number {number:?}, {outcome:?}) was delivered, and no consumer sees it")),
         }
     }
     if !hides_records {
@@ -179,7 +193,9 @@ fn lost(records: &BTreeMap<Origin, u64>, is_delivered: impl Fn(&Origin) -> bool)
         let is_lost = !is_delivered(origin);
         match runs.last_mut() {
             Some((_, last, count))
-                if is_lost && Some(&*last) == before && (last.topic, last.partition) == (origin.topic, origin.partition) =>
+                if is_lost
+                    && Some(&*last) == before
+                    && (last.topic, last.partition) == (origin.topic, origin.partition) =>
             {
                 (*last, *count) = (*origin, *count + 1);
             }
@@ -189,7 +205,10 @@ fn lost(records: &BTreeMap<Origin, u64>, is_delivered: impl Fn(&Origin) -> bool)
         before = Some(origin);
     }
     let line = |(first, last, count): (Origin, Origin, usize)| {
-        format!("LOST: {count} records of topic {}, partition {}, offsets {} to {}", first.topic, first.partition, first.offset, last.offset)
+        format!(
+            "LOST: {count} records of topic {}, partition {}, offsets {} to {}",
+            first.topic, first.partition, first.offset, last.offset
+        )
     };
     runs.into_iter().map(line).collect()
 }
@@ -215,18 +234,26 @@ mod tests {
 
     #[test]
     fn records_lost_in_a_row_are_one_line_whatever_offsets_lie_between_them() {
-        let records: BTreeMap<Origin, u64> = [at(0, 1), at(0, 4), at(0, 5), at(0, 9), at(1, 0), at(1, 1)].map(|origin| (origin, 0)).into();
+        let records: BTreeMap<Origin, u64> =
+            [at(0, 1), at(0, 4), at(0, 5), at(0, 9), at(1, 0), at(1, 1)].map(|origin| (origin, 0)).into();
         let delivered = [at(0, 1), at(0, 9), at(1, 1)];
         assert_eq!(
             lost(&records, |origin| delivered.contains(origin)),
-            ["LOST: 2 records of topic 0, partition 0, offsets 4 to 5", "LOST: 1 records of topic 0, partition 1, offsets 0 to 0"]
+            [
+                "LOST: 2 records of topic 0, partition 0, offsets 4 to 5",
+                "LOST: 1 records of topic 0, partition 1, offsets 0 to 0"
+            ]
         );
     }
 
     #[test]
     fn committed_records_that_no_consumer_sees_are_a_problem_unless_they_may_have_been_compacted() {
         let number = (0..).find(|number| is_compacted(*number)).unwrap();
-        let outcomes = Outcomes::from([(number, Outcome::Committed), (number + 1, Outcome::Aborted), (number + 2, Outcome::Unknown)]);
+        let outcomes = Outcomes::from([
+            (number, Outcome::Committed),
+            (number + 1, Outcome::Aborted),
+            (number + 2, Outcome::Unknown),
+        ]);
         assert!(unseen(&BTreeMap::new(), &outcomes, false).is_some());
         assert!(unseen(&BTreeMap::new(), &outcomes, true).is_none());
     }

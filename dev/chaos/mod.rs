@@ -82,7 +82,8 @@ fn round(options: &Chaos, seed: u64, length: Duration) -> anyhow::Result<()> {
     println!("chaos: --seed {seed} --seconds {} --processes {}", length.as_secs(), options.processes);
     println!("  {conditions}");
     let mut world = World::new(options, conditions.clone(), seed)?;
-    let producers = Producers::start(Traffic { kafka: options.kafka.clone(), topics: world.topics.clone(), conditions, seed });
+    let producers =
+        Producers::start(Traffic { kafka: options.kafka.clone(), topics: world.topics.clone(), conditions, seed });
     let offsets = OffsetWatch::start(&options.kafka, world.group(), &world.partitions())?;
     let outcome = world.torment(length);
     world.put_right()?;
@@ -91,7 +92,9 @@ fn round(options: &Chaos, seed: u64, length: Duration) -> anyhow::Result<()> {
     outcome?;
     let hanging = world.wait_for_transactions()?;
     for place in &hanging {
-        println!("chaos: the killed broker has left a transaction open for good, which hides what is behind it: {place}");
+        println!(
+            "chaos: the killed broker has left a transaction open for good, which hides what is behind it: {place}"
+        );
     }
     let ends = visible_ends(&options.kafka, &world.topics)?;
     let began = Instant::now();
@@ -102,14 +105,19 @@ fn round(options: &Chaos, seed: u64, length: Duration) -> anyhow::Result<()> {
             break;
         }
         if began.elapsed() > PATIENCE {
-            bail!("seed {seed}: {} s without a fault, and still behind: {behind:?}; the log is {}", PATIENCE.as_secs(), world.log().display());
+            bail!(
+                "seed {seed}: {} s without a fault, and still behind: {behind:?}; the log is {}",
+                PATIENCE.as_secs(),
+                world.log().display()
+            );
         }
         std::thread::sleep(Duration::from_millis(500));
     }
     let caught_up = began.elapsed();
     world.stop()?;
     let went_back = offsets.finish()?;
-    let mut verdict = judge(&options.kafka, &world.cluster, &world.topics, &world.letters, &outcomes, !hanging.is_empty())?;
+    let mut verdict =
+        judge(&options.kafka, &world.cluster, &world.topics, &world.letters, &outcomes, !hanging.is_empty())?;
     verdict.problems.extend(went_back);
     for (fault, times) in &world.survived {
         println!("  {:<22} {times:>4}", format!("{fault:?}"));
@@ -131,7 +139,12 @@ fn round(options: &Chaos, seed: u64, length: Duration) -> anyhow::Result<()> {
         for problem in verdict.problems.iter().take(20) {
             println!("  {problem}");
         }
-        bail!("seed {seed}: {} problems; the topic is {}, the log {}", verdict.problems.len(), world.index(), world.log().display());
+        bail!(
+            "seed {seed}: {} problems; the topic is {}, the log {}",
+            verdict.problems.len(),
+            world.index(),
+            world.log().display()
+        );
     }
     world.clean_up()
 }

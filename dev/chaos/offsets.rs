@@ -23,7 +23,8 @@ pub struct OffsetWatch {
 impl OffsetWatch {
     /// Starts to watch these topics, each with the number of its partitions.
     pub fn start(kafka: &str, group: &str, topics: &[(String, usize)]) -> anyhow::Result<OffsetWatch> {
-        let consumer: BaseConsumer = ClientConfig::new().set("bootstrap.servers", kafka).set("group.id", group).create()?;
+        let consumer: BaseConsumer =
+            ClientConfig::new().set("bootstrap.servers", kafka).set("group.id", group).create()?;
         let mut wanted = TopicPartitionList::new();
         for (topic, partitions) in topics {
             wanted.add_partition_range(topic, 0, *partitions as i32 - 1);
@@ -78,6 +79,9 @@ mod tests {
     fn an_offset_that_goes_back_is_a_problem() {
         let mut highest = Highest::default();
         let mut look = |partition, offset| highest.look("t", partition, offset).is_some();
-        assert_eq!([(0, 116), (1, 3), (0, 116), (0, 120), (0, 76), (0, 80)].map(|(partition, offset)| look(partition, offset)), [false, false, false, false, true, false]);
+        assert_eq!(
+            [(0, 116), (1, 3), (0, 116), (0, 120), (0, 76), (0, 80)].map(|(partition, offset)| look(partition, offset)),
+            [false, false, false, false, true, false]
+        );
     }
 }

@@ -52,7 +52,8 @@ pub struct Producers {
 impl Producers {
     /// Starts the producers.
     pub fn start(traffic: Traffic) -> Producers {
-        let mut producers = Producers { traffic, stop: Default::default(), written: Default::default(), threads: Vec::new() };
+        let mut producers =
+            Producers { traffic, stop: Default::default(), written: Default::default(), threads: Vec::new() };
         let Conditions { transactional, rate, dying, .. } = producers.traffic.conditions;
         // Plain records are half of all where there are transactions.
         let plain_rate = if transactional == 0 { rate } else { rate.div_ceil(2) };
@@ -172,7 +173,9 @@ impl Writer {
     /// Returns a transactional producer that has fenced its predecessors and ended their transactions.
     fn transactional_producer(&self, name: &str, timeout_ms: &str) -> anyhow::Result<Client> {
         let mut config = self.config();
-        config.set("transactional.id", format!("{}-{}-{name}", self.traffic.topics[0], self.index)).set("transaction.timeout.ms", timeout_ms);
+        config
+            .set("transactional.id", format!("{}-{}-{name}", self.traffic.topics[0], self.index))
+            .set("transaction.timeout.ms", timeout_ms);
         let began = Instant::now();
         loop {
             let producer: Client = config.create()?;

@@ -70,7 +70,8 @@ impl<'a> World<'a> {
             group: format!("{name}-group"),
             folder,
             numbers: Numbers(seed),
-            before_kafka: Proxy::start(options.kafka_proxy, options.kafka_behind.clone()).context("the proxy before Kafka")?,
+            before_kafka: Proxy::start(options.kafka_proxy, options.kafka_behind.clone())
+                .context("the proxy before Kafka")?,
             before_elasticsearch: Proxy::start(SocketAddr::from(([127, 0, 0, 1], 0)), target)?,
             cluster: Cluster::new(&options.elasticsearch)?,
             busy: BusyCores::start(),
@@ -116,7 +117,9 @@ impl<'a> World<'a> {
         };
         let classic = "session_timeout_ms = 6000\nheartbeat_interval_ms = 1000";
         let assignment = match assignment {
-            Assignment::CooperativeSticky => format!("{classic}\npartition_assignment_strategy = \"cooperative_sticky\""),
+            Assignment::CooperativeSticky => {
+                format!("{classic}\npartition_assignment_strategy = \"cooperative_sticky\"")
+            }
             Assignment::Range => format!("{classic}\npartition_assignment_strategy = \"range\""),
             Assignment::Consumer => "group_protocol = \"consumer\"".to_string(),
         };
@@ -214,7 +217,10 @@ path = "{folder}/letters.ndjson"
             for topic in &self.topics {
                 let positions = topic::positions(&self.options.kafka, topic, &self.group)?;
                 let hidden = positions.iter().filter(|position| position.end < position.high_watermark);
-                open.extend(hidden.map(|position| format!("{topic}, partition {}, offset {}", position.partition, position.end)));
+                open.extend(
+                    hidden
+                        .map(|position| format!("{topic}, partition {}, offset {}", position.partition, position.end)),
+                );
             }
             if open.is_empty() || began.elapsed() > LONGEST_TRANSACTION {
                 return Ok(open);

@@ -14,11 +14,13 @@ use crate::pipeline::load::{Overrides, ecs_of, load_texts, pipeline_files};
 
 /// Options of `logproc convert`.
 #[derive(clap::Args)]
-#[command(after_help = "Prints the pipeline in TOML, with its comments. What can't be carried stands in it as a comment that begins \
+#[command(
+    after_help = "Prints the pipeline in TOML, with its comments. What can't be carried stands in it as a comment that begins \
 with NOT CONVERTED and holds the original, and as a table `[[not_converted]]`, with which no pipeline can be loaded: delete each once it \
 is done by hand or found to be superfluous. A sink that has lost an option is commented out. All of it is listed on standard error too.\n\n\
 Exit codes: 0 converted; 1 something could not be carried (0 with --allow-incomplete); 2 the file is no Logstash configuration.\n\n\
-Example:\n  logproc convert logstash.conf > pipeline.toml && logproc check pipeline.toml")]
+Example:\n  logproc convert logstash.conf > pipeline.toml && logproc check pipeline.toml"
+)]
 pub struct ConvertArgs {
     /// The configuration: a file, a folder, or a pattern such as 'conf.d/*.conf'.
     #[arg(value_name = "FILE")]
@@ -66,7 +68,10 @@ pub fn run(args: &ConvertArgs) -> anyhow::Result<ExitCode> {
     if converted.lost.is_empty() {
         return Ok(ExitCode::SUCCESS);
     }
-    eprint_line(&format!("{} of the configuration could not be carried: see the tables `[[not_converted]]`", parts(converted.lost.len())));
+    eprint_line(&format!(
+        "{} of the configuration could not be carried: see the tables `[[not_converted]]`",
+        parts(converted.lost.len())
+    ));
     let failed = args.strict || !args.allow_incomplete;
     Ok(if failed { ExitCode::from(FAILED) } else { ExitCode::SUCCESS })
 }

@@ -8,8 +8,8 @@ use clap::Subcommand;
 use super::ending::Ending;
 use super::replay::{LettersArgs, begin};
 use super::{FORCED, INVALID};
-use crate::dead_letter::{DeadLetterSpec, escaped};
 use crate::dead_letter::read::{Folded, Letter, Unreadable, read};
+use crate::dead_letter::{DeadLetterSpec, escaped};
 use crate::pipeline::load::Overrides;
 
 mod list;
@@ -138,13 +138,17 @@ fn report(unreadable: &Unreadable) {
     }
     if unreadable.count > 0 {
         let count = unreadable.count;
-        super::eprint_line(&format!("passed over {count} that are not dead letters; a process that is killed while it writes leaves half a line, and writes the dead letter again"));
+        super::eprint_line(&format!(
+            "passed over {count} that are not dead letters; a process that is killed while it writes leaves half a line, and writes the dead letter again"
+        ));
     }
 }
 
 fn print(out: &mut impl std::io::Write, letter: &Letter, max_bytes: usize) -> std::io::Result<()> {
     writeln!(out, "{}", letter.origin())?;
-    for (name, value) in letter.facts.iter().filter(|(name, _)| !matches!(name.as_str(), "topic" | "partition" | "offset")) {
+    for (name, value) in
+        letter.facts.iter().filter(|(name, _)| !matches!(name.as_str(), "topic" | "partition" | "offset"))
+    {
         writeln!(out, "  {name}: {}", shown(Some(value.as_bytes()), usize::MAX))?;
     }
     for (name, value) in &letter.headers {

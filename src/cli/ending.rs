@@ -46,11 +46,17 @@ impl Ending {
             Signals {
                 terminate: signal(SignalKind::terminate())?,
                 interrupt: signal(SignalKind::interrupt())?,
-                ignored: [signal(SignalKind::user_defined1())?, signal(SignalKind::user_defined2())?, signal(SignalKind::alarm())?],
+                ignored: [
+                    signal(SignalKind::user_defined1())?,
+                    signal(SignalKind::user_defined2())?,
+                    signal(SignalKind::alarm())?,
+                ],
             }
         };
         let of_thread = ending.clone();
-        std::thread::Builder::new().name("logproc-watchdog".to_string()).spawn(move || watchdog.block_on(of_thread.watch()))?;
+        std::thread::Builder::new()
+            .name("logproc-watchdog".to_string())
+            .spawn(move || watchdog.block_on(of_thread.watch()))?;
         let of_thread = ending.clone();
         std::thread::Builder::new().name("logproc-signals".to_string()).spawn(move || {
             signals.block_on(async {
@@ -98,7 +104,9 @@ impl Ending {
         // A run that was let go for another reason, as a replay that was cancelled, has results to show.
         let grace = if self.is_asked.load(Ordering::Acquire) { GRACE } else { limit.max(GRACE) };
         self.shutdown.forced_for(grace).await;
-        error!("a part of the run does not end; the process ends without it, and what was not committed will be read again");
+        error!(
+            "a part of the run does not end; the process ends without it, and what was not committed will be read again"
+        );
         exit_now(self.forced_code());
     }
 

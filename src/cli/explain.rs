@@ -22,7 +22,8 @@ use crate::trial::{Input, Output, Trial, as_json};
 
 /// Options of `logproc explain`.
 #[derive(clap::Args)]
-#[command(after_help = "Each filter that ran is shown with the changes it made (- before, + after) and the time that it took; each \
+#[command(
+    after_help = "Each filter that ran is shown with the changes it made (- before, + after) and the time that it took; each \
 condition that was looked at is shown with its answer. Then comes the document, and for each sink that it goes to the index or data \
 stream, _id, action, routing and ingest pipeline; or the dead letter that it would become. No server is contacted.\n\n\
 Exit codes: 0 a document came out of each line; 1 of one none did; 2 the pipeline is not valid, or there is no line.\n\n\
@@ -30,7 +31,8 @@ Examples:\n  \
     logproc explain pipelines/nginx.toml --codec plain '2026/11/23 10:05:01 [warn] 7#7: disk is full'\n  \
     logproc explain pipelines/nginx.toml --event '{\"message\":\"x\",\"tags\":[\"a\"]}' --pretty\n  \
     logproc explain pipelines/nginx.toml --codec plain --file access.log\n  \
-    tail -n 3 access.log | logproc explain pipelines/nginx.toml --codec plain")]
+    tail -n 3 access.log | logproc explain pipelines/nginx.toml --codec plain"
+)]
 pub struct ExplainArgs {
     /// The pipeline.
     #[arg(value_name = "FILE")]
@@ -78,9 +80,10 @@ pub fn run(args: &ExplainArgs) -> anyhow::Result<ExitCode> {
     let Some(pipeline) = super::load(&args.file, &overrides) else { return Ok(ExitCode::from(INVALID)) };
     let now = match &args.now {
         None => None,
-        Some(text) => {
-            Some(Timestamp::parse_iso8601(text).with_context(|| format!("`{text}` is no time such as 2000-01-01T00:00:00Z"))?)
-        }
+        Some(text) => Some(
+            Timestamp::parse_iso8601(text)
+                .with_context(|| format!("`{text}` is no time such as 2000-01-01T00:00:00Z"))?,
+        ),
     };
     let given: Vec<Input> = args.inputs().collect();
     let reader = args.reader(given.is_empty())?;
@@ -129,7 +132,9 @@ impl ExplainArgs {
             }
             None if !is_needed => Ok(None),
             None if std::io::stdin().is_terminal() => {
-                misuse!("there is no line to explain: give it as an argument, with --line, --event or --file, or on standard input")
+                misuse!(
+                    "there is no line to explain: give it as an argument, with --line, --event or --file, or on standard input"
+                )
             }
             _ => Ok(Some(Box::new(BufReader::new(std::io::stdin())))),
         }
@@ -167,9 +172,17 @@ impl<W: Write> Explainer<W> {
             let time = since.elapsed();
             match seen {
                 Seen::Start => before = Some(as_json(event)),
-                Seen::Condition(condition, held) => steps.push(Step::Condition { text: condition.text().to_string(), held }),
+                Seen::Condition(condition, held) => {
+                    steps.push(Step::Condition { text: condition.text().to_string(), held })
+                }
                 Seen::Filter(filter, flow) => {
-                    steps.push(Step::Filter { id: filter.id.to_string(), kind: filter.kind, flow, after: as_json(event), time });
+                    steps.push(Step::Filter {
+                        id: filter.id.to_string(),
+                        kind: filter.kind,
+                        flow,
+                        after: as_json(event),
+                        time,
+                    });
                 }
             }
             since = Instant::now();
@@ -216,8 +229,17 @@ impl<W: Write> Explainer<W> {
                         Flow::Passed => format!(" {}", style.dim("(did not apply)")),
                         Flow::Drop => format!(" {}", style.minus("dropped")),
                     };
-                    writeln!(self.out, "{} {}{how}", style.strong(&named), style.dim(&format!("{:.1} µs", time.as_secs_f64() * 1e6)))?;
-                    if self.full { self.document(&after)? } else { self.changes(&last, &after)? }
+                    writeln!(
+                        self.out,
+                        "{} {}{how}",
+                        style.strong(&named),
+                        style.dim(&format!("{:.1} µs", time.as_secs_f64() * 1e6))
+                    )?;
+                    if self.full {
+                        self.document(&after)?
+                    } else {
+                        self.changes(&last, &after)?
+                    }
                     last = after;
                 }
             }

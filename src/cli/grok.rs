@@ -9,16 +9,16 @@ use anyhow::Context as _;
 use serde_json::{Map, Value, json};
 
 use super::{Ecs, FAILED, INVALID, eprint_line};
-use crate::grok::{
-    CompileOptions, Dialect, Dictionary, Explanation, Grok, GrokError, Limit, Match, Scratch, Timeout,
-};
+use crate::grok::{CompileOptions, Dialect, Dictionary, Explanation, Grok, GrokError, Limit, Match, Scratch, Timeout};
 
 /// Arguments of `logproc grok`.
 #[derive(clap::Args)]
-#[command(after_help = "Prints one JSON object a line: {\"matched\":true,\"captures\":{…}}, or, where a line does not match, how \
+#[command(
+    after_help = "Prints one JSON object a line: {\"matched\":true,\"captures\":{…}}, or, where a line does not match, how \
 far the pattern got.\n\nExit codes: 0 every line matched; 1 one did not; 2 the pattern or the usage is wrong.\n\nExamples:\n  \
     logproc grok '%{COMBINEDAPACHELOG}' access.log\n  \
-    echo 'took 12ms' | logproc grok 'took %{NUMBER:ms:int}ms'")]
+    echo 'took 12ms' | logproc grok 'took %{NUMBER:ms:int}ms'"
+)]
 pub struct GrokArgs {
     /// The grok pattern.
     pattern: String,
@@ -71,7 +71,9 @@ pub fn run(args: &GrokArgs) -> anyhow::Result<ExitCode> {
         }
         let text = String::from_utf8_lossy(&line);
         let answer = match grok.find(&text, &mut scratch, &Limit::default()) {
-            Ok(Some(found)) => json!({ "matched": true, "captures": captures(&grok, &found, &text, args.keep_empty_captures) }),
+            Ok(Some(found)) => {
+                json!({ "matched": true, "captures": captures(&grok, &found, &text, args.keep_empty_captures) })
+            }
             result => {
                 all = false;
                 let explanation = grok.explain(&text);
@@ -103,7 +105,8 @@ fn prepare(args: &GrokArgs) -> anyhow::Result<(Grok, Box<dyn Read>)> {
         dialect: Dialect::Elasticsearch,
         ..CompileOptions::default()
     };
-    let grok = Grok::compile(&args.pattern, &dictionary, &options).map_err(|error| anyhow::anyhow!(pointed(&args.pattern, &error)))?;
+    let grok = Grok::compile(&args.pattern, &dictionary, &options)
+        .map_err(|error| anyhow::anyhow!(pointed(&args.pattern, &error)))?;
     let input: Box<dyn Read> = match &args.file {
         Some(path) if path != Path::new("-") => {
             Box::new(File::open(path).with_context(|| format!("cannot open {}", path.display()))?)

@@ -28,7 +28,8 @@ pub struct PatternsArgs {
 pub fn run(args: &PatternsArgs) -> anyhow::Result<ExitCode> {
     let dictionary = Dictionary::bundled(args.ecs_compatibility.into());
     let wanted = args.search.as_deref().unwrap_or("").to_lowercase();
-    let mut found: Vec<(&str, &Definition)> = dictionary.iter().filter(|(name, definition)| rank(&wanted, name, definition) < 3).collect();
+    let mut found: Vec<(&str, &Definition)> =
+        dictionary.iter().filter(|(name, definition)| rank(&wanted, name, definition) < 3).collect();
     // What has the text in its name comes first.
     found.sort_by_key(|(name, definition)| (rank(&wanted, name, definition), *name));
     let bold = std::io::stdout().is_terminal();

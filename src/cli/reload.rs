@@ -78,7 +78,13 @@ impl Reloader {
     ///
     /// # Errors
     /// The system gives no thread.
-    pub fn watch(self, mut hangup: Hangup, processors: Processors, interval: Duration, pipeline_too: bool) -> std::io::Result<()> {
+    pub fn watch(
+        self,
+        mut hangup: Hangup,
+        processors: Processors,
+        interval: Duration,
+        pipeline_too: bool,
+    ) -> std::io::Result<()> {
         std::thread::Builder::new().name("logproc-reload".to_string()).spawn(move || {
             let (mut secrets, mut files) = (self.secrets(), stamps(self.files()));
             loop {
@@ -130,12 +136,16 @@ impl Reloader {
     fn take_up(&self, pipeline: &Pipeline, processors: Option<&Processors>) -> Result<(), String> {
         let fixed = pipeline.fixed();
         if !self.fixed.has_ends_of(&fixed) {
-            return Err("the number of sources, or number or kinds of sinks, are others: this needs a restart".to_string());
+            return Err(
+                "the number of sources, or number or kinds of sinks, are others: this needs a restart".to_string()
+            );
         }
         in_pairs(&self.clients, &clients(pipeline), |running, new| running.adopt(new));
         in_pairs(&self.logins, &logins(pipeline), Login::adopt);
         let Some(processors) = processors else {
-            info!("a secret or certificate has changed: credentials, certificates, and elasticsearch's addresses, are reloaded");
+            info!(
+                "a secret or certificate has changed: credentials, certificates, and elasticsearch's addresses, are reloaded"
+            );
             return Ok(());
         };
         for table in self.fixed.tables_that_differ(&fixed) {
@@ -149,7 +159,11 @@ impl Reloader {
 
 /// Calls `adopt` with what stands in the same place of the running pipeline and of the new one, where both have it.
 fn in_pairs<T>(running: &[Option<T>], new: &[Option<T>], adopt: impl Fn(&T, &T)) {
-    running.iter().zip(new).filter_map(|(running, new)| running.as_ref().zip(new.as_ref())).for_each(|(running, new)| adopt(running, new));
+    running
+        .iter()
+        .zip(new)
+        .filter_map(|(running, new)| running.as_ref().zip(new.as_ref()))
+        .for_each(|(running, new)| adopt(running, new));
 }
 
 fn clients(pipeline: &Pipeline) -> Vec<Option<Arc<Client>>> {

@@ -25,12 +25,16 @@ use jobs::Named;
 
 /// Options of `logproc replay`.
 #[derive(Args)]
-#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true, after_help = "\
+#[command(
+    args_conflicts_with_subcommands = true,
+    subcommand_negates_reqs = true,
+    after_help = "\
 Without --execute, the plan is shown and nothing is written. Bounds: beginning, end, offset:N, -3d (h, m, s), or a time like\n\
 2026-07-01T00:00Z. The end is fixed when the job starts. The job's progress is kept as the offsets of a consumer group of its\n\
 own, logproc-replay-JOB: the same command goes on after a stop or a kill, and several processes share one job.\n\n\
 Exit codes: 0 done; 1 failed or cancelled; 2 wrong usage or an invalid pipeline; 3 stopped before the end (the same command\n\
-goes on).")]
+goes on)."
+)]
 pub struct ReplayArgs {
     #[command(subcommand)]
     command: Option<Command>,
@@ -41,7 +45,9 @@ pub struct ReplayArgs {
 impl ReplayArgs {
     /// Whether all that is wanted is a plan, or what is known of a job.
     pub(super) fn is_plan(&self) -> bool {
-        self.command.as_ref().map_or_else(|| self.options.is_plan(), |command| !matches!(command, Command::Resume { .. }))
+        self.command
+            .as_ref()
+            .map_or_else(|| self.options.is_plan(), |command| !matches!(command, Command::Resume { .. }))
     }
 }
 
@@ -202,7 +208,11 @@ pub fn run(args: &ReplayArgs, as_json: bool) -> anyhow::Result<ExitCode> {
             let ending = Ending::listen(FORCED)?;
             let Some(job) = jobs::find(named)? else { return Ok(ExitCode::from(INVALID)) };
             let Some((definition, _)) = job.state()? else { return jobs::no_job(&job) };
-            let which = Which { pipeline: Some(named.pipeline.clone()), topic: Some(job.topic.clone()), job: Some(job.id.clone()) };
+            let which = Which {
+                pipeline: Some(named.pipeline.clone()),
+                topic: Some(job.topic.clone()),
+                job: Some(job.id.clone()),
+            };
             with_request(&ending, &which, how, definition, Vec::new(), as_json, |request| {
                 request.execute().and_then(|ended| show_end(&ended, &request.definition, as_json))
             })
@@ -264,7 +274,11 @@ pub(super) fn begin(args: &Options, letters: Option<Vec<String>>, as_json: bool)
                     let fields: serde_json::Map<_, _> = found.fields.iter().map(field).collect();
                     json!({"same": found.same, "changed": found.changed, "absent": found.absent, "failed": found.failed, "fields": fields})
                 });
-                writeln!(out, "{}", json!({"figures": dry.figures, "failures": failures_json(&dry.failures), "diff": findings}))?;
+                writeln!(
+                    out,
+                    "{}",
+                    json!({"figures": dry.figures, "failures": failures_json(&dry.failures), "diff": findings})
+                )?;
             } else {
                 writeln!(out, "Dry run: nothing has been written.\n{}{}", dry.figures, failures_text(&dry.failures))?;
                 if let Some(comparison) = &dry.findings {
@@ -301,7 +315,9 @@ fn with_request(
     let sink = (definition.target == Some(Target::Stdout)).then_some("stdout");
     let overrides = Overrides { sink, ..Overrides::default() };
     let load = || super::load(path, &overrides);
-    let Some(limit) = load().map(|pipeline| pipeline.settings.shutdown_timeout) else { return Ok(ExitCode::from(INVALID)) };
+    let Some(limit) = load().map(|pipeline| pipeline.settings.shutdown_timeout) else {
+        return Ok(ExitCode::from(INVALID));
+    };
     ending.drain_within(limit);
     let (handle, health) = (metrics::install()?, Health::default());
     if let Some(address) = &how.http_address {
@@ -377,18 +393,25 @@ fn show_end(ended: &Ended, definition: &Definition, as_json: bool) -> anyhow::Re
 fn own_part(ended: &Ended, definition: &Definition) -> String {
     let (own, seconds) = (&ended.own, ended.took.as_secs_f64());
     let rate = own.records as f64 / seconds.max(0.001);
-    let mut text = format!("this process     {:>12}  (records that it has read, in {seconds:.1} s: {rate:.0}/s)\n", own.records);
+    let mut text =
+        format!("this process     {:>12}  (records that it has read, in {seconds:.1} s: {rate:.0}/s)\n", own.records);
     if ended.figures.dead_lettered > 0 && definition.target != Some(Target::Stdout) {
         text.push_str("`logproc dlq list` with this pipeline says what was wrong with the dead letters.\n");
     }
     if own.unfinished > 0 && !ended.is_cancelled {
-        text.push_str(&format!("unfinished       {:>12}  (read by this process and not ended; they are read again)\n", own.unfinished));
+        text.push_str(&format!(
+            "unfinished       {:>12}  (read by this process and not ended; they are read again)\n",
+            own.unfinished
+        ));
     }
     text
 }
 
 fn failures_json(failures: &[(String, Failure)]) -> serde_json::Value {
-    failures.iter().map(|(kind, failure)| (kind.clone(), json!({"records": failure.records, "examples": failure.examples}))).collect()
+    failures
+        .iter()
+        .map(|(kind, failure)| (kind.clone(), json!({"records": failure.records, "examples": failure.examples})))
+        .collect()
 }
 
 fn failures_text(failures: &[(String, Failure)]) -> String {

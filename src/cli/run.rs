@@ -110,11 +110,7 @@ pub fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
     let ending = Ending::listen(DONE)?;
     let overrides = Overrides {
         stdin: args.stdin,
-        sink: if args.stdout {
-            Some("stdout")
-        } else {
-            args.null.then_some("null")
-        },
+        sink: if args.stdout { Some("stdout") } else { args.null.then_some("null") },
         codec: args.codec.map(Codec::from),
         whole: !args.stdin,
         form: args.stdout.then(|| TrialForm {
@@ -145,7 +141,12 @@ pub fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
     }
     let reloader = Reloader::new(path, overrides, &pipeline);
     let plan = pipeline.into_plan(health);
-    reloader.watch(hangup, plan.processors.clone(), Duration::from_secs(args.config_reload_interval), args.config_reload_automatic)?;
+    reloader.watch(
+        hangup,
+        plan.processors.clone(),
+        Duration::from_secs(args.config_reload_interval),
+        args.config_reload_automatic,
+    )?;
     ending.drain_within(plan.settings.shutdown_timeout);
     let result = delivery::run(plan, ending.shutdown());
     let summary = result.as_ref().map_or_else(|failure| *failure.summary, |summary| *summary);

@@ -21,9 +21,11 @@ use crate::sink::elasticsearch::{Answer, Client, Method, Payload};
 
 /// Options of `logproc setup`.
 #[derive(clap::Args)]
-#[command(after_help = "Installs index templates, component templates and lifecycle policies that are new or differ; nothing is left half \
+#[command(
+    after_help = "Installs index templates, component templates and lifecycle policies that are new or differ; nothing is left half \
 installed: if the cluster refuses one, the others are put back. Data streams that exist keep their settings and mappings until they roll over.\n\n\
-Example:\n  logproc setup --dry-run --pipeline pipelines/nginx.toml")]
+Example:\n  logproc setup --dry-run --pipeline pipelines/nginx.toml"
+)]
 pub struct SetupArgs {
     /// The pipeline file, which names the cluster and the folders of templates.
     #[arg(long, short, value_name = "FILE")]
@@ -210,7 +212,11 @@ async fn apply(plan: &[Step<'_>]) -> anyhow::Result<()> {
         let mut kept = Vec::new();
         for earlier in changes[..done].iter().rev() {
             if let Err(error) = put_back(earlier).await {
-                warn!(template = earlier.template.full_name(), error = format!("{error:#}"), "failed to put back what was there");
+                warn!(
+                    template = earlier.template.full_name(),
+                    error = format!("{error:#}"),
+                    "failed to put back what was there"
+                );
                 kept.push(earlier.template.full_name());
             }
         }
@@ -224,11 +230,15 @@ async fn apply(plan: &[Step<'_>]) -> anyhow::Result<()> {
 }
 
 async fn put(step: &Step<'_>) -> anyhow::Result<()> {
-    acknowledged(&step.template, &call(step.client, Method::PUT, &step.template.path(), Some(&step.template.body)).await?)
+    acknowledged(
+        &step.template,
+        &call(step.client, Method::PUT, &step.template.path(), Some(&step.template.body)).await?,
+    )
 }
 
 async fn put_back(step: &Step<'_>) -> anyhow::Result<()> {
-    let (method, body) = if step.previous.is_some() { (Method::PUT, step.previous.as_ref()) } else { (Method::DELETE, None) };
+    let (method, body) =
+        if step.previous.is_some() { (Method::PUT, step.previous.as_ref()) } else { (Method::DELETE, None) };
     acknowledged(&step.template, &call(step.client, method, &step.template.path(), body).await?)
 }
 
@@ -238,7 +248,12 @@ fn acknowledged(template: &Template, answer: &Answer) -> anyhow::Result<()> {
     }
     let response: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
     if response["acknowledged"] != true {
-        bail!("{} `{}`: not acknowledged: {}", template.kind.folder(), template.name, String::from_utf8_lossy(&answer.body));
+        bail!(
+            "{} `{}`: not acknowledged: {}",
+            template.kind.folder(),
+            template.name,
+            String::from_utf8_lossy(&answer.body)
+        );
     }
     Ok(())
 }
@@ -261,8 +276,12 @@ async fn call(client: &Client, method: Method, path: &str, body: Option<&Value>)
 fn changed_streams<'a>(plan: &[Step<'a>]) -> Vec<(&'a Client, Vec<String>)> {
     let mut clusters: Vec<(&Client, Vec<String>)> = Vec::new();
     // A changed component may be part of any index template.
-    let is_changed = |client: &Client| plan.iter().any(|step| std::ptr::eq(step.client, client) && !matches!(step.change, Change::None));
-    for step in plan.iter().filter(|step| step.template.kind == Kind::Index && step.template.body.get("data_stream").is_some()) {
+    let is_changed = |client: &Client| {
+        plan.iter().any(|step| std::ptr::eq(step.client, client) && !matches!(step.change, Change::None))
+    };
+    for step in
+        plan.iter().filter(|step| step.template.kind == Kind::Index && step.template.body.get("data_stream").is_some())
+    {
         let patterns = match &step.template.body["index_patterns"] {
             Value::Array(patterns) => patterns.iter().filter_map(Value::as_str).map(str::to_string).collect(),
             Value::String(pattern) => vec![pattern.clone()],
@@ -287,7 +306,8 @@ async fn note_on_streams(client: &Client, patterns: &[String]) -> Option<String>
             let found: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
             let streams = found["data_streams"].as_array().map_or(&[][..], Vec::as_slice);
             let names: Vec<&str> = streams.iter().filter_map(|stream| stream["name"].as_str()).collect();
-            (!names.is_empty()).then(|| format!("data streams that exist {KEPT} (POST NAME/_rollover): {}", names.join(", ")))
+            (!names.is_empty())
+                .then(|| format!("data streams that exist {KEPT} (POST NAME/_rollover): {}", names.join(", ")))
         }
     }
 }

@@ -46,10 +46,12 @@ fn leaves(value: &Value) -> BTreeMap<String, Value> {
     fn walk(path: &str, value: &Value, out: &mut BTreeMap<String, Value>) {
         let below = |key: &str| if path.is_empty() { key.to_string() } else { format!("{path}.{key}") };
         match value {
-            Value::Object(members) if !members.is_empty() => members.iter().for_each(|(key, value)| match key.as_str() {
-                "settings" => walk_settings(&below(key), value, out),
-                _ => walk(&below(key), value, out),
-            }),
+            Value::Object(members) if !members.is_empty() => {
+                members.iter().for_each(|(key, value)| match key.as_str() {
+                    "settings" => walk_settings(&below(key), value, out),
+                    _ => walk(&below(key), value, out),
+                })
+            }
             // One pattern may stand for a list of one.
             Value::String(_) if path == "index_patterns" => {
                 out.insert(path.to_string(), Value::Array(vec![value.clone()]));
@@ -77,7 +79,9 @@ fn as_text(value: &Value) -> Value {
     match value {
         Value::Bool(_) | Value::Number(_) => Value::from(value.to_string()),
         Value::Array(items) => items.iter().map(as_text).collect(),
-        Value::Object(members) => Value::Object(members.iter().map(|(key, value)| (key.clone(), as_text(value))).collect()),
+        Value::Object(members) => {
+            Value::Object(members.iter().map(|(key, value)| (key.clone(), as_text(value))).collect())
+        }
         other => other.clone(),
     }
 }

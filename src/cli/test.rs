@@ -11,14 +11,15 @@ use super::{FAILED, INVALID, LogstashArgs, eprint_line};
 use crate::config::{Dialect, Files, toml};
 use crate::pipeline::compile::Environment;
 use crate::pipeline::load::{Overrides, Pipeline, load, pipeline_files};
+use crate::trial::Trial;
 use crate::trial::bless::bless;
 use crate::trial::case::{self, Case, Verdict};
 use crate::trial::report::{JunitCase, Style, diff, junit};
-use crate::trial::Trial;
 
 /// Options of `logproc test`.
 #[derive(clap::Args)]
-#[command(after_help = "A test is a [[test]] table, in the pipeline file itself or in a file beside it: nginx.test.toml for nginx.toml \
+#[command(
+    after_help = "A test is a [[test]] table, in the pipeline file itself or in a file beside it: nginx.test.toml for nginx.toml \
 or nginx.conf, conf.d.test.toml for the folder conf.d. Such a file can be named in place of its pipeline.\n\n  \
     [[test]]\n  \
     name = \"a request\"\n  \
@@ -31,7 +32,8 @@ expects none of these fails. No server is contacted.\n\n\
 Examples:\n  \
     logproc test pipelines/nginx.toml\n  \
     logproc test pipelines/nginx.toml pipelines/nginx-legacy.toml --only ingress --junit results.xml\n\n\
-Exit codes: 0 all passed; 1 a test failed, or there was none; 2 a pipeline or a test is not valid.")]
+Exit codes: 0 all passed; 1 a test failed, or there was none; 2 a pipeline or a test is not valid."
+)]
 pub struct TestArgs {
     /// Pipelines, or files of tests.
     #[arg(required = true, value_name = "FILE")]
@@ -168,17 +170,26 @@ fn run_once(args: &TestArgs) -> anyhow::Result<ExitCode> {
         let Suite { name, pipeline, files, cases } = suite;
         if cases.is_empty() {
             let beside = pair(file)?.1;
-            writeln!(out, "{name}: {}: there is no [[test]] table in it, or in {}", style.minus("no tests"), beside.display())?;
+            writeln!(
+                out,
+                "{name}: {}: there is no [[test]] table in it, or in {}",
+                style.minus("no tests"),
+                beside.display()
+            )?;
             failed = true;
             continue;
         }
         let mut trial = Trial::new(pipeline);
         let wanted = |case: &Case| args.only.as_ref().is_none_or(|text| case.name.contains(text.as_str()));
-        let done: Vec<Done> = cases.into_iter().filter(wanted).map(|case| {
-            let start = Instant::now();
-            let verdict = case.run(&mut trial);
-            Done { suite: name.clone(), case, verdict, time: start.elapsed() }
-        }).collect();
+        let done: Vec<Done> = cases
+            .into_iter()
+            .filter(wanted)
+            .map(|case| {
+                let start = Instant::now();
+                let verdict = case.run(&mut trial);
+                Done { suite: name.clone(), case, verdict, time: start.elapsed() }
+            })
+            .collect();
         passed_over |= done.is_empty();
         let written = if args.bless { write_back(&files, &done)? } else { Vec::new() };
         let blessed = !written.is_empty();
@@ -231,7 +242,8 @@ fn write_back<'a>(files: &'a Files, done: &[Done]) -> anyhow::Result<Vec<(&'a Pa
     let mut written = Vec::new();
     for (file, cases) in &by_file {
         let path = files.path(*file);
-        let text = bless(files.text(*file), cases).map_err(|message| anyhow::anyhow!("{}: {message}", path.display()))?;
+        let text =
+            bless(files.text(*file), cases).map_err(|message| anyhow::anyhow!("{}: {message}", path.display()))?;
         std::fs::write(path, text).with_context(|| path.display().to_string())?;
         written.push((path, cases.iter().map(|(case, _)| format!("{:?}", case.name)).collect()));
     }
@@ -240,11 +252,14 @@ fn write_back<'a>(files: &'a Files, done: &[Done]) -> anyhow::Result<Vec<(&'a Pa
 
 fn write_junit(path: &Path, all: &[Done]) -> anyhow::Result<()> {
     let plain = Style { colour: false };
-    let cases: Vec<JunitCase<'_>> = all.iter().map(|done| JunitCase {
-        suite: &done.suite,
-        name: &done.case.name,
-        time: done.time,
-        failure: (!done.verdict.mismatches.is_empty()).then(|| diff(&done.verdict.mismatches, plain)),
-    }).collect();
+    let cases: Vec<JunitCase<'_>> = all
+        .iter()
+        .map(|done| JunitCase {
+            suite: &done.suite,
+            name: &done.case.name,
+            time: done.time,
+            failure: (!done.verdict.mismatches.is_empty()).then(|| diff(&done.verdict.mismatches, plain)),
+        })
+        .collect();
     std::fs::write(path, junit(&cases)).with_context(|| path.display().to_string())
 }

@@ -31,11 +31,24 @@ enum Expression {
     Nand(Box<Expression>, Box<Expression>),
     Not(Box<Expression>),
     Truth(Operand),
-    Compare { left: Operand, comparison: Comparison, right: Operand },
-    In { needle: Operand, haystack: Operand },
-    Matches { subject: Operand, regex: Box<Regex> },
+    Compare {
+        left: Operand,
+        comparison: Comparison,
+        right: Operand,
+    },
+    In {
+        needle: Operand,
+        haystack: Operand,
+    },
+    Matches {
+        subject: Operand,
+        regex: Box<Regex>,
+    },
     /// A match against a regular expression in a field, which is compiled when the condition is evaluated.
-    MatchesField { subject: Operand, pattern: Operand },
+    MatchesField {
+        subject: Operand,
+        pattern: Operand,
+    },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -197,7 +197,10 @@ impl<'a> Parser<'a> {
             Some('[') => self.bracket(),
             Some(c) if c.is_ascii_digit() || c == '-' => self.number(),
             Some(c) if c.is_alphabetic() || c == '_' || c == '@' => {
-                let end = self.rest().find(|c: char| !(c.is_alphanumeric() || "_@.-".contains(c))).unwrap_or(self.rest().len());
+                let end = self
+                    .rest()
+                    .find(|c: char| !(c.is_alphanumeric() || "_@.-".contains(c)))
+                    .unwrap_or(self.rest().len());
                 let name = &self.rest()[..end];
                 if matches!(name, "and" | "or" | "xor" | "nand" | "in" | "not" | "if" | "else") {
                     return self.fail(format!("a field or value was expected, not `{name}`"));
@@ -207,11 +210,9 @@ impl<'a> Parser<'a> {
                     return self.fail(format!("there is no bare `{name}`: test a flag with `[field]` or `![field]`"));
                 }
                 self.at += end;
-                FieldRef::parse_dotted(name).map(|field| Operand::Field(field.lasting())).map_err(|error| ConditionError {
-                    message: error.to_string(),
-                    offset: start,
-                    end: start + end,
-                })
+                FieldRef::parse_dotted(name)
+                    .map(|field| Operand::Field(field.lasting()))
+                    .map_err(|error| ConditionError { message: error.to_string(), offset: start, end: start + end })
             }
             Some(_) => self.fail("a field, a value or `(` was expected"),
         }
@@ -223,7 +224,11 @@ impl<'a> Parser<'a> {
             // As elsewhere in Logstash's language, an escaped quote keeps its backslash.
             let expanded = (self.expand)(&self.rest()[1..length - 1]);
             self.at = start + length;
-            return expanded.map(Operand::Text).map_err(|message| ConditionError { message, offset: start, end: self.at });
+            return expanded.map(Operand::Text).map_err(|message| ConditionError {
+                message,
+                offset: start,
+                end: self.at,
+            });
         }
         self.fail(format!("a text is not closed with `{quote}`"))
     }
@@ -282,10 +287,8 @@ impl<'a> Parser<'a> {
                 None => return self.fail("a bracket of a field reference is not closed"),
             }
         }
-        FieldRef::parse(&self.text[start..self.at]).map(|field| Operand::Field(field.lasting())).map_err(|error| ConditionError {
-            message: error.to_string(),
-            offset: start,
-            end: self.at,
-        })
+        FieldRef::parse(&self.text[start..self.at])
+            .map(|field| Operand::Field(field.lasting()))
+            .map_err(|error| ConditionError { message: error.to_string(), offset: start, end: self.at })
     }
 }

@@ -183,7 +183,8 @@ mod tests {
         let mut files = Files::default();
         let file = files.add("a.toml", "x = 1\nsauce = \"m\"\n".into());
         let shown = files.render(
-            &Diagnostic::error(Span { file, start: 6, end: 11 }, "unknown option `sauce`").with_help("did you mean `source`?"),
+            &Diagnostic::error(Span { file, start: 6, end: 11 }, "unknown option `sauce`")
+                .with_help("did you mean `source`?"),
         );
         assert_eq!(
             shown,

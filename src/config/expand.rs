@@ -108,7 +108,8 @@ impl Expander<'_> {
             }
             out.push_str(&rest[..start]);
             let inner = &rest[start + 2..];
-            let end = inner.find('}').ok_or_else(|| "`${` is not closed (write `$${` for the text itself)".to_string())?;
+            let end =
+                inner.find('}').ok_or_else(|| "`${` is not closed (write `$${` for the text itself)".to_string())?;
             out.push_str(&self.value(&inner[..end])?);
             rest = &inner[end + 1..];
         }
@@ -118,7 +119,8 @@ impl Expander<'_> {
 
     fn value(&self, place: &str) -> Result<String, String> {
         if let Some(path) = place.strip_prefix("file:").filter(|_| self.dialect == Dialect::Toml) {
-            return content_of(&self.folder.join(path)).map_err(|error| format!("{FILE}{path}}}` can't be read: {error}"));
+            return content_of(&self.folder.join(path))
+                .map_err(|error| format!("{FILE}{path}}}` can't be read: {error}"));
         }
         let separator = match self.dialect {
             Dialect::Toml => ":-",
@@ -136,14 +138,18 @@ impl Expander<'_> {
         let value = match ((self.variable)(name), (self.variable)(&format!("{name}{FILE_SUFFIX}"))) {
             (None, Some(path)) if !path.is_empty() => {
                 let content = content_of(&self.folder.join(&path));
-                Some(content.map_err(|error| format!("{VARIABLE}{name}{FILE_SUFFIX}` names `{path}`, which can't be read: {error}"))?)
+                Some(content.map_err(|error| {
+                    format!("{VARIABLE}{name}{FILE_SUFFIX}` names `{path}`, which can't be read: {error}")
+                })?)
             }
             (value, _) => value,
         };
         match (value.filter(|value| !stands_in(value)), default) {
             (Some(value), _) => Ok(value),
             (None, Some(default)) => Ok(default.to_string()),
-            (None, None) => Err(format!("{VARIABLE}{name}` is not set (`${{{name}{separator}default}}` gives a default)")),
+            (None, None) => {
+                Err(format!("{VARIABLE}{name}` is not set (`${{{name}{separator}default}}` gives a default)"))
+            }
         }
     }
 }

@@ -357,7 +357,9 @@ fn merge(seen: &mut Node, node: Node) {
 /// Whether a value fits a kind; the error says what would.
 fn fits(kind: Kind, node: &Node) -> Result<(), String> {
     let ok = match kind {
-        Kind::String | Kind::Secret | Kind::Template | Kind::Field | Kind::Path | Kind::Condition => node.to_text().is_some(),
+        Kind::String | Kind::Secret | Kind::Template | Kind::Field | Kind::Path | Kind::Condition => {
+            node.to_text().is_some()
+        }
         Kind::Integer(least, most) => match as_integer(node) {
             Some(number) if (least..=most).contains(&number) => true,
             _ if most == i64::MAX => return Err(format!("an integer of at least {least}")),
@@ -374,7 +376,9 @@ fn fits(kind: Kind, node: &Node) -> Result<(), String> {
         Kind::Enum(words) => match node.to_text() {
             Some(text) if words.contains(&text.as_str()) => true,
             other => {
-                let hint = other.as_deref().and_then(|text| nearest(text, words.iter().copied()).or_else(|| synonym(text, words)));
+                let hint = other
+                    .as_deref()
+                    .and_then(|text| nearest(text, words.iter().copied()).or_else(|| synonym(text, words)));
                 let hint = hint.map(|near| format!(" (did you mean `{near}`?)")).unwrap_or_default();
                 return Err(format!("one of `{}`{hint}", words.join("`, `")));
             }
@@ -544,6 +548,9 @@ mod tests {
             assert_eq!((args.is_given("field"), args.text("field").as_deref()), (false, Some("message")));
         }
         let two = Data::Array(vec![entry("", Data::Integer(1)).1, entry("", Data::Integer(2)).1]);
-        assert_eq!(read(vec![entry("number", two)]).unwrap_err()[0].message, "option `number` of filter x takes an integer from 1 to 10, not a list");
+        assert_eq!(
+            read(vec![entry("number", two)]).unwrap_err()[0].message,
+            "option `number` of filter x takes an integer from 1 to 10, not a list"
+        );
     }
 }

@@ -35,8 +35,8 @@ use toml::de::{DeTable, DeValue};
 
 use super::diagnostic::{Diagnostic, Span, nearest};
 use super::expand::Expander;
-use super::value::{Data, Key, Node};
 use super::spec::{ComponentSpec, ConditionSpec, PipelineSpec, Statement};
+use super::value::{Data, Key, Node};
 
 const TOP_LEVEL: &[&str] = &["pipeline", "source", "filter", "sink", "dead_letter", "test", NOT_CONVERTED];
 
@@ -73,12 +73,18 @@ fn syntax_problem(text: &str, span: Span, message: &str) -> Diagnostic {
     let start = text.get(..span.start as usize).map_or(0, |before| before.rfind('\n').map_or(0, |newline| newline + 1));
     let line = text[start..].lines().next().unwrap_or_default();
     let table = line.trim().trim_matches(['[', ']']).split('.').next().unwrap_or_default().trim();
-    let both = |name: &str| text.lines().any(|line| line.trim() == format!("[{name}]")) && text.lines().any(|line| line.trim() == format!("[[{name}]]"));
+    let both = |name: &str| {
+        text.lines().any(|line| line.trim() == format!("[{name}]"))
+            && text.lines().any(|line| line.trim() == format!("[[{name}]]"))
+    };
     if TOP_LEVEL.contains(&table) && line.trim_start().starts_with('[') && both(table) {
-        return problem.with_help(format!("`[{table}]` is one table and `[[{table}]]` one of several: write `[[{table}]]` for each"));
+        return problem.with_help(format!(
+            "`[{table}]` is one table and `[[{table}]]` one of several: write `[[{table}]]` for each"
+        ));
     }
     if message.contains("escape") {
-        return problem.with_help("in double quotes a backslash begins an escape: write '\\d' in single quotes, or \"\\\\d\"");
+        return problem
+            .with_help("in double quotes a backslash begins an escape: write '\\d' in single quotes, or \"\\\\d\"");
     }
     problem
 }
@@ -140,7 +146,8 @@ impl Reader<'_> {
         for (span, table) in self.tables(key, value) {
             // Reasons quote the original, `${` too.
             self.verbatim = true;
-            let texts: Vec<(String, Node)> = self.in_order(table).into_iter().map(|(key, value)| (key.name, self.node(value))).collect();
+            let texts: Vec<(String, Node)> =
+                self.in_order(table).into_iter().map(|(key, value)| (key.name, self.node(value))).collect();
             self.verbatim = false;
             let text = |name: &str| texts.iter().find(|(key, _)| key == name).and_then(|(_, node)| node.to_text());
             let line = text("line").map(|line| format!(" (line {line})")).unwrap_or_default();
@@ -235,13 +242,21 @@ impl Reader<'_> {
 
     fn components(&mut self, key: &Key, value: Spanned<DeValue<'_>>) -> Vec<ComponentSpec> {
         let tables = self.tables(key, value);
-        tables.into_iter().filter_map(|(span, table)| {
-            let entries = self.in_order(table);
-            self.component(&key.name, span, entries)
-        }).collect()
+        tables
+            .into_iter()
+            .filter_map(|(span, table)| {
+                let entries = self.in_order(table);
+                self.component(&key.name, span, entries)
+            })
+            .collect()
     }
 
-    fn component(&mut self, what: &str, span: Span, entries: Vec<(Key, Spanned<DeValue<'_>>)>) -> Option<ComponentSpec> {
+    fn component(
+        &mut self,
+        what: &str,
+        span: Span,
+        entries: Vec<(Key, Spanned<DeValue<'_>>)>,
+    ) -> Option<ComponentSpec> {
         let mut kind = None;
         let mut options = Vec::with_capacity(entries.len());
         for (key, value) in entries {
@@ -290,7 +305,10 @@ impl Reader<'_> {
             let body = match body {
                 Some(body) => {
                     if let Some((extra, _)) = rest.first() {
-                        let message = format!("`{}` can't stand beside `then`: a table is a condition or a component", extra.name);
+                        let message = format!(
+                            "`{}` can't stand beside `then`: a table is a condition or a component",
+                            extra.name
+                        );
                         self.problem(extra.span, message);
                     }
                     if guard.is_none() {
@@ -362,7 +380,8 @@ mod tests {
         let one = |statement: &Statement| match statement {
             Statement::Component(component) => component.kind.name.clone(),
             Statement::If { branches, otherwise } => {
-                let branches: Vec<String> = branches.iter().map(|(c, body)| format!("{} ? {}", c.text, shape(body))).collect();
+                let branches: Vec<String> =
+                    branches.iter().map(|(c, body)| format!("{} ? {}", c.text, shape(body))).collect();
                 format!("({} : {})", branches.join(" | "), shape(otherwise))
             }
         };
@@ -404,7 +423,8 @@ type = "stdout"
 
     #[test]
     fn mistakes_are_reported_together_with_their_place() {
-        let problems = read("[sauce]\n[[filter]]\nelse = true\ntype = \"x\"\n[[filter]]\nif = 1\n[source]\n").unwrap_err();
+        let problems =
+            read("[sauce]\n[[filter]]\nelse = true\ntype = \"x\"\n[[filter]]\nif = 1\n[source]\n").unwrap_err();
         assert_eq!(
             problems,
             [

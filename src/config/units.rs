@@ -50,7 +50,15 @@ mod tests {
         for text in ["", "x", "1x", "-1"] {
             assert_eq!(parse_bytes(text), None, "{text}");
         }
-        for (text, millis) in [("1", 1_000), ("1.5s", 1_500), ("250ms", 250), ("2m", 120_000), ("1h", 3_600_000), ("1 second", 1_000), ("2 weeks", 1_209_600_000)] {
+        for (text, millis) in [
+            ("1", 1_000),
+            ("1.5s", 1_500),
+            ("250ms", 250),
+            ("2m", 120_000),
+            ("1h", 3_600_000),
+            ("1 second", 1_000),
+            ("2 weeks", 1_209_600_000),
+        ] {
             assert_eq!(parse_duration(text), Some(Duration::from_millis(millis)), "{text}");
         }
     }

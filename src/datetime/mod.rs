@@ -158,10 +158,7 @@ impl Pattern {
     /// Returns whether a text parsed with this pattern has a year.
     pub fn has_year(&self) -> bool {
         self.items.iter().any(|item| {
-            matches!(
-                item,
-                Item::Number { field: Field::Year | Field::WeekYear, .. } | Item::TwoDigitYear { .. }
-            )
+            matches!(item, Item::Number { field: Field::Year | Field::WeekYear, .. } | Item::TwoDigitYear { .. })
         })
     }
 }
@@ -177,7 +174,8 @@ impl Token {
     fn is_number(&self) -> bool {
         match self {
             Token::Letters { letter, count, .. } => match letter {
-                'c' | 'C' | 'x' | 'y' | 'Y' | 'd' | 'h' | 'H' | 'm' | 's' | 'S' | 'e' | 'D' | 'F' | 'w' | 'W' | 'k' | 'K' => true,
+                'c' | 'C' | 'x' | 'y' | 'Y' | 'd' | 'h' | 'H' | 'm' | 's' | 'S' | 'e' | 'D' | 'F' | 'w' | 'W' | 'k'
+                | 'K' => true,
                 'M' => *count <= 2,
                 _ => false,
             },

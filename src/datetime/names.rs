@@ -20,7 +20,8 @@ pub struct Names {
 const TABLE: &str = include_str!("cldr.tsv");
 
 /// Alternative language codes, with the code used in the table.
-const OTHER_CODES: [(&str, &str); 6] = [("no", "nb"), ("iw", "he"), ("in", "id"), ("ji", "yi"), ("tl", "fil"), ("mo", "ro")];
+const OTHER_CODES: [(&str, &str); 6] =
+    [("no", "nb"), ("iw", "he"), ("in", "id"), ("ji", "yi"), ("tl", "fil"), ("mo", "ro")];
 
 /// The languages used so far. They are few, and are kept for the life of the process.
 static KNOWN: Mutex<BTreeMap<&'static str, &'static Names>> = Mutex::new(BTreeMap::new());
@@ -34,7 +35,11 @@ pub fn of(locale: &str) -> Option<&'static Names> {
     if let Some(names) = known.get(code) {
         return Some(names);
     }
-    let (code, names) = TABLE.lines().filter(|line| !line.starts_with('#')).filter_map(|line| line.split_once('\t')).find(|(known, _)| *known == code)?;
+    let (code, names) = TABLE
+        .lines()
+        .filter(|line| !line.starts_with('#'))
+        .filter_map(|line| line.split_once('\t'))
+        .find(|(known, _)| *known == code)?;
     let mut spellings: Vec<Spellings> = names.split('\t').map(|cell| cell.split('|').collect()).collect();
     let weekdays = spellings.split_off(spellings.len().min(12));
     let names: &'static Names = Box::leak(Box::new(Names { months: spellings, weekdays }));
@@ -66,7 +71,14 @@ mod tests {
     #[test]
     fn a_locale_is_known_by_its_language() {
         let march = |locale: &str| of(locale).map(|names| spelled(&names.months, 2, true));
-        for (locale, name) in [("de", "März"), ("de-AT", "März"), ("pt_BR", "março"), ("ru", "марта"), ("no", "mars"), ("zh-Hant-TW", "三月")] {
+        for (locale, name) in [
+            ("de", "März"),
+            ("de-AT", "März"),
+            ("pt_BR", "março"),
+            ("ru", "марта"),
+            ("no", "mars"),
+            ("zh-Hant-TW", "三月"),
+        ] {
             assert_eq!(march(locale), Some(name), "{locale}");
         }
         assert!(["", "klingon", "xx-YY"].iter().all(|locale| march(locale).is_none()));

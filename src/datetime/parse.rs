@@ -90,8 +90,9 @@ impl Pattern {
                 if count == 0 {
                     return None;
                 }
-                found.nanos = rest.bytes().take(count.min(9)).fold(0, |nanos, digit| nanos * 10 + u32::from(digit - b'0'))
-                    * 10u32.pow(9 - count.min(9) as u32);
+                found.nanos =
+                    rest.bytes().take(count.min(9)).fold(0, |nanos, digit| nanos * 10 + u32::from(digit - b'0'))
+                        * 10u32.pow(9 - count.min(9) as u32);
                 *rest = &rest[count..];
             }
             Item::MonthName { .. } => {
@@ -106,9 +107,11 @@ impl Pattern {
             Item::Era => found.before_christ = name(rest, ["BC", "AD", "BCE", "CE"].into_iter().enumerate())? % 2 == 0,
             Item::Offset { .. } => found.offset_seconds = Some(offset(rest)?),
             Item::ZoneId => {
-                let length = rest.find(|c: char| !(c.is_ascii_alphanumeric() || "/_+-:".contains(c))).unwrap_or(rest.len());
+                let length =
+                    rest.find(|c: char| !(c.is_ascii_alphanumeric() || "/_+-:".contains(c))).unwrap_or(rest.len());
                 // The longest prefix that is the name of a zone is used, as in Joda.
-                let (zone, length) = (1..=length).rev().find_map(|length| Some((zone_named(rest.get(..length)?)?, length)))?;
+                let (zone, length) =
+                    (1..=length).rev().find_map(|length| Some((zone_named(rest.get(..length)?)?, length)))?;
                 found.zone = Some(zone);
                 *rest = &rest[length..];
             }
@@ -165,14 +168,18 @@ fn number(rest: &mut &str, max: usize, signed: bool) -> Option<i64> {
     if digits == 0 {
         return None;
     }
-    let value = rest.as_bytes()[start..start + digits].iter().fold(0i64, |value, digit| value * 10 + i64::from(digit - b'0'));
+    let value =
+        rest.as_bytes()[start..start + digits].iter().fold(0i64, |value, digit| value * 10 + i64::from(digit - b'0'));
     *rest = &rest[start + digits..];
     Some(if negative { -value } else { value })
 }
 
 /// Returns all spellings of months or days with their indices, without trailing full stops.
 fn spellings(names: &[Vec<&'static str>]) -> impl Iterator<Item = (usize, &'static str)> {
-    names.iter().enumerate().flat_map(|(index, names)| names.iter().map(move |name| (index, name.trim_end_matches('.'))))
+    names
+        .iter()
+        .enumerate()
+        .flat_map(|(index, names)| names.iter().map(move |name| (index, name.trim_end_matches('.'))))
 }
 
 /// Parses the longest name at the start of the text, ignoring case, and returns its index.
@@ -401,7 +408,11 @@ mod tests {
             ("EEEE d MMMM yyyy", "sv", "onsdag 2 oktober 2013", "2013-10-02"),
             ("yyyy年MMMd日", "ja", "2013年11月2日", "2013-11-02"),
         ] {
-            assert_eq!(read(pattern, locale, text), format!("{expected}T00:00:00.000Z"), "{locale}: {pattern} on {text}");
+            assert_eq!(
+                read(pattern, locale, text),
+                format!("{expected}T00:00:00.000Z"),
+                "{locale}: {pattern} on {text}"
+            );
         }
         assert_eq!(read("dd MMMM yyyy", "fr_FR", "02 FÉVRIER 2013"), "2013-02-02T00:00:00.000Z");
     }

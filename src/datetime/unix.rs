@@ -24,7 +24,11 @@ pub fn seconds(text: &str) -> Option<Timestamp> {
         return None;
     }
     let whole: i64 = whole.parse().ok().filter(|seconds| *seconds <= i64::from(i32::MAX))?;
-    let millis = fraction.bytes().chain(std::iter::repeat(b'0')).take(3).fold(0, |millis, digit| millis * 10 + i64::from(digit - b'0'));
+    let millis = fraction
+        .bytes()
+        .chain(std::iter::repeat(b'0'))
+        .take(3)
+        .fold(0, |millis, digit| millis * 10 + i64::from(digit - b'0'));
     let total = whole.checked_mul(1_000)?.checked_add(millis)?;
     Some(Timestamp::from_millis(if negative { -total } else { total }))
 }

@@ -62,7 +62,8 @@ impl Mask {
         if self.is_empty() {
             return Masked::Unchanged;
         }
-        let rules: Vec<Rule<'_>> = self.rules.iter().map(|(field, action)| Rule { rest: field.names().collect(), action: *action }).collect();
+        let rules: Vec<Rule<'_>> =
+            self.rules.iter().map(|(field, action)| Rule { rest: field.names().collect(), action: *action }).collect();
         let Ok(text) = std::str::from_utf8(value) else { return Masked::Whole };
         let mut writer = Writer { out: String::with_capacity(text.len()), changed: false };
         match text.trim_start().starts_with('{') && writer.value(text, &rules, MOST_LEVELS).is_some() {
@@ -220,10 +221,16 @@ mod tests {
     fn fields_are_masked_or_left_out_and_everything_else_stays_as_it_came() {
         let mask = mask(&["[user][password]", "token"], &["[user][ssn]", "[cards][number]", "[list][1]"]);
         for (value, expected) in [
-            (r#"{ "a": 1.10, "user": {"name":"n\u00e4","password":"p","ssn":"s"} }"#, r#"{"a":1.10,"user":{"name":"n\u00e4","password":"***"}}"#),
+            (
+                r#"{ "a": 1.10, "user": {"name":"n\u00e4","password":"p","ssn":"s"} }"#,
+                r#"{"a":1.10,"user":{"name":"n\u00e4","password":"***"}}"#,
+            ),
             // Every one of repeated keys, and an escaped spelling of a key.
             (r#"{"token":1,"b":2,"tok\u0065n":[{"x":1}]}"#, r#"{"token":"***","b":2,"token":"***"}"#),
-            (r#"{"cards":[{"number":1,"kind":"v"},{"number":2}],"list":[1,2]}"#, r#"{"cards":[{"kind":"v"},{}],"list":[1,"***"]}"#),
+            (
+                r#"{"cards":[{"number":1,"kind":"v"},{"number":2}],"list":[1,2]}"#,
+                r#"{"cards":[{"kind":"v"},{}],"list":[1,"***"]}"#,
+            ),
             (r#"{"user":"flat","users":{"password":"p"}}"#, "unchanged"),
             (r#"{"user.password":"another field"}"#, "unchanged"),
         ] {
@@ -235,7 +242,9 @@ mod tests {
     fn what_is_no_json_object_is_left_out_whole() {
         let mask = mask(&["password"], &[]);
         let deep = format!("{}{}{}", "{\"password\":1,\"a\":", "[".repeat(1_000), "]".repeat(1_000));
-        for value in ["password=x", "", "[{\"password\":1}]", "{\"password\":1", "{\"password\":1} x", "{\"a\":1,}", &deep] {
+        for value in
+            ["password=x", "", "[{\"password\":1}]", "{\"password\":1", "{\"password\":1} x", "{\"a\":1,}", &deep]
+        {
             assert_eq!(applied(&mask, value), "whole", "{value}");
         }
         assert_eq!(mask.apply(b"{\"password\":\"\xff\"}"), Masked::Whole);
@@ -244,8 +253,14 @@ mod tests {
 
     #[test]
     fn errors_keep_their_kind_only() {
-        for error in ["document_parsing_exception: [1:9] failed to parse field [a]. Preview of field's value: 'secret'", "document_parsing_exception 'secret'"] {
-            assert_eq!(without_values(error), "document_parsing_exception (the rest is left out, because fields are masked)");
+        for error in [
+            "document_parsing_exception: [1:9] failed to parse field [a]. Preview of field's value: 'secret'",
+            "document_parsing_exception 'secret'",
+        ] {
+            assert_eq!(
+                without_values(error),
+                "document_parsing_exception (the rest is left out, because fields are masked)"
+            );
         }
     }
 }

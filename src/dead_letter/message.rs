@@ -29,7 +29,8 @@ pub fn without_values(message: &str) -> String {
             continue;
         }
         let follows_word = out.ends_with(|last: char| last.is_alphanumeric());
-        if matches!(first, '\'' | '"') && !follows_word
+        if matches!(first, '\'' | '"')
+            && !follows_word
             && let Some(length) = quoted(rest, first)
         {
             out.push(first);
@@ -81,7 +82,8 @@ fn number(text: &str) -> usize {
     let bytes = text.as_bytes();
     let mut end = 0;
     while let Some(byte) = bytes.get(end) {
-        let joins = matches!(byte, b'.' | b',' | b':' | b'+' | b'-' | b'_') && bytes.get(end + 1).is_some_and(u8::is_ascii_alphanumeric);
+        let joins = matches!(byte, b'.' | b',' | b':' | b'+' | b'-' | b'_')
+            && bytes.get(end + 1).is_some_and(u8::is_ascii_alphanumeric);
         if !byte.is_ascii_alphanumeric() && !joins {
             break;
         }
@@ -101,7 +103,8 @@ fn is_id(word: &str) -> bool {
 /// Appends a word; its parts that are numbers (`web-12`) are replaced, digits within a part (`ipv4`) are not.
 fn push_word(out: &mut String, word: &str) {
     for (index, part) in word.split_inclusive(['-', '_']).enumerate() {
-        let (digits, joint) = part.strip_suffix(['-', '_']).map_or((part, ""), |digits| (digits, &part[digits.len()..]));
+        let (digits, joint) =
+            part.strip_suffix(['-', '_']).map_or((part, ""), |digits| (digits, &part[digits.len()..]));
         match index > 0 && digits.starts_with(|first: char| first.is_ascii_digit()) {
             true => out.extend([NUMBER, joint]),
             false => out.push_str(part),
@@ -125,7 +128,10 @@ mod tests {
             ),
             ("expected `,` or `}` at byte 117", "expected `,` or `}` at byte <number>"),
             ("[AZr0Q2kBqNkIsBzHkA0W]: version conflict", "[<id>]: version conflict"),
-            ("shard 12 of web-12_3 on 10.0.0.9:9300 at 2026-11-23T10:00:00.000Z", "shard <number> of web-<number>_<number> on <number> at <number>"),
+            (
+                "shard 12 of web-12_3 on 10.0.0.9:9300 at 2026-11-23T10:00:00.000Z",
+                "shard <number> of web-<number>_<number> on <number> at <number>",
+            ),
             ("id 8c1d6f0e-7a52-4a7e-9a0e-2f1f0f6f4b11, hash deadbeef01", "id <id>, hash <id>"),
             ("it doesn't match ipv4, nor 'ipv6'", "it doesn't match ipv4, nor '<text>'"),
             ("an 'unclosed text", "an 'unclosed text"),
@@ -140,7 +146,10 @@ mod tests {
     #[test]
     fn messages_that_differ_in_values_only_are_the_same() {
         let message = |number: u32, id: &str, value: &str| {
-            without_values(&format!("failed to parse field [n] of document '{id}' ({number} bytes): \"{value}\", offset {}", number * 7))
+            without_values(&format!(
+                "failed to parse field [n] of document '{id}' ({number} bytes): \"{value}\", offset {}",
+                number * 7
+            ))
         };
         assert_eq!(message(5, "AZr0", "x y"), message(123_456, "0", "it's"));
     }

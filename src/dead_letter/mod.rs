@@ -42,15 +42,30 @@ pub const DEF: ComponentDef = ComponentDef {
     options: &[
         option("bootstrap_servers", Kind::Strings, Fallback::None, "Brokers of the topic's cluster."),
         option("topic", Kind::String, Fallback::None, "The topic; without it dead letters go to the file."),
-        option("properties", Kind::Hash, Fallback::None, "Any property of librdkafka's producer, by its own name. Those that say how a consumer fetches (`fetch.max.bytes`, …) are for `logproc dlq`, which reads the topic."),
+        option(
+            "properties",
+            Kind::Hash,
+            Fallback::None,
+            "Any property of librdkafka's producer, by its own name. Those that say how a consumer fetches (`fetch.max.bytes`, …) are for `logproc dlq`, which reads the topic.",
+        ),
         option(
             "path",
             Kind::Path,
             Fallback::Text("logproc-dead-letters.ndjson"),
             "The file for dead letters without a topic, and for those that are too large for it.",
         ),
-        option("mask_fields", Kind::Strings, Fallback::None, "Fields of the original whose values are replaced by `***`, at the paths that they have in the record, before any filter. A path goes through lists. Of an original that is no JSON object nothing is kept, and of the error only its kind, since it may quote values."),
-        option("remove_fields", Kind::Strings, Fallback::None, "Fields of the original that are left out, in the same way."),
+        option(
+            "mask_fields",
+            Kind::Strings,
+            Fallback::None,
+            "Fields of the original whose values are replaced by `***`, at the paths that they have in the record, before any filter. A path goes through lists. Of an original that is no JSON object nothing is kept, and of the error only its kind, since it may quote values.",
+        ),
+        option(
+            "remove_fields",
+            Kind::Strings,
+            Fallback::None,
+            "Fields of the original that are left out, in the same way.",
+        ),
     ],
     example: "[dead_letter]\nbootstrap_servers = \"kafka:9092\"\ntopic = \"nginx-dead-letters\"\npath = \"/var/lib/logproc/dead-letters.ndjson\"\n",
 };
@@ -102,7 +117,13 @@ impl fmt::Debug for DeadLetterSpec {
 impl DeadLetterSpec {
     /// Dead letters to a file.
     pub fn file(path: impl Into<PathBuf>) -> Self {
-        DeadLetterSpec { path: path.into(), topic: None, mask: Arc::default(), keeping: Keeping::Durable, command: None }
+        DeadLetterSpec {
+            path: path.into(),
+            topic: None,
+            mask: Arc::default(),
+            keeping: Keeping::Durable,
+            command: None,
+        }
     }
 
     /// Dead letters that are counted and written nowhere, for runs that write nothing.
@@ -154,7 +175,10 @@ impl DeadLetterSpec {
         let Some(topic) = args.text("topic").filter(|topic| !topic.is_empty()) else { return Ok(file) };
         let brokers = args.strings("bootstrap_servers");
         if brokers.is_empty() {
-            return Err(vec![Diagnostic::error(args.span_of("topic"), "a topic for dead letters needs `bootstrap_servers`")]);
+            return Err(vec![Diagnostic::error(
+                args.span_of("topic"),
+                "a topic for dead letters needs `bootstrap_servers`",
+            )]);
         }
         let mut properties = BTreeMap::from([("bootstrap.servers".to_string(), brokers.join(","))]);
         properties.extend(args.properties("properties"));
@@ -215,7 +239,8 @@ struct Writer {
 impl Writer {
     async fn write(&mut self, rejected: Vec<Rejected>, hub: &Hub) {
         // Several documents of one record may be refused; the record is kept once.
-        let (mut open, repeated): (Vec<_>, Vec<_>) = rejected.into_iter().partition(|rejected| rejected.raw.mark_dead(rejected.record));
+        let (mut open, repeated): (Vec<_>, Vec<_>) =
+            rejected.into_iter().partition(|rejected| rejected.raw.mark_dead(rejected.record));
         repeated.into_iter().for_each(Rejected::settle);
         // What is written is copied, so only so much at once.
         while !open.is_empty() {
@@ -236,7 +261,13 @@ impl Writer {
                 Err(problem) => {
                     if let Some(repeated) = self.log.failed(WRITE) {
                         let client = self.log.client();
-                        error!(client, error = problem, waiting = open.len(), repeated, "failed to write dead letters; retrying while delivery waits");
+                        error!(
+                            client,
+                            error = problem,
+                            waiting = open.len(),
+                            repeated,
+                            "failed to write dead letters; retrying while delivery waits"
+                        );
                     }
                     metrics::counter!(names::DEAD_LETTER_RETRIES).increment(1);
                 }

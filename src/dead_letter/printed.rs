@@ -65,16 +65,29 @@ mod tests {
     fn rejected(value: &[u8]) -> Rejected {
         let mut builder = BatchBuilder::default();
         let origin = builder.origin("nginx", 2, || Origin::detached("nginx", 2));
-        builder.push(NewRecord { origin, offset: 41, timestamp_ms: -1, key: None, value, shape: Shape::Plain }, std::iter::empty());
-        Rejected { raw: Arc::new(builder.into_detached()), record: 0, reason: Reason::new("decode", Some("codec json".into()), "no\nobject") }
+        builder.push(
+            NewRecord { origin, offset: 41, timestamp_ms: -1, key: None, value, shape: Shape::Plain },
+            std::iter::empty(),
+        );
+        Rejected {
+            raw: Arc::new(builder.into_detached()),
+            record: 0,
+            reason: Reason::new("decode", Some("codec json".into()), "no\nobject"),
+        }
     }
 
     #[test]
     fn a_dead_letter_is_one_line_with_reason_origin_and_first_bytes() {
-        assert_eq!(line(&rejected(b"a\tb\xff"), Format::Text), "dead letter: decode (codec json): no\\nobject; nginx:2:41: a\\tb\\xff");
+        assert_eq!(
+            line(&rejected(b"a\tb\xff"), Format::Text),
+            "dead letter: decode (codec json): no\\nobject; nginx:2:41: a\\tb\\xff"
+        );
         let long = line(&rejected(&[b'x'; 1_000]), Format::Text);
         assert!(long.ends_with(&format!(": {}…", "x".repeat(FIRST_BYTES))), "{long}");
         let json: serde_json::Value = serde_json::from_str(&line(&rejected(b"x"), Format::Json)).unwrap();
-        assert_eq!((&json["reason"], &json["origin"], &json["first_bytes"]), (&"decode".into(), &"nginx:2:41".into(), &"x".into()));
+        assert_eq!(
+            (&json["reason"], &json["origin"], &json["first_bytes"]),
+            (&"decode".into(), &"nginx:2:41".into(), &"x".into())
+        );
     }
 }

@@ -4,8 +4,8 @@
 //! same origin; who reads folds them with [`Folded`].
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::hash::{BuildHasher as _, RandomState};
 use std::fmt::Display;
+use std::hash::{BuildHasher as _, RandomState};
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -103,7 +103,8 @@ impl Letter {
     }
 
     fn of_line(line: &[u8]) -> Result<Letter, String> {
-        let mut object: serde_json::Map<String, Value> = serde_json::from_slice(line).map_err(|error| error.to_string())?;
+        let mut object: serde_json::Map<String, Value> =
+            serde_json::from_slice(line).map_err(|error| error.to_string())?;
         let has_number = |name: &str| object.get(name).is_some_and(Value::is_i64);
         if !object.get("topic").is_some_and(Value::is_string) || !has_number("partition") || !has_number("offset") {
             return Err(NO_ORIGIN.to_string());
@@ -168,7 +169,10 @@ fn take_bytes(object: &mut serde_json::Map<String, Value>, name: &str) -> Option
 ///
 /// # Errors
 /// Whatever can't be read, and whatever `visit` returns.
-pub fn read<E: From<ReadError>>(spec: &DeadLetterSpec, mut visit: impl FnMut(Letter) -> Result<bool, E>) -> Result<Unreadable, E> {
+pub fn read<E: From<ReadError>>(
+    spec: &DeadLetterSpec,
+    mut visit: impl FnMut(Letter) -> Result<bool, E>,
+) -> Result<Unreadable, E> {
     let mut unreadable = Unreadable::default();
     let goes_on = match &spec.topic {
         Some(topic) => read_topic(topic, &mut unreadable, &mut visit)?,
@@ -241,7 +245,9 @@ fn read_topic<E: From<ReadError>>(
                     return Ok(false);
                 }
             }
-            None => unreadable.note(format_args!("{}:{}:{}", spec.topic, message.partition(), message.offset()), NO_ORIGIN),
+            None => {
+                unreadable.note(format_args!("{}:{}:{}", spec.topic, message.partition(), message.offset()), NO_ORIGIN)
+            }
         }
     }
     Ok(true)
@@ -279,7 +285,10 @@ fn read_file<E: From<ReadError>>(
                 }
             }
             Err(problem) if is_whole => unreadable.note(place, problem),
-            Err(problem) => unreadable.note(place, format_args!("{problem} (the last line has no end: it is being written, or its writer was killed)")),
+            Err(problem) => unreadable.note(
+                place,
+                format_args!("{problem} (the last line has no end: it is being written, or its writer was killed)"),
+            ),
         }
     }
     Ok(())
@@ -311,7 +320,9 @@ mod tests {
         assert_eq!((letter.fact("reason"), letter.origin().as_str()), ("decode", "in:0:7"));
         assert_eq!((letter.key.as_deref(), letter.value.as_deref()), (None, Some(&b"\xff{"[..])));
         assert_eq!(letter.headers, [("h".to_string(), Some(b"x".to_vec())), ("n".to_string(), None)]);
-        for none in [&b"{"[..], b"[]", br#"{"reason":"decode"}"#, br#"{"topic":"in","partition":0,"offset":"7"}"#, b"\xff"] {
+        for none in
+            [&b"{"[..], b"[]", br#"{"reason":"decode"}"#, br#"{"topic":"in","partition":0,"offset":"7"}"#, b"\xff"]
+        {
             assert!(Letter::of_line(none).is_err());
         }
     }
@@ -322,7 +333,21 @@ mod tests {
         let path = folder.path().join("dead");
         let letter = |offset: u32| format!(r#"{{"topic":"in","partition":0,"offset":{offset},"value":"x"}}"#);
         let half = &letter(3)[..20];
-        std::fs::write(&path, [letter(1).as_bytes(), b"\n\xff\n\n", half.as_bytes(), letter(4).as_bytes(), b"\n", letter(2).as_bytes(), b"\n", half.as_bytes()].concat()).unwrap();
+        std::fs::write(
+            &path,
+            [
+                letter(1).as_bytes(),
+                b"\n\xff\n\n",
+                half.as_bytes(),
+                letter(4).as_bytes(),
+                b"\n",
+                letter(2).as_bytes(),
+                b"\n",
+                half.as_bytes(),
+            ]
+            .concat(),
+        )
+        .unwrap();
         let mut origins = Vec::new();
         let unreadable = read(&DeadLetterSpec::file(&path), |letter| {
             origins.push(letter.origin());
@@ -331,7 +356,10 @@ mod tests {
         let unreadable = unreadable.unwrap();
         assert_eq!((origins, unreadable.count), (vec!["in:0:1".to_string(), "in:0:2".to_string()], 3));
         for (example, line) in unreadable.examples.iter().zip([2, 4, 6]) {
-            assert!(example.starts_with(&format!("{}:{line}: not a dead letter, passed over: ", path.display())), "{example}");
+            assert!(
+                example.starts_with(&format!("{}:{line}: not a dead letter, passed over: ", path.display())),
+                "{example}"
+            );
         }
         assert!(unreadable.examples[2].contains("its writer was killed"));
     }
@@ -339,7 +367,11 @@ mod tests {
     #[test]
     fn repeats_have_the_same_origin() {
         let letter = |offset: &str| Letter {
-            facts: BTreeMap::from([("topic".into(), "t".into()), ("partition".into(), "0".into()), ("offset".into(), offset.into())]),
+            facts: BTreeMap::from([
+                ("topic".into(), "t".into()),
+                ("partition".into(), "0".into()),
+                ("offset".into(), offset.into()),
+            ]),
             ..Letter::default()
         };
         let mut folded = Folded::default();

@@ -99,7 +99,9 @@ impl<'a> DeadLetter<'a> {
         let mut object = Map::new();
         for (name, value) in self.facts() {
             let value = match name {
-                "partition" | "offset" | "status" | "record_timestamp_ms" => value.parse::<i64>().map_or(Value::Null, Value::from),
+                "partition" | "offset" | "status" | "record_timestamp_ms" => {
+                    value.parse::<i64>().map_or(Value::Null, Value::from)
+                }
                 _ => Value::from(value),
             };
             object.insert(name.to_string(), value);
@@ -144,14 +146,18 @@ mod tests {
         let origin = builder.origin("nginx", 2, || Origin::detached("nginx", 2));
         let record = NewRecord { origin, offset: 41, timestamp_ms: 9, key: None, value: b"\xff{", shape: Shape::Plain };
         builder.push(record, [("h", Some(&b"x"[..]))].into_iter());
-        let reason = Reason { status: Some(400), ..Reason::new("rejected", Some("elasticsearch".into()), "mapper_parsing: no") };
+        let reason =
+            Reason { status: Some(400), ..Reason::new("rejected", Some("elasticsearch".into()), "mapper_parsing: no") };
         let rejected = Rejected { raw: Arc::new(builder.into_detached()), record: 0, reason };
         let hub = Hub::new("web", "v7", 1 << 20, Shutdown::new());
         let line: Value = serde_json::from_str(&DeadLetter::of(&rejected, &hub).to_json()).unwrap();
         assert_eq!(line["value"], "/3s=");
         assert_eq!(line["value_encoding"], "base64");
         assert_eq!((&line["topic"], &line["partition"], &line["offset"]), (&json!("nginx"), &json!(2), &json!(41)));
-        assert_eq!((&line["status"], &line["reason"], &line["component"]), (&json!(400), &json!("rejected"), &json!("elasticsearch")));
+        assert_eq!(
+            (&line["status"], &line["reason"], &line["component"]),
+            (&json!(400), &json!("rejected"), &json!("elasticsearch"))
+        );
         assert_eq!((&line["pipeline"], &line["pipeline_version"]), (&json!("web"), &json!("v7")));
         assert_eq!(line["headers"], json!([{"name": "h", "value": "x"}]));
         assert_eq!(line["key"], Value::Null);

@@ -51,7 +51,11 @@ impl Report {
             self.example = Some(Example {
                 origin: format!("{}:{}:{}", origin.topic, origin.partition, rejected.raw.records()[index].offset),
                 component: reason.component.as_deref().unwrap_or_default().to_string(),
-                error: if self.hides_errors { String::new() } else { shortened(&reason.message, LONGEST_ERROR).to_string() },
+                error: if self.hides_errors {
+                    String::new()
+                } else {
+                    shortened(&reason.message, LONGEST_ERROR).to_string()
+                },
             });
         }
     }
@@ -75,7 +79,16 @@ impl Report {
         let records: u64 = counts.values().sum();
         let reasons = in_words(&counts);
         self.last_line = Some(Instant::now());
-        warn!(records, reasons, total = self.total, example = origin, component, error, command = self.command, "records became dead letters");
+        warn!(
+            records,
+            reasons,
+            total = self.total,
+            example = origin,
+            component,
+            error,
+            command = self.command,
+            "records became dead letters"
+        );
     }
 }
 
@@ -102,7 +115,11 @@ mod tests {
         let origin = builder.origin("nginx", 2, || Origin::detached("nginx", 2));
         let record = NewRecord { origin, offset, timestamp_ms: -1, key: None, value: b"x", shape: Shape::Plain };
         builder.push(record, std::iter::empty());
-        Rejected { raw: Arc::new(builder.into_detached()), record: 0, reason: Reason::new(kind, Some("codec json".into()), "no JSON") }
+        Rejected {
+            raw: Arc::new(builder.into_detached()),
+            record: 0,
+            reason: Reason::new(kind, Some("codec json".into()), "no JSON"),
+        }
     }
 
     #[test]

@@ -103,7 +103,8 @@ pub struct RawRecord {
 impl RawRecord {
     /// Returns a record for a line whose bytes are already in the batch's buffer.
     pub(crate) fn line(origin: u32, offset: i64, place: Range<usize>, shape: Shape) -> RawRecord {
-        let mut record = RawRecord { start: 0, len: 0, key_len: NO_KEY, headers_len: 0, origin, shape, offset, timestamp_ms: -1 };
+        let mut record =
+            RawRecord { start: 0, len: 0, key_len: NO_KEY, headers_len: 0, origin, shape, offset, timestamp_ms: -1 };
         record.place(place);
         record
     }
@@ -164,7 +165,10 @@ pub struct RawBatch {
 
 impl fmt::Debug for RawBatch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RawBatch").field("records", &self.records.len()).field("bytes", &self.data.len()).finish_non_exhaustive()
+        f.debug_struct("RawBatch")
+            .field("records", &self.records.len())
+            .field("bytes", &self.data.len())
+            .finish_non_exhaustive()
     }
 }
 
@@ -365,7 +369,15 @@ pub struct BatchBuilder {
 
 impl BatchBuilder {
     pub(crate) fn new(data: Vec<u8>) -> Self {
-        BatchBuilder { data, records: Vec::new(), origins: Vec::new(), spans: Vec::new(), covered: Vec::new(), tallies: None, oldest_timestamp_ms: -1 }
+        BatchBuilder {
+            data,
+            records: Vec::new(),
+            origins: Vec::new(),
+            spans: Vec::new(),
+            covered: Vec::new(),
+            tallies: None,
+            oldest_timestamp_ms: -1,
+        }
     }
 
     /// Returns the builder with outcome counting turned on.
@@ -411,7 +423,10 @@ impl BatchBuilder {
     /// Returns the index of an origin, adding it if it is new. Two origins with different topic IDs are distinct.
     pub(crate) fn origin_of(&mut self, origin: Origin) -> u32 {
         let is_it = |known: &Origin| {
-            known.partition == origin.partition && known.topic == origin.topic && known.topic_id == origin.topic_id && known.is_owned()
+            known.partition == origin.partition
+                && known.topic == origin.topic
+                && known.topic_id == origin.topic_id
+                && known.is_owned()
         };
         let known = self.origins.iter().rposition(is_it);
         known.unwrap_or_else(|| {
@@ -432,7 +447,8 @@ impl BatchBuilder {
         self.data.extend_from_slice(record.key.unwrap_or_default());
         let start = self.data.len() as u32;
         self.data.extend_from_slice(record.value);
-        if record.timestamp_ms >= 0 && (self.oldest_timestamp_ms < 0 || record.timestamp_ms < self.oldest_timestamp_ms) {
+        if record.timestamp_ms >= 0 && (self.oldest_timestamp_ms < 0 || record.timestamp_ms < self.oldest_timestamp_ms)
+        {
             self.oldest_timestamp_ms = record.timestamp_ms;
         }
         self.records.push(RawRecord {
@@ -488,7 +504,11 @@ impl BatchBuilder {
 
     /// Records that the offsets `from..end` of a partition have been read, whatever the origins of the records are.
     pub(crate) fn cover(&mut self, place: &Origin, from: i64, end: i64) {
-        match self.covered.iter_mut().find(|(known, _)| known.partition == place.partition && known.topic == place.topic) {
+        match self
+            .covered
+            .iter_mut()
+            .find(|(known, _)| known.partition == place.partition && known.topic == place.topic)
+        {
             Some((_, span)) => span.end = end,
             None => self.covered.push((place.clone(), Span { start: Some(from), end })),
         }
@@ -528,13 +548,21 @@ impl BatchBuilder {
             let name = if origin.topic.contains('/') { "" } else { &*origin.topic };
             match by_topic.iter_mut().find(|(topic, _)| **topic == *name) {
                 Some((_, sum)) => *sum += records,
-                None => by_topic.push((if name.is_empty() { Arc::from("") } else { Arc::clone(&origin.topic) }, records)),
+                None => {
+                    by_topic.push((if name.is_empty() { Arc::from("") } else { Arc::clone(&origin.topic) }, records))
+                }
             }
         }
         by_topic
     }
 
-    pub(crate) fn finish(mut self, tickets: Vec<(Ticket, Option<usize>)>, held: usize, reserved: usize, hub: Option<Arc<Hub>>) -> RawBatch {
+    pub(crate) fn finish(
+        mut self,
+        tickets: Vec<(Ticket, Option<usize>)>,
+        held: usize,
+        reserved: usize,
+        hub: Option<Arc<Hub>>,
+    ) -> RawBatch {
         if self.tallies.is_some() {
             let mut records = vec![0; self.origins.len()];
             self.records.iter().for_each(|record| records[record.origin as usize] += 1);
@@ -585,7 +613,8 @@ mod tests {
         let mut builder = BatchBuilder::default();
         let lease = Lease::new();
         let before = builder.origin("t", 3, || Origin::new(Arc::from("t"), 3, lease.clone()));
-        let record = NewRecord { origin: before, offset: 7, timestamp_ms: -1, key: None, value: b"v", shape: Shape::Plain };
+        let record =
+            NewRecord { origin: before, offset: 7, timestamp_ms: -1, key: None, value: b"v", shape: Shape::Plain };
         builder.push(record, std::iter::empty());
         lease.end();
         builder.drop_disowned();
@@ -600,9 +629,13 @@ mod tests {
         let mut builder = BatchBuilder::default();
         let origin = builder.origin("t", 3, || Origin::detached("t", 3));
         assert_eq!(builder.origin("t", 3, || unreachable!()), origin);
-        let record = NewRecord { origin, offset: 7, timestamp_ms: 5, key: Some(b"k"), value: b"v1", shape: Shape::Plain };
+        let record =
+            NewRecord { origin, offset: 7, timestamp_ms: 5, key: Some(b"k"), value: b"v1", shape: Shape::Plain };
         builder.push(record, [("a", Some(&b"1"[..])), ("b", None)].into_iter());
-        builder.push(NewRecord { offset: 8, key: None, value: b"", shape: Shape::Tombstone, ..record }, std::iter::empty());
+        builder.push(
+            NewRecord { offset: 8, key: None, value: b"", shape: Shape::Tombstone, ..record },
+            std::iter::empty(),
+        );
         let batch = builder.into_detached();
         assert_eq!(batch.value(0), b"v1");
         assert_eq!(batch.key(0), Some(&b"k"[..]));

@@ -100,7 +100,12 @@ pub struct Demand {
 
 impl Demand {
     /// Returns the memory demand of a run with these parts.
-    pub fn new(settings: &Settings, sources: &[SourceSpec], sinks: &[(Option<String>, SinkSpec)], dead_letter: &DeadLetterSpec) -> Demand {
+    pub fn new(
+        settings: &Settings,
+        sources: &[SourceSpec],
+        sinks: &[(Option<String>, SinkSpec)],
+        dead_letter: &DeadLetterSpec,
+    ) -> Demand {
         let kafka_sources = sources.iter().filter(|source| matches!(source, SourceSpec::Kafka(_))).count();
         let kafka_sinks = sinks.iter().filter(|(_, sink)| matches!(sink, SinkSpec::Kafka(_))).count();
         let producers = kafka_sinks + usize::from(dead_letter.topic().is_some());
@@ -233,7 +238,14 @@ impl Bounds {
 
     /// Returns the sum of all parts, in bytes.
     pub fn total(&self) -> usize {
-        self.fixed + self.in_flight + self.beyond + self.bulks + self.responses + self.pools + self.fetched + self.allocator
+        self.fixed
+            + self.in_flight
+            + self.beyond
+            + self.bulks
+            + self.responses
+            + self.pools
+            + self.fetched
+            + self.allocator
     }
 }
 

@@ -21,7 +21,13 @@ pub struct Budget {
 impl Budget {
     /// Returns a budget of `limit` bytes.
     pub fn new(limit: usize) -> Self {
-        Budget { limit, used: AtomicUsize::new(0), awaited: AtomicBool::new(false), gate: Mutex::new(()), room: Condvar::new() }
+        Budget {
+            limit,
+            used: AtomicUsize::new(0),
+            awaited: AtomicBool::new(false),
+            gate: Mutex::new(()),
+            room: Condvar::new(),
+        }
     }
 
     /// Adds `bytes` to the count.

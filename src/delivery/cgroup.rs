@@ -26,7 +26,8 @@ fn limit_below(root: &Path, groups: &str) -> Option<u64> {
         // read too.
         let mut folder: PathBuf = root.join(group.trim_start_matches('/'));
         loop {
-            let limit = std::fs::read_to_string(folder.join(file)).ok().and_then(|text| text.trim().parse::<u64>().ok());
+            let limit =
+                std::fs::read_to_string(folder.join(file)).ok().and_then(|text| text.trim().parse::<u64>().ok());
             least = limit.into_iter().chain(least).min();
             if folder == root || !folder.pop() {
                 break;

@@ -82,7 +82,15 @@ pub struct DocumentBuffer {
 
 impl DocumentBuffer {
     fn new(body: Vec<u8>) -> Self {
-        DocumentBuffer { near: Vec::new(), body, items: Vec::new(), parts: Vec::new(), current: None, record: 0, part_of_current: u32::MAX }
+        DocumentBuffer {
+            near: Vec::new(),
+            body,
+            items: Vec::new(),
+            parts: Vec::new(),
+            current: None,
+            record: 0,
+            part_of_current: u32::MAX,
+        }
     }
 
     /// Starts a document. Pass the returned position to [`end`](Self::end) or [`abandon`](Self::abandon).
@@ -343,7 +351,9 @@ impl DocumentBatch {
         }
         for (index, item) in self.items.iter().enumerate() {
             if let Some(outcome) = outcome(index) {
-                self.parts[item.part as usize].raw.note(item.record as usize, |tally| count(&mut tally.documents, outcome, 1));
+                self.parts[item.part as usize]
+                    .raw
+                    .note(item.record as usize, |tally| count(&mut tally.documents, outcome, 1));
             }
         }
     }
@@ -357,7 +367,10 @@ impl DocumentBatch {
 
     /// Settles documents one by one: `fate` returns for each whether it is delivered, rejected, or to be sent again.
     /// Returns the documents to be sent again as one batch per key returned by `fate`, and the rejected documents.
-    pub fn sort_out<K: PartialEq>(self, mut fate: impl FnMut(usize) -> Fate<K>) -> (Vec<(K, DocumentBatch)>, Vec<Rejected>) {
+    pub fn sort_out<K: PartialEq>(
+        self,
+        mut fate: impl FnMut(usize) -> Fate<K>,
+    ) -> (Vec<(K, DocumentBatch)>, Vec<Rejected>) {
         let mut going_on: Vec<(K, Vec<Item>)> = Vec::new();
         let mut rejected = Vec::new();
         let mut done = vec![0usize; self.parts.len()];
@@ -366,7 +379,11 @@ impl DocumentBatch {
                 Fate::Done => done[item.part as usize] += 1,
                 Fate::Rejected(reason) => {
                     self.parts[item.part as usize].raw.hold(size_of::<Rejected>() + reason.message.len());
-                    rejected.push(Rejected { raw: self.parts[item.part as usize].raw.clone(), record: item.record, reason });
+                    rejected.push(Rejected {
+                        raw: self.parts[item.part as usize].raw.clone(),
+                        record: item.record,
+                        reason,
+                    });
                 }
                 Fate::GoesOn(key) => match going_on.iter_mut().find(|(known, _)| *known == key) {
                     Some((_, items)) => items.push(*item),

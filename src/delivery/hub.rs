@@ -135,7 +135,9 @@ impl Hub {
             let spans = builder.spans().into_iter().zip(&builder.origins).enumerate();
             // Where the records carry other origins than the partitions they were read from, only these partitions'
             // offsets are tracked.
-            let own = spans.filter(|_| builder.covered.is_empty()).filter_map(|(index, (span, origin))| Some((origin, span?, Some(index))));
+            let own = spans
+                .filter(|_| builder.covered.is_empty())
+                .filter_map(|(index, (span, origin))| Some((origin, span?, Some(index))));
             let covered = builder.covered.iter().map(|(place, span)| (place, *span, None));
             own.chain(covered).map(|(origin, span, of)| (self.deliver(&mut ledger, origin, span, now_ms), of)).collect()
         };
@@ -144,9 +146,11 @@ impl Hub {
         self.budget.take(reserved);
         self.totals.records.fetch_add(builder.len() as u64, Ordering::Relaxed);
         for (topic, records) in builder.records_by_topic() {
-            metrics::counter!(names::RECORDS_IN, "pipeline" => self.pipeline.clone(), "topic" => topic).increment(records);
+            metrics::counter!(names::RECORDS_IN, "pipeline" => self.pipeline.clone(), "topic" => topic)
+                .increment(records);
         }
-        metrics::counter!(names::RECORD_BYTES_IN, "pipeline" => self.pipeline.clone()).increment(builder.bytes() as u64);
+        metrics::counter!(names::RECORD_BYTES_IN, "pipeline" => self.pipeline.clone())
+            .increment(builder.bytes() as u64);
         Arc::new(builder.finish(tickets, held, reserved, Some(self.clone())))
     }
 
@@ -182,8 +186,10 @@ impl Hub {
     /// Waits until `settled` returns true for the ledger, for at most `timeout`. Returns whether it does.
     pub(crate) fn wait_until(&self, timeout: Duration, settled: impl Fn(&Ledger) -> bool) -> bool {
         let guard = self.ledger();
-        let (guard, _) =
-            self.changed.wait_timeout_while(guard, timeout, |ledger| !settled(ledger)).unwrap_or_else(PoisonError::into_inner);
+        let (guard, _) = self
+            .changed
+            .wait_timeout_while(guard, timeout, |ledger| !settled(ledger))
+            .unwrap_or_else(PoisonError::into_inner);
         settled(&guard)
     }
 
@@ -201,7 +207,8 @@ impl Hub {
     pub(crate) fn count_dropped(&self, reason: &'static str, records: u64) {
         if records > 0 {
             self.totals.dropped.fetch_add(records, Ordering::Relaxed);
-            metrics::counter!(names::RECORDS_DROPPED, "pipeline" => self.pipeline.clone(), "reason" => reason).increment(records);
+            metrics::counter!(names::RECORDS_DROPPED, "pipeline" => self.pipeline.clone(), "reason" => reason)
+                .increment(records);
         }
     }
 

@@ -190,7 +190,8 @@ impl Ledger {
         slot.read_to = slot.read_to.map(|_| span.end);
         let sequence = slot.next;
         slot.next += 1;
-        slot.ranges.insert(sequence, Range { end: span.end, done: false, delivered_ms: now_ms, tally: Tally::default() });
+        slot.ranges
+            .insert(sequence, Range { end: span.end, done: false, delivered_ms: now_ms, tally: Tally::default() });
         Ok(Ticket { slot: index, generation: slot.generation, sequence })
     }
 
@@ -444,7 +445,8 @@ mod tests {
         let origin = ledger.assign("t", 0);
         let tickets: Vec<Ticket> = (1..=4).map(|end| deliver(&mut ledger, &origin, end * 10, 0)).collect();
         let of = |records| Tally { records, ..Tally::default() };
-        let so_far = |ledger: &Ledger| ledger.committable_of("t", 0).map(|commit| (commit.offset, commit.tally.records));
+        let so_far =
+            |ledger: &Ledger| ledger.committable_of("t", 0).map(|commit| (commit.offset, commit.tally.records));
         for (ticket, expected) in [(3, None), (1, None), (0, Some((20, 3))), (2, Some((40, 10)))] {
             ledger.complete_with(tickets[ticket], of(ticket as u64 + 1));
             assert_eq!(so_far(&ledger), expected, "after range {ticket}");

@@ -18,9 +18,9 @@ pub mod processor;
 mod processors;
 mod run;
 pub mod shutdown;
-mod summary_log;
 #[cfg(test)]
 mod simulation;
+mod summary_log;
 mod tally;
 mod worker;
 

@@ -23,7 +23,11 @@ impl Pace {
     /// Returns a limiter of `per_second` records per second, in bursts of at most a tenth of that.
     pub(crate) fn new(per_second: NonZeroU32) -> Pace {
         let burst = NonZeroU32::new(per_second.get() / 10).unwrap_or(NonZeroU32::MIN);
-        Pace { limiter: RateLimiter::direct(Quota::per_second(per_second).allow_burst(burst)), burst, clock: DefaultClock::default() }
+        Pace {
+            limiter: RateLimiter::direct(Quota::per_second(per_second).allow_burst(burst)),
+            burst,
+            clock: DefaultClock::default(),
+        }
     }
 
     /// Waits until the next record is admitted. A run that is draining is not limited.

@@ -190,7 +190,9 @@ pub fn run(plan: Plan, shutdown: &Shutdown) -> Result<Summary, RunFailure> {
             let result = until_forced(stop.clone(), sink.run(input, context)).await;
             if let Some(Err(problem)) = &result {
                 match problem {
-                    SinkError::OutputClosed => info!(sink = task_name, "standard output was closed by its reader; stopping"),
+                    SinkError::OutputClosed => {
+                        info!(sink = task_name, "standard output was closed by its reader; stopping")
+                    }
                     _ => error!(sink = task_name, error = %problem, "a sink can't go on"),
                 }
                 stop.drain();
@@ -280,7 +282,8 @@ pub fn run(plan: Plan, shutdown: &Shutdown) -> Result<Summary, RunFailure> {
         None => warn!("the dead-letter writer does not end; it is left behind"),
     }
     drained.store(true, Ordering::Release);
-    let source_results: Vec<_> = readers.into_iter().map(|reader| runtime.block_on(join(reader, shutdown, READERS_END))).collect();
+    let source_results: Vec<_> =
+        readers.into_iter().map(|reader| runtime.block_on(join(reader, shutdown, READERS_END))).collect();
     if source_results.iter().any(|result| matches!(result, Joined::LeftBehind)) {
         // It is unknown what an abandoned source has committed.
         hub.note_uncommitted(1);
@@ -305,7 +308,10 @@ pub fn run(plan: Plan, shutdown: &Shutdown) -> Result<Summary, RunFailure> {
         warn!(records = summary.unfinished, "stopped before these records had ended; they will be read again");
     }
     if summary.uncommitted > 0 {
-        warn!(partitions = summary.uncommitted, "the last offsets could not be committed; records after the last commit will be read again");
+        warn!(
+            partitions = summary.uncommitted,
+            "the last offsets could not be committed; records after the last commit will be read again"
+        );
     }
     failure.map_or(Ok(summary), |error| Err(RunFailure { error, summary: Box::new(summary) }))
 }

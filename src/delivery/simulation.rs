@@ -163,7 +163,8 @@ impl Node {
             let end = (self.next[partition] + most).min(world.log[partition]);
             for offset in self.next[partition]..end {
                 let origin = self.builder.origin("t", partition as i32, || origin.clone());
-                let record = NewRecord { origin, offset, timestamp_ms: -1, key: None, value: b"record", shape: Shape::Plain };
+                let record =
+                    NewRecord { origin, offset, timestamp_ms: -1, key: None, value: b"record", shape: Shape::Plain };
                 self.builder.push(record, std::iter::empty());
             }
             self.next[partition] = end;

@@ -41,13 +41,23 @@ pub(super) async fn log_summaries(hubs: Vec<Arc<Hub>>, interval: Duration) {
     loop {
         tokio::time::sleep(interval).await;
         let now = hub.summary();
-        let Figures { records_per_second, documents_per_second, dropped, dead_letters } = Figures::between(&before, &now, since.elapsed());
+        let Figures { records_per_second, documents_per_second, dropped, dead_letters } =
+            Figures::between(&before, &now, since.elapsed());
         let (lag_records, in_flight_bytes, in_flight_records) = (lag_of(&hubs), hub.budget.used(), now.unfinished);
         let over_seconds = seconds(since.elapsed());
         let pipeline = &*hub.pipeline;
         info!(
-            pipeline, over_seconds, records_per_second, documents_per_second, lag_records, in_flight_records, in_flight_bytes, dropped, dead_letters,
-            dead_letters_since_start = now.dead_lettered, "summary"
+            pipeline,
+            over_seconds,
+            records_per_second,
+            documents_per_second,
+            lag_records,
+            in_flight_records,
+            in_flight_bytes,
+            dropped,
+            dead_letters,
+            dead_letters_since_start = now.dead_lettered,
+            "summary"
         );
         (before, since) = (now, Instant::now());
     }

@@ -54,7 +54,9 @@ impl Tally {
         self.records += records;
         self.deleted += deleted;
         self.passed_over += passed_over;
-        for (own, more) in [(&mut self.dead_letters, dead_letters), (&mut self.drops, drops), (&mut self.documents, documents)] {
+        for (own, more) in
+            [(&mut self.dead_letters, dead_letters), (&mut self.drops, drops), (&mut self.documents, documents)]
+        {
             for (label, count) in more {
                 *own.entry(label).or_default() += count;
             }

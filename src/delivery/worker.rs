@@ -154,7 +154,8 @@ impl Worker {
                     continue;
                 }
                 Shape::Oversized => {
-                    let message = format!("a value of {} bytes or more is larger than `max_event_bytes`", raw.value(index).len());
+                    let message =
+                        format!("a value of {} bytes or more is larger than `max_event_bytes`", raw.value(index).len());
                     let reason = Reason::new("oversized", None, message);
                     rejected.push(Rejected { raw: raw.clone(), record: index as u32, reason });
                     continue;

@@ -149,7 +149,12 @@ impl Event {
         let Some(place) = places.get(number).copied() else { return false };
         let Value::Raw(whole) = place.value else { return false };
         let bytes = text.as_bytes();
-        if place.state == State::Open || !place.based || place.edited || place.slot + 1 == place.end || bytes[whole.range().start] != b'{' {
+        if place.state == State::Open
+            || !place.based
+            || place.edited
+            || place.slot + 1 == place.end
+            || bytes[whole.range().start] != b'{'
+        {
             return false;
         }
         keys.start();
@@ -207,7 +212,9 @@ impl Event {
         };
         match self.places.get_mut(field.number) {
             // The text of the record is already what would be printed.
-            Some(place) if canonical.is_some() && place.based && place.state == State::Held => place.value = Value::Time(time),
+            Some(place) if canonical.is_some() && place.based && place.state == State::Held => {
+                place.value = Value::Time(time)
+            }
             // The field exists, so setting it cannot fail.
             _ => drop(self.set(field, Value::Time(time))),
         }

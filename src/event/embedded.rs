@@ -15,7 +15,8 @@ impl Event {
         let range = text.range();
         let relative = |error: DecodeError| DecodeError { offset: error.offset.saturating_sub(range.start), ..error };
         let mark = if self.str(text).starts_with('\u{feff}') { '\u{feff}'.len_utf8() } else { 0 };
-        let halved = [b"\\ud", b"\\uD"].iter().any(|half| memchr::memmem::find(self.str(text).as_bytes(), *half).is_some());
+        let halved =
+            [b"\\ud", b"\\uD"].iter().any(|half| memchr::memmem::find(self.str(text).as_bytes(), *half).is_some());
         let mut scanner = Scanner::new(&self.text.as_bytes()[..range.end], range.start + mark);
         let mut value = Value::Null;
         while scanner.more() {

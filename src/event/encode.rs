@@ -84,7 +84,14 @@ pub fn write_escaped(text: &str, out: &mut Vec<u8>) {
             b'\t' => out.extend_from_slice(b"\\t"),
             0x08 => out.extend_from_slice(b"\\b"),
             0x0C => out.extend_from_slice(b"\\f"),
-            _ => out.extend_from_slice(&[b'\\', b'u', b'0', b'0', HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]]),
+            _ => out.extend_from_slice(&[
+                b'\\',
+                b'u',
+                b'0',
+                b'0',
+                HEX[usize::from(byte >> 4)],
+                HEX[usize::from(byte & 15)],
+            ]),
         }
         rest = &rest[run + 1..];
     }
@@ -113,7 +120,13 @@ pub fn write_float(number: f64, out: &mut Vec<u8>) {
         // Writing to a Vec cannot fail.
         let _ = write!(out, "{number:?}");
     } else {
-        let name = if number.is_nan() { "\"NaN\"" } else if number > 0.0 { "\"Infinity\"" } else { "\"-Infinity\"" };
+        let name = if number.is_nan() {
+            "\"NaN\""
+        } else if number > 0.0 {
+            "\"Infinity\""
+        } else {
+            "\"-Infinity\""
+        };
         out.extend_from_slice(name.as_bytes());
     }
 }

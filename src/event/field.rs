@@ -5,9 +5,9 @@
 
 use std::fmt;
 
-use super::vocabulary::{self, UNNUMBERED};
 use super::Text;
 use super::reserved::Reserved;
+use super::vocabulary::{self, UNNUMBERED};
 
 /// One step of a path: a key, which is also an index if the value it is applied to is an array.
 #[derive(Clone, Debug)]
@@ -148,7 +148,13 @@ impl FieldRef {
     /// Returns the first `steps` steps of this path.
     pub fn prefix(&self, steps: usize) -> FieldRef {
         let reserved = if steps == 0 { Reserved::No } else { self.reserved };
-        FieldRef { metadata: self.metadata, path: self.path[..steps].into(), number: UNNUMBERED, parent: UNNUMBERED, reserved }
+        FieldRef {
+            metadata: self.metadata,
+            path: self.path[..steps].into(),
+            number: UNNUMBERED,
+            parent: UNNUMBERED,
+            reserved,
+        }
     }
 
     /// Returns the keys, including `@metadata`.

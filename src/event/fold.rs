@@ -39,7 +39,8 @@ impl Event {
             if let Some(known) = self.places.child(number, self.text.as_bytes(), node.key) {
                 match self.places.get(known).copied() {
                     Some(place) if place.based => {
-                        let value = if place.state == State::Open { Value::Object(self.fold(known)) } else { place.value };
+                        let value =
+                            if place.state == State::Open { Value::Object(self.fold(known)) } else { place.value };
                         self.nodes[at as usize].value = value;
                     }
                     _ => drop(self.unlink_node(list, at)),

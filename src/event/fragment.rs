@@ -208,7 +208,11 @@ mod tests {
         for (event, target, expected) in [
             (r#"{}"#, None, r#"{"a":{"x":1,"y":"\u00fc"},"b":[true,null],"k\"q":2.0}"#),
             (r#"{}"#, Some("[t]"), r#"{"t":{"a":{"x":1,"y":"\u00fc"},"b":[true,null],"k\"q":2.0}}"#),
-            (r#"{"t":{"a":{"y":0,"z":3},"b":1}}"#, Some("[t]"), r#"{"t":{"a":{"y":"ü","z":3,"x":1},"b":[true,null],"k\"q":2.0}}"#),
+            (
+                r#"{"t":{"a":{"y":0,"z":3},"b":1}}"#,
+                Some("[t]"),
+                r#"{"t":{"a":{"y":"ü","z":3,"x":1},"b":[true,null],"k\"q":2.0}}"#,
+            ),
         ] {
             let mut into = Event::new();
             into.decode_json(event.as_bytes()).unwrap();

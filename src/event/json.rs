@@ -302,7 +302,10 @@ pub(super) fn unescape(text: &mut String, escaped: std::ops::Range<usize>) {
             Some(b'u') => {
                 let unit = unit(text, at);
                 at += 4;
-                let pair = text.as_bytes()[at..end].starts_with(b"\\u").then(|| unit_pair(unit, self::unit(text, at + 2))).flatten();
+                let pair = text.as_bytes()[at..end]
+                    .starts_with(b"\\u")
+                    .then(|| unit_pair(unit, self::unit(text, at + 2)))
+                    .flatten();
                 if pair.is_some() {
                     at += 6;
                 }

@@ -103,7 +103,8 @@ impl Layout {
     }
 
     fn new(steps: &[(u32, Box<str>)]) -> Layout {
-        let top = |number| Known { slot: NONE, end: NONE, parent: number, name: Box::default(), listed: Box::default() };
+        let top =
+            |number| Known { slot: NONE, end: NONE, parent: number, name: Box::default(), listed: Box::default() };
         let listed = |name: &str| {
             let mut key = b",".to_vec();
             encode::write_string(name, &mut key);
@@ -111,13 +112,18 @@ impl Layout {
             // The input was valid UTF-8.
             String::from_utf8(key).unwrap_or_default().into()
         };
-        let path = |(parent, name): &(u32, Box<str>)| {
-            Known { slot: NONE, end: NONE, parent: *parent, name: name.clone(), listed: listed(name) }
+        let path = |(parent, name): &(u32, Box<str>)| Known {
+            slot: NONE,
+            end: NONE,
+            parent: *parent,
+            name: name.clone(),
+            listed: listed(name),
         };
         let known: Vec<Known> = [top(0), top(1)].into_iter().chain(steps.iter().map(path)).collect();
         let length = (known.len() * 4).next_power_of_two();
         let none = Child { hash: 0, number: NONE };
-        let mut layout = Layout { known, numbers: Vec::new(), metadata: 0, children: vec![none; length], keys: Vec::new() };
+        let mut layout =
+            Layout { known, numbers: Vec::new(), metadata: 0, children: vec![none; length], keys: Vec::new() };
         layout.keys.resize(layout.known.len(), (NONE, Key { beginning: 0, length: 0 }));
         let mut inside = vec![Vec::new(); layout.known.len()];
         for (number, known) in layout.known.iter().enumerate().skip(vocabulary::FIRST) {
@@ -158,7 +164,10 @@ impl Layout {
         let mut at = hash as usize;
         loop {
             let child = self.children.get(at & (length - 1)).filter(|child| child.number != NONE)?;
-            if child.hash == hash && self.keys.get(child.number as usize) == Some(&(parent, key)) && self.is_named(child.number, text, span) {
+            if child.hash == hash
+                && self.keys.get(child.number as usize) == Some(&(parent, key))
+                && self.is_named(child.number, text, span)
+            {
                 return Some(child.number);
             }
             at += 1;

@@ -27,12 +27,21 @@ impl Masks {
     /// Returns the masks of 64 bytes, compared 32 at a time.
     #[inline(always)]
     pub(super) fn of(chunk: &[u8; 64]) -> Masks {
-        let half = |from: usize| chunk[from..].first_chunk().map_or(u8x32::splat(0), |half: &[u8; 32]| u8x32::new(*half));
+        let half =
+            |from: usize| chunk[from..].first_chunk().map_or(u8x32::splat(0), |half: &[u8; 32]| u8x32::new(*half));
         let (low, high) = (half(0), half(32));
-        let mask = |low: u8x32, high: u8x32| u64::from(low.move_mask() as u32) | u64::from(high.move_mask() as u32) << 32;
-        let equal = |(low, high): (u8x32, u8x32), byte: u8| mask(low.cmp_eq(u8x32::splat(byte)), high.cmp_eq(u8x32::splat(byte)));
+        let mask =
+            |low: u8x32, high: u8x32| u64::from(low.move_mask() as u32) | u64::from(high.move_mask() as u32) << 32;
+        let equal = |(low, high): (u8x32, u8x32), byte: u8| {
+            mask(low.cmp_eq(u8x32::splat(byte)), high.cmp_eq(u8x32::splat(byte)))
+        };
         let control = |half: u8x32| half.min(u8x32::splat(0x1F)).cmp_eq(half);
-        Masks::by(equal, (low, high), (low | u8x32::splat(FOLD), high | u8x32::splat(FOLD)), mask(control(low), control(high)))
+        Masks::by(
+            equal,
+            (low, high),
+            (low | u8x32::splat(FOLD), high | u8x32::splat(FOLD)),
+            mask(control(low), control(high)),
+        )
     }
 
     /// Builds the masks from comparisons of the bytes, and of the bytes with [`FOLD`] set.

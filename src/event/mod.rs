@@ -180,7 +180,10 @@ pub(crate) fn key_tag(key: &[u8]) -> u32 {
     match key {
         [] => 0,
         [first, .., last] => {
-            u32::from(*first) | u32::from(*last) << 8 | u32::from(key[key.len() / 2]) << 16 | (key.len() as u32 & 0xFF) << 24
+            u32::from(*first)
+                | u32::from(*last) << 8
+                | u32::from(key[key.len() / 2]) << 16
+                | (key.len() as u32 & 0xFF) << 24
         }
         [only] => u32::from(*only) | 1 << 24,
     }

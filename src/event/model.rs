@@ -32,7 +32,13 @@ fn path() -> impl Strategy<Value = Vec<&'static str>> {
 }
 
 fn value() -> impl Strategy<Value = Json> {
-    prop_oneof![Just(json!(1)), Just(json!("text")), Just(json!(null)), Just(json!({ "a": { "b": 2 } })), Just(json!([3]))]
+    prop_oneof![
+        Just(json!(1)),
+        Just(json!("text")),
+        Just(json!(null)),
+        Just(json!({ "a": { "b": 2 } })),
+        Just(json!([3]))
+    ]
 }
 
 fn act() -> impl Strategy<Value = Act> {

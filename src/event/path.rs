@@ -144,7 +144,9 @@ impl Event {
             None | Some(Value::Null | Value::Bool(false)) => false,
             Some(Value::Str(text) | Value::Plain(text)) => !text.is_empty(),
             // A text of unpaired surrogates only is empty once it is decoded.
-            Some(Value::Escaped(_)) => self.get(field).and_then(|value| self.as_str(value)).is_some_and(|text| !text.is_empty()),
+            Some(Value::Escaped(_)) => {
+                self.get(field).and_then(|value| self.as_str(value)).is_some_and(|text| !text.is_empty())
+            }
             Some(_) => true,
         }
     }

@@ -111,12 +111,26 @@ impl Places {
             let known = &layout.known[number];
             let (slot, end, parent) = (known.slot, known.end, known.parent);
             let (based, edited, extended) = (false, false, false);
-            Place { at: 0, state: State::Held, based, edited, extended, slot, end, parent, member: 0, from: 0, to: 0, value: Value::Null }
+            Place {
+                at: 0,
+                state: State::Held,
+                based,
+                edited,
+                extended,
+                slot,
+                end,
+                parent,
+                member: 0,
+                from: 0,
+                to: 0,
+                value: Value::Null,
+            }
         };
         let words = layout.numbers.len().div_ceil(64);
         let places = (0..layout.known.len()).map(place).collect();
         let wanted = vec![false; layout.known.len()];
-        let mut places = Places { places, now: 0, added: vec![0; words], open: vec![0; words], edits: Vec::new(), wanted, layout };
+        let mut places =
+            Places { places, now: 0, added: vec![0; words], open: vec![0; words], edits: Vec::new(), wanted, layout };
         places.reset();
         places
     }

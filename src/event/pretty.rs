@@ -36,7 +36,8 @@ impl Printer<'_> {
             }
             Some(_) => {
                 let rest = &self.json[self.at..];
-                let length = rest.iter().position(|byte| matches!(byte, b',' | b']' | b'}') || byte.is_ascii_whitespace());
+                let length =
+                    rest.iter().position(|byte| matches!(byte, b',' | b']' | b'}') || byte.is_ascii_whitespace());
                 self.piece(self.at + length.unwrap_or(rest.len()), WORD);
             }
             None => {}
@@ -127,7 +128,10 @@ mod tests {
 
     #[test]
     fn colours_surround_keys_texts_and_words() {
-        assert_eq!(printed(r#"{"a":"b","c":null}"#, true), "{\n  \x1b[34;1m\"a\"\x1b[0m: \x1b[32m\"b\"\x1b[0m,\n  \x1b[34;1m\"c\"\x1b[0m: \x1b[33mnull\x1b[0m\n}");
+        assert_eq!(
+            printed(r#"{"a":"b","c":null}"#, true),
+            "{\n  \x1b[34;1m\"a\"\x1b[0m: \x1b[32m\"b\"\x1b[0m,\n  \x1b[34;1m\"c\"\x1b[0m: \x1b[33mnull\x1b[0m\n}"
+        );
     }
 
     proptest! {

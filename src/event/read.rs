@@ -41,7 +41,12 @@ pub fn print_float(number: f64, out: &mut String) {
 
 /// Appends a float: in decimal notation within a range of magnitudes, and otherwise with an exponent that `write`
 /// appends.
-pub(crate) fn print_float_as(number: f64, decimals: std::ops::Range<f64>, out: &mut String, write: fn(&str, &mut String)) {
+pub(crate) fn print_float_as(
+    number: f64,
+    decimals: std::ops::Range<f64>,
+    out: &mut String,
+    write: fn(&str, &mut String),
+) {
     let magnitude = number.abs();
     if number.is_nan() {
         out.push_str("NaN");

@@ -41,7 +41,9 @@ pub(super) fn may_repeat_keys(json: &[u8]) -> bool {
                 }
                 let key = &json[text.range()];
                 let tag = key_tag(key);
-                let is_it = |&(other, start): &(u32, u32)| other == tag && json.get(start as usize..start as usize + key.len()) == Some(key);
+                let is_it = |&(other, start): &(u32, u32)| {
+                    other == tag && json.get(start as usize..start as usize + key.len()) == Some(key)
+                };
                 if keys[first..known].iter().any(is_it) {
                     return true;
                 }

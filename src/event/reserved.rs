@@ -158,8 +158,11 @@ mod tests {
     fn every_way_to_write_is_guarded_and_leaves_what_is_there() {
         let record = br#"{"@timestamp":"2024-01-02T03:04:05.000Z","tags":["a"]}"#;
         let field = |text: &str| FieldRef::parse(text).unwrap();
-        let write: [(&str, fn(&mut Event, &FieldRef, Value) -> Result<(), NotAnObject>); 3] =
-            [("set", |e, f, v| e.set(f, v)), ("add", |e, f, v| e.add(f, v)), ("capture", |e, f, v| e.add_capture(f, v))];
+        let write: [(&str, fn(&mut Event, &FieldRef, Value) -> Result<(), NotAnObject>); 3] = [
+            ("set", |e, f, v| e.set(f, v)),
+            ("add", |e, f, v| e.add(f, v)),
+            ("capture", |e, f, v| e.add_capture(f, v)),
+        ];
         for (how, write) in write {
             for lasting in [false, true] {
                 for name in ["@timestamp", "[@timestamp]", "[@timestamp][x]", "[tags][x]"] {
@@ -199,6 +202,9 @@ mod tests {
         event.set_constant(&Constant::of_json(field("tags"), r#"["x","y"]"#)).unwrap();
         event.set(&field("[m][@timestamp]"), Value::Int(1)).unwrap();
         event.set(&field("[@metadata][tags]"), Value::Int(1)).unwrap();
-        assert_eq!(printed(&event), r#"{"@timestamp":"1970-01-01T00:00:00.000Z","tags":["x","y"],"m":{"@timestamp":1}}"#);
+        assert_eq!(
+            printed(&event),
+            r#"{"@timestamp":"1970-01-01T00:00:00.000Z","tags":["x","y"],"m":{"@timestamp":1}}"#
+        );
     }
 }

@@ -116,7 +116,9 @@ impl Scan {
         self.members.clear();
         self.start = start;
         let text = &bytes[start..];
-        let (Some(b'{'), Some(b'}'), Ok(_)) = (text.first(), text.last(), u32::try_from(bytes.len())) else { return false };
+        let (Some(b'{'), Some(b'}'), Ok(_)) = (text.first(), text.last(), u32::try_from(bytes.len())) else {
+            return false;
+        };
         self.marks.resize(text.len().div_ceil(64), Marks::default());
         let mut state = State::new();
         let chunks = text.chunks_exact(64);
@@ -393,18 +395,58 @@ mod tests {
     /// Returns pieces that form JSON, or nearly JSON.
     fn piece() -> impl Strategy<Value = &'static str> {
         prop::sample::select(vec![
-            "{", "}", "[", "]", ":", ",", "\"", "\"a\"", "\"a\":", "\\", "\\\\", "\\\"", "\\u00e9", "1", "-0.5e3", "01", "true", "null", "tru", "x",
-            "{\"k\":", "\"v\"},", ",\"b\":", "[1,2]", "{}", "[]", " ", "é", "\"long text without end \\n and so on, quite a few bytes of it\"",
+            "{",
+            "}",
+            "[",
+            "]",
+            ":",
+            ",",
+            "\"",
+            "\"a\"",
+            "\"a\":",
+            "\\",
+            "\\\\",
+            "\\\"",
+            "\\u00e9",
+            "1",
+            "-0.5e3",
+            "01",
+            "true",
+            "null",
+            "tru",
+            "x",
+            "{\"k\":",
+            "\"v\"},",
+            ",\"b\":",
+            "[1,2]",
+            "{}",
+            "[]",
+            " ",
+            "é",
+            "\"long text without end \\n and so on, quite a few bytes of it\"",
         ])
     }
 
     fn json(depth: u32) -> BoxedStrategy<String> {
-        let leaf = prop::sample::select(vec!["1", "-2.5", "true", "null", "\"\"", "\"x\"", "\"a \\\"quoted\\\\\"", "\"{[,:]}\"", "\"ü€\""]).prop_map(String::from);
+        let leaf = prop::sample::select(vec![
+            "1",
+            "-2.5",
+            "true",
+            "null",
+            "\"\"",
+            "\"x\"",
+            "\"a \\\"quoted\\\\\"",
+            "\"{[,:]}\"",
+            "\"ü€\"",
+        ])
+        .prop_map(String::from);
         leaf.prop_recursive(depth, 40, 6, |inner| {
             prop_oneof![
                 prop::collection::vec(inner.clone(), 0..6).prop_map(|list| format!("[{}]", list.join(","))),
-                prop::collection::vec(("[a-z]{0,40}", inner), 0..6)
-                    .prop_map(|list| format!("{{{}}}", list.iter().map(|(key, value)| format!("\"{key}\":{value}")).collect::<Vec<_>>().join(","))),
+                prop::collection::vec(("[a-z]{0,40}", inner), 0..6).prop_map(|list| format!(
+                    "{{{}}}",
+                    list.iter().map(|(key, value)| format!("\"{key}\":{value}")).collect::<Vec<_>>().join(",")
+                )),
             ]
         })
         .boxed()
@@ -437,7 +479,10 @@ mod tests {
         assert!(scan.object(text, 2));
         let shown = |span: Span| std::str::from_utf8(&text[span.from as usize..span.to as usize]).unwrap();
         let members: Vec<&str> = scan.members.iter().map(|span| shown(*span)).collect();
-        assert_eq!(members, [r#""a":1"#, r#""b":{"c":1,"d":"},","e":null}"#, r#""f":[]"#, r#""g":{"h":[1,2]}"#, r#""i":{}"#]);
+        assert_eq!(
+            members,
+            [r#""a":1"#, r#""b":{"c":1,"d":"},","e":null}"#, r#""f":[]"#, r#""g":{"h":[1,2]}"#, r#""i":{}"#]
+        );
         let inside = |member: usize| {
             let Span { from, to } = scan.members[member];
             let mut members = Vec::new();

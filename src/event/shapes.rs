@@ -90,7 +90,12 @@ impl Shape {
             let index = match shape.groups.iter().position(|group| group.number == known.parent) {
                 Some(index) => index,
                 None => {
-                    shape.groups.push(Group { number: known.parent, text: Vec::new(), parts: Vec::new(), last: (0, 0) });
+                    shape.groups.push(Group {
+                        number: known.parent,
+                        text: Vec::new(),
+                        parts: Vec::new(),
+                        last: (0, 0),
+                    });
                     shape.groups.len() - 1
                 }
             };

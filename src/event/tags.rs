@@ -45,7 +45,8 @@ impl Event {
             return;
         }
         let list = self.tags();
-        let kept: Vec<Value> = self.loaded_values(list).into_iter().filter(|value| self.as_str(*value) != Some(tag)).collect();
+        let kept: Vec<Value> =
+            self.loaded_values(list).into_iter().filter(|value| self.as_str(*value) != Some(tag)).collect();
         self.lists[list.0 as usize] = EMPTY_LIST;
         for value in kept {
             self.push(list, value);

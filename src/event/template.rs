@@ -85,7 +85,8 @@ impl Template {
             return Ok(Some(Piece::EpochSeconds));
         }
         if let Some(format) = name.strip_prefix('+') {
-            let pattern = Pattern::compile(format, "en").map_err(|reason| TemplateError { format: format.to_string(), reason })?;
+            let pattern = Pattern::compile(format, "en")
+                .map_err(|reason| TemplateError { format: format.to_string(), reason })?;
             return Ok(Some(Piece::Time(Box::new(pattern))));
         }
         Ok(FieldRef::parse(name).ok().map(|field| Piece::Field { field: field.lasting(), written: written.into() }))

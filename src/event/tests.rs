@@ -127,7 +127,10 @@ fn a_bad_timestamp_is_kept_aside_and_tagged() {
     let mut event = decoded(r#"{"@timestamp":"yesterday"}"#);
     assert_eq!(event.timestamp(), None);
     assert_eq!(printed(&event), r#"{"_@timestamp":"yesterday","tags":["_timestampparsefailure"]}"#);
-    assert_eq!(printed(&decoded(r#"{"@timestamp":"2026-01-01T00:00:00+01:00"}"#)), r#"{"@timestamp":"2025-12-31T23:00:00.000Z"}"#);
+    assert_eq!(
+        printed(&decoded(r#"{"@timestamp":"2026-01-01T00:00:00+01:00"}"#)),
+        r#"{"@timestamp":"2025-12-31T23:00:00.000Z"}"#
+    );
 }
 
 #[test]

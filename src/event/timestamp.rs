@@ -261,7 +261,12 @@ impl Clock {
         let mut quoted = [b'"'; 32];
         quoted[1..21].copy_from_slice(&text);
         let millis = time.nanos / 1_000_000;
-        quoted[21..25].copy_from_slice(&[b'0' + (millis / 100) as u8, b'0' + (millis / 10 % 10) as u8, b'0' + (millis % 10) as u8, b'Z']);
+        quoted[21..25].copy_from_slice(&[
+            b'0' + (millis / 100) as u8,
+            b'0' + (millis / 10 % 10) as u8,
+            b'0' + (millis % 10) as u8,
+            b'Z',
+        ]);
         Some((quoted, 26))
     }
 
@@ -368,11 +373,23 @@ mod tests {
             let time = Timestamp::parse_iso8601(text).unwrap();
             assert_eq!(time.to_string(), printed, "{text}");
             for clock in [&clock, &clock, &Clock::default()] {
-                let quoted = clock.quoted(time).map(|(text, length)| String::from_utf8(text[..length].to_vec()).unwrap());
+                let quoted =
+                    clock.quoted(time).map(|(text, length)| String::from_utf8(text[..length].to_vec()).unwrap());
                 assert_eq!(quoted, Some(format!("\"{printed}\"")));
             }
         }
-        for text in ["2026-02-30T00:00:00.000Z", "2026-01-01T24:00:00.000Z", "2026-01-01T00:00:00.00aZ", "", "now", "2026-13-01", "2026-02-30", "2026-01-01T24:00:00Z", "2026-01-01T00:00:00.Z", "2026-01-01x"] {
+        for text in [
+            "2026-02-30T00:00:00.000Z",
+            "2026-01-01T24:00:00.000Z",
+            "2026-01-01T00:00:00.00aZ",
+            "",
+            "now",
+            "2026-13-01",
+            "2026-02-30",
+            "2026-01-01T24:00:00Z",
+            "2026-01-01T00:00:00.Z",
+            "2026-01-01x",
+        ] {
             assert_eq!(Timestamp::parse_iso8601(text), None, "{text}");
         }
     }

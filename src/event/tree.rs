@@ -251,7 +251,13 @@ impl Event {
 
     /// Returns the node with the same key as a node of another list.
     pub(super) fn find_like(&self, list: List, like: &Node) -> Option<u32> {
-        find_key(&self.nodes, self.text.as_bytes(), self.lists[list.0 as usize], self.str(like.key).as_bytes(), like.tag)
+        find_key(
+            &self.nodes,
+            self.text.as_bytes(),
+            self.lists[list.0 as usize],
+            self.str(like.key).as_bytes(),
+            like.tag,
+        )
     }
 
     pub(super) fn nth(&self, list: List, index: i64) -> Option<u32> {

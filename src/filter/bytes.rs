@@ -10,9 +10,24 @@ pub const DEF: ComponentDef = ComponentDef {
     options: &[
         option("source", Kind::Field, Fallback::Text("message"), "The field with the size."),
         option("target", Kind::Field, Fallback::Required, "Where the number goes."),
-        option("conversion_method", Kind::Enum(&["binary", "metric"]), Fallback::Text("binary"), "Whether a kilobyte is 1024 or 1000 bytes."),
-        option("decimal_separator", Kind::Enum(&[".", ","]), Fallback::Text("."), "What stands before the fraction; the other sign stands between thousands."),
-        option("tag_on_failure", Kind::Strings, Fallback::List(&["_bytesparsefailure"]), "Tags for an event whose text is no size."),
+        option(
+            "conversion_method",
+            Kind::Enum(&["binary", "metric"]),
+            Fallback::Text("binary"),
+            "Whether a kilobyte is 1024 or 1000 bytes.",
+        ),
+        option(
+            "decimal_separator",
+            Kind::Enum(&[".", ","]),
+            Fallback::Text("."),
+            "What stands before the fraction; the other sign stands between thousands.",
+        ),
+        option(
+            "tag_on_failure",
+            Kind::Strings,
+            Fallback::List(&["_bytesparsefailure"]),
+            "Tags for an event whose text is no size.",
+        ),
     ],
     example: r#"
 [[filter]]

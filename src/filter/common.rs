@@ -35,7 +35,11 @@ impl Common {
         let span = args.span_of("remove_field");
         Common {
             add_fields: added_fields(args, problems),
-            remove_fields: args.strings("remove_field").iter().filter_map(|name| field_name(name, span, problems)).collect(),
+            remove_fields: args
+                .strings("remove_field")
+                .iter()
+                .filter_map(|name| field_name(name, span, problems))
+                .collect(),
             add_tags: templates(args, "add_tag", problems),
             remove_tags: templates(args, "remove_tag", problems),
         }
@@ -43,12 +47,19 @@ impl Common {
 
     /// Compiles what a source adds to each of its events: `add_field` and `tags`.
     pub fn of_source(args: &Args, problems: &mut Vec<Diagnostic>) -> Common {
-        Common { add_fields: added_fields(args, problems), add_tags: templates(args, "tags", problems), ..Common::default() }
+        Common {
+            add_fields: added_fields(args, problems),
+            add_tags: templates(args, "tags", problems),
+            ..Common::default()
+        }
     }
 
     /// Returns whether no option is set.
     pub fn is_empty(&self) -> bool {
-        self.add_fields.is_empty() && self.remove_fields.is_empty() && self.add_tags.is_empty() && self.remove_tags.is_empty()
+        self.add_fields.is_empty()
+            && self.remove_fields.is_empty()
+            && self.add_tags.is_empty()
+            && self.remove_tags.is_empty()
     }
 
     /// Applies the options to an event whose filter succeeded, in Logstash's order.
@@ -103,7 +114,10 @@ fn added_fields(args: &Args, problems: &mut Vec<Diagnostic>) -> Vec<(FieldName, 
                 crate::config::Data::Boolean(flag) => Some(Added::Bool(*flag)),
                 _ => {
                     let Some(text) = item.to_text() else {
-                        problems.push(Diagnostic::error(item.span, "a value of `add_field` is a text, a number or a list of them"));
+                        problems.push(Diagnostic::error(
+                            item.span,
+                            "a value of `add_field` is a text, a number or a list of them",
+                        ));
                         return None;
                     };
                     parse_template(&text, item.span, problems).map(Added::Text)

@@ -14,11 +14,31 @@ pub const DEF: ComponentDef = ComponentDef {
     name: "date",
     summary: "Parses a date in a field and uses it as the event's timestamp.",
     options: &[
-        option("match", Kind::Strings, Fallback::Required, "The field, then one or more formats that are tried in order: Joda patterns (`dd/MMM/yyyy:HH:mm:ss Z`), `ISO8601`, `UNIX`, `UNIX_MS`, `TAI64N`."),
+        option(
+            "match",
+            Kind::Strings,
+            Fallback::Required,
+            "The field, then one or more formats that are tried in order: Joda patterns (`dd/MMM/yyyy:HH:mm:ss Z`), `ISO8601`, `UNIX`, `UNIX_MS`, `TAI64N`.",
+        ),
         option("target", Kind::Field, Fallback::Text("@timestamp"), "Where the time goes."),
-        option("timezone", Kind::Template, Fallback::None, "The zone of dates that do not say: a name (`Europe/Berlin`), an offset (`+02:00`), or a field that holds one (`%{[event][timezone]}`). UTC by default."),
-        option("locale", Kind::String, Fallback::Text("en"), "The language of month and day names, such as `en` or `de-DE`: any of Unicode CLDR that has names."),
-        option("tag_on_failure", Kind::Strings, Fallback::List(&["_dateparsefailure"]), "Tags for an event whose date fits no format."),
+        option(
+            "timezone",
+            Kind::Template,
+            Fallback::None,
+            "The zone of dates that do not say: a name (`Europe/Berlin`), an offset (`+02:00`), or a field that holds one (`%{[event][timezone]}`). UTC by default.",
+        ),
+        option(
+            "locale",
+            Kind::String,
+            Fallback::Text("en"),
+            "The language of month and day names, such as `en` or `de-DE`: any of Unicode CLDR that has names.",
+        ),
+        option(
+            "tag_on_failure",
+            Kind::Strings,
+            Fallback::List(&["_dateparsefailure"]),
+            "Tags for an event whose date fits no format.",
+        ),
         ECS_OPTION,
     ],
     example: r#"
@@ -78,7 +98,10 @@ pub fn compile(args: &Args, _: &mut Compiler) -> Compiled {
     let mut locale = args.required_text("locale");
     if !knows_locale(&locale) {
         let message = format!("the names of months and days of the locale `{locale}` are not known");
-        problems.push(Diagnostic::error(args.span_of("locale"), message).with_help("a locale begins with the code of its language, such as `en`, `de-DE` or `pt_BR`"));
+        problems.push(
+            Diagnostic::error(args.span_of("locale"), message)
+                .with_help("a locale begins with the code of its language, such as `en`, `de-DE` or `pt_BR`"),
+        );
         locale = "en".to_string();
     }
     let nodes = args.node("match").map_or(&[][..], |node| node.as_list());
@@ -130,7 +153,8 @@ pub fn compile(args: &Args, _: &mut Compiler) -> Compiled {
         (Some(source), Some(target)) if problems.is_empty() => {
             let says_year = |format: &Format| !matches!(format, Format::Joda(pattern) if !pattern.has_year());
             let fixed = matches!(zone, Zone::Fixed(_)) && formats.iter().all(says_year);
-            let options = Options { source, formats, target, zone, fixed, tag_on_failure: args.strings("tag_on_failure") };
+            let options =
+                Options { source, formats, target, zone, fixed, tag_on_failure: args.strings("tag_on_failure") };
             Ok(Box::new(Date { options: Arc::new(options), last: None, last_zone: None }))
         }
         _ => Err(problems),

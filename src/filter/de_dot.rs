@@ -9,10 +9,25 @@ pub const DEF: ComponentDef = ComponentDef {
     summary: "Replaces dots in names of fields, or makes nested fields of them.",
     options: &[
         option("separator", Kind::String, Fallback::Text("_"), "What to put in place of a dot."),
-        option("nested", Kind::Boolean, Fallback::Boolean(false), "Make nested fields instead: `a.b` becomes `[a][b]`."),
+        option(
+            "nested",
+            Kind::Boolean,
+            Fallback::Boolean(false),
+            "Make nested fields instead: `a.b` becomes `[a][b]`.",
+        ),
         option("recursive", Kind::Boolean, Fallback::Boolean(false), "Look at names inside objects too."),
-        option("fields", Kind::Strings, Fallback::None, "The fields to look at; all at the top of the event by default."),
-        option("tag_on_failure", Kind::Strings, Fallback::List(&["_de_dot_error"]), "Tags for an event with a field that can't have its new name."),
+        option(
+            "fields",
+            Kind::Strings,
+            Fallback::None,
+            "The fields to look at; all at the top of the event by default.",
+        ),
+        option(
+            "tag_on_failure",
+            Kind::Strings,
+            Fallback::List(&["_de_dot_error"]),
+            "Tags for an event with a field that can't have its new name.",
+        ),
     ],
     example: r#"
 [[filter]]
@@ -46,7 +61,13 @@ pub fn compile(args: &Args, _: &mut Compiler) -> Compiled {
     }
     let fields = args.is_given("fields").then_some(fields);
     let tag_on_failure = args.strings("tag_on_failure");
-    Ok(Box::new(DeDot { separator, nested: args.flag("nested"), recursive: args.flag("recursive"), fields, tag_on_failure }))
+    Ok(Box::new(DeDot {
+        separator,
+        nested: args.flag("nested"),
+        recursive: args.flag("recursive"),
+        fields,
+        tag_on_failure,
+    }))
 }
 
 impl Filter for DeDot {
@@ -105,7 +126,11 @@ impl DeDot {
         let mut renamed = field.prefix(kept);
         for segment in &field.path[kept..] {
             renamed = match self.nested {
-                true => segment.name.split('.').filter(|name| !name.is_empty()).fold(renamed, |field, name| field.child(name)),
+                true => segment
+                    .name
+                    .split('.')
+                    .filter(|name| !name.is_empty())
+                    .fold(renamed, |field, name| field.child(name)),
                 false => renamed.child(&segment.name.replace('.', &self.separator)),
             };
         }

@@ -7,7 +7,12 @@ use crate::event::Event;
 pub const DEF: ComponentDef = ComponentDef {
     name: "drop",
     summary: "Drops the event. Its offset is committed like that of a delivered one.",
-    options: &[option("percentage", Kind::Float, Fallback::Float(100.0), "How many of a hundred events to drop, picked at random.")],
+    options: &[option(
+        "percentage",
+        Kind::Float,
+        Fallback::Float(100.0),
+        "How many of a hundred events to drop, picked at random.",
+    )],
     example: r#"
 [[filter]]
 if = '[log][level] == "debug"'

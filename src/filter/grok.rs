@@ -8,15 +8,26 @@ use crate::config::{Args, ComponentDef, Data, Diagnostic, Fallback, Kind, Node, 
 use crate::delivery::bounds::Footprint;
 use crate::event::{Event, FieldRef, Text, Value};
 use crate::grok::{
-    CaptureType, CompileOptions, Dictionary, Grok as Expression, GrokSet, Integer, Limit, Match, Scratch, StrategyKind, to_f, to_i,
+    CaptureType, CompileOptions, Dictionary, Grok as Expression, GrokSet, Integer, Limit, Match, Scratch, StrategyKind,
+    to_f, to_i,
 };
 
 pub const DEF: ComponentDef = ComponentDef {
     name: "grok",
     summary: "Picks fields out of text with named patterns.",
     options: &[
-        option("match", Kind::Any, Fallback::Required, "Fields with the pattern or patterns to match them with, tried in order."),
-        option("break_on_match", Kind::Boolean, Fallback::Boolean(true), "Stop at the first pattern that matches; otherwise all are tried."),
+        option(
+            "match",
+            Kind::Any,
+            Fallback::Required,
+            "Fields with the pattern or patterns to match them with, tried in order.",
+        ),
+        option(
+            "break_on_match",
+            Kind::Boolean,
+            Fallback::Boolean(true),
+            "Stop at the first pattern that matches; otherwise all are tried.",
+        ),
         option("named_captures_only", Kind::Boolean, Fallback::Boolean(true), "Keep only captures that have a name."),
         option("keep_empty_captures", Kind::Boolean, Fallback::Boolean(false), "Keep captures that are empty."),
         option("overwrite", Kind::Strings, Fallback::None, "Fields that a capture replaces rather than adds to."),
@@ -24,11 +35,36 @@ pub const DEF: ComponentDef = ComponentDef {
         option("pattern_definitions", Kind::Hash, Fallback::None, "Patterns of your own: name to pattern."),
         option("patterns_dir", Kind::Strings, Fallback::None, "Folders (or files) of patterns of your own."),
         option("patterns_files_glob", Kind::String, Fallback::Text("*"), "Which files of the folders are read."),
-        option("tag_on_failure", Kind::Strings, Fallback::List(&["_grokparsefailure"]), "Tags for an event that no pattern matched."),
-        option("timeout_millis", Kind::Integer(0, i64::MAX), Fallback::Integer(30_000), "The most time a match may take. A pattern that can take long is stopped much earlier, after a number of steps that take some milliseconds."),
-        option("timeout_scope", Kind::Enum(&["pattern", "event"]), Fallback::Text("pattern"), "Whether the limit holds for each pattern, or for all patterns on an event together."),
-        option("tag_on_timeout", Kind::Strings, Fallback::List(&["_groktimeout"]), "Tags for an event on which a pattern was stopped."),
-        option("explain_failure", Kind::Field, Fallback::None, "A field for the furthest point that a failed match reached, and in which pattern: for finding out why lines do not match."),
+        option(
+            "tag_on_failure",
+            Kind::Strings,
+            Fallback::List(&["_grokparsefailure"]),
+            "Tags for an event that no pattern matched.",
+        ),
+        option(
+            "timeout_millis",
+            Kind::Integer(0, i64::MAX),
+            Fallback::Integer(30_000),
+            "The most time a match may take. A pattern that can take long is stopped much earlier, after a number of steps that take some milliseconds.",
+        ),
+        option(
+            "timeout_scope",
+            Kind::Enum(&["pattern", "event"]),
+            Fallback::Text("pattern"),
+            "Whether the limit holds for each pattern, or for all patterns on an event together.",
+        ),
+        option(
+            "tag_on_timeout",
+            Kind::Strings,
+            Fallback::List(&["_groktimeout"]),
+            "Tags for an event on which a pattern was stopped.",
+        ),
+        option(
+            "explain_failure",
+            Kind::Field,
+            Fallback::None,
+            "A field for the furthest point that a failed match reached, and in which pattern: for finding out why lines do not match.",
+        ),
         ECS_OPTION,
     ],
     example: r#"
@@ -133,8 +169,9 @@ pub fn compile(args: &Args, compiler: &mut Compiler) -> Compiled {
         }
         targets.push(Target { field, set: GrokSet::new(expressions), captures });
     }
-    let explain_failure =
-        args.text("explain_failure").and_then(|text| parse_field(&text, args.span_of("explain_failure"), &mut problems));
+    let explain_failure = args
+        .text("explain_failure")
+        .and_then(|text| parse_field(&text, args.span_of("explain_failure"), &mut problems));
     if !problems.is_empty() {
         return Err(problems);
     }
@@ -207,9 +244,13 @@ fn dictionary(args: &Args, compiler: &Compiler, problems: &mut Vec<Diagnostic>) 
 fn fits_glob(glob: &str, name: &str) -> bool {
     match glob.chars().next() {
         None => name.is_empty(),
-        Some('*') => (0..=name.len()).filter(|at| name.is_char_boundary(*at)).any(|at| fits_glob(&glob[1..], &name[at..])),
+        Some('*') => {
+            (0..=name.len()).filter(|at| name.is_char_boundary(*at)).any(|at| fits_glob(&glob[1..], &name[at..]))
+        }
         Some(first) => match name.chars().next() {
-            Some(other) if first == '?' || first == other => fits_glob(&glob[first.len_utf8()..], &name[other.len_utf8()..]),
+            Some(other) if first == '?' || first == other => {
+                fits_glob(&glob[first.len_utf8()..], &name[other.len_utf8()..])
+            }
             _ => false,
         },
     }
@@ -226,10 +267,12 @@ fn destinations(
     for capture in expression.captures() {
         let field = FieldRef::parse(&capture.name);
         if let Err(error) = &field {
-            let message = format!("{error}: where this pattern matches, the event is tagged as if it did not, as in Logstash");
+            let message =
+                format!("{error}: where this pattern matches, the event is tagged as if it did not, as in Logstash");
             compiler.warnings.push(Diagnostic::warning(node.span, message));
         }
-        let overwritten = overwrite.iter().any(|name| *name == capture.name || (field.is_ok() && FieldRef::parse(name) == field));
+        let overwritten =
+            overwrite.iter().any(|name| *name == capture.name || (field.is_ok() && FieldRef::parse(name) == field));
         let field = field.ok().map(|field| match target {
             Some(target) => field.path.iter().fold(target.clone(), |field, segment| field.child(&segment.name)),
             None => field,
@@ -352,7 +395,9 @@ fn put_captures(
                 failed |= event.add_captured_text(field, text.slice(span.start, span.end), plain).is_err();
                 continue;
             }
-            (Some(span), _) if !span.is_empty() => typed(event, text.slice(span.start, span.end), plain, destination.ty),
+            (Some(span), _) if !span.is_empty() => {
+                typed(event, text.slice(span.start, span.end), plain, destination.ty)
+            }
             _ if !options.keep_empty_captures => continue,
             (Some(span), _) => Value::Str(text.slice(span.start, span.end)),
             (None, _) => Value::Null,

@@ -9,9 +9,24 @@ pub const DEF: ComponentDef = ComponentDef {
     summary: "Parses JSON text in a field, into the event or under a target field.",
     options: &[
         option("source", Kind::Field, Fallback::Required, "The field that holds the JSON text."),
-        option("target", Kind::Field, Fallback::None, "Where the parsed value goes; the top of the event where it is not given, and then the text must be an object."),
-        option("skip_on_invalid_json", Kind::Boolean, Fallback::Boolean(false), "Leave text that is not JSON alone, without a tag."),
-        option("tag_on_failure", Kind::Strings, Fallback::List(&["_jsonparsefailure"]), "Tags for an event whose text is not JSON."),
+        option(
+            "target",
+            Kind::Field,
+            Fallback::None,
+            "Where the parsed value goes; the top of the event where it is not given, and then the text must be an object.",
+        ),
+        option(
+            "skip_on_invalid_json",
+            Kind::Boolean,
+            Fallback::Boolean(false),
+            "Leave text that is not JSON alone, without a tag.",
+        ),
+        option(
+            "tag_on_failure",
+            Kind::Strings,
+            Fallback::List(&["_jsonparsefailure"]),
+            "Tags for an event whose text is not JSON.",
+        ),
         ECS_OPTION,
     ],
     example: r#"

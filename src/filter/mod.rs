@@ -237,13 +237,28 @@ pub fn find(name: &str) -> Option<&'static FilterDef> {
 
 /// Options that every filter takes.
 pub const COMMON_OPTIONS: &[OptionDef] = &[
-    option("id", Kind::String, Fallback::None, "Names the filter in metrics, logs and explanations; by default its type and place."),
-    option("add_field", Kind::Hash, Fallback::None, "Fields to add when the filter succeeds; names and values may hold `%{[field]}`. Added to what a field already holds."),
+    option(
+        "id",
+        Kind::String,
+        Fallback::None,
+        "Names the filter in metrics, logs and explanations; by default its type and place.",
+    ),
+    option(
+        "add_field",
+        Kind::Hash,
+        Fallback::None,
+        "Fields to add when the filter succeeds; names and values may hold `%{[field]}`. Added to what a field already holds.",
+    ),
     option("remove_field", Kind::Strings, Fallback::None, "Fields to remove when the filter succeeds."),
     option("add_tag", Kind::Strings, Fallback::None, "Tags to add when the filter succeeds."),
     option("remove_tag", Kind::Strings, Fallback::None, "Tags to remove when the filter succeeds."),
     option("enable_metric", Kind::Boolean, Fallback::Boolean(true), "Whether the filter is counted in the metrics."),
-    option("periodic_flush", Kind::Boolean, Fallback::Boolean(false), "Accepted for Logstash's sake; no filter here holds events back."),
+    option(
+        "periodic_flush",
+        Kind::Boolean,
+        Fallback::Boolean(false),
+        "Accepted for Logstash's sake; no filter here holds events back.",
+    ),
 ];
 
 /// Row of an options table that several filters share.

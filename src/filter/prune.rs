@@ -11,11 +11,36 @@ pub const DEF: ComponentDef = ComponentDef {
     name: "prune",
     summary: "Keeps or removes fields at the top of the event by regular expressions on their names and values.",
     options: &[
-        option("whitelist_names", Kind::Strings, Fallback::None, "Keep only fields whose names match one of these. `@timestamp` goes too unless it matches."),
-        option("blacklist_names", Kind::Strings, Fallback::List(&["%\\{[^}]+\\}"]), "Remove fields whose names match one of these; by default names in which a `%{place}` was not filled."),
-        option("whitelist_values", Kind::Hash, Fallback::None, "Keep fields, or elements of their lists, only if the value matches: name to expression."),
-        option("blacklist_values", Kind::Hash, Fallback::None, "Remove fields, or elements of their lists, if the value matches: name to expression."),
-        option("interpolate", Kind::Boolean, Fallback::Boolean(false), "Whether `%{[field]}` is filled in names and expressions."),
+        option(
+            "whitelist_names",
+            Kind::Strings,
+            Fallback::None,
+            "Keep only fields whose names match one of these. `@timestamp` goes too unless it matches.",
+        ),
+        option(
+            "blacklist_names",
+            Kind::Strings,
+            Fallback::List(&["%\\{[^}]+\\}"]),
+            "Remove fields whose names match one of these; by default names in which a `%{place}` was not filled.",
+        ),
+        option(
+            "whitelist_values",
+            Kind::Hash,
+            Fallback::None,
+            "Keep fields, or elements of their lists, only if the value matches: name to expression.",
+        ),
+        option(
+            "blacklist_values",
+            Kind::Hash,
+            Fallback::None,
+            "Remove fields, or elements of their lists, if the value matches: name to expression.",
+        ),
+        option(
+            "interpolate",
+            Kind::Boolean,
+            Fallback::Boolean(false),
+            "Whether `%{[field]}` is filled in names and expressions.",
+        ),
     ],
     example: r#"
 [[filter]]
@@ -62,7 +87,11 @@ pub fn compile(args: &Args, _: &mut Compiler) -> Compiled {
             return parse_template(text, span, &mut problems).map(Expression::Filled);
         }
         let compiled = Regex::new(text).map(Expression::Fixed);
-        compiled.map_err(|error| problems.push(Diagnostic::error(span, format!("bad regular expression `{text}`: {error}")))).ok()
+        compiled
+            .map_err(|error| {
+                problems.push(Diagnostic::error(span, format!("bad regular expression `{text}`: {error}")))
+            })
+            .ok()
     };
     let mut names = |option: &str| -> Vec<Expression> {
         let span = args.span_of(option);
@@ -119,7 +148,8 @@ impl Filter for Prune {
         let mut removed: Vec<String> = Vec::new();
         let names: Vec<String> = event.entries(root).map(|(name, _)| name.to_string()).collect();
         for name in names {
-            let mut any = |expressions: &[Expression]| expressions.iter().any(|expression| expression.matches(&name, event));
+            let mut any =
+                |expressions: &[Expression]| expressions.iter().any(|expression| expression.matches(&name, event));
             if !options.whitelist_names.is_empty() && !any(&options.whitelist_names) || any(&options.blacklist_names) {
                 removed.push(name);
             }

@@ -63,7 +63,9 @@ impl<T> Reloaded<T> {
         }
         match (self.load)(&self.path, Some(&self.current())) {
             Ok(content) => *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(content),
-            Err(error) => tracing::warn!(path = %self.path.display(), %error, "changed file not usable, keeping the old content"),
+            Err(error) => {
+                tracing::warn!(path = %self.path.display(), %error, "changed file not usable, keeping the old content")
+            }
         }
     }
 }

@@ -119,7 +119,8 @@ mod tests {
         let root = Value::Object(event.root());
         let mut out = String::new();
         to_s(&mut event, root, &mut out);
-        let expected = r##"{"b"=>{"z"=>[1, 2.0, 1.0e+20, nil, true], "a"=>"q\"\#{x}\n"}, "big"=>12345678901234567890,"##;
+        let expected =
+            r##"{"b"=>{"z"=>[1, 2.0, 1.0e+20, nil, true], "a"=>"q\"\#{x}\n"}, "big"=>12345678901234567890,"##;
         assert_eq!(out, format!("{expected} \"n\"=>nil}}"));
         out.clear();
         inspect(&mut event, root, true, &mut out);

@@ -11,7 +11,12 @@ pub const DEF: ComponentDef = ComponentDef {
     summary: "Keeps a fraction of the events, at random or by a key, and drops the others.",
     options: &[
         option("rate", Kind::Float, Fallback::Required, "The fraction to keep, from 0 to 1."),
-        option("key", Kind::Template, Fallback::None, "A text such as `%{[trace][id]}`: events with the same one are kept or dropped together, also when they are delivered again."),
+        option(
+            "key",
+            Kind::Template,
+            Fallback::None,
+            "A text such as `%{[trace][id]}`: events with the same one are kept or dropped together, also when they are delivered again.",
+        ),
     ],
     example: r#"
 [[filter]]

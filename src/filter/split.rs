@@ -11,9 +11,19 @@ pub const DEF: ComponentDef = ComponentDef {
     summary: "Makes one event of each element of a list, or of each piece of a text. Common options apply to the new events.",
     options: &[
         option("field", Kind::Field, Fallback::Text("message"), "The field with the list or text."),
-        option("target", Kind::Field, Fallback::None, "Where each new event has its piece; in the field itself by default."),
+        option(
+            "target",
+            Kind::Field,
+            Fallback::None,
+            "Where each new event has its piece; in the field itself by default.",
+        ),
         option("terminator", Kind::String, Fallback::Text("\n"), "What stands between the pieces of a text."),
-        option("ecs_compatibility", Kind::Enum(&["disabled", "v1", "v8"]), Fallback::None, "Accepted for Logstash's sake; the filter adds no names of its own."),
+        option(
+            "ecs_compatibility",
+            Kind::Enum(&["disabled", "v1", "v8"]),
+            Fallback::None,
+            "Accepted for Logstash's sake; the filter adds no names of its own.",
+        ),
     ],
     example: r#"
 [[filter]]

@@ -18,11 +18,36 @@ pub const DEF: ComponentDef = ComponentDef {
     summary: "Applies its common options to events that come too often: tag them, then drop what is tagged.",
     options: &[
         option("key", Kind::Template, Fallback::Required, "What is counted together: `%{[host][name]}%{message}`."),
-        option("before_count", Kind::Integer(-1, i64::MAX), Fallback::Integer(-1), "Events before this many in a period are throttled; -1 for none."),
-        option("after_count", Kind::Integer(-1, i64::MAX), Fallback::Integer(-1), "Events after this many in a period are throttled; -1 for none."),
-        option("period", Kind::Template, Fallback::Text("60"), "Seconds from the first event of a slot to the next slot; may hold `%{[field]}`."),
-        option("max_age", Kind::Integer(0, i64::MAX), Fallback::Integer(3_600), "Seconds after which a slot is forgotten."),
-        option("max_counters", Kind::Integer(-1, i64::MAX), Fallback::Integer(100_000), "The most counters to remember; -1 stands for a million here."),
+        option(
+            "before_count",
+            Kind::Integer(-1, i64::MAX),
+            Fallback::Integer(-1),
+            "Events before this many in a period are throttled; -1 for none.",
+        ),
+        option(
+            "after_count",
+            Kind::Integer(-1, i64::MAX),
+            Fallback::Integer(-1),
+            "Events after this many in a period are throttled; -1 for none.",
+        ),
+        option(
+            "period",
+            Kind::Template,
+            Fallback::Text("60"),
+            "Seconds from the first event of a slot to the next slot; may hold `%{[field]}`.",
+        ),
+        option(
+            "max_age",
+            Kind::Integer(0, i64::MAX),
+            Fallback::Integer(3_600),
+            "Seconds after which a slot is forgotten.",
+        ),
+        option(
+            "max_counters",
+            Kind::Integer(-1, i64::MAX),
+            Fallback::Integer(100_000),
+            "The most counters to remember; -1 stands for a million here.",
+        ),
     ],
     example: r#"
 [[filter]]
@@ -150,7 +175,8 @@ mod tests {
     #[test]
     fn slots_start_with_the_first_event_and_are_forgotten() {
         let mut slots = Slots::default();
-        let counts: Vec<i64> = [100, 105, 109, 110, 104, 129].into_iter().map(|time| slots.count(time, 10, 15)).collect();
+        let counts: Vec<i64> =
+            [100, 105, 109, 110, 104, 129].into_iter().map(|time| slots.count(time, 10, 15)).collect();
         assert_eq!(counts, [1, 2, 3, 1, 4, 1]);
         assert_eq!(slots.counts, [(110, 1), (120, 1)]);
         for time in 0..1_000 {

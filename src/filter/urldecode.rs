@@ -10,8 +10,18 @@ pub const DEF: ComponentDef = ComponentDef {
     options: &[
         option("field", Kind::Field, Fallback::Text("message"), "The field to decode."),
         option("all_fields", Kind::Boolean, Fallback::Boolean(false), "Decode every field of the event."),
-        option("charset", Kind::String, Fallback::Text("UTF-8"), "The encoding of the decoded bytes. Bytes that are not UTF-8 where they should be show as `\\xD3`."),
-        option("tag_on_failure", Kind::Strings, Fallback::List(&["_urldecodefailure"]), "Tags for an event whose decoded value can't be put back."),
+        option(
+            "charset",
+            Kind::String,
+            Fallback::Text("UTF-8"),
+            "The encoding of the decoded bytes. Bytes that are not UTF-8 where they should be show as `\\xD3`.",
+        ),
+        option(
+            "tag_on_failure",
+            Kind::Strings,
+            Fallback::List(&["_urldecodefailure"]),
+            "Tags for an event whose decoded value can't be put back.",
+        ),
     ],
     example: r#"
 [[filter]]

@@ -16,8 +16,18 @@ pub const DEF: ComponentDef = ComponentDef {
     summary: "Splits a raw URL, absolute or as in a request line, into the fields of ECS `url.*`.",
     options: &[
         option("source", Kind::Field, Fallback::Text("[url][original]"), "The field that holds the URL."),
-        option("target", Kind::Field, Fallback::Text("[url]"), "The field under which the parts go: `scheme`, `username`, `password`, `domain`, `port`, `path`, `extension`, `query`, `fragment`."),
-        option("tag_on_failure", Kind::Strings, Fallback::List(&["_urlparsefailure"]), "Tags for an event whose source is there and not a text."),
+        option(
+            "target",
+            Kind::Field,
+            Fallback::Text("[url]"),
+            "The field under which the parts go: `scheme`, `username`, `password`, `domain`, `port`, `path`, `extension`, `query`, `fragment`.",
+        ),
+        option(
+            "tag_on_failure",
+            Kind::Strings,
+            Fallback::List(&["_urlparsefailure"]),
+            "Tags for an event whose source is there and not a text.",
+        ),
     ],
     example: r#"
 [[filter]]
@@ -93,7 +103,11 @@ fn split(url: &str) -> Parts {
     let mut parts = Parts::default();
     let mut at = 0;
     // Only a scheme can precede the first colon. URLs that start with a slash, which are nearly all, have none.
-    let colon = if url.starts_with('/') { None } else { memchr(b':', url.as_bytes()).filter(|colon| url[*colon..].starts_with("://")) };
+    let colon = if url.starts_with('/') {
+        None
+    } else {
+        memchr(b':', url.as_bytes()).filter(|colon| url[*colon..].starts_with("://"))
+    };
     if let Some(end) = colon.filter(|end| is_scheme(&url[..*end])) {
         parts.scheme = Some((0, end));
         at = end + 3;
@@ -104,7 +118,11 @@ fn split(url: &str) -> Parts {
     let bytes = url.as_bytes();
     let path_end = memchr2(b'?', b'#', &bytes[at..]).map_or(url.len(), |length| at + length);
     let query = bytes.get(path_end) == Some(&b'?');
-    let fragment = if query { memchr(b'#', &bytes[path_end..]).map(|length| path_end + length) } else { Some(path_end).filter(|end| *end < url.len()) };
+    let fragment = if query {
+        memchr(b'#', &bytes[path_end..]).map(|length| path_end + length)
+    } else {
+        Some(path_end).filter(|end| *end < url.len())
+    };
     parts.fragment = fragment.map(|fragment| (fragment + 1, url.len()));
     parts.query = query.then(|| (path_end + 1, fragment.unwrap_or(url.len())));
     if path_end > at {
@@ -199,7 +217,10 @@ mod tests {
             ("/a?b#c?d", "path=/a query=b fragment=c?d"),
             ("#", ""),
             ("//x.y:8/z", "path=//x.y:8/z"),
-            ("http://u:p@example.org:8080/i.php", "scheme=http username=u password=p domain=example.org path=/i.php extension=php port=8080"),
+            (
+                "http://u:p@example.org:8080/i.php",
+                "scheme=http username=u password=p domain=example.org path=/i.php extension=php port=8080",
+            ),
             ("https://[2001:db8::1]:443", "scheme=https domain=2001:db8::1 port=443"),
             ("example.org:443", "path=example.org:443 extension=org:443"),
             ("/redirect?to=http://x/", "path=/redirect query=to=http://x/"),

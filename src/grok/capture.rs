@@ -102,9 +102,9 @@ fn to_any_i(text: &str) -> Integer {
     let mut value: Option<i64> = Some(0);
     for digit in digits.bytes().filter(|&byte| byte != b'_') {
         let digit = i64::from(digit - b'0');
-        value = value.and_then(|value| value.checked_mul(10)).and_then(|value| {
-            if negative { value.checked_sub(digit) } else { value.checked_add(digit) }
-        });
+        value = value
+            .and_then(|value| value.checked_mul(10))
+            .and_then(|value| if negative { value.checked_sub(digit) } else { value.checked_add(digit) });
     }
     match value {
         Some(value) => Integer::Small(value),
@@ -152,7 +152,8 @@ pub fn to_f(text: &str) -> f64 {
 fn number_end(bytes: &[u8]) -> usize {
     let mut end = 0;
     while let Some(byte) = bytes.get(end) {
-        let separator = *byte == b'_' && end > 0 && bytes.get(end + 1).is_some_and(u8::is_ascii_digit) && bytes[end - 1] != b'_';
+        let separator =
+            *byte == b'_' && end > 0 && bytes.get(end + 1).is_some_and(u8::is_ascii_digit) && bytes[end - 1] != b'_';
         if !byte.is_ascii_digit() && !separator {
             break;
         }
@@ -167,7 +168,9 @@ mod tests {
 
     #[test]
     fn integers_as_ruby_reads_them() {
-        for (text, value) in [("12abc", 12), (" \t-7.9", -7), ("+3", 3), ("", 0), ("x1", 0), ("1_000_", 1000), ("1__0", 1), ("0x1A", 0)] {
+        for (text, value) in
+            [("12abc", 12), (" \t-7.9", -7), ("+3", 3), ("", 0), ("x1", 0), ("1_000_", 1000), ("1__0", 1), ("0x1A", 0)]
+        {
             assert_eq!(to_i(text), Integer::Small(value), "{text:?}");
         }
         assert_eq!(to_i("-9223372036854775808"), Integer::Small(i64::MIN));
@@ -176,7 +179,15 @@ mod tests {
 
     #[test]
     fn floats_as_ruby_reads_them() {
-        for (text, value) in [("12.5ms", 12.5), ("1.", 1.0), (".5", 0.5), ("-1e3x", -1000.0), ("1e", 1.0), ("abc", 0.0), ("1_0.2_5", 10.25)] {
+        for (text, value) in [
+            ("12.5ms", 12.5),
+            ("1.", 1.0),
+            (".5", 0.5),
+            ("-1e3x", -1000.0),
+            ("1e", 1.0),
+            ("abc", 0.0),
+            ("1_0.2_5", 10.25),
+        ] {
             assert!((to_f(text) - value).abs() < f64::EPSILON, "{text:?} is {}", to_f(text));
         }
     }

@@ -246,7 +246,8 @@ mod tests {
         let mut dictionary = Dictionary::empty();
         dictionary.add("NUM", r"\d+");
         dictionary.add("PAIR", "%{NUM:left:int}-%{NUM}");
-        expand(expression, &dictionary, dialect, named_only).map_or_else(|error| error.to_string(), |expansion| expansion.regex)
+        expand(expression, &dictionary, dialect, named_only)
+            .map_or_else(|error| error.to_string(), |expansion| expansion.regex)
     }
 
     #[test]

@@ -47,7 +47,12 @@ impl Explainer {
 }
 
 impl Explanation {
-    pub(super) fn of(explainer: Option<&Explainer>, expansion: &Expansion, expression: &str, text: &str) -> Explanation {
+    pub(super) fn of(
+        explainer: Option<&Explainer>,
+        expansion: &Expansion,
+        expression: &str,
+        text: &str,
+    ) -> Explanation {
         let mut explanation = Explanation {
             matched: false,
             offset: 0,
@@ -101,7 +106,9 @@ fn piece_of(regex: &str, at: usize) -> String {
     let mut chars = rest.char_indices();
     let end = match chars.next() {
         Some((_, '\\')) => chars.next().map_or(rest.len(), |(offset, c)| offset + c.len_utf8()),
-        Some((_, '[')) => rest.char_indices().skip(2).find(|&(_, c)| c == ']').map_or(rest.len(), |(offset, _)| offset + 1),
+        Some((_, '[')) => {
+            rest.char_indices().skip(2).find(|&(_, c)| c == ']').map_or(rest.len(), |(offset, _)| offset + 1)
+        }
         Some((_, c)) if special(c) => c.len_utf8(),
         Some((_, c)) => {
             let plain = rest.find(special).unwrap_or(rest.len());

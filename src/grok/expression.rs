@@ -29,7 +29,12 @@ pub struct CompileOptions {
 
 impl Default for CompileOptions {
     fn default() -> Self {
-        CompileOptions { named_captures_only: true, dot_matches_newline: true, dialect: Dialect::Logstash, automata_after: 0 }
+        CompileOptions {
+            named_captures_only: true,
+            dot_matches_newline: true,
+            dialect: Dialect::Logstash,
+            automata_after: 0,
+        }
     }
 }
 
@@ -63,14 +68,16 @@ impl Grok {
         let captures: Vec<CaptureDef> = parsed
             .names
             .iter()
-            .flat_map(|(name, groups)| groups.iter().enumerate().map(|(nth, &group)| {
-                let mut capture = CaptureDef::new(name, group, nth);
-                if nth > 0 && options.dialect == Dialect::Logstash {
-                    // Logstash converts only the first of several captures with the same name.
-                    capture.ty = CaptureType::String;
-                }
-                capture
-            }))
+            .flat_map(|(name, groups)| {
+                groups.iter().enumerate().map(|(nth, &group)| {
+                    let mut capture = CaptureDef::new(name, group, nth);
+                    if nth > 0 && options.dialect == Dialect::Logstash {
+                        // Logstash converts only the first of several captures with the same name.
+                        capture.ty = CaptureType::String;
+                    }
+                    capture
+                })
+            })
             .collect();
         if !parsed.refers_to_groups {
             let wanted = captures.iter().map(|capture| capture.group).collect();
@@ -82,7 +89,15 @@ impl Grok {
         {
             strategy.reason = format!("{} (in %{{{}}})", strategy.reason, piece.name);
         }
-        Ok(Grok { expression: expression.to_owned(), expansion, parsed, captures, matcher, strategy, explainer: OnceLock::new() })
+        Ok(Grok {
+            expression: expression.to_owned(),
+            expansion,
+            parsed,
+            captures,
+            matcher,
+            strategy,
+            explainer: OnceLock::new(),
+        })
     }
 
     /// Returns the tree, for analyses of several expressions together.
@@ -116,7 +131,12 @@ impl Grok {
     /// # Errors
     /// The search reached the limit.
     #[inline]
-    pub fn find<'s>(&'s self, text: &str, scratch: &'s mut Scratch, limit: &Limit) -> Result<Option<Match<'s>>, Timeout> {
+    pub fn find<'s>(
+        &'s self,
+        text: &str,
+        scratch: &'s mut Scratch,
+        limit: &Limit,
+    ) -> Result<Option<Match<'s>>, Timeout> {
         let found = self.matcher.search(text, 0, scratch, limit)?;
         Ok(found.then(|| self.matched(scratch)))
     }

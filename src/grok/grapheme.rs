@@ -51,9 +51,14 @@ pub(super) fn end(text: &str, start: usize) -> Option<usize> {
             _ if tables.control.contains(last) || tables.control.contains(next) => false,
             _ if tables.extend.contains(next) || tables.prepend.contains(last) => true,
             _ if tables.l.contains(last) => {
-                tables.l.contains(next) || tables.v.contains(next) || tables.lv.contains(next) || tables.lvt.contains(next)
+                tables.l.contains(next)
+                    || tables.v.contains(next)
+                    || tables.lv.contains(next)
+                    || tables.lvt.contains(next)
             }
-            _ if tables.lv.contains(last) || tables.v.contains(last) => tables.v.contains(next) || tables.t.contains(next),
+            _ if tables.lv.contains(last) || tables.v.contains(last) => {
+                tables.v.contains(next) || tables.t.contains(next)
+            }
             _ if tables.lvt.contains(last) || tables.t.contains(last) => tables.t.contains(next),
             ('\u{200d}', _) if pictograph => tables.pictographic.contains(next),
             _ => regionals % 2 == 1 && tables.regional.contains(next),

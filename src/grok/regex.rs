@@ -95,7 +95,8 @@ impl Regex {
         if !self.search(text, start, scratch, limit)? {
             return Ok(None);
         }
-        let span = |slots: &[u32]| (slots[0] != UNSET && slots[1] != UNSET).then_some(slots[0] as usize..slots[1] as usize);
+        let span =
+            |slots: &[u32]| (slots[0] != UNSET && slots[1] != UNSET).then_some(slots[0] as usize..slots[1] as usize);
         Ok(Some(Captures { spans: scratch.slots.chunks_exact(2).map(span).collect() }))
     }
 

@@ -110,8 +110,13 @@ pub(crate) fn is_for_consumers(name: &str) -> bool {
 
 /// Returns the properties that every client of the same cluster needs: addresses, credentials, certificates, timeouts.
 pub(crate) fn of_connection(properties: &Properties) -> Properties {
-    let is_left_out = |name: &str| [CONSUMER_ONLY, PRODUCER_ONLY, OF_ONE_CLIENT].iter().any(|names| names.contains(&name));
-    properties.iter().filter(|(name, _)| !is_left_out(name)).map(|(name, value)| (name.clone(), value.clone())).collect()
+    let is_left_out =
+        |name: &str| [CONSUMER_ONLY, PRODUCER_ONLY, OF_ONE_CLIENT].iter().any(|names| names.contains(&name));
+    properties
+        .iter()
+        .filter(|(name, _)| !is_left_out(name))
+        .map(|(name, value)| (name.clone(), value.clone()))
+        .collect()
 }
 
 /// Returns the properties of a consumer for lookups on a source's cluster. It belongs to no group and commits nothing
@@ -145,7 +150,11 @@ pub(crate) fn for_reading(producer: &Properties) -> Properties {
 
 /// Returns the properties without those for consumers only.
 pub(crate) fn for_producing(properties: &Properties) -> Properties {
-    properties.iter().filter(|(name, _)| !is_for_consumers(name)).map(|(name, value)| (name.clone(), value.clone())).collect()
+    properties
+        .iter()
+        .filter(|(name, _)| !is_for_consumers(name))
+        .map(|(name, value)| (name.clone(), value.clone()))
+        .collect()
 }
 
 fn not_committing() -> [(String, String); 2] {
@@ -251,14 +260,19 @@ mod tests {
     }
 
     /// Returns the properties that a client of this type ignores according to librdkafka's warnings.
-    fn ignored<C: FromClientConfigAndContext<Warnings>>(properties: &Properties, poll: impl Fn(&C)) -> BTreeSet<String> {
+    fn ignored<C: FromClientConfigAndContext<Warnings>>(
+        properties: &Properties,
+        poll: impl Fn(&C),
+    ) -> BTreeSet<String> {
         let warnings = Warnings::default();
         let client = config(properties).create_with_context::<_, C>(warnings.clone());
         let client = client.unwrap_or_else(|error| panic!("{error}: {properties:?}"));
         (0..POLLS).for_each(|_| poll(&client));
         let warnings = warnings.0.lock().unwrap();
         let of_ignored = warnings.iter().filter(|text| text.contains("property and will be ignored by"));
-        let name = |text: &String| text.split("Configuration property ").nth(1).and_then(|rest| rest.split(' ').next()).map(str::to_string);
+        let name = |text: &String| {
+            text.split("Configuration property ").nth(1).and_then(|rest| rest.split(' ').next()).map(str::to_string)
+        };
         of_ignored.filter_map(name).collect()
     }
 
@@ -271,10 +285,17 @@ mod tests {
         all.retain(|name, value| is_settable(name, value) && !value.starts_with("0x") && !name.contains("oauthbearer"));
         assert!(all.len() > 90, "{}", all.len());
         let set = |names: &[&str]| names.iter().map(|name| name.to_string()).collect::<BTreeSet<_>>();
-        assert_eq!(ignored_by_a_consumer(&map(&[("acks", "all")])), set(&["request.required.acks"]), "an alias is named by its property");
+        assert_eq!(
+            ignored_by_a_consumer(&map(&[("acks", "all")])),
+            set(&["request.required.acks"]),
+            "an alias is named by its property"
+        );
         let ignored_by_consumers = ignored_by_a_consumer(&all);
         let ignored_by_producers = ignored_by_a_producer(&all);
-        assert!(ignored_by_consumers.len() > 15 && ignored_by_producers.len() > 20, "{ignored_by_consumers:?} {ignored_by_producers:?}");
+        assert!(
+            ignored_by_consumers.len() > 15 && ignored_by_producers.len() > 20,
+            "{ignored_by_consumers:?} {ignored_by_producers:?}"
+        );
         assert_eq!(ignored_by_consumers.difference(&set(PRODUCER_ONLY)).collect::<Vec<_>>(), Vec::<&String>::new());
         assert_eq!(ignored_by_producers.difference(&set(CONSUMER_ONLY)).collect::<Vec<_>>(), Vec::<&String>::new());
         // Neither table contains a property that the other type of client uses.
@@ -290,11 +311,25 @@ mod tests {
     #[test]
     fn a_reader_is_made_of_what_a_producer_was_given() {
         for (given, expected) in [
-            (&[("message.max.bytes", "200000000"), ("acks", "all"), ("linger.ms", "5")][..], &[("receive.message.max.bytes", "201048576")][..]),
+            (
+                &[("message.max.bytes", "200000000"), ("acks", "all"), ("linger.ms", "5")][..],
+                &[("receive.message.max.bytes", "201048576")][..],
+            ),
             (&[("message.max.bytes", "10000000")], &[]),
             (&[("message.max.bytes", "10000000"), ("fetch.max.bytes", "2000000")], &[("fetch.max.bytes", "2000000")]),
-            (&[("receive.message.max.bytes", "3000000")], &[("fetch.max.bytes", "2999488"), ("receive.message.max.bytes", "3000000")]),
-            (&[("group.protocol", "consumer"), ("group.instance.id", "a"), ("enable.auto.commit", "true"), ("transactional.id", "t")], &[]),
+            (
+                &[("receive.message.max.bytes", "3000000")],
+                &[("fetch.max.bytes", "2999488"), ("receive.message.max.bytes", "3000000")],
+            ),
+            (
+                &[
+                    ("group.protocol", "consumer"),
+                    ("group.instance.id", "a"),
+                    ("enable.auto.commit", "true"),
+                    ("transactional.id", "t"),
+                ],
+                &[],
+            ),
         ] {
             let mut producer = map(given);
             producer.extend(map(&[("bootstrap.servers", "127.0.0.1:1"), ("security.protocol", "ssl")]));
@@ -319,7 +354,11 @@ mod tests {
             ("isolation.level", "read_uncommitted"),
             ("ssl.ca.location", "ca.pem"),
         ]);
-        let mut expected = map(&[("bootstrap.servers", "127.0.0.1:1"), ("isolation.level", "read_uncommitted"), ("ssl.ca.location", "ca.pem")]);
+        let mut expected = map(&[
+            ("bootstrap.servers", "127.0.0.1:1"),
+            ("isolation.level", "read_uncommitted"),
+            ("ssl.ca.location", "ca.pem"),
+        ]);
         expected.extend(not_committing());
         assert_eq!(for_looking_up(&source), expected);
         assert_eq!(ignored_by_a_consumer(&for_looking_up(&source)), BTreeSet::new());
@@ -331,7 +370,11 @@ mod tests {
             &[("message.max.bytes", "90000000"), ("fetch.max.bytes", "1048576")][..],
             &[("fetch.max.bytes", "500000")],
             &[("receive.message.max.bytes", "600000")],
-            &[("message.max.bytes", "90000000"), ("receive.message.max.bytes", "600000"), ("fetch.max.bytes", "700000")],
+            &[
+                ("message.max.bytes", "90000000"),
+                ("receive.message.max.bytes", "600000"),
+                ("fetch.max.bytes", "700000"),
+            ],
         ] {
             let mut properties = map(given);
             assert!(config(&properties).create::<BaseConsumer>().is_err(), "{given:?}");

@@ -56,7 +56,11 @@ impl Login {
     pub fn of(properties: &BTreeMap<String, String>) -> Login {
         let both = properties.get("sasl.username").zip(properties.get("sasl.password"));
         let credentials = both.map(|(user, password)| (user.clone(), password.clone()));
-        Login(Arc::new(Shared { credentials: Mutex::new(credentials), papers: Mutex::new(Papers::of(properties)), ..Shared::default() }))
+        Login(Arc::new(Shared {
+            credentials: Mutex::new(credentials),
+            papers: Mutex::new(Papers::of(properties)),
+            ..Shared::default()
+        }))
     }
 
     fn credentials(&self) -> Option<Credentials> {
@@ -146,7 +150,8 @@ impl Follower {
         logged: &Logged,
     ) {
         self.refresh(producer.client());
-        if let Some(newer) = self.renew(properties, |properties| config(properties).create_with_context(logged.clone())) {
+        if let Some(newer) = self.renew(properties, |properties| config(properties).create_with_context(logged.clone()))
+        {
             *producer = newer;
         }
         if let Some((_, problem)) = producer.client().fatal_error() {
@@ -155,7 +160,9 @@ impl Follower {
                     warn!(client = self.client, problem, "a producer has given up for good: another takes over");
                     *producer = newer;
                 }
-                Err(error) => error!(client = self.client, %error, problem, "a producer has given up for good, and no other can be made"),
+                Err(error) => {
+                    error!(client = self.client, %error, problem, "a producer has given up for good, and no other can be made")
+                }
             }
         }
     }
@@ -163,7 +170,11 @@ impl Follower {
     /// Creates another client if the TLS material has changed: `make` receives the properties with the new material.
     /// Returns `None` if nothing has changed, or if no client can be created; in the latter case the error is logged
     /// and the current client stays in use.
-    pub fn renew<T>(&mut self, properties: &BTreeMap<String, String>, make: impl FnOnce(&BTreeMap<String, String>) -> KafkaResult<T>) -> Option<T> {
+    pub fn renew<T>(
+        &mut self,
+        properties: &BTreeMap<String, String>,
+        make: impl FnOnce(&BTreeMap<String, String>) -> KafkaResult<T>,
+    ) -> Option<T> {
         let renewals = self.login.0.renewals.load(Ordering::Acquire);
         if std::mem::replace(&mut self.looked, renewals) == renewals {
             return None;
@@ -177,7 +188,10 @@ impl Follower {
         metrics::counter!(names::CLIENT_RENEWALS, "client" => self.client, "outcome" => outcome).increment(1);
         match made {
             Ok(made) => {
-                info!(client = self.client, "kafka's certificates, keys or secrets have changed: a new client takes over");
+                info!(
+                    client = self.client,
+                    "kafka's certificates, keys or secrets have changed: a new client takes over"
+                );
                 self.in_use = papers;
                 Some(made)
             }
@@ -252,7 +266,14 @@ mod tests {
         let refused = || Err(rdkafka::error::KafkaError::ClientCreation("no certificate".to_string()));
         // Writing the same content again is no change. New content, a missing file, and any content after a rejected
         // one are changes.
-        let steps = [("old", true, None), ("new", true, Some("new")), ("new", true, None), ("bad", false, None), ("bad", true, None), ("newer", true, Some("newer"))];
+        let steps = [
+            ("old", true, None),
+            ("new", true, Some("new")),
+            ("new", true, None),
+            ("bad", false, None),
+            ("bad", true, None),
+            ("newer", true, Some("newer")),
+        ];
         for (content, is_good, made) in steps {
             std::fs::write(&path, content).unwrap();
             running.adopt(&Login::of(&properties));

@@ -70,7 +70,8 @@ fn is_paper(name: &str) -> bool {
 fn digest(path: &Path) -> io::Result<u64> {
     let mut hasher = DefaultHasher::new();
     if path.is_dir() {
-        let mut entries = std::fs::read_dir(path)?.map(|entry| entry.map(|entry| entry.path())).collect::<io::Result<Vec<_>>>()?;
+        let mut entries =
+            std::fs::read_dir(path)?.map(|entry| entry.map(|entry| entry.path())).collect::<io::Result<Vec<_>>>()?;
         entries.sort();
         for entry in entries.iter().filter(|entry| entry.is_file()) {
             (entry, std::fs::read(entry)?).hash(&mut hasher);

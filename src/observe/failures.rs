@@ -76,7 +76,8 @@ impl FailureLog {
 
     /// Returns whether a failure of this kind is going on.
     pub fn is_failing(&self, kind: &str) -> bool {
-        self.is_failing.load(Ordering::Relaxed) && self.lock().kinds.iter().any(|known| known.name == kind && known.since.is_some())
+        self.is_failing.load(Ordering::Relaxed)
+            && self.lock().kinds.iter().any(|known| known.name == kind && known.since.is_some())
     }
 
     fn ended_at(&self, ends: impl Fn(&str) -> bool, now: Instant) -> Option<Duration> {
@@ -137,7 +138,8 @@ mod tests {
     fn another_kind_is_logged_at_once_and_then_shares_the_lines_of_the_component() {
         let (log, at) = (FailureLog::default(), times());
         let kinds = ["connection", "write"];
-        let lines = (0..1_000).filter(|step| log.failed_at(kinds[(step % 2) as usize], at(step * 60)).is_some()).count();
+        let lines =
+            (0..1_000).filter(|step| log.failed_at(kinds[(step % 2) as usize], at(step * 60)).is_some()).count();
         // A minute.
         assert!((6..=7).contains(&lines), "{lines}");
     }
@@ -163,7 +165,10 @@ mod tests {
     fn what_fails_and_works_in_turn_is_two_lines_in_ten_seconds() {
         let (log, at) = (FailureLog::default(), times());
         let lines = (0..200)
-            .map(|step| usize::from(log.failed_at("busy", at(step * 100)).is_some()) + usize::from(log.ended_at(|_| true, at(step * 100 + 50)).is_some()))
+            .map(|step| {
+                usize::from(log.failed_at("busy", at(step * 100)).is_some())
+                    + usize::from(log.ended_at(|_| true, at(step * 100 + 50)).is_some())
+            })
             .sum::<usize>();
         assert_eq!(lines, 4, "in twenty seconds");
     }

@@ -24,9 +24,18 @@ pub fn render(out: &mut String) {
     if times.is_empty() {
         return;
     }
-    let _ = write!(out, "# HELP {FILTER_SECONDS} Time that events spent in a filter, extrapolated from samples.\n# TYPE {FILTER_SECONDS} counter\n");
+    let _ = write!(
+        out,
+        "# HELP {FILTER_SECONDS} Time that events spent in a filter, extrapolated from samples.\n# TYPE {FILTER_SECONDS} counter\n"
+    );
     for ((pipeline, filter), time) in times.iter() {
-        let _ = writeln!(out, "{FILTER_SECONDS}{{pipeline=\"{}\",filter=\"{}\"}} {}", label(pipeline), label(filter), time.as_secs_f64());
+        let _ = writeln!(
+            out,
+            "{FILTER_SECONDS}{{pipeline=\"{}\",filter=\"{}\"}} {}",
+            label(pipeline),
+            label(filter),
+            time.as_secs_f64()
+        );
     }
     out.push('\n');
 }
@@ -46,6 +55,9 @@ mod tests {
         add(&pipeline, &filter, Duration::from_millis(250));
         let mut out = String::new();
         render(&mut out);
-        assert!(out.contains("logproc_filter_seconds_total{pipeline=\"a \\\"pipeline\\\"\",filter=\"grok[0]\"} 1.75\n"), "{out}");
+        assert!(
+            out.contains("logproc_filter_seconds_total{pipeline=\"a \\\"pipeline\\\"\",filter=\"grok[0]\"} 1.75\n"),
+            "{out}"
+        );
     }
 }

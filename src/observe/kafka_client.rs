@@ -63,7 +63,8 @@ impl ClientLog {
     /// Notes that these kinds of failure are over, unless brokers are away.
     pub fn works_again(&self, kinds: &[&str]) {
         if !self.failures.is_failing(CONNECTION)
-            && let Some(away) = self.failures.works_since(kinds, Instant::now()) {
+            && let Some(away) = self.failures.works_since(kinds, Instant::now())
+        {
             self.log_recovery(away);
         }
     }
@@ -137,7 +138,9 @@ fn failure_of_line(facility: &str, message: &str) -> Option<&'static str> {
 
 fn failure_of_code(code: RDKafkaErrorCode) -> Option<&'static str> {
     match code {
-        RDKafkaErrorCode::Authentication | RDKafkaErrorCode::SSL | RDKafkaErrorCode::SaslAuthenticationFailed => Some(LOGIN),
+        RDKafkaErrorCode::Authentication | RDKafkaErrorCode::SSL | RDKafkaErrorCode::SaslAuthenticationFailed => {
+            Some(LOGIN)
+        }
         RDKafkaErrorCode::BrokerTransportFailure
         | RDKafkaErrorCode::AllBrokersDown
         | RDKafkaErrorCode::Resolve
@@ -229,8 +232,17 @@ mod tests {
     #[test]
     fn it_works_again_when_every_broker_in_use_is_up() {
         assert_eq!(connected_for(&statistics(&[("learned", "DOWN", 5), ("logical", "UP", 5)])), None);
-        assert_eq!(connected_for(&statistics(&[("configured", "DOWN", 5), ("learned", "INIT", 1)])), None, "nothing is known yet");
-        let up = statistics(&[("configured", "DOWN", 5), ("learned", "UP", 7_000), ("logical", "UP", 4_000), ("learned", "INIT", 1)]);
+        assert_eq!(
+            connected_for(&statistics(&[("configured", "DOWN", 5), ("learned", "INIT", 1)])),
+            None,
+            "nothing is known yet"
+        );
+        let up = statistics(&[
+            ("configured", "DOWN", 5),
+            ("learned", "UP", 7_000),
+            ("logical", "UP", 4_000),
+            ("learned", "INIT", 1),
+        ]);
         assert_eq!(connected_for(&up), Some(Duration::from_millis(4)));
 
         let log = ClientLog::new("kafka source");

@@ -153,7 +153,8 @@ impl Shared {
             let mut queue = self.lock();
             queue.is_writing = false;
             self.emptied.notify_all();
-            queue = self.filled.wait_while(queue, |queue| queue.bytes.is_empty()).unwrap_or_else(PoisonError::into_inner);
+            queue =
+                self.filled.wait_while(queue, |queue| queue.bytes.is_empty()).unwrap_or_else(PoisonError::into_inner);
             queue.is_writing = true;
             std::mem::swap(&mut lines, &mut queue.bytes);
             self.emptied.notify_all();

@@ -11,9 +11,9 @@ use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, fmt};
 
-pub use super::log_writer::Overflow;
 use super::fold::Fold;
 use super::log_writer::LogWriter;
+pub use super::log_writer::Overflow;
 
 /// How long the end of the process waits for the last lines to be written.
 const LAST_LINES: Duration = Duration::from_millis(200);
@@ -87,11 +87,13 @@ pub fn print_and_wait(lines: &[u8]) {
 pub fn report_panics() {
     std::panic::set_hook(Box::new(|panic| {
         let payload = panic.payload();
-        let text = payload.downcast_ref::<&str>().copied().or_else(|| payload.downcast_ref::<String>().map(String::as_str));
+        let text =
+            payload.downcast_ref::<&str>().copied().or_else(|| payload.downcast_ref::<String>().map(String::as_str));
         let location = panic.location().map(ToString::to_string).unwrap_or_default();
         let thread = std::thread::current();
         let backtrace = std::backtrace::Backtrace::capture();
-        let backtrace = (backtrace.status() == std::backtrace::BacktraceStatus::Captured).then(|| backtrace.to_string());
+        let backtrace =
+            (backtrace.status() == std::backtrace::BacktraceStatus::Captured).then(|| backtrace.to_string());
         error!(thread = thread.name(), location, backtrace, "panicked: {}", text.unwrap_or_default());
     }));
 }

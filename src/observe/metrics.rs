@@ -107,16 +107,28 @@ names! {
 /// # Errors
 /// When another collector is already installed in this process.
 pub fn install() -> Result<PrometheusHandle, BuildError> {
-    const SECONDS: &[f64] = &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0];
-    const BYTES: &[f64] =
-        &[1_024.0, 16_384.0, 65_536.0, 262_144.0, 524_288.0, 1_048_576.0, 2_097_152.0, 4_194_304.0, 8_388_608.0, 16_777_216.0];
+    const SECONDS: &[f64] =
+        &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0];
+    const BYTES: &[f64] = &[
+        1_024.0,
+        16_384.0,
+        65_536.0,
+        262_144.0,
+        524_288.0,
+        1_048_576.0,
+        2_097_152.0,
+        4_194_304.0,
+        8_388_608.0,
+        16_777_216.0,
+    ];
     let handle = PrometheusBuilder::new()
         .set_buckets_for_metric(Matcher::Suffix("_seconds".to_string()), SECONDS)?
         .set_buckets_for_metric(Matcher::Suffix("_bytes".to_string()), BYTES)?
         .install_recorder()?;
     describe();
     let (version, commit) = (crate::version::VERSION, crate::version::commit());
-    metrics::gauge!(BUILD_INFO, "version" => version, "commit" => commit, "librdkafka" => crate::version::librdkafka()).set(1.0);
+    metrics::gauge!(BUILD_INFO, "version" => version, "commit" => commit, "librdkafka" => crate::version::librdkafka())
+        .set(1.0);
     reloaded(true);
     Ok(handle)
 }
@@ -131,11 +143,27 @@ pub fn reloaded(is_taken_up: bool) {
 
 fn describe() {
     describe_counter!(RELOADS, Unit::Count, "Reloads of the pipeline file, by outcome.");
-    describe_gauge!(LAST_RELOAD_SUCCESSFUL, Unit::Count, "1 if the last reload succeeded, or there was none since the start.");
-    describe_gauge!(LAST_RELOAD_SECONDS, Unit::Seconds, "Time of the last successful reload, or of the start, since 1970.");
+    describe_gauge!(
+        LAST_RELOAD_SUCCESSFUL,
+        Unit::Count,
+        "1 if the last reload succeeded, or there was none since the start."
+    );
+    describe_gauge!(
+        LAST_RELOAD_SECONDS,
+        Unit::Seconds,
+        "Time of the last successful reload, or of the start, since 1970."
+    );
     describe_gauge!(BUILD_INFO, Unit::Count, "1, with version, commit and version of librdkafka as labels.");
-    describe_counter!(OFFSET_RESETS, Unit::Count, "Offsets that were no longer valid: records were deleted unread, or a topic was created anew.");
-    describe_counter!(OFFSET_GAPS, Unit::Count, "Gaps between the offsets of records, by reason; only `skipped` and `unexplained` are faults.");
+    describe_counter!(
+        OFFSET_RESETS,
+        Unit::Count,
+        "Offsets that were no longer valid: records were deleted unread, or a topic was created anew."
+    );
+    describe_counter!(
+        OFFSET_GAPS,
+        Unit::Count,
+        "Gaps between the offsets of records, by reason; only `skipped` and `unexplained` are faults."
+    );
     describe_counter!(FILTER_EVENTS, Unit::Count, "Events that came into a filter.");
     describe_counter!(FILTER_FAILURES, Unit::Count, "Events on which a filter failed; they go on, tagged.");
     describe_counter!(FILTER_DROPS, Unit::Count, "Events that a filter dropped on purpose.");
@@ -154,21 +182,53 @@ fn describe() {
     describe_gauge!(IN_FLIGHT_LIMIT, Unit::Bytes, "Limit of the bytes in flight.");
     describe_gauge!(LAG, Unit::Count, "Records in a partition that are not committed yet.");
     describe_gauge!(OLDEST_OPEN, Unit::Seconds, "Age of the oldest record that has been read and has not ended.");
-    describe_histogram!(DELIVERY_DELAY, Unit::Seconds, "Time from a record's timestamp to the end of its last document.");
+    describe_histogram!(
+        DELIVERY_DELAY,
+        Unit::Seconds,
+        "Time from a record's timestamp to the end of its last document."
+    );
     describe_counter!(REBALANCES, Unit::Count, "Rebalances of the consumer group, by kind.");
     describe_gauge!(PARTITIONS, Unit::Count, "Partitions assigned to this process.");
-    describe_counter!(CLIENT_RENEWALS, Unit::Count, "Kafka clients made anew because certificates, keys or secrets changed, by client and outcome.");
+    describe_counter!(
+        CLIENT_RENEWALS,
+        Unit::Count,
+        "Kafka clients made anew because certificates, keys or secrets changed, by client and outcome."
+    );
     describe_counter!(COMMITS, Unit::Count, "Commits, by outcome.");
     describe_counter!(DEAD_LETTERS, Unit::Count, "Records kept aside as dead letters, by reason and target.");
-    describe_counter!(CHECKPOINT_RETRIES, Unit::Count, "Writes of a file source's checkpoint that failed and were tried again.");
+    describe_counter!(
+        CHECKPOINT_RETRIES,
+        Unit::Count,
+        "Writes of a file source's checkpoint that failed and were tried again."
+    );
     describe_counter!(DEAD_LETTER_RETRIES, Unit::Count, "Writes of dead letters that failed and were tried again.");
-    describe_counter!(LOG_LINES_DROPPED, Unit::Count, "Log lines that were dropped because standard error did not take them.");
-    describe_gauge!(SOURCE_PAUSED, Unit::Count, "1 while the source holds back because the in-flight limit is reached.");
+    describe_counter!(
+        LOG_LINES_DROPPED,
+        Unit::Count,
+        "Log lines that were dropped because standard error did not take them."
+    );
+    describe_gauge!(
+        SOURCE_PAUSED,
+        Unit::Count,
+        "1 while the source holds back because the in-flight limit is reached."
+    );
     describe_gauge!(REPLAY_OFFSETS, Unit::Count, "Offsets that a replay's job is to read, of all its partitions.");
     describe_gauge!(REPLAY_OFFSETS_DONE, Unit::Count, "Of these, how many it has come to the end of.");
-    describe_gauge!(REPLAY_RATE, Unit::CountPerSecond, "Offsets a second that all processes of the job together do now.");
-    describe_gauge!(REPLAY_REMAINING, Unit::Seconds, "How long the job takes at this rate; not a number while it stands still.");
-    describe_gauge!(REPLAY_SPEED, Unit::Count, "The share of its speed that this process uses; less than 1 when it holds back for others.");
+    describe_gauge!(
+        REPLAY_RATE,
+        Unit::CountPerSecond,
+        "Offsets a second that all processes of the job together do now."
+    );
+    describe_gauge!(
+        REPLAY_REMAINING,
+        Unit::Seconds,
+        "How long the job takes at this rate; not a number while it stands still."
+    );
+    describe_gauge!(
+        REPLAY_SPEED,
+        Unit::Count,
+        "The share of its speed that this process uses; less than 1 when it holds back for others."
+    );
     describe_gauge!(REPLAY_RECORDS, Unit::Count, "Records of the job that have ended, by outcome.");
     describe_gauge!(REPLAY_DOCUMENTS, Unit::Count, "Documents of these records that were acknowledged.");
 }

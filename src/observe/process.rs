@@ -8,7 +8,8 @@ const TICKS_PER_SECOND: f64 = 100.0;
 /// Appends the metrics in the text format of Prometheus. One that the system does not tell is left out.
 pub fn render(out: &mut String) {
     let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
-    let (stat, status, limits, system) = (read("/proc/self/stat"), read("/proc/self/status"), read("/proc/self/limits"), read("/proc/stat"));
+    let (stat, status, limits, system) =
+        (read("/proc/self/stat"), read("/proc/self/status"), read("/proc/self/limits"), read("/proc/stat"));
     let open = std::fs::read_dir("/proc/self/fd").ok().map(|entries| entries.count().saturating_sub(1) as f64);
     let mut put = |name: &str, kind: &str, help: &str, value: Option<f64>| {
         if let Some(value) = value {
@@ -21,7 +22,12 @@ pub fn render(out: &mut String) {
     put("process_open_fds", "gauge", "Open file descriptors.", open);
     put("process_max_fds", "gauge", "File descriptors that may be open at most.", max_fds(&limits));
     put("process_threads", "gauge", "Threads of the process.", number_of(&status, "Threads:"));
-    put("process_start_time_seconds", "gauge", "Start of the process, in seconds since 1970.", start_seconds(&stat, &system));
+    put(
+        "process_start_time_seconds",
+        "gauge",
+        "Start of the process, in seconds since 1970.",
+        start_seconds(&stat, &system),
+    );
 }
 
 /// A field of `/proc/self/stat`, numbered as in proc(5). The second holds the program's name, which may contain spaces.
@@ -74,7 +80,10 @@ mod tests {
             let line = out.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
             line.unwrap_or_else(|| panic!("{name} in {out}")).parse().unwrap()
         };
-        assert!(value("process_resident_memory_bytes") > 1e6 && value("process_virtual_memory_bytes") > value("process_resident_memory_bytes"));
+        assert!(
+            value("process_resident_memory_bytes") > 1e6
+                && value("process_virtual_memory_bytes") > value("process_resident_memory_bytes")
+        );
         assert!(value("process_open_fds") >= 3.0 && value("process_max_fds") >= value("process_open_fds"));
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs_f64();
         assert!((now - 3_600.0 * 24.0..now + 2.0).contains(&value("process_start_time_seconds")));

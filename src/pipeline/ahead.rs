@@ -130,13 +130,20 @@ index = "i-%{[kind]}"
         let mut builder = BatchBuilder::default();
         for (offset, value) in (0..).zip(values) {
             let origin = builder.origin("t", 0, || Origin::detached("t", 0));
-            builder.push(NewRecord { origin, offset, timestamp_ms: 5, key: None, value, shape: Shape::Plain }, std::iter::empty());
+            builder.push(
+                NewRecord { origin, offset, timestamp_ms: 5, key: None, value, shape: Shape::Plain },
+                std::iter::empty(),
+            );
         }
         Arc::new(builder.into_detached())
     }
 
     /// Returns the verdict of each record that is processed, and its documents.
-    fn run(processor: &mut dyn Processor, batch: &Arc<RawBatch>, groups: &[(usize, Vec<bool>)]) -> Vec<(Verdict, Vec<Vec<u8>>)> {
+    fn run(
+        processor: &mut dyn Processor,
+        batch: &Arc<RawBatch>,
+        groups: &[(usize, Vec<bool>)],
+    ) -> Vec<(Verdict, Vec<Vec<u8>>)> {
         let mut out = Outputs::new(1);
         out.start_batch(batch);
         let (mut from, mut ends) = (0, Vec::new());
@@ -146,7 +153,9 @@ index = "i-%{[kind]}"
             if *size > 1 {
                 processor.look_ahead(batch, &records);
             }
-            for (index, _) in records.iter().zip(left_out.iter().chain(std::iter::repeat(&false))).filter(|(_, left_out)| !**left_out) {
+            for (index, _) in
+                records.iter().zip(left_out.iter().chain(std::iter::repeat(&false))).filter(|(_, left_out)| !**left_out)
+            {
                 out.start_record(*index);
                 let verdict = processor.process(batch, *index, &mut out);
                 ends.push((verdict, out.take_documents(0)));
@@ -170,7 +179,9 @@ index = "i-%{[kind]}"
         let batch = batch(values);
         let in_groups = run(&mut *load().processors().make(0), &batch, groups);
         let alone: Vec<(usize, Vec<bool>)> = {
-            let left_out = groups.iter().flat_map(|(size, left_out)| (0..*size).map(|at| left_out.get(at).copied().unwrap_or(false)));
+            let left_out = groups
+                .iter()
+                .flat_map(|(size, left_out)| (0..*size).map(|at| left_out.get(at).copied().unwrap_or(false)));
             left_out.map(|left_out| (1, vec![left_out])).collect()
         };
         let alone = run(&mut *load().processors().make(0), &batch, &alone);

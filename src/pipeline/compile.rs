@@ -31,7 +31,8 @@ pub struct Environment {
 impl Environment {
     /// Returns the environment of the process for a pipeline file.
     pub fn of_process(file: &Path, dialect: Dialect, ecs_compatibility: EcsCompatibility) -> Environment {
-        let folder = file.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new(".")).to_path_buf();
+        let folder =
+            file.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new(".")).to_path_buf();
         let variable = Arc::new(|name: &str| std::env::var(name).ok());
         Environment { variable, folder, dialect, ecs_compatibility, metadata_visible: false }
     }
@@ -46,7 +47,10 @@ impl Environment {
 ///
 /// # Errors
 /// All problems of all filters and conditions.
-pub fn filters(statements: &[Statement], environment: &Environment) -> Result<(Program, Vec<Diagnostic>), Vec<Diagnostic>> {
+pub fn filters(
+    statements: &[Statement],
+    environment: &Environment,
+) -> Result<(Program, Vec<Diagnostic>), Vec<Diagnostic>> {
     filters_within(statements, environment, usize::MAX)
 }
 
@@ -55,7 +59,11 @@ pub fn filters(statements: &[Statement], environment: &Environment) -> Result<(P
 ///
 /// # Errors
 /// All problems of all filters and conditions.
-pub fn filters_within(statements: &[Statement], environment: &Environment, memory_limit: usize) -> Result<(Program, Vec<Diagnostic>), Vec<Diagnostic>> {
+pub fn filters_within(
+    statements: &[Statement],
+    environment: &Environment,
+    memory_limit: usize,
+) -> Result<(Program, Vec<Diagnostic>), Vec<Diagnostic>> {
     let mut compiler = Compiler {
         ecs_compatibility: environment.ecs_compatibility,
         folder: environment.folder.clone(),
@@ -88,7 +96,11 @@ pub fn filters_within(statements: &[Statement], environment: &Environment, memor
     if problems.is_empty() { Ok((Program::new(steps), compiler.warnings)) } else { Err(problems) }
 }
 
-fn compile_filter(spec: &ComponentSpec, position: usize, compiler: &mut Compiler) -> Result<FilterStep, Vec<Diagnostic>> {
+fn compile_filter(
+    spec: &ComponentSpec,
+    position: usize,
+    compiler: &mut Compiler,
+) -> Result<FilterStep, Vec<Diagnostic>> {
     let Some(def) = filter::find(&spec.kind.name) else {
         return Err(vec![unknown(Section::Filter, spec, filter::FILTERS.iter().map(|def| &def.component))]);
     };
@@ -128,7 +140,11 @@ pub fn condition(spec: &ConditionSpec, environment: &Environment) -> Result<Cond
 }
 
 /// Returns the problem of a component whose type is unknown.
-pub fn unknown<'a>(section: Section, spec: &ComponentSpec, known: impl Iterator<Item = &'a ComponentDef>) -> Diagnostic {
+pub fn unknown<'a>(
+    section: Section,
+    spec: &ComponentSpec,
+    known: impl Iterator<Item = &'a ComponentDef>,
+) -> Diagnostic {
     let problem = Diagnostic::error(spec.kind.span, format!("there is no {} `{}`", section.word(), spec.kind.name));
     let names: Vec<&str> = known.map(|def| def.name).collect();
     match (nearest(&spec.kind.name, names.iter().copied()), instead_of(section, &spec.kind.name)) {

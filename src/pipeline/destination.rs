@@ -79,11 +79,17 @@ struct Action {
 impl Destination {
     /// Reads what an encoder has written for a sink.
     fn of(label: &SinkLabel, encoder: &Encoder, written: &[u8]) -> Destination {
-        let destination = Destination { sink: label.name.clone(), kind: label.kind, target: label.target.clone(), ..Destination::default() };
+        let destination = Destination {
+            sink: label.name.clone(),
+            kind: label.kind,
+            target: label.target.clone(),
+            ..Destination::default()
+        };
         match encoder {
             Encoder::Elasticsearch(_) => {
                 let mut lines = written.splitn(2, |byte| *byte == b'\n');
-                let head: Map<String, Value> = lines.next().and_then(|line| serde_json::from_slice(line).ok()).unwrap_or_default();
+                let head: Map<String, Value> =
+                    lines.next().and_then(|line| serde_json::from_slice(line).ok()).unwrap_or_default();
                 let Some((action, body)) = head.into_iter().next() else { return destination };
                 let Ok(found) = serde_json::from_value::<Action>(body) else { return destination };
                 Destination {
@@ -99,7 +105,8 @@ impl Destination {
                 }
             }
             Encoder::Kafka { .. } => {
-                let key = unframe(written).and_then(|framed| framed.key.map(|key| String::from_utf8_lossy(key).into_owned()));
+                let key =
+                    unframe(written).and_then(|framed| framed.key.map(|key| String::from_utf8_lossy(key).into_owned()));
                 Destination { key, ..destination }
             }
             Encoder::Lines(_) | Encoder::Trial(_) => destination,
@@ -123,7 +130,12 @@ impl fmt::Display for Destination {
             Some(id) => write!(f, ", _id {id:?}")?,
             None => {}
         }
-        let parts = [("action", &self.action), ("routing", &self.routing), ("ingest pipeline", &self.pipeline), ("key", &self.key)];
+        let parts = [
+            ("action", &self.action),
+            ("routing", &self.routing),
+            ("ingest pipeline", &self.pipeline),
+            ("key", &self.key),
+        ];
         for (name, value) in parts {
             if let Some(value) = value {
                 write!(f, ", {name} {value}")?;
@@ -203,7 +215,12 @@ pub struct TrialEncoder {
 
 impl TrialEncoder {
     /// An encoder in place of these sinks.
-    pub fn new(routes: Arc<Vec<Step<usize>>>, encoders: Vec<Encoder>, labels: Arc<Vec<SinkLabel>>, form: TrialForm) -> TrialEncoder {
+    pub fn new(
+        routes: Arc<Vec<Step<usize>>>,
+        encoders: Vec<Encoder>,
+        labels: Arc<Vec<SinkLabel>>,
+        form: TrialForm,
+    ) -> TrialEncoder {
         TrialEncoder { routes, encoders, labels, form, written: Vec::new() }
     }
 
@@ -215,7 +232,12 @@ impl TrialEncoder {
     ///
     /// # Errors
     /// One of the sinks can't take the event.
-    pub(super) fn encode(&mut self, event: &mut Event, origin: &DocumentOrigin<'_>, out: &mut Vec<u8>) -> Result<(), EncodeError> {
+    pub(super) fn encode(
+        &mut self,
+        event: &mut Event,
+        origin: &DocumentOrigin<'_>,
+        out: &mut Vec<u8>,
+    ) -> Result<(), EncodeError> {
         let start = out.len();
         event.write_next_json(out);
         let TrialEncoder { routes, encoders, labels, written, .. } = self;

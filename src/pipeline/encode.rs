@@ -163,7 +163,9 @@ impl Encoder {
         match self {
             Encoder::Elasticsearch(encoder) => Some(match &encoder.target {
                 Target::Index(template) => template.as_pattern(),
-                Target::DataStream { parts, auto_routing: false, .. } => parts.each_ref().map(|part| part.template.as_pattern()).join("-"),
+                Target::DataStream { parts, auto_routing: false, .. } => {
+                    parts.each_ref().map(|part| part.template.as_pattern()).join("-")
+                }
                 // The type is the same for all as a rule.
                 Target::DataStream { parts, .. } => format!("{}-*", parts[0].template.as_pattern()),
             }),
@@ -192,7 +194,12 @@ impl Encoder {
     ///
     /// # Errors
     /// The event cannot become a document of this sink. The caller must remove what has been appended.
-    pub fn encode(&mut self, event: &mut Event, origin: &DocumentOrigin<'_>, out: &mut Vec<u8>) -> Result<(), EncodeError> {
+    pub fn encode(
+        &mut self,
+        event: &mut Event,
+        origin: &DocumentOrigin<'_>,
+        out: &mut Vec<u8>,
+    ) -> Result<(), EncodeError> {
         match self {
             Encoder::Elasticsearch(encoder) => encoder.encode(event, origin, out)?,
             Encoder::Trial(encoder) => encoder.encode(event, origin, out)?,
@@ -203,7 +210,8 @@ impl Encoder {
                     text
                 };
                 let key = key.as_ref().map(&mut filled);
-                let headers: Vec<(&str, String)> = headers.iter().map(|(name, value)| (&**name, filled(value))).collect();
+                let headers: Vec<(&str, String)> =
+                    headers.iter().map(|(name, value)| (&**name, filled(value))).collect();
                 frame(out, key.as_ref().map(|key| key.as_bytes()), &headers);
                 form.write(event, out);
                 return Ok(());
@@ -316,7 +324,10 @@ impl BulkEncoder {
         let streams = args.text("data_stream").unwrap_or_default();
         let target = match (index, streams.as_str()) {
             (Some(_), "true") => {
-                problems.push(Diagnostic::error(args.span_of("index"), "`index` and `data_stream = true` exclude each other"));
+                problems.push(Diagnostic::error(
+                    args.span_of("index"),
+                    "`index` and `data_stream = true` exclude each other",
+                ));
                 return Err(problems);
             }
             (Some(index), _) => Target::Index(index),
@@ -325,9 +336,7 @@ impl BulkEncoder {
                 return Err(problems);
             }
             (None, _) => {
-                let mut part = |option: &str, name: &str| {
-                    Some(Part::new(template(args, option, &mut problems)?, name))
-                };
+                let mut part = |option: &str, name: &str| Some(Part::new(template(args, option, &mut problems)?, name));
                 let parts = [
                     part("data_stream_type", "type"),
                     part("data_stream_dataset", "dataset"),
@@ -365,7 +374,8 @@ impl BulkEncoder {
             && let Some(name) = index.as_literal()
             && !is_legal_index(name)
         {
-            problems.push(Diagnostic::error(args.span_of("index"), EncodeError::IndexName(name.to_string()).to_string()));
+            problems
+                .push(Diagnostic::error(args.span_of("index"), EncodeError::IndexName(name.to_string()).to_string()));
         }
         if !problems.is_empty() {
             return Err(problems);
@@ -390,7 +400,11 @@ impl BulkEncoder {
             Redirect::Index(name) => self.target = Target::Index(name.clone()),
             Redirect::DataStream(names) => {
                 let part = |at: usize| Part::new(names[at].clone(), STREAM_FIELDS[at]);
-                self.target = Target::DataStream { parts: Box::new([part(0), part(1), part(2)]), auto_routing: false, sync_fields: true };
+                self.target = Target::DataStream {
+                    parts: Box::new([part(0), part(1), part(2)]),
+                    auto_routing: false,
+                    sync_fields: true,
+                };
                 self.action = "create";
             }
             Redirect::Action(action) => match &self.target {
@@ -513,7 +527,8 @@ mod tests {
             (key, Node { span: Span::default(), data: Data::String(value.to_string()) })
         };
         let def = crate::sink::elasticsearch::DEF;
-        let args = Args::check("sink", Span::default(), options.iter().map(entry).collect(), def.options.iter().copied())?;
+        let args =
+            Args::check("sink", Span::default(), options.iter().map(entry).collect(), def.options.iter().copied())?;
         Encoder::from_args("elasticsearch", &args)
     }
 
@@ -521,7 +536,17 @@ mod tests {
         let mut event = Event::new();
         event.decode_json(json.as_bytes()).unwrap();
         let mut out = Vec::new();
-        let origin = DocumentOrigin { place: 0, source: "", topic: "t", topic_id: None, partition: 1, offset: 2, timestamp_ms: -1, value: b"", ordinal: 0 };
+        let origin = DocumentOrigin {
+            place: 0,
+            source: "",
+            topic: "t",
+            topic_id: None,
+            partition: 1,
+            offset: 2,
+            timestamp_ms: -1,
+            value: b"",
+            ordinal: 0,
+        };
         encoder(options).unwrap().encode(&mut event, &origin, &mut out)?;
         Ok(String::from_utf8(out).unwrap())
     }
@@ -540,7 +565,13 @@ mod tests {
                 "{\"create\":{\"_index\":\"logs-nginx-prod\",\"_id\":\"AAAAAHUjaFBFhAABAAAAAAAC\"}}\n{\"data_stream\":{\"namespace\":\"prod\",\"type\":\"logs\",\"dataset\":\"nginx\"}}\n",
             ),
             (
-                vec![("index", "i"), ("action", "index"), ("document_id", "%{k}"), ("routing", "%{r}"), ("pipeline", "%{none}")],
+                vec![
+                    ("index", "i"),
+                    ("action", "index"),
+                    ("document_id", "%{k}"),
+                    ("routing", "%{r}"),
+                    ("pipeline", "%{none}"),
+                ],
                 r#"{"k":"a\"b","r":7}"#,
                 "{\"index\":{\"_index\":\"i\",\"_id\":\"a\\\"b\",\"routing\":\"7\"}}\n{\"k\":\"a\\\"b\",\"r\":7}\n",
             ),

@@ -105,7 +105,8 @@ impl IdRule {
     }
 
     fn write_record(&self, origin: &DocumentOrigin<'_>, out: &mut Vec<u8>) {
-        let (offset, partition, ordinal) = (origin.offset.to_be_bytes(), origin.partition.to_be_bytes(), u64::from(origin.ordinal).to_be_bytes());
+        let (offset, partition, ordinal) =
+            (origin.offset.to_be_bytes(), origin.partition.to_be_bytes(), u64::from(origin.ordinal).to_be_bytes());
         let seconds = u32::try_from((origin.timestamp_ms / 1_000).max(0)).unwrap_or(u32::MAX);
         let mut id = [0; LONGEST];
         id[..4].copy_from_slice(&seconds.to_be_bytes());
@@ -190,7 +191,17 @@ mod tests {
     use super::*;
 
     fn origin(topic: &str, offset: i64) -> DocumentOrigin<'_> {
-        DocumentOrigin { place: 0, source: "", topic, topic_id: None, partition: 0, offset, timestamp_ms: 1_790_000_000_999, value: b"v", ordinal: 0 }
+        DocumentOrigin {
+            place: 0,
+            source: "",
+            topic,
+            topic_id: None,
+            partition: 0,
+            offset,
+            timestamp_ms: 1_790_000_000_999,
+            value: b"v",
+            ordinal: 0,
+        }
     }
 
     fn id_of(rule: &mut IdRule, origin: &DocumentOrigin<'_>) -> String {
@@ -212,8 +223,15 @@ mod tests {
             }
             id_of(&mut rule, &DocumentOrigin { place, ..origin(topic, offset) })
         };
-        let ids = [id(0, "a", 7, true), id(1, "b", 1, false), id(0, "a", 8, false), id(0, "b", 2, true), id(0, "b", 3, false)];
-        let expected = [("a", 7), ("b", 1), ("a", 8), ("b", 2), ("b", 3)].map(|(topic, offset)| id_of(&mut IdRule::default(), &origin(topic, offset)));
+        let ids = [
+            id(0, "a", 7, true),
+            id(1, "b", 1, false),
+            id(0, "a", 8, false),
+            id(0, "b", 2, true),
+            id(0, "b", 3, false),
+        ];
+        let expected = [("a", 7), ("b", 1), ("a", 8), ("b", 2), ("b", 3)]
+            .map(|(topic, offset)| id_of(&mut IdRule::default(), &origin(topic, offset)));
         assert_eq!(ids, expected);
     }
 
@@ -225,9 +243,17 @@ mod tests {
         for (salt, origin, expected) in [
             ("", origin("nginx-logs", 1_234), "arE7gBlV7bXECAAAAAAAAATS"),
             ("", DocumentOrigin { topic_id: topic, ..origin("nginx-logs", 1_234) }, "arE7gP03wk1GgwAAAAAAAATS"),
-            ("", DocumentOrigin { topic_id: topic, partition: 3, ordinal: 2, ..origin("nginx-logs", 1_234) }, "arE7gP03wk1GgwADAAAAAATSAAAC"),
+            (
+                "",
+                DocumentOrigin { topic_id: topic, partition: 3, ordinal: 2, ..origin("nginx-logs", 1_234) },
+                "arE7gP03wk1GgwADAAAAAATSAAAC",
+            ),
             ("blue", DocumentOrigin { topic_id: topic, ..origin("nginx-logs", 0) }, "arE7gJaj7D_4wAAAAAAAAAAA"),
-            ("", DocumentOrigin { topic_id: topic, timestamp_ms: -1, ..origin("nginx-logs", 1_234) }, "AAAAAP03wk1GgwAAAAAAAATS"),
+            (
+                "",
+                DocumentOrigin { topic_id: topic, timestamp_ms: -1, ..origin("nginx-logs", 1_234) },
+                "AAAAAP03wk1GgwAAAAAAAATS",
+            ),
             ("", DocumentOrigin { topic_id: topic, ..wide }, "arE7gP03wk1GgwABEXB__________wAAAAAF"),
         ] {
             assert_eq!(id(salt, &origin), expected);
@@ -240,16 +266,27 @@ mod tests {
         let (one, other) = (Some("2Ubi0bCRQ0Khzrn_rtTvFg"), Some("Zq8yT8vBQ3OkNm1uP0aV2w"));
         let all: Vec<DocumentOrigin<'_>> = [None, one, other]
             .into_iter()
-            .flat_map(|topic_id| [0, 1, 255, 1 << 32, 1 << 48].map(|offset| DocumentOrigin { topic_id, ..origin("t", offset) }))
+            .flat_map(|topic_id| {
+                [0, 1, 255, 1 << 32, 1 << 48].map(|offset| DocumentOrigin { topic_id, ..origin("t", offset) })
+            })
             .flat_map(|origin| [0, 1, 65_535, 65_536].map(|partition| DocumentOrigin { partition, ..origin }))
             .flat_map(|origin| [0, 1, 1 << 24].map(|ordinal| DocumentOrigin { ordinal, ..origin }))
             .chain([DocumentOrigin { source: "second", ..origin("t", 0) }, origin("u", 0)])
             .collect();
         let ids: std::collections::HashSet<String> = all.iter().map(|origin| id("", origin)).collect();
         assert_eq!(ids.len(), all.len());
-        assert_eq!(id("", &DocumentOrigin { topic_id: one, ..origin("t", 9) }), id("", &DocumentOrigin { topic_id: one, source: "second", ..origin("renamed", 9) }));
-        let bytes = |timestamp_ms, offset| URL_SAFE_NO_PAD.decode(id("", &DocumentOrigin { timestamp_ms, ..origin("t", offset) })).unwrap();
-        assert!(bytes(5_000, 9) < bytes(5_999, 10) && bytes(5_000, 255) < bytes(5_000, 256) && bytes(5_000, 9) < bytes(6_000, 3));
+        assert_eq!(
+            id("", &DocumentOrigin { topic_id: one, ..origin("t", 9) }),
+            id("", &DocumentOrigin { topic_id: one, source: "second", ..origin("renamed", 9) })
+        );
+        let bytes = |timestamp_ms, offset| {
+            URL_SAFE_NO_PAD.decode(id("", &DocumentOrigin { timestamp_ms, ..origin("t", offset) })).unwrap()
+        };
+        assert!(
+            bytes(5_000, 9) < bytes(5_999, 10)
+                && bytes(5_000, 255) < bytes(5_000, 256)
+                && bytes(5_000, 9) < bytes(6_000, 3)
+        );
     }
 
     /// The hashes are fixed permanently: these are the test vectors of FNV-1a and SHA-256.

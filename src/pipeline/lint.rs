@@ -50,7 +50,10 @@ fn dates_without_a_plus(node: &Node, warnings: &mut Vec<Diagnostic>) {
             for place in text.split("%{").skip(1).filter_map(|rest| rest.split_once('}')).map(|(place, _)| place) {
                 if looks_like_a_date(place) {
                     let message = format!("`%{{{place}}}` is the field `{place}`, not the date");
-                    warnings.push(Diagnostic::warning(node.span, message).with_help(format!("write `%{{+{place}}}` for the date of the event")));
+                    warnings.push(
+                        Diagnostic::warning(node.span, message)
+                            .with_help(format!("write `%{{+{place}}}` for the date of the event")),
+                    );
                 }
             }
         }
@@ -74,7 +77,11 @@ fn case_before_gsub(spec: &ComponentSpec, warnings: &mut Vec<Diagnostic>) {
         if position(change).is_some_and(|change| change < gsub) {
             let message = format!("`gsub` runs before `{change}`, whatever the order in which they stand");
             let warning = Diagnostic::warning(spec.entries[gsub].0.span, message);
-            warnings.push(warning.with_help(format!("put `gsub` into a second `mutate` where it should see what `{change}` has made")));
+            warnings.push(
+                warning.with_help(format!(
+                    "put `gsub` into a second `mutate` where it should see what `{change}` has made"
+                )),
+            );
         }
     }
 }
@@ -89,11 +96,15 @@ pub fn missing_ends(spec: &PipelineSpec, overrides: &Overrides, dialect: Dialect
     let mut say = |ours: &str, theirs: &str, instead: &str| match dialect.is_logstash() {
         true => {
             let problem = Diagnostic::warning(Span::default(), format!("there is no `{theirs}` here: {instead}"));
-            problems.push(problem.with_help("check a pipeline of several files as one: name their folder, or a pattern in quotes"));
+            problems.push(
+                problem
+                    .with_help("check a pipeline of several files as one: name their folder, or a pattern in quotes"),
+            );
         }
         false => {
             let problem = Diagnostic::error(Span::default(), format!("the pipeline has no {ours}"));
-            problems.push(problem.with_help(format!("a table `[{ours}]` with a `type` says where events come from or go")));
+            problems
+                .push(problem.with_help(format!("a table `[{ours}]` with a `type` says where events come from or go")));
         }
     };
     if spec.sources.is_empty() && !overrides.stdin {

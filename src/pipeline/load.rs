@@ -10,13 +10,14 @@ use super::destination::{SinkLabel, TrialEncoder, TrialForm};
 use super::encode::Encoder;
 use super::memory::Memory;
 use super::program::{Program, Step, flatten};
-use super::{lint, offline, replaced};
 use super::worker::{Codec, Intake, Intakes, PipelineWorker, SourceOfTopic};
+use super::{lint, offline, replaced};
 use crate::config::logstash::plugins::{GEO_DATABASES, Section, Surroundings};
 use crate::config::logstash::settings::Settings as LogstashSettings;
 use crate::config::spec::{ComponentSpec, PipelineSpec, Statement};
 use crate::config::{
-    Args, ComponentDef, Diagnostic, Dialect, Fallback, Files, Key, Kind, Node, OptionDef, Severity, Span, expand, logstash, option, toml,
+    Args, ComponentDef, Diagnostic, Dialect, Fallback, Files, Key, Kind, Node, OptionDef, Severity, Span, expand,
+    logstash, option, toml,
 };
 use crate::dead_letter::{self, DeadLetterSpec};
 use crate::delivery::bounds::Demand;
@@ -35,17 +36,72 @@ pub const PIPELINE_DEF: ComponentDef = ComponentDef {
 };
 
 const PIPELINE_OPTIONS: &[OptionDef] = &[
-    option("name", Kind::String, Fallback::None, "The pipeline's name in metrics, logs and dead letters; by default the file's name."),
-    option("workers", Kind::Integer(1, 1_024), Fallback::None, "Worker threads; by default one for each core (or what the container's quota allows), less one where records come from Kafka: reading and sending take a third of the time. Where lines are read once, the thread that reads them is one of the workers."),
-    option("memory_limit", Kind::Bytes, Fallback::Text("256MiB"), "Bytes of anonymous memory that the process stays below. A container's limit lowers it to nine tenths of that; where it is not given and the pipeline needs more than the default, it is what the pipeline needs. One below that is refused."),
-    option("memory_check", Kind::Enum(&["refuse", "warn"]), Fallback::Text("refuse"), "`warn` runs the pipeline although `memory_limit`, or what a container's limit leaves, is below what the pipeline needs."),
-    option("in_flight_limit", Kind::Bytes, Fallback::None, "Bytes of records and documents between source and acknowledgement; by default an eighth of `memory_limit`, more or less."),
-    option("shutdown_timeout", Kind::Duration, Fallback::Text("30s"), "How long a drain may take when the process is asked to stop."),
-    option("rate_limit", Kind::Integer(1, 1_000_000_000), Fallback::None, "Records a second that go through the pipeline at most, all workers together; no limit by default."),
-    option("ecs_compatibility", Kind::Enum(&["disabled", "v1", "v8"]), Fallback::Text("v8"), "Which field names and grok patterns hold where a filter does not say."),
-    option("http_address", Kind::String, Fallback::Text("127.0.0.1:9600"), "Where `/metrics`, `/livez` and `/readyz` are served; an empty text turns it off."),
-    option("summary_interval", Kind::Duration, Fallback::Text("1m"), "How often a running pipeline logs a line about itself: records and documents a second, lag, records and bytes in flight, dead letters. `0` turns it off."),
-    option("templates", Kind::Strings, Fallback::None, "Folders of index templates, component templates and lifecycle policies that `logproc setup` installs."),
+    option(
+        "name",
+        Kind::String,
+        Fallback::None,
+        "The pipeline's name in metrics, logs and dead letters; by default the file's name.",
+    ),
+    option(
+        "workers",
+        Kind::Integer(1, 1_024),
+        Fallback::None,
+        "Worker threads; by default one for each core (or what the container's quota allows), less one where records come from Kafka: reading and sending take a third of the time. Where lines are read once, the thread that reads them is one of the workers.",
+    ),
+    option(
+        "memory_limit",
+        Kind::Bytes,
+        Fallback::Text("256MiB"),
+        "Bytes of anonymous memory that the process stays below. A container's limit lowers it to nine tenths of that; where it is not given and the pipeline needs more than the default, it is what the pipeline needs. One below that is refused.",
+    ),
+    option(
+        "memory_check",
+        Kind::Enum(&["refuse", "warn"]),
+        Fallback::Text("refuse"),
+        "`warn` runs the pipeline although `memory_limit`, or what a container's limit leaves, is below what the pipeline needs.",
+    ),
+    option(
+        "in_flight_limit",
+        Kind::Bytes,
+        Fallback::None,
+        "Bytes of records and documents between source and acknowledgement; by default an eighth of `memory_limit`, more or less.",
+    ),
+    option(
+        "shutdown_timeout",
+        Kind::Duration,
+        Fallback::Text("30s"),
+        "How long a drain may take when the process is asked to stop.",
+    ),
+    option(
+        "rate_limit",
+        Kind::Integer(1, 1_000_000_000),
+        Fallback::None,
+        "Records a second that go through the pipeline at most, all workers together; no limit by default.",
+    ),
+    option(
+        "ecs_compatibility",
+        Kind::Enum(&["disabled", "v1", "v8"]),
+        Fallback::Text("v8"),
+        "Which field names and grok patterns hold where a filter does not say.",
+    ),
+    option(
+        "http_address",
+        Kind::String,
+        Fallback::Text("127.0.0.1:9600"),
+        "Where `/metrics`, `/livez` and `/readyz` are served; an empty text turns it off.",
+    ),
+    option(
+        "summary_interval",
+        Kind::Duration,
+        Fallback::Text("1m"),
+        "How often a running pipeline logs a line about itself: records and documents a second, lag, records and bytes in flight, dead letters. `0` turns it off.",
+    ),
+    option(
+        "templates",
+        Kind::Strings,
+        Fallback::None,
+        "Folders of index templates, component templates and lifecycle policies that `logproc setup` installs.",
+    ),
 ];
 
 /// What the command line says over the file.
@@ -147,11 +203,19 @@ impl Pipeline {
     /// What workers run.
     pub fn processors(&self) -> Processors {
         let (program, routes, encoders) = (self.program.fork(), self.routes.clone(), self.encoders.clone());
-        let (label, intakes): (Arc<str>, Intakes) = (self.name.as_str().into(), Intakes::new(&self.intakes, self.intake_by_topic.clone()));
+        let (label, intakes): (Arc<str>, Intakes) =
+            (self.name.as_str().into(), Intakes::new(&self.intakes, self.intake_by_topic.clone()));
         let sinks: Arc<[String]> = sink::names(&self.sinks).into();
         Processors::new(&self.version, move |number| {
-            let worker =
-                PipelineWorker::new(label.clone(), intakes.clone(), program.fork(), routes.clone(), encoders.clone(), sinks.clone(), number);
+            let worker = PipelineWorker::new(
+                label.clone(),
+                intakes.clone(),
+                program.fork(),
+                routes.clone(),
+                encoders.clone(),
+                sinks.clone(),
+                number,
+            );
             Box::new(worker)
         })
     }
@@ -219,7 +283,12 @@ pub(crate) fn ecs_of(word: &str) -> EcsCompatibility {
 }
 
 /// Compiles the texts of a pipeline; see [`load`]. `path` gives the pipeline its name.
-pub fn load_texts(path: &Path, texts: &[(PathBuf, String)], mut environment: Environment, overrides: &Overrides) -> Loaded {
+pub fn load_texts(
+    path: &Path,
+    texts: &[(PathBuf, String)],
+    mut environment: Environment,
+    overrides: &Overrides,
+) -> Loaded {
     let dialect = environment.dialect;
     let mut files = Files::default();
     let mut spec = PipelineSpec::default();
@@ -241,7 +310,8 @@ pub fn load_texts(path: &Path, texts: &[(PathBuf, String)], mut environment: Env
     if dialect.is_logstash() {
         let ecs_disabled = overrides.ecs_compatibility == Some(EcsCompatibility::Disabled);
         // Logstash brings a database of its own, which may be where the pipeline runs.
-        let elsewhere = |name: &str| (overrides.offline && GEO_DATABASES.contains(&name)).then(|| format!("${{{name}}}"));
+        let elsewhere =
+            |name: &str| (overrides.offline && GEO_DATABASES.contains(&name)).then(|| format!("${{{name}}}"));
         let variable = |name: &str| (environment.variable)(name).or_else(|| elsewhere(name));
         let surroundings = Surroundings { variable: &variable, ecs_disabled };
         diagnostics.extend(logstash::plugins::adapt(&mut spec, surroundings));
@@ -269,7 +339,12 @@ pub fn load_texts(path: &Path, texts: &[(PathBuf, String)], mut environment: Env
 /// Leaves out inputs and outputs that are not here and that the command line replaces anyway, with a warning: so any
 /// configuration's filters can be tried.
 fn set_aside(spec: &mut PipelineSpec, overrides: &Overrides) -> Vec<Diagnostic> {
-    fn known(section: Section, component: &ComponentSpec, defs: &[&ComponentDef], warnings: &mut Vec<Diagnostic>) -> bool {
+    fn known(
+        section: Section,
+        component: &ComponentSpec,
+        defs: &[&ComponentDef],
+        warnings: &mut Vec<Diagnostic>,
+    ) -> bool {
         let known = defs.iter().any(|def| def.name == component.kind.name);
         if !known {
             let problem = unknown(section, component, defs.iter().copied());
@@ -310,7 +385,11 @@ pub(crate) fn pipeline_files(path: &Path) -> std::io::Result<(Vec<PathBuf>, Dial
     } else if !path.exists() && path.to_string_lossy().contains(['*', '?']) {
         crate::source::file::expand(&path.to_string_lossy())
     } else {
-        let dialect = if path.extension().is_some_and(|extension| extension == "conf") { Dialect::Logstash } else { Dialect::Toml };
+        let dialect = if path.extension().is_some_and(|extension| extension == "conf") {
+            Dialect::Logstash
+        } else {
+            Dialect::Toml
+        };
         return Ok((vec![path.to_path_buf()], dialect));
     };
     paths.sort();
@@ -347,9 +426,11 @@ impl Loader<'_> {
     }
 
     fn pipeline(&mut self, path: &Path, spec: &PipelineSpec) -> Option<Pipeline> {
-        let (args, problems) = Args::read("pipeline", Span::default(), spec.settings.clone(), PIPELINE_OPTIONS.iter().copied());
+        let (args, problems) =
+            Args::read("pipeline", Span::default(), spec.settings.clone(), PIPELINE_OPTIONS.iter().copied());
         self.diagnostics.extend(problems);
-        self.environment.ecs_compatibility = self.overrides.ecs_compatibility.unwrap_or_else(|| ecs_of(&args.required_text("ecs_compatibility")));
+        self.environment.ecs_compatibility =
+            self.overrides.ecs_compatibility.unwrap_or_else(|| ecs_of(&args.required_text("ecs_compatibility")));
         // A tenth is left to what the limit does not count: pages of files, the kernel's own for this process.
         let granted = cgroup::memory_limit().map_or(usize::MAX, |limit| (limit / 10 * 9) as usize);
         let wanted = args.bytes("memory_limit").unwrap_or(256 << 20) as usize;
@@ -357,7 +438,10 @@ impl Loader<'_> {
             memory_limit: wanted.min(granted),
             in_flight_limit: args.bytes("in_flight_limit").map(|bytes| bytes as usize),
             shutdown_timeout: args.duration("shutdown_timeout").unwrap_or_default(),
-            rate_limit: args.integer("rate_limit").and_then(|rate| u32::try_from(rate).ok()).and_then(std::num::NonZeroU32::new),
+            rate_limit: args
+                .integer("rate_limit")
+                .and_then(|rate| u32::try_from(rate).ok())
+                .and_then(std::num::NonZeroU32::new),
             summary_interval: args.duration("summary_interval").filter(|interval| !interval.is_zero()),
             ..Settings::default()
         };
@@ -366,7 +450,10 @@ impl Loader<'_> {
             text => match text.parse() {
                 Ok(address) => Some(address),
                 Err(_) => {
-                    let problem = Diagnostic::error(args.span_of("http_address"), format!("`{text}` is not an address with a port"));
+                    let problem = Diagnostic::error(
+                        args.span_of("http_address"),
+                        format!("`{text}` is not an address with a port"),
+                    );
                     self.diagnostics.push(problem);
                     None
                 }
@@ -385,7 +472,8 @@ impl Loader<'_> {
         let dead_letter = self.dead_letter(spec);
         let (sources, intakes, threads) = sources?;
         let asked_for = self.overrides.workers.or(args.integer("workers").map(|workers| workers as usize)).or(threads);
-        let settings = Settings { workers: asked_for.unwrap_or_else(|| workers_for(&sources, settings.workers)), ..settings };
+        let settings =
+            Settings { workers: asked_for.unwrap_or_else(|| workers_for(&sources, settings.workers)), ..settings };
         let (sinks, program, dead_letter) = (sinks?, program?, dead_letter?);
         let mut settings = Settings { filters: program.footprint(), ..settings };
         let demand = Demand::new(&settings, &sources, &sinks.specs, &dead_letter);
@@ -396,7 +484,8 @@ impl Loader<'_> {
             // A quarter more than the least, for what waits.
             settings.memory_limit = wanted.max(memory.least / 4 * 5).min(granted);
         }
-        let name = args.text("name").unwrap_or_else(|| path.file_stem().unwrap_or_default().to_string_lossy().into_owned());
+        let name =
+            args.text("name").unwrap_or_else(|| path.file_stem().unwrap_or_default().to_string_lossy().into_owned());
         Some(Pipeline {
             name,
             version: format!("{:016x}", digest(self.text)),
@@ -420,14 +509,20 @@ impl Loader<'_> {
 
     /// A component's options: those that are right, for its own checks to find what else is wrong. `None` where one that it can't do
     /// without is missing or not known.
-    pub(super) fn component<'d>(&mut self, section: Section, spec: &ComponentSpec, defs: &[&'d ComponentDef]) -> Option<(&'d ComponentDef, Args)> {
+    pub(super) fn component<'d>(
+        &mut self,
+        section: Section,
+        spec: &ComponentSpec,
+        defs: &[&'d ComponentDef],
+    ) -> Option<(&'d ComponentDef, Args)> {
         let common = if section == Section::Output { sink::COMMON_OPTIONS } else { source::COMMON_OPTIONS };
         let Some(def) = defs.iter().find(|def| def.name == spec.kind.name) else {
             self.diagnostics.push(unknown(section, spec, defs.iter().copied()));
             return None;
         };
         let known = def.options.iter().chain(common).copied();
-        let (args, problems) = Args::read(&format!("{} {}", section.word(), def.name), spec.kind.span, spec.entries.clone(), known);
+        let (args, problems) =
+            Args::read(&format!("{} {}", section.word(), def.name), spec.kind.span, spec.entries.clone(), known);
         self.diagnostics.extend(problems);
         args.is_complete().then_some((*def, args))
     }
@@ -447,7 +542,9 @@ impl Loader<'_> {
             let built = self.keep(built);
             sinks.encoders.push(encoder?);
             sinks.labels.push(SinkLabel {
-                name: sink::free_name(args.text("id"), def.name, |name| sinks.labels.iter().any(|label| label.name == name)),
+                name: sink::free_name(args.text("id"), def.name, |name| {
+                    sinks.labels.iter().any(|label| label.name == name)
+                }),
                 kind: def.name,
                 target: match def.name {
                     "kafka" => args.text("topic_id"),
@@ -461,17 +558,21 @@ impl Loader<'_> {
             }
             Some(sinks.specs.len() - 1)
         };
-        let routes = flatten(statements, &mut leaf, &mut |condition| match compile::condition(condition, &environment) {
-            Ok(condition) => Some(condition),
-            Err(problem) => {
-                conditions.borrow_mut().push(problem);
-                None
-            }
-        });
+        let routes =
+            flatten(statements, &mut leaf, &mut |condition| match compile::condition(condition, &environment) {
+                Ok(condition) => Some(condition),
+                Err(problem) => {
+                    conditions.borrow_mut().push(problem);
+                    None
+                }
+            });
         self.diagnostics.extend(conditions.into_inner());
         if let Some(kind) = self.overrides.sink {
-            let replaced = PipelineSpec { sinks: vec![Statement::Component(default_component(kind))], ..PipelineSpec::default() };
-            let mut replacement = Loader { diagnostics: Vec::new(), overrides: &Overrides::default(), environment, text: self.text }.sinks(&replaced)?;
+            let replaced =
+                PipelineSpec { sinks: vec![Statement::Component(default_component(kind))], ..PipelineSpec::default() };
+            let mut replacement =
+                Loader { diagnostics: Vec::new(), overrides: &Overrides::default(), environment, text: self.text }
+                    .sinks(&replaced)?;
             if let Some(form) = self.overrides.form {
                 let encoder = TrialEncoder::new(Arc::new(routes), sinks.encoders, Arc::new(sinks.labels), form);
                 replacement.encoders = vec![Encoder::Trial(Box::new(encoder))];
@@ -488,13 +589,18 @@ impl Loader<'_> {
         let args = Args::check("dead_letter", span, entries, dead_letter::DEF.options.iter().copied());
         let args = self.keep(args)?;
         // Those that the command line sends elsewhere need neither certificates nor credentials here.
-        let built = if self.overrides.prints_dead_letters { Ok(DeadLetterSpec::printed()) } else { DeadLetterSpec::from_args(&args) };
+        let built = if self.overrides.prints_dead_letters {
+            Ok(DeadLetterSpec::printed())
+        } else {
+            DeadLetterSpec::from_args(&args)
+        };
         self.keep(built)
     }
 }
 
 fn fixed(spec: &PipelineSpec) -> Tables {
-    let options = |component: Option<&ComponentSpec>| component.map(|component| component.entries.clone()).unwrap_or_default();
+    let options =
+        |component: Option<&ComponentSpec>| component.map(|component| component.entries.clone()).unwrap_or_default();
     vec![
         ("pipeline", spec.settings.clone()),
         ("source", spec.sources.iter().flat_map(|source| source.entries.clone()).collect()),
@@ -529,7 +635,8 @@ mod tests {
     fn a_core_is_left_to_reading_and_sending_where_records_come_from_kafka() {
         let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("pipelines/nginx.toml");
         let sources = |overrides: &Overrides| load(&file, overrides).unwrap().pipeline.unwrap().sources;
-        let (kafka, stdin) = (sources(&Overrides::default()), sources(&Overrides { stdin: true, ..Overrides::default() }));
+        let (kafka, stdin) =
+            (sources(&Overrides::default()), sources(&Overrides { stdin: true, ..Overrides::default() }));
         for (cores, from_kafka) in [(1, 1), (2, 1), (3, 2), (8, 7)] {
             assert_eq!((workers_for(&kafka, cores), workers_for(&stdin, cores)), (from_kafka, cores));
         }

@@ -16,8 +16,12 @@ pub fn set_missing_files_aside(spec: &mut PipelineSpec, folder: &Path) -> Vec<Di
     for component in &mut spec.sources {
         look_at(component, source::DEFS.iter().copied(), Path::new(""), &mut warnings);
     }
-    walk(&mut spec.filters, &mut |component| look_at(component, filter::FILTERS.iter().map(|def| &def.component), folder, &mut warnings));
-    walk(&mut spec.sinks, &mut |component| look_at(component, sink::DEFS.iter().copied(), Path::new(""), &mut warnings));
+    walk(&mut spec.filters, &mut |component| {
+        look_at(component, filter::FILTERS.iter().map(|def| &def.component), folder, &mut warnings)
+    });
+    walk(&mut spec.sinks, &mut |component| {
+        look_at(component, sink::DEFS.iter().copied(), Path::new(""), &mut warnings)
+    });
     if let Some(component) = &mut spec.dead_letter {
         component.kind.name = dead_letter::DEF.name.to_string();
         look_at(component, [&dead_letter::DEF].into_iter(), Path::new(""), &mut warnings);
@@ -49,7 +53,8 @@ fn look_at<'d>(
     for (key, node) in &mut component.entries {
         let is_path = def.options.iter().any(|option| option.name == key.name && matches!(option.kind, Kind::Path));
         // Files that are written are created if they are missing.
-        let is_read = (is_path || LISTS.contains(&key.name.as_str())) && !matches!(key.name.as_str(), "path" | "sincedb_path");
+        let is_read =
+            (is_path || LISTS.contains(&key.name.as_str())) && !matches!(key.name.as_str(), "path" | "sincedb_path");
         if is_read {
             set_aside(node, &key.name, folder, warnings);
         } else if key.name == "properties"
@@ -62,8 +67,14 @@ fn look_at<'d>(
 }
 
 fn set_aside(node: &mut Node, name: &str, folder: &Path, warnings: &mut Vec<Diagnostic>) {
-    let paths: Vec<String> = node.as_list().iter().filter_map(Node::to_text).flat_map(|text| text.split(',').map(|path| path.trim().to_string()).collect::<Vec<_>>()).collect();
-    let missing = paths.iter().find(|path| !path.is_empty() && !path.contains(['*', '?']) && !folder.join(path).exists());
+    let paths: Vec<String> = node
+        .as_list()
+        .iter()
+        .filter_map(Node::to_text)
+        .flat_map(|text| text.split(',').map(|path| path.trim().to_string()).collect::<Vec<_>>())
+        .collect();
+    let missing =
+        paths.iter().find(|path| !path.is_empty() && !path.contains(['*', '?']) && !folder.join(path).exists());
     if let Some(missing) = missing {
         let message = format!("`{missing}` is not here: what depends on `{name}` is not checked");
         warnings.push(Diagnostic::warning(node.span, message));

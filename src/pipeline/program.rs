@@ -99,7 +99,17 @@ impl FilterStep {
     /// Creates a step for a filter.
     pub fn new(id: Arc<str>, kind: &'static str, filter: Box<dyn Filter>, common: Common) -> FilterStep {
         let common = (!common.is_empty()).then(|| Arc::new(common));
-        FilterStep { id, kind, approaches: filter.approaches(), filter, common, events: 0, failures: 0, drops: 0, time: Duration::ZERO }
+        FilterStep {
+            id,
+            kind,
+            approaches: filter.approaches(),
+            filter,
+            common,
+            events: 0,
+            failures: 0,
+            drops: 0,
+            time: Duration::ZERO,
+        }
     }
 
     fn fork(&self) -> FilterStep {
@@ -212,7 +222,12 @@ impl Program {
             Step::Unless { condition, target } => Step::Unless { condition: Arc::clone(condition), target: *target },
             Step::Jump(target) => Step::Jump(*target),
         });
-        Program { steps: steps.collect(), makes_events: self.makes_events, waiting: vec![0; self.waiting.len()], untimed: TIMED }
+        Program {
+            steps: steps.collect(),
+            makes_events: self.makes_events,
+            waiting: vec![0; self.waiting.len()],
+            untimed: TIMED,
+        }
     }
 
     /// Returns the filters, in order.

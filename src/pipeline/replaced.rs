@@ -6,9 +6,28 @@ use crate::config::{Data, Diagnostic, Node, Span};
 
 /// Options of sources and sinks that have to do with events rather than connections, and that count in a trial as well.
 const OF_EVENTS: &[&str] = &[
-    "id", "codec", "event_type", "tags", "add_field", "decorate_events", "index", "data_stream", "data_stream_type", "data_stream_dataset",
-    "data_stream_namespace", "data_stream_auto_routing", "data_stream_sync_fields", "action", "id_salt", "document_id", "routing", "pipeline",
-    "topic_id", "message_key", "message_headers", "path",
+    "id",
+    "codec",
+    "event_type",
+    "tags",
+    "add_field",
+    "decorate_events",
+    "index",
+    "data_stream",
+    "data_stream_type",
+    "data_stream_dataset",
+    "data_stream_namespace",
+    "data_stream_auto_routing",
+    "data_stream_sync_fields",
+    "action",
+    "id_salt",
+    "document_id",
+    "routing",
+    "pipeline",
+    "topic_id",
+    "message_key",
+    "message_headers",
+    "path",
 ];
 
 /// Leaves out options of replaced connections whose variables or secrets are missing, and the problems with them.

@@ -54,7 +54,8 @@ fn guards() -> Map<String, Value> {
     let mut properties = Map::new();
     properties.insert("if".to_string(), condition("Runs where this condition holds."));
     properties.insert("else_if".to_string(), condition("Continues the chain of the table before it."));
-    properties.insert("else".to_string(), json!({ "const": true, "description": "Ends the chain of the table before it." }));
+    properties
+        .insert("else".to_string(), json!({ "const": true, "description": "Ends the chain of the table before it." }));
     properties
 }
 

@@ -37,9 +37,12 @@ impl Loader<'_> {
                 let earlier = sources.iter().filter(alike).count();
                 match &mut source {
                     SourceSpec::Kafka(_) if earlier == 0 => intake.distinction.clear(),
-                    SourceSpec::Kafka(_) if intake.distinction.is_empty() => intake.distinction = (sources.len() + 1).to_string(),
+                    SourceSpec::Kafka(_) if intake.distinction.is_empty() => {
+                        intake.distinction = (sources.len() + 1).to_string()
+                    }
                     SourceSpec::Stdin(_) if earlier > 0 => {
-                        self.diagnostics.push(Diagnostic::error(component.span, "standard input can be read only once"));
+                        self.diagnostics
+                            .push(Diagnostic::error(component.span, "standard input can be read only once"));
                     }
                     SourceSpec::File(file) => {
                         file.set_apart(earlier);
@@ -66,7 +69,11 @@ impl Loader<'_> {
 
     /// Standard input, whose lines become events as records of the file's first source would. The file's sources are looked at and not
     /// built: one that is replaced needs neither certificates nor credentials here.
-    fn stdin_in_place_of(&mut self, declared: &[ComponentSpec], stdin: &ComponentSpec) -> Option<(Vec<SourceSpec>, Vec<Intake>, Option<usize>)> {
+    fn stdin_in_place_of(
+        &mut self,
+        declared: &[ComponentSpec],
+        stdin: &ComponentSpec,
+    ) -> Option<(Vec<SourceSpec>, Vec<Intake>, Option<usize>)> {
         let replaced: Vec<_> = declared.iter().map(|component| self.intake(component)).collect();
         let first = replaced.into_iter().collect::<Option<Vec<_>>>()?.swap_remove(0).intake;
         let (source, intake, _) = self.source(stdin)?;
@@ -146,11 +153,13 @@ impl Loader<'_> {
                     continue;
                 }
                 (other, _) => {
-                    self.diagnostics.push(Diagnostic::error(key.span, format!("unknown option `{other}` of codec {name}")));
+                    self.diagnostics
+                        .push(Diagnostic::error(key.span, format!("unknown option `{other}` of codec {name}")));
                     continue;
                 }
             };
-            self.diagnostics.push(Diagnostic::error(value.span, format!("option `{}` of codec {name}: {why}", key.name)));
+            self.diagnostics
+                .push(Diagnostic::error(value.span, format!("option `{}` of codec {name}: {why}", key.name)));
         }
         Some(Some(codec))
     }

@@ -250,9 +250,11 @@ impl PipelineWorker {
     /// Writes the documents of a record that has been processed in a group.
     fn write_ahead(&mut self, found: usize, batch: &RawBatch, index: usize, out: &mut Outputs) -> Verdict {
         let origin = document_origin(self.intakes.of(batch, index), batch, index);
-        self.ahead.end(found, |event| match write_event(&self.routes, &mut self.encoders, &self.sink_names, event, &origin, out) {
-            Ok(documents) => written(documents),
-            Err(reason) => Verdict::DeadLetter(reason),
+        self.ahead.end(found, |event| {
+            match write_event(&self.routes, &mut self.encoders, &self.sink_names, event, &origin, out) {
+                Ok(documents) => written(documents),
+                Err(reason) => Verdict::DeadLetter(reason),
+            }
         })
     }
 
@@ -265,7 +267,8 @@ impl PipelineWorker {
                 (names::FILTER_DROPS, &mut filter.drops),
             ] {
                 if *count > 0 {
-                    metrics::counter!(name, "pipeline" => Arc::clone(&pipeline), "filter" => Arc::clone(&filter.id)).increment(*count);
+                    metrics::counter!(name, "pipeline" => Arc::clone(&pipeline), "filter" => Arc::clone(&filter.id))
+                        .increment(*count);
                     *count = 0;
                 }
             }
@@ -278,7 +281,14 @@ impl PipelineWorker {
 
 impl Fields {
     /// Fills an event from a record with the source's options.
-    fn decode(&self, intake: &Intake, now: Timestamp, event: &mut Event, batch: &RawBatch, index: usize) -> Result<(), Reason> {
+    fn decode(
+        &self,
+        intake: &Intake,
+        now: Timestamp,
+        event: &mut Event,
+        batch: &RawBatch,
+        index: usize,
+    ) -> Result<(), Reason> {
         event.reset();
         read(event, intake.codec, batch.value(index))?;
         if event.timestamp().is_none() {
@@ -309,7 +319,14 @@ impl Fields {
     }
 
     /// Fills an event from a record. The error is the verdict of a record that is not processed further.
-    fn read(&self, intake: &Intake, now: Timestamp, event: &mut Event, batch: &RawBatch, index: usize) -> Result<(), Verdict> {
+    fn read(
+        &self,
+        intake: &Intake,
+        now: Timestamp,
+        event: &mut Event,
+        batch: &RawBatch,
+        index: usize,
+    ) -> Result<(), Verdict> {
         self.decode(intake, now, event, batch, index).map_err(Verdict::DeadLetter)?;
         match &intake.only {
             Some(only) if !only.holds(event) => Err(Verdict::Dropped("where")),
@@ -369,9 +386,9 @@ fn decorate(event: &mut Event, target: &FieldRef, intake: &Intake, batch: &RawBa
 /// Fills an empty event from a record's value.
 fn read(event: &mut Event, codec: Codec, value: &[u8]) -> Result<(), Reason> {
     match codec {
-        Codec::Json => {
-            event.decode_json(value).map_err(|error| Reason::new("decode", Some("codec json".into()), decode_problem(value, &error)))
-        }
+        Codec::Json => event
+            .decode_json(value)
+            .map_err(|error| Reason::new("decode", Some("codec json".into()), decode_problem(value, &error))),
         Codec::Plain => {
             event.decode_plain(value);
             Ok(())
@@ -384,7 +401,9 @@ fn read(event: &mut Event, codec: Codec, value: &[u8]) -> Result<(), Reason> {
 fn decode_problem(value: &[u8], error: &impl std::fmt::Display) -> String {
     match value.trim_ascii_start().first() {
         None | Some(b'{') => error.to_string(),
-        Some(_) => format!("{error}; it does not begin with `{{`: for lines of text, set `codec = \"plain\"` on the source or use `--codec plain`"),
+        Some(_) => format!(
+            "{error}; it does not begin with `{{`: for lines of text, set `codec = \"plain\"` on the source or use `--codec plain`"
+        ),
     }
 }
 
@@ -408,7 +427,8 @@ fn write_event(
             }
             Err(error) => {
                 buffer.abandon(start);
-                problem = Some(Reason::new("encode", sink_names.get(*sink).cloned().map(Into::into), error.to_string()));
+                problem =
+                    Some(Reason::new("encode", sink_names.get(*sink).cloned().map(Into::into), error.to_string()));
             }
         }
     });

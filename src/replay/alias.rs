@@ -14,9 +14,15 @@ use crate::sink::elasticsearch::{Client, Method, Payload};
 pub(super) const BUSY_LIMIT: Duration = Duration::from_secs(60);
 
 /// Sends a request, again while the cluster is overloaded, and returns the status and the JSON of the response.
-pub(super) async fn ask(client: &Client, method: Method, path: &str, body: Option<Value>) -> anyhow::Result<(u16, Value)> {
+pub(super) async fn ask(
+    client: &Client,
+    method: Method,
+    path: &str,
+    body: Option<Value>,
+) -> anyhow::Result<(u16, Value)> {
     let payload = body.map_or(Payload::None, |body| Payload::Json(body.to_string().into()));
-    let answer = client.request_with_retry(method, path, &[], payload, BUSY_LIMIT).await.with_context(|| path.to_string())?;
+    let answer =
+        client.request_with_retry(method, path, &[], payload, BUSY_LIMIT).await.with_context(|| path.to_string())?;
     Ok((answer.status, serde_json::from_slice(&answer.body).unwrap_or_default()))
 }
 
@@ -63,7 +69,8 @@ pub async fn is_data_stream(client: &Client, name: &str) -> anyhow::Result<bool>
         return Ok(false);
     }
     expect(status, name, &body)?;
-    let streams = body["data_streams"].as_array().with_context(|| format!("{name}: no data streams in the response: {body}"))?;
+    let streams =
+        body["data_streams"].as_array().with_context(|| format!("{name}: no data streams in the response: {body}"))?;
     Ok(!streams.is_empty())
 }
 
@@ -92,7 +99,10 @@ pub async fn indices_of(client: &Client, alias: &str) -> anyhow::Result<Vec<Memb
     expect(status, alias, &body)?;
     let indices = body.as_object().filter(|indices| !indices.is_empty());
     let indices = indices.with_context(|| format!("{alias}: no indices in the response: {body}"))?;
-    Ok(indices.iter().map(|(name, index)| Member { index: name.clone(), options: index["aliases"][alias].clone() }).collect())
+    Ok(indices
+        .iter()
+        .map(|(name, index)| Member { index: name.clone(), options: index["aliases"][alias].clone() })
+        .collect())
 }
 
 /// Returns the command that points an alias to where it has pointed before it was moved to an index.
@@ -107,7 +117,8 @@ pub fn swap_back(client: &Client, alias: &str, before: &[Member], index: &str) -
         json!({ "add": options })
     };
     let remove = json!({"remove": {"index": index, "alias": alias}});
-    let actions: Vec<Value> = std::iter::once(remove).chain(before.iter().filter(|member| member.index != index).map(add)).collect();
+    let actions: Vec<Value> =
+        std::iter::once(remove).chain(before.iter().filter(|member| member.index != index).map(add)).collect();
     Ok(shell_line(&curl(&client.host(), "_aliases", &json!({ "actions": actions }))?))
 }
 
@@ -116,7 +127,11 @@ pub fn swap_back(client: &Client, alias: &str, before: &[Member], index: &str) -
 /// # Errors
 /// The cluster refuses.
 pub async fn swap(client: &Client, alias: &str, from: &[Member], to: &str) -> anyhow::Result<()> {
-    let mut actions: Vec<Value> = from.iter().filter(|member| member.index != to).map(|member| json!({"remove": {"index": member.index, "alias": alias}})).collect();
+    let mut actions: Vec<Value> = from
+        .iter()
+        .filter(|member| member.index != to)
+        .map(|member| json!({"remove": {"index": member.index, "alias": alias}}))
+        .collect();
     actions.push(json!({"add": {"index": to, "alias": alias, "is_write_index": true}}));
     let (status, body) = ask(client, Method::POST, "_aliases", Some(json!({ "actions": actions }))).await?;
     expect(status, "_aliases", &body)?;

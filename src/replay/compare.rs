@@ -81,7 +81,11 @@ enum Kind {
 impl fmt::Display for Findings {
     /// The counts, and the fields that differ, those of most documents first.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "compared with the index: {} same, {} changed, {} not there", self.same, self.changed, self.absent)?;
+        writeln!(
+            f,
+            "compared with the index: {} same, {} changed, {} not there",
+            self.same, self.changed, self.absent
+        )?;
         if let Some(problem) = &self.problem {
             writeln!(f, "{} could not be compared: {problem}", self.failed)?;
         }
@@ -113,7 +117,12 @@ impl Comparison {
     ///
     /// # Errors
     /// The system gives no thread or event queue.
-    pub fn new(clients: Vec<Option<Arc<Client>>>, left_out: &[String], samples: usize, style: Style) -> std::io::Result<Comparison> {
+    pub fn new(
+        clients: Vec<Option<Arc<Client>>>,
+        left_out: &[String],
+        samples: usize,
+        style: Style,
+    ) -> std::io::Result<Comparison> {
         let mut left_out = left_out.to_vec();
         left_out.push("[event][ingested]".to_string());
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
@@ -208,8 +217,15 @@ impl From<String> for LookupError {
 async fn look_up(client: &Client, index: &str, ids: &[&str]) -> Result<HashMap<String, Value>, LookupError> {
     let query = json!({ "size": ids.len(), "query": { "ids": { "values": ids } } }).to_string();
     let path = format!("{index}/_search");
-    let parameters = [("ignore_unavailable", "true"), ("allow_no_indices", "true"), ("filter_path", "timed_out,_shards.failed,hits.hits._id,hits.hits._source")];
-    let answer = client.request_with_retry(Method::POST, &path, &parameters, Payload::Json(query.into()), BUSY_LIMIT).await.map_err(|error| error.to_string())?;
+    let parameters = [
+        ("ignore_unavailable", "true"),
+        ("allow_no_indices", "true"),
+        ("filter_path", "timed_out,_shards.failed,hits.hits._id,hits.hits._source"),
+    ];
+    let answer = client
+        .request_with_retry(Method::POST, &path, &parameters, Payload::Json(query.into()), BUSY_LIMIT)
+        .await
+        .map_err(|error| error.to_string())?;
     if answer.status != 200 {
         let message = format!("{path}: status {}: {}", answer.status, excerpt(&answer.body));
         // The cluster was overloaded until the limit: each further batch of documents would wait as long.
@@ -283,7 +299,8 @@ impl Comparison {
     fn sample(&self, made: &Made, there: Option<&Value>) -> Vec<String> {
         let Some(there) = there else { return vec![format!("{} is not in {}", made.id, made.index)] };
         let ignored = |line: &String| self.left_out.iter().any(|name| line.contains(&format!(" {name} = ")));
-        let lines: Vec<String> = changes(there, &made.source, self.style).into_iter().filter(|line| !ignored(line)).collect();
+        let lines: Vec<String> =
+            changes(there, &made.source, self.style).into_iter().filter(|line| !ignored(line)).collect();
         if lines.is_empty() { vec![format!("{} is the same", made.id)] } else { lines }
     }
 }
@@ -320,6 +337,9 @@ mod tests {
         drop(findings);
         let samples = comparison.samples();
         assert_eq!(samples.len(), 2, "what has not changed gives way: {samples:?}");
-        assert_eq!(samples[0], ("t[0]@1".to_string(), ["- [a][b] = 1", "+ [a][b] = 2", "- [a][c] = 2"].map(str::to_string).to_vec()));
+        assert_eq!(
+            samples[0],
+            ("t[0]@1".to_string(), ["- [a][b] = 1", "+ [a][b] = 2", "- [a][c] = 2"].map(str::to_string).to_vec())
+        );
     }
 }

@@ -106,7 +106,12 @@ impl Figures {
         let dead_lettered = summary.dead_lettered + dry;
         let ended = summary.records.saturating_sub(summary.unfinished);
         let classes = after.since(before, names::BULK_ITEMS);
-        let outcomes = [("created", "created"), ("failure_store", "in the failure store"), ("replaced", "replaced"), ("duplicate", "skipped")];
+        let outcomes = [
+            ("created", "created"),
+            ("failure_store", "in the failure store"),
+            ("replaced", "replaced"),
+            ("duplicate", "skipped"),
+        ];
         let by_outcome = outcomes.iter().filter_map(|(class, word)| Some((word.to_string(), *classes.get(*class)?)));
         Figures {
             records: summary.records,
@@ -127,7 +132,9 @@ impl Figures {
 
     /// The figures of a job: of all records that have ended, whichever process had them.
     pub fn of(tally: &Tally) -> Figures {
-        let owned = |counts: &Counts| counts.iter().map(|(label, count)| (label.to_string(), *count)).collect::<BTreeMap<_, _>>();
+        let owned = |counts: &Counts| {
+            counts.iter().map(|(label, count)| (label.to_string(), *count)).collect::<BTreeMap<_, _>>()
+        };
         let mut drops = owned(&tally.drops);
         let filtered = drops.remove("where").unwrap_or(0);
         let dropped = drops.values().sum();
@@ -156,7 +163,8 @@ impl Figures {
 }
 
 fn list(counts: &BTreeMap<String, u64>) -> String {
-    let word = |name: &str| if name == "skipped" { "skipped, being there already".to_string() } else { name.to_string() };
+    let word =
+        |name: &str| if name == "skipped" { "skipped, being there already".to_string() } else { name.to_string() };
     let entries: Vec<String> = counts.iter().map(|(name, count)| format!("{count} {}", word(name))).collect();
     if entries.is_empty() { String::new() } else { format!("  ({})", entries.join(", ")) }
 }
@@ -173,13 +181,25 @@ impl fmt::Display for Figures {
         }
         writeln!(f, "documents        {:>12}{}", self.documents, list(&self.by_outcome))?;
         if self.deleted > 0 {
-            writeln!(f, "deleted          {:>12}  (offsets that the brokers had deleted before they could be read)", self.deleted)?;
+            writeln!(
+                f,
+                "deleted          {:>12}  (offsets that the brokers had deleted before they could be read)",
+                self.deleted
+            )?;
         }
         if self.passed_over > 0 {
-            writeln!(f, "passed over      {:>12}  (dead letters of other reasons, or no dead letters)", self.passed_over)?;
+            writeln!(
+                f,
+                "passed over      {:>12}  (dead letters of other reasons, or no dead letters)",
+                self.passed_over
+            )?;
         }
         if self.unreadable > 0 {
-            writeln!(f, "unreadable       {:>12}  (lines of files without a record; the log names them)", self.unreadable)?;
+            writeln!(
+                f,
+                "unreadable       {:>12}  (lines of files without a record; the log names them)",
+                self.unreadable
+            )?;
         }
         Ok(())
     }
@@ -202,7 +222,14 @@ mod tests {
 
     #[test]
     fn every_record_is_in_one_figure() {
-        let summary = Summary { records: 100, documents: 70, dropped: 15, dead_lettered: 5, unfinished: 10, ..Summary::default() };
+        let summary = Summary {
+            records: 100,
+            documents: 70,
+            dropped: 15,
+            dead_lettered: 5,
+            unfinished: 10,
+            ..Summary::default()
+        };
         let figures = Figures::new(summary, &Counters::read(BEFORE), &Counters::read(AFTER), &ExtractCounts::default());
         assert_eq!((figures.filtered, figures.dropped, figures.done), (10, 5, 70));
         assert!(figures.add_up(), "{figures:?}");
@@ -213,7 +240,9 @@ mod tests {
 
     #[test]
     fn the_figures_of_a_job_are_those_of_its_tallies() {
-        let counts = |entries: &[(&'static str, u64)]| entries.iter().map(|(label, count)| ((*label).into(), *count)).collect::<Counts>();
+        let counts = |entries: &[(&'static str, u64)]| {
+            entries.iter().map(|(label, count)| ((*label).into(), *count)).collect::<Counts>()
+        };
         let tally = Tally {
             records: 100,
             dead_letters: counts(&[("rejected", 5)]),
@@ -223,7 +252,10 @@ mod tests {
             passed_over: 1,
         };
         let figures = Figures::of(&tally);
-        assert_eq!((figures.filtered, figures.dropped, figures.dead_lettered, figures.done, figures.documents), (10, 5, 5, 80, 82));
+        assert_eq!(
+            (figures.filtered, figures.dropped, figures.dead_lettered, figures.done, figures.documents),
+            (10, 5, 5, 80, 82)
+        );
         assert!(figures.add_up(), "{figures:?}");
         let text = figures.to_string();
         assert!(text.contains("82  (70 created, 12 skipped, being there already)"), "{text}");

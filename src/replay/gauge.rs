@@ -169,7 +169,16 @@ pub struct Gauged {
 impl Gauged {
     /// Puts the gauges around `inner`.
     pub fn new(inner: Box<dyn Processor>, around: Around, comparer: Option<Comparer>) -> Gauged {
-        Gauged { inner, around, comparer, before: Vec::new(), busy: Duration::ZERO, records: 0, bytes: 0, cycle: Instant::now() }
+        Gauged {
+            inner,
+            around,
+            comparer,
+            before: Vec::new(),
+            busy: Duration::ZERO,
+            records: 0,
+            bytes: 0,
+            cycle: Instant::now(),
+        }
     }
 
     fn hold_back(&self, bytes: usize) {
@@ -209,17 +218,24 @@ impl Processor for Gauged {
             for (sink, before) in self.before.iter().enumerate() {
                 let buffer = out.sink(sink);
                 for document in *before..buffer.len() {
-                    comparer.take(sink, buffer.document(document), || format!("{}[{}]@{}", origin.topic, origin.partition, record.offset));
+                    comparer.take(sink, buffer.document(document), || {
+                        format!("{}[{}]@{}", origin.topic, origin.partition, record.offset)
+                    });
                 }
             }
         }
         if let Verdict::DeadLetter(reason) = &verdict {
             let mut failures = self.around.gauges.failures();
-            let label = reason.component.as_ref().map_or(reason.kind.to_string(), |component| format!("{} ({component})", reason.kind));
+            let label = reason
+                .component
+                .as_ref()
+                .map_or(reason.kind.to_string(), |component| format!("{} ({component})", reason.kind));
             let failure = failures.entry(label).or_default();
             failure.records += 1;
             if failure.examples.len() < EXAMPLES {
-                failure.examples.push(format!("{}[{}]@{}: {}", origin.topic, origin.partition, record.offset, reason.message));
+                failure
+                    .examples
+                    .push(format!("{}[{}]@{}: {}", origin.topic, origin.partition, record.offset, reason.message));
             }
             drop(failures);
             if self.around.is_dry {
@@ -286,7 +302,8 @@ mod tests {
 
     #[test]
     fn a_position_never_goes_back_or_past_its_part() {
-        let gauges = Gauges::new("t", &[Part { partition: 0, start: 5, end: 9 }, Part { partition: 2, start: 0, end: 3 }]);
+        let gauges =
+            Gauges::new("t", &[Part { partition: 0, start: 5, end: 9 }, Part { partition: 2, start: 0, end: 3 }]);
         for (partition, offset) in [(0, 7), (0, 6), (2, 9), (1, 4)] {
             gauges.reach(partition, offset);
         }

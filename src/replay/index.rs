@@ -9,8 +9,19 @@ use crate::misuse::misuse;
 use crate::sink::elasticsearch::{Client, Method};
 
 /// Settings of an index that are its own and no other's.
-const OWN_SETTINGS: &[&str] =
-    &["uuid", "creation_date", "provided_name", "version", "history", "history_uuid", "resize", "shrink", "blocks", "hidden", "verified_before_close"];
+const OWN_SETTINGS: &[&str] = &[
+    "uuid",
+    "creation_date",
+    "provided_name",
+    "version",
+    "history",
+    "history_uuid",
+    "resize",
+    "shrink",
+    "blocks",
+    "hidden",
+    "verified_before_close",
+];
 /// The same in `lifecycle`.
 const OWN_LIFECYCLE: &[&str] = &["indexing_complete", "origination_date"];
 /// Allocation that Elasticsearch sets while it makes an index of another.
@@ -36,7 +47,12 @@ struct There {
 
 /// Looks at the index `name`, which is to be made like the index `like` where that is given. `writes_to` is where the pipeline itself
 /// writes, with `*` for what differs between events.
-pub(super) async fn look_at(client: &Client, name: &str, writes_to: Option<&str>, like: Option<&str>) -> anyhow::Result<Outlook> {
+pub(super) async fn look_at(
+    client: &Client,
+    name: &str,
+    writes_to: Option<&str>,
+    like: Option<&str>,
+) -> anyhow::Result<Outlook> {
     let mut outlook = Outlook::default();
     let existing = newest(client, name, None).await?;
     let here = match (&existing, like) {
@@ -62,10 +78,15 @@ pub(super) async fn look_at(client: &Client, name: &str, writes_to: Option<&str>
     // A name that is all references would match everything.
     let Some(pattern) = writes_to.filter(|pattern| !pattern.starts_with('*')) else { return Ok(outlook) };
     let Some(there) = newest(client, pattern, Some(name)).await? else { return Ok(outlook) };
-    let explicit = simulated(client, &there.name).await?.map_or_else(Mapping::default, |mappings| Mapping::of(&mappings));
+    let explicit =
+        simulated(client, &there.name).await?.map_or_else(Mapping::default, |mappings| Mapping::of(&mappings));
     let differences = Mapping::of(&there.mappings).differences(&Mapping::of(&here), &explicit);
     if !differences.is_empty() {
-        let advice = if existing.is_none() && like.is_none() { format!("; --like {} copies it", there.name) } else { String::new() };
+        let advice = if existing.is_none() && like.is_none() {
+            format!("; --like {} copies it", there.name)
+        } else {
+            String::new()
+        };
         outlook.warnings.push(format!(
             "the mapping of {name} differs from that of {}, where the pipeline writes: {}{advice}",
             there.name,
@@ -110,14 +131,21 @@ async fn newest(client: &Client, pattern: &str, but: Option<&str>) -> anyhow::Re
     }
     expect(status, pattern, &body)?;
     let Value::Object(indices) = body else { return Ok(None) };
-    let created = |index: &Value| index["settings"]["index"]["creation_date"].as_str().and_then(|date| date.parse::<u64>().ok());
-    let newest = indices.into_iter().filter(|(name, _)| but != Some(name.as_str())).max_by_key(|(_, index)| created(index));
-    Ok(newest.map(|(name, mut index)| There { name, mappings: index["mappings"].take(), settings: index["settings"]["index"].take() }))
+    let created =
+        |index: &Value| index["settings"]["index"]["creation_date"].as_str().and_then(|date| date.parse::<u64>().ok());
+    let newest =
+        indices.into_iter().filter(|(name, _)| but != Some(name.as_str())).max_by_key(|(_, index)| created(index));
+    Ok(newest.map(|(name, mut index)| There {
+        name,
+        mappings: index["mappings"].take(),
+        settings: index["settings"]["index"].take(),
+    }))
 }
 
 /// Returns the mapping that templates give to a new index of this name; `None` where none matches.
 async fn simulated(client: &Client, name: &str) -> anyhow::Result<Option<Value>> {
-    let (status, mut body) = ask(client, Method::POST, &format!("_index_template/_simulate_index/{name}"), None).await?;
+    let (status, mut body) =
+        ask(client, Method::POST, &format!("_index_template/_simulate_index/{name}"), None).await?;
     if !(200..300).contains(&status) {
         tracing::warn!(status, index = name, "failed to look up the template of an index");
         return Ok(Some(Value::Null));
@@ -131,11 +159,18 @@ async fn simulated(client: &Client, name: &str) -> anyhow::Result<Option<Value>>
     }
     // Those of the old kind all apply, the one with the highest order last.
     let templates = body.as_object().into_iter().flatten().map(|(_, template)| template);
-    let mut templates: Vec<&Value> = templates.filter(|template| matches_any(&template["index_patterns"], name)).collect();
+    let mut templates: Vec<&Value> =
+        templates.filter(|template| matches_any(&template["index_patterns"], name)).collect();
     templates.sort_by_key(|template| template["order"].as_i64());
     let mut properties = Map::new();
     for template in &templates {
-        properties.extend(template["mappings"]["properties"].as_object().into_iter().flatten().map(|(name, field)| (name.clone(), field.clone())));
+        properties.extend(
+            template["mappings"]["properties"]
+                .as_object()
+                .into_iter()
+                .flatten()
+                .map(|(name, field)| (name.clone(), field.clone())),
+        );
     }
     Ok((!templates.is_empty()).then(|| json!({ "properties": properties })))
 }
@@ -199,14 +234,22 @@ mod tests {
             "routing": {"allocation": {"include": {"_tier_preference": "data_hot"}}},
         });
         assert_eq!(copied(settings), expected);
-        assert_eq!(of_an_index(json!({"_data_stream_timestamp": {"enabled": true}, "dynamic": "false"})), json!({"dynamic": "false"}));
+        assert_eq!(
+            of_an_index(json!({"_data_stream_timestamp": {"enabled": true}, "dynamic": "false"})),
+            json!({"dynamic": "false"})
+        );
     }
 
     #[test]
     fn patterns_of_templates_have_stars_anywhere() {
-        for (pattern, name, expected) in
-            [("logs-*", "logs-a-b", true), ("logs-*-b", "logs-a-b", true), ("*", "x", true), ("logs", "logs-a", false), ("a*b*c", "abxc", true), ("a*b", "ac", false)]
-        {
+        for (pattern, name, expected) in [
+            ("logs-*", "logs-a-b", true),
+            ("logs-*-b", "logs-a-b", true),
+            ("*", "x", true),
+            ("logs", "logs-a", false),
+            ("a*b*c", "abxc", true),
+            ("a*b", "ac", false),
+        ] {
             assert_eq!(matches(pattern, name), expected, "{pattern} {name}");
         }
         assert!(matches_any(&json!(["a-*", "b-*"]), "b-1") && !matches_any(&json!(["a-*"]), "b-1"));

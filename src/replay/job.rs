@@ -193,7 +193,10 @@ impl Job {
         let marks = marks(&self.client, &self.topic).context("the job's offsets can't be looked up")?;
         let Some((_, _, first)) = marks.first() else { return Ok(None) };
         let definition = definition_of(first)?;
-        Ok(Some((definition, marks.iter().map(|(partition, done_to, mark)| progress_of(*partition, *done_to, mark)).collect())))
+        Ok(Some((
+            definition,
+            marks.iter().map(|(partition, done_to, mark)| progress_of(*partition, *done_to, mark)).collect(),
+        )))
     }
 
     /// Fixes what is to be read. Several processes may do so at the same time; one of them wins, and each then reads what
@@ -205,7 +208,14 @@ impl Job {
         let purpose = serde_json::to_string(definition)?;
         let mut offsets = TopicPartitionList::with_capacity(parts.len());
         for part in parts {
-            let mark = Mark { logproc_replay: 1, start: part.start, end: part.end, purpose: purpose.clone(), tally: Tally::default() }.to_text();
+            let mark = Mark {
+                logproc_replay: 1,
+                start: part.start,
+                end: part.end,
+                purpose: purpose.clone(),
+                tally: Tally::default(),
+            }
+            .to_text();
             if mark.len() > LONGEST_MARK - FOR_FIGURES {
                 let most = LONGEST_MARK - FOR_FIGURES;
                 bail!("the arguments are too long to be kept with the job's offsets ({} of {most} bytes)", mark.len());
@@ -228,7 +238,8 @@ impl Job {
     /// # Errors
     /// The brokers don't answer.
     pub fn members(&self) -> anyhow::Result<usize> {
-        let groups = self.client.fetch_group_list(Some(&self.group), LOOK_UP_TIMEOUT).context("the group can't be looked up")?;
+        let groups =
+            self.client.fetch_group_list(Some(&self.group), LOOK_UP_TIMEOUT).context("the group can't be looked up")?;
         Ok(groups.groups().iter().map(|group| group.members().len()).sum())
     }
 
@@ -254,11 +265,15 @@ impl Job {
     pub fn cancel(&self) -> anyhow::Result<()> {
         let mut list = self.cancellation_list();
         list.set_partition_offset(&self.topic, 0, Offset::Offset(0))?;
-        commit_within(&self.cancellation, &list, LOOK_UP_TIMEOUT, &Shutdown::new()).context("the order to cancel can't be left")?;
+        commit_within(&self.cancellation, &list, LOOK_UP_TIMEOUT, &Shutdown::new())
+            .context("the order to cancel can't be left")?;
         let since = Instant::now();
         while self.members()? > 0 {
             if since.elapsed() > MEMBERS_LEAVE {
-                bail!("{} processes of the job have been told to stop and have not; cancel again later", self.members()?);
+                bail!(
+                    "{} processes of the job have been told to stop and have not; cancel again later",
+                    self.members()?
+                );
             }
             std::thread::sleep(Duration::from_millis(250));
         }
@@ -291,7 +306,10 @@ mod tests {
         assert_eq!((first.from.as_str(), first.to.as_str()), ("2023-11-14T22:13:20.000Z", "2023-11-14T22:18:20.000Z"));
         assert_ne!(first, asked("-10m", "-5m", 1_700_000_601_000));
         let absolute = asked("beginning", "2026-07-01T00:00Z", 1);
-        assert_eq!((absolute.from.as_str(), absolute.to.as_str(), &absolute.relative), ("beginning", "2026-07-01T00:00Z", &None));
+        assert_eq!(
+            (absolute.from.as_str(), absolute.to.as_str(), &absolute.relative),
+            ("beginning", "2026-07-01T00:00Z", &None)
+        );
     }
 
     #[test]

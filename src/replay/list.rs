@@ -115,7 +115,8 @@ fn jobs_of(
         return Ok(Vec::new());
     }
     let client = client_of(config, group)?;
-    let marks = marks_of(&client, partitions.clone()).with_context(|| format!("failed to look up the offsets of group {group}"))?;
+    let marks = marks_of(&client, partitions.clone())
+        .with_context(|| format!("failed to look up the offsets of group {group}"))?;
     let mut jobs: BTreeMap<String, Listed> = BTreeMap::new();
     for (topic, partition, done_to, mark) in marks {
         let job = jobs.entry(topic.clone()).or_insert_with(|| Listed {
@@ -151,9 +152,11 @@ impl Replayed {
         self.0.iter().any(|job| {
             let Some(definition) = &job.definition else { return false };
             let has_come_past = job.state.iter().any(|progress| {
-                progress.part.partition == partition && (progress.part.start..progress.done_to.min(progress.part.end)).contains(&offset)
+                progress.part.partition == partition
+                    && (progress.part.start..progress.done_to.min(progress.part.end)).contains(&offset)
             });
-            let wants = |wanted: &Option<String>, name: &str| wanted.as_ref().is_none_or(|wanted| *wanted == fact(name));
+            let wants =
+                |wanted: &Option<String>, name: &str| wanted.as_ref().is_none_or(|wanted| *wanted == fact(name));
             let reasons = definition.letters.as_deref().unwrap_or_default();
             has_come_past
                 && (reasons.is_empty() || reasons.contains(&fact("reason")))
@@ -171,8 +174,16 @@ mod tests {
     use crate::source::kafka::Part;
 
     fn job(definition: Definition, done_to: i64) -> Listed {
-        let state = vec![Progress { part: Part { partition: 0, start: 10, end: 20 }, done_to, tally: Tally::default() }];
-        Listed { id: "j".into(), topic: "dead".into(), definition: Some(definition), state, members: 0, is_cancelled: false }
+        let state =
+            vec![Progress { part: Part { partition: 0, start: 10, end: 20 }, done_to, tally: Tally::default() }];
+        Listed {
+            id: "j".into(),
+            topic: "dead".into(),
+            definition: Some(definition),
+            state,
+            members: 0,
+            is_cancelled: false,
+        }
     }
 
     fn letters(reasons: &[&str]) -> Definition {

@@ -52,7 +52,9 @@ impl Mapping {
             match new.types.get(path) {
                 Some(other) if other == kind => {}
                 Some(other) => differences.push(format!("{path} is {kind} there and {other} here")),
-                None if is_explicit(path, kind) => differences.push(format!("{path} is {kind} there and not mapped here")),
+                None if is_explicit(path, kind) => {
+                    differences.push(format!("{path} is {kind} there and not mapped here"))
+                }
                 None => {}
             }
         }
@@ -85,7 +87,9 @@ mod tests {
 
     #[test]
     fn types_that_differ_and_explicit_fields_that_are_missing_are_told() {
-        let here = Mapping::of(&json!({"properties": {"message": {"type": "match_only_text"}, "source": {"properties": {"port": {"type": "long"}}}}}));
+        let here = Mapping::of(
+            &json!({"properties": {"message": {"type": "match_only_text"}, "source": {"properties": {"port": {"type": "long"}}}}}),
+        );
         let none = Mapping::default();
         assert_eq!(there().differences(&there(), &none), Vec::<String>::new());
         // Without a template there, only what no dynamic mapping would come to.

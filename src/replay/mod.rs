@@ -34,8 +34,8 @@ mod index;
 pub mod job;
 pub mod list;
 mod mapping;
-mod planning;
 pub mod plan;
+mod planning;
 pub mod progress;
 pub mod range;
 pub mod restraint;
@@ -164,7 +164,12 @@ impl Request<'_> {
     }
 
     /// Runs the first records of the range, at most `limit`, and writes nothing.
-    fn try_out(&self, limit: Option<u64>, samples: Option<usize>, style: Style) -> anyhow::Result<(DryRun, Arc<Gauges>)> {
+    fn try_out(
+        &self,
+        limit: Option<u64>,
+        samples: Option<usize>,
+        style: Style,
+    ) -> anyhow::Result<(DryRun, Arc<Gauges>)> {
         // Compared is with where the pipeline itself would write: there are the documents as they are now.
         let stage = self.stage()?;
         if !self.definition.files.is_empty() {
@@ -245,7 +250,11 @@ impl Request<'_> {
         let watch = Watch {
             before: before.clone(),
             job,
-            live: LiveGroup::new(stage.source.look_up_client(stage.source.group_id())?, stage.source.group_id(), &topic),
+            live: LiveGroup::new(
+                stage.source.look_up_client(stage.source.group_id())?,
+                stage.source.group_id(),
+                &topic,
+            ),
             restraint: Restraint::new(self.headroom),
             gauges: gauges.clone(),
             handle: self.handle.clone(),
@@ -257,7 +266,8 @@ impl Request<'_> {
         let counts = Arc::new(ExtractCounts::default());
         let is_done = state.iter().all(job::Progress::is_complete);
         let (stop, stopped) = mpsc::channel();
-        let watcher = std::thread::Builder::new().name("replay-watch".to_string()).spawn(move || watch.run(shown, &stopped))?;
+        let watcher =
+            std::thread::Builder::new().name("replay-watch".to_string()).spawn(move || watch.run(shown, &stopped))?;
         let summary = match is_done {
             true => Ok(delivery::Summary::default()),
             false => {
@@ -293,7 +303,9 @@ impl Request<'_> {
             alias: None,
             swap_back: None,
         };
-        if let (Some(alias), Some(client), true) = (&self.definition.swap_alias, client, ended.is_complete() && !ended.is_cancelled) {
+        if let (Some(alias), Some(client), true) =
+            (&self.definition.swap_alias, client, ended.is_complete() && !ended.is_cancelled)
+        {
             // However that ends, what was replayed is said.
             let swapped = self.swap(&client, alias, ended.figures.documents).map_err(|error| format!("{error:#}"));
             ended.alias = Some(swapped.map(|(said, back)| {
@@ -355,9 +367,12 @@ impl Request<'_> {
         if is_first {
             if self.definition.swap_alias.is_some()
                 && let Some(Target::Index(index)) = &self.definition.target
-                && let Some(documents) = block_on(alias::count(only_client(stage)?, index))?.filter(|documents| *documents > 0)
+                && let Some(documents) =
+                    block_on(alias::count(only_client(stage)?, index))?.filter(|documents| *documents > 0)
             {
-                misuse!("--swap-alias: index {index} holds {documents} documents already; it must be new or empty, or counts can't be compared");
+                misuse!(
+                    "--swap-alias: index {index} holds {documents} documents already; it must be new or empty, or counts can't be compared"
+                );
             }
             let found = self.resolve(job, None)?;
             let gone: i64 = found.iter().map(|found| found.deleted).sum();
@@ -412,7 +427,9 @@ impl Request<'_> {
                 return Ok((format!("alias {alias} points to {index} already, which holds {there} documents"), None));
             }
             if there != made {
-                bail!("alias {alias} is not swapped: the replay has made {made} documents and index {index} holds {there}");
+                bail!(
+                    "alias {alias} is not swapped: the replay has made {made} documents and index {index} holds {there}"
+                );
             }
             if let Err(error) = alias::swap(client, alias, &from, index).await {
                 // Of several processes that come to the end together, one swaps.
@@ -422,7 +439,8 @@ impl Request<'_> {
             }
             let names: Vec<&str> = from.iter().map(|member| member.index.as_str()).collect();
             let before = if names.is_empty() { "nothing".to_string() } else { names.join(", ") };
-            let said = format!("alias {alias} now points to {index} (before: {before}); {made} documents made, {there} there");
+            let said =
+                format!("alias {alias} now points to {index} (before: {before}); {made} documents made, {there} there");
             Ok((said, Some(alias::swap_back(client, alias, &from, index)?)))
         })
     }
@@ -438,7 +456,9 @@ impl Definition {
     /// # Errors
     /// What can't be.
     pub fn check(&self) -> anyhow::Result<()> {
-        let bound = |option: &str, text: &str| text.parse::<range::Bound>().map_err(|problem| Misuse(format!("{option}: {problem}")));
+        let bound = |option: &str, text: &str| {
+            text.parse::<range::Bound>().map_err(|problem| Misuse(format!("{option}: {problem}")))
+        };
         if bound("--from", &self.from)?.is_after(bound("--to", &self.to)?) {
             misuse!("--from {} is later than --to {}", self.from, self.to);
         }

@@ -119,13 +119,19 @@ pub fn partitions(mut config: ClientConfig, topic: &str, found: &[Found]) -> any
     let client: LookUpClient = config.create_with_context(Logged::named("look-ups of the plan"))?;
     let parts: Vec<Found> = found.iter().filter(|found| found.part.start < found.part.end).copied().collect();
     let first = probe(&client, topic, &parts, |found| (found.part.start, found.part.start + LOOK_BACK))?;
-    let last = probe(&client, topic, &parts, |found| ((found.part.end - LOOK_BACK).max(found.part.start), found.part.end))?;
+    let last =
+        probe(&client, topic, &parts, |found| ((found.part.end - LOOK_BACK).max(found.part.start), found.part.end))?;
     let plan = |found: &Found| {
         let part = found.part;
         let count = part.end - part.start;
         let (first, last) = (first.get(&part.partition), last.get(&part.partition));
-        let at = |probed: Option<&Probed>, pick: fn(&Probed) -> i64| probed.map(|probed| time(pick(probed))).filter(|time| time != "-");
-        let seen = first.into_iter().chain(last).fold((0, 0), |(records, bytes), probed| (records + probed.records, bytes + probed.bytes));
+        let at = |probed: Option<&Probed>, pick: fn(&Probed) -> i64| {
+            probed.map(|probed| time(pick(probed))).filter(|time| time != "-")
+        };
+        let seen = first
+            .into_iter()
+            .chain(last)
+            .fold((0, 0), |(records, bytes), probed| (records + probed.records, bytes + probed.bytes));
         PartitionPlan {
             partition: part.partition,
             first_offset: part.start,
@@ -204,7 +210,11 @@ impl Plan {
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.files.is_empty() {
-            writeln!(f, "Plan: replay of topic {} through pipeline {}, as job {}\n", self.topic, self.pipeline, self.job)?;
+            writeln!(
+                f,
+                "Plan: replay of topic {} through pipeline {}, as job {}\n",
+                self.topic, self.pipeline, self.job
+            )?;
             self.write_partitions(f)?;
         } else {
             writeln!(f, "Plan: replay of files through pipeline {}, from the beginning each time\n", self.pipeline)?;
@@ -224,19 +234,27 @@ impl Plan {
         writeln!(f, "{}", row(&header.map(str::to_string)))?;
         for part in &self.partitions {
             let or_none = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".to_string());
-            writeln!(f, "{}", row(&[
-                part.partition.to_string(),
-                part.first_offset.to_string(),
-                if part.count > 0 { part.last_offset.to_string() } else { "-".to_string() },
-                part.count.to_string(),
-                or_none(&part.first_time),
-                or_none(&part.last_time),
-                part.bytes.map_or("-".to_string(), |bytes| bytes.to_string()),
-            ]))?;
+            writeln!(
+                f,
+                "{}",
+                row(&[
+                    part.partition.to_string(),
+                    part.first_offset.to_string(),
+                    if part.count > 0 { part.last_offset.to_string() } else { "-".to_string() },
+                    part.count.to_string(),
+                    or_none(&part.first_time),
+                    or_none(&part.last_time),
+                    part.bytes.map_or("-".to_string(), |bytes| bytes.to_string()),
+                ])
+            )?;
         }
         let bytes: u64 = self.partitions.iter().filter_map(|part| part.bytes).sum();
         let empty = String::new;
-        writeln!(f, "{}\n", row(&["all".into(), empty(), empty(), self.count().to_string(), empty(), empty(), bytes.to_string()]))?;
+        writeln!(
+            f,
+            "{}\n",
+            row(&["all".into(), empty(), empty(), self.count().to_string(), empty(), empty(), bytes.to_string()])
+        )?;
         let deleted: i64 = self.partitions.iter().map(|part| part.deleted).sum();
         if deleted > 0 {
             writeln!(f, "Gone: {deleted} offsets of this range have been deleted by the brokers already.")?;
@@ -269,7 +287,11 @@ impl Plan {
             }
         }
         if let Some(Compared { same, changed, absent }) = self.compared.filter(|_| !self.samples.is_empty()) {
-            writeln!(f, "\nDocuments of the first {} records beside those that are now where the pipeline itself writes:", self.tried)?;
+            writeln!(
+                f,
+                "\nDocuments of the first {} records beside those that are now where the pipeline itself writes:",
+                self.tried
+            )?;
             writeln!(f, "{changed} would change, {absent} are not there, {same} are the same. For example:")?;
         }
         f.write_str(&compare::show(&self.samples))?;
@@ -300,8 +322,10 @@ pub fn span(seconds: u64) -> String {
 
 /// A command line that a shell reads as these words.
 pub fn shell_line(words: &[String]) -> String {
-    let plain = |word: &str| !word.is_empty() && word.chars().all(|c| c.is_ascii_alphanumeric() || "-_./:=,@%+".contains(c));
-    let quoted = words.iter().map(|word| if plain(word) { word.clone() } else { format!("'{}'", word.replace('\'', "'\\''")) });
+    let plain =
+        |word: &str| !word.is_empty() && word.chars().all(|c| c.is_ascii_alphanumeric() || "-_./:=,@%+".contains(c));
+    let quoted =
+        words.iter().map(|word| if plain(word) { word.clone() } else { format!("'{}'", word.replace('\'', "'\\''")) });
     quoted.collect::<Vec<_>>().join(" ")
 }
 
@@ -327,7 +351,11 @@ mod tests {
             bytes: Some(count as u64 * 10),
             deleted: 3,
         };
-        let plan = Plan { partitions: vec![partition(0, 10), partition(1, 0)], command: "logproc …".into(), ..Plan::default() };
+        let plan = Plan {
+            partitions: vec![partition(0, 10), partition(1, 0)],
+            command: "logproc …".into(),
+            ..Plan::default()
+        };
         let text = plan.to_string();
         let rows: Vec<Vec<&str>> = text.lines().map(|line| line.split_whitespace().collect()).collect();
         assert!(rows.contains(&vec!["0", "5", "14", "10", "1970-01-01T00:00:00.000Z", "-", "100"]), "{text}");

@@ -22,11 +22,15 @@ impl Request<'_> {
             let mut plan = plan::Plan {
                 pipeline: stage.pipeline.name.clone(),
                 files: plan::files(&self.definition.files)?,
-                destinations: target::describe(&stage.pipeline, self.definition.mode, if self.definition.records {
-                    OF_RECORDS
-                } else {
-                    "the file's path, as it is given here, and the place in it"
-                }),
+                destinations: target::describe(
+                    &stage.pipeline,
+                    self.definition.mode,
+                    if self.definition.records {
+                        OF_RECORDS
+                    } else {
+                        "the file's path, as it is given here, and the place in it"
+                    },
+                ),
                 condition: self.definition.condition.clone(),
                 live_group: stage.source.group_id().to_string(),
                 command: plan::shell_line(&words),
@@ -57,10 +61,16 @@ impl Request<'_> {
             let per_second = records as f64 / busy.max(1e-9) * workers;
             let size = gauges.bytes.load(Ordering::Relaxed) as f64 / records.max(1) as f64;
             let by_bytes = self.rate.bytes.map(|limit| f64::from(limit.get()) / size.max(1.0));
-            let limit = self.rate.events.map(|limit| f64::from(limit.get())).into_iter().chain(by_bytes).reduce(f64::min);
+            let limit =
+                self.rate.events.map(|limit| f64::from(limit.get())).into_iter().chain(by_bytes).reduce(f64::min);
             let (per_second, basis) = match limit {
-                Some(limit) if limit < per_second => (limit, "at the rate that was asked for, by one process".to_string()),
-                _ => (per_second, format!("at the pipeline's own speed on {records} records; what takes the documents may be slower")),
+                Some(limit) if limit < per_second => {
+                    (limit, "at the rate that was asked for, by one process".to_string())
+                }
+                _ => (
+                    per_second,
+                    format!("at the pipeline's own speed on {records} records; what takes the documents may be slower"),
+                ),
             };
             plan.duration = Some(((plan.count() as f64 / per_second.max(1.0)).ceil() as u64, basis));
             plan.tried = records;
@@ -85,7 +95,8 @@ impl Request<'_> {
         let Some(Target::Index(name) | Target::DataStream(name)) = &self.definition.target else { return Ok(()) };
         let client = only_client(stage)?;
         block_on(async {
-            let outlook = index::look_at(client, name, stage.writes_to.as_deref(), self.definition.like.as_deref()).await?;
+            let outlook =
+                index::look_at(client, name, stage.writes_to.as_deref(), self.definition.like.as_deref()).await?;
             (plan.notes, plan.warnings) = (outlook.notes, outlook.warnings);
             if let Some(alias) = &self.definition.swap_alias {
                 let from = alias::indices_of(client, alias).await?;
@@ -119,7 +130,8 @@ mod tests {
 
     #[test]
     fn the_command_of_a_plan_names_times_and_not_how_long_ago_they_are() {
-        let definition = Definition { from: "-10m".into(), to: "end".into(), ..Definition::default() }.made_absolute(1_700_000_600_000);
+        let definition = Definition { from: "-10m".into(), to: "end".into(), ..Definition::default() }
+            .made_absolute(1_700_000_600_000);
         for (written, expected) in [
             ("logproc replay --from -10m --to end", "logproc replay --from 2023-11-14T22:13:20.000Z --to end"),
             ("logproc replay --from=-10m --where -10m", "logproc replay --from=2023-11-14T22:13:20.000Z --where -10m"),

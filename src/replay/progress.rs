@@ -96,7 +96,16 @@ impl Progress {
             self.line = Instant::now();
             let percent = done * 100 / all.max(1);
             let failures: u64 = failures.values().sum();
-            info!(done, all, percent, per_second = rate.round() as u64, eta_seconds = eta, failures, failed, "replay progress");
+            info!(
+                done,
+                all,
+                percent,
+                per_second = rate.round() as u64,
+                eta_seconds = eta,
+                failures,
+                failed,
+                "replay progress"
+            );
         }
     }
 
@@ -106,7 +115,8 @@ impl Progress {
         std::thread::scope(|scope| {
             scope.spawn(move || {
                 while let Err(RecvTimeoutError::Timeout) = stopped.recv_timeout(SHOW_EVERY) {
-                    let failures = self.gauges.failures().iter().map(|(kind, failure)| (kind.clone(), failure.records)).collect();
+                    let failures =
+                        self.gauges.failures().iter().map(|(kind, failure)| (kind.clone(), failure.records)).collect();
                     self.show(&failures);
                 }
                 self.end();
@@ -132,7 +142,8 @@ pub fn totals(gauges: &Gauges) -> (i64, i64) {
 
 impl Bars {
     fn new(gauges: &Gauges) -> Bars {
-        let style = |template: &str| ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+        let style =
+            |template: &str| ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
         let group = MultiProgress::new();
         let parts: Vec<_> = gauges.positions().collect();
         let mut partitions = Vec::new();

@@ -37,7 +37,9 @@ impl FromStr for Bound {
 
     /// `beginning`, `end`, `offset:N`, `-3d` (also `h`, `m`, `s`), or a time in ISO 8601 (UTC without a zone).
     fn from_str(text: &str) -> Result<Bound, String> {
-        let wrong = || format!("`{text}` is no bound: there are beginning, end, offset:N, -3d and times like 2026-07-01T00:00Z");
+        let wrong = || {
+            format!("`{text}` is no bound: there are beginning, end, offset:N, -3d and times like 2026-07-01T00:00Z")
+        };
         match text {
             "beginning" => return Ok(Bound::Beginning),
             "end" => return Ok(Bound::End),
@@ -51,8 +53,13 @@ impl FromStr for Bound {
         }
         let whole = if text.contains('T') { text.to_string() } else { format!("{text}T00:00:00Z") };
         let instant = whole.parse::<jiff::Timestamp>().map(|time| time.as_millisecond()).ok();
-        let instant = instant.or_else(|| whole.parse::<jiff::civil::DateTime>().ok()?.in_tz("UTC").ok().map(|time| time.timestamp().as_millisecond()));
-        instant.or_else(|| Timestamp::parse_iso8601(&whole).map(Timestamp::as_millis)).map(Bound::Time).ok_or_else(wrong)
+        let instant = instant.or_else(|| {
+            whole.parse::<jiff::civil::DateTime>().ok()?.in_tz("UTC").ok().map(|time| time.timestamp().as_millisecond())
+        });
+        instant
+            .or_else(|| Timestamp::parse_iso8601(&whole).map(Timestamp::as_millis))
+            .map(Bound::Time)
+            .ok_or_else(wrong)
     }
 }
 
@@ -60,7 +67,9 @@ impl Bound {
     /// Returns the bound as it is at a time, in milliseconds since 1970: one that is relative to it becomes a time.
     pub fn at(self, now_ms: i64) -> Bound {
         match self {
-            Bound::Ago(ago) => Bound::Time(now_ms.saturating_sub(i64::try_from(ago.as_millis()).unwrap_or(i64::MAX)).max(0)),
+            Bound::Ago(ago) => {
+                Bound::Time(now_ms.saturating_sub(i64::try_from(ago.as_millis()).unwrap_or(i64::MAX)).max(0))
+            }
             other => other,
         }
     }
@@ -134,7 +143,8 @@ pub struct Found {
 pub fn resolve(client: &LookUpClient, wanted: &Wanted<'_>) -> anyhow::Result<Vec<Found>> {
     let topic = wanted.topic;
     let metadata = client.fetch_metadata(Some(topic), LOOK_UP_TIMEOUT).context("the brokers don't answer")?;
-    let mut known: Vec<i32> = metadata.topics().iter().flat_map(|topic| topic.partitions()).map(|partition| partition.id()).collect();
+    let mut known: Vec<i32> =
+        metadata.topics().iter().flat_map(|topic| topic.partitions()).map(|partition| partition.id()).collect();
     known.sort_unstable();
     if known.is_empty() {
         misuse!("--topic: the brokers have no topic `{topic}`");
@@ -243,7 +253,13 @@ mod tests {
     #[test]
     fn a_stretch_that_ends_before_it_begins_is_seen() {
         let is_backwards = |from: &str, to: &str| from.parse::<Bound>().unwrap().is_after(to.parse().unwrap());
-        for (from, to) in [("offset:2", "offset:1"), ("end", "beginning"), ("-1h", "-2h"), ("-1h", "2026-01-01"), ("2026-01-02", "2026-01-01")] {
+        for (from, to) in [
+            ("offset:2", "offset:1"),
+            ("end", "beginning"),
+            ("-1h", "-2h"),
+            ("-1h", "2026-01-01"),
+            ("2026-01-02", "2026-01-01"),
+        ] {
             assert!(is_backwards(from, to), "{from} to {to}");
             assert!(!is_backwards(to, from), "{to} to {from}");
         }
@@ -259,7 +275,8 @@ mod tests {
             (vec![5, 5], 1_000, vec![5, 5]),
             (vec![5, 5], 0, vec![0, 0]),
         ] {
-            let found = |(partition, size): (i32, i64)| Found { part: Part { partition, start: 7, end: 7 + size }, deleted: 0 };
+            let found =
+                |(partition, size): (i32, i64)| Found { part: Part { partition, start: 7, end: 7 + size }, deleted: 0 };
             let mut parts: Vec<Found> = (0..).zip(sizes.clone()).map(found).collect();
             cut(&mut parts, limit);
             let cut: Vec<i64> = parts.iter().map(|found| found.part.end - found.part.start).collect();

@@ -3,7 +3,6 @@
 //! The share of its speed that a replay uses is halved when one of them suffers and grows by a little when neither does, so
 //! it settles where both still keep up.
 
-
 use rdkafka::consumer::Consumer as _;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use tracing::{info, warn};

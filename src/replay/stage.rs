@@ -34,7 +34,9 @@ impl Request<'_> {
         let reads = |source: &SourceSpec| match (source, &self.topic) {
             (SourceSpec::Kafka(source), Some(topic)) => match source.topics() {
                 Topics::Named(names) => names.contains(topic),
-                Topics::Pattern(pattern) => regex::Regex::new(&format!("^(?:{pattern})$")).is_ok_and(|regex| regex.is_match(topic)),
+                Topics::Pattern(pattern) => {
+                    regex::Regex::new(&format!("^(?:{pattern})$")).is_ok_and(|regex| regex.is_match(topic))
+                }
             },
             (SourceSpec::Kafka(_), None) => true,
             _ => false,
@@ -47,7 +49,9 @@ impl Request<'_> {
         let chosen = chosen.context("the pipeline has no kafka source")?;
         let sources = pipeline.sources.len();
         let by_topic = (carries_topics && sources > 1).then(|| source_of_topic(&pipeline.sources, chosen));
-        let SourceSpec::Kafka(source) = pipeline.sources.swap_remove(chosen) else { bail!("the pipeline has no kafka source") };
+        let SourceSpec::Kafka(source) = pipeline.sources.swap_remove(chosen) else {
+            bail!("the pipeline has no kafka source")
+        };
         match by_topic {
             Some(by_topic) => pipeline.intake_by_topic = Some(by_topic),
             None => pipeline.intakes = vec![pipeline.intakes.swap_remove(chosen)],
@@ -62,7 +66,9 @@ impl Request<'_> {
         };
         let (source, topic) = match (&self.definition.letters, pipeline.dead_letter.topic()) {
             (Some(_), Some((letters, properties))) => (source.with_properties(properties), letters.to_string()),
-            (Some(_), None) if self.definition.files.is_empty() => misuse!("the pipeline's dead letters go to a file: name it with --file"),
+            (Some(_), None) if self.definition.files.is_empty() => {
+                misuse!("the pipeline's dead letters go to a file: name it with --file")
+            }
             _ => (*source, topic),
         };
         if let Some(condition) = &self.definition.condition {
@@ -161,7 +167,11 @@ mod tests {
             (Key { span, name: (*name).to_string() }, Node { span, data: Data::String((*text).to_string()) })
         });
         let def = source::DEFS.iter().find(|def| def.name == kind).unwrap();
-        SourceSpec::from_args(kind, &Args::check("source", span, entries.collect(), def.options.iter().copied()).unwrap()).unwrap()
+        SourceSpec::from_args(
+            kind,
+            &Args::check("source", span, entries.collect(), def.options.iter().copied()).unwrap(),
+        )
+        .unwrap()
     }
 
     #[test]

@@ -6,8 +6,8 @@ use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
 
 use crate::condition::Condition;
-use crate::dead_letter::DeadLetterSpec;
 use crate::config::{Args, Data, Key, Node, Span};
+use crate::dead_letter::DeadLetterSpec;
 use crate::event::Template;
 use crate::misuse::{Misuse, misuse};
 use crate::pipeline::encode::{Encoder, Redirect, is_legal_index};
@@ -109,14 +109,22 @@ pub fn redirect(pipeline: &mut Pipeline, target: &Target, source: Option<&KafkaS
             pipeline.dead_letter = DeadLetterSpec::printed();
             return Ok(());
         }
-        Target::Topic(topic) => return to_topic(pipeline, topic, source.context("--to-topic needs a Kafka source in the pipeline")?),
-        Target::Index(name) | Target::DataStream(name) if !is_legal_index(name) => misuse!("`{name}` is not a legal name of an index or a data stream"),
+        Target::Topic(topic) => {
+            return to_topic(pipeline, topic, source.context("--to-topic needs a Kafka source in the pipeline")?);
+        }
+        Target::Index(name) | Target::DataStream(name) if !is_legal_index(name) => {
+            misuse!("`{name}` is not a legal name of an index or a data stream")
+        }
         Target::Index(name) => Redirect::Index(Template::literal(name)),
         Target::DataStream(name) => {
             let parts: Vec<&str> = name.splitn(3, '-').collect();
             match parts.as_slice() {
-                [kind, dataset, namespace] => Redirect::DataStream([kind, dataset, namespace].map(|part| Template::literal(part))),
-                _ => misuse!("--data-stream: `{name}` is no name of a data stream: it has three parts, as in logs-nginx-default"),
+                [kind, dataset, namespace] => {
+                    Redirect::DataStream([kind, dataset, namespace].map(|part| Template::literal(part)))
+                }
+                _ => misuse!(
+                    "--data-stream: `{name}` is no name of a data stream: it has three parts, as in logs-nginx-default"
+                ),
             }
         }
     };
@@ -140,9 +148,13 @@ fn to_topic(pipeline: &mut Pipeline, topic: &str, source: &KafkaSource) -> anyho
         (key("properties"), Node { span: Span::default(), data: Data::Table(properties) }),
     ];
     let complain = |problems: Vec<crate::config::Diagnostic>| {
-        Misuse(format!("--to-topic: {}", problems.into_iter().map(|problem| problem.message).collect::<Vec<_>>().join("; ")))
+        Misuse(format!(
+            "--to-topic: {}",
+            problems.into_iter().map(|problem| problem.message).collect::<Vec<_>>().join("; ")
+        ))
     };
-    let args = Args::check("sink kafka", Span::default(), entries, sink::kafka::DEF.options.iter().copied()).map_err(complain)?;
+    let args = Args::check("sink kafka", Span::default(), entries, sink::kafka::DEF.options.iter().copied())
+        .map_err(complain)?;
     let encoder = Encoder::from_args("kafka", &args).map_err(complain)?;
     pipeline.sinks = vec![(None, SinkSpec::from_args("kafka", &args).map_err(complain)?)];
     pipeline.encoders = vec![encoder];
@@ -189,10 +201,17 @@ pub fn describe(pipeline: &Pipeline, mode: Option<Mode>, places: &str) -> Vec<St
                     ("create", ..) => "left as they are (--mode overwrite replaces them)",
                     _ => "replaced",
                 };
-                format!("{name}: to {}; ids from {ids}; documents with the same id are {existing}, others are added", encoder.target())
+                format!(
+                    "{name}: to {}; ids from {ids}; documents with the same id are {existing}, others are added",
+                    encoder.target()
+                )
             }
-            (SinkSpec::Kafka(sink), _) => format!("{name}: to topic {}; every document is added, also one that was replayed before", sink.topic()),
-            (spec, _) => format!("{name}: to {}; every document is added, also one that was replayed before", spec.kind()),
+            (SinkSpec::Kafka(sink), _) => {
+                format!("{name}: to topic {}; every document is added, also one that was replayed before", sink.topic())
+            }
+            (spec, _) => {
+                format!("{name}: to {}; every document is added, also one that was replayed before", spec.kind())
+            }
         };
         lines.push(line);
     }

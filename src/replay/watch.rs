@@ -72,7 +72,12 @@ impl Watch {
 
     fn note_failure(&self, error: &anyhow::Error) {
         if let Some(repeated) = self.failures.failed("look_up") {
-            warn!(job = self.job.id, error = format!("{error:#}"), repeated, "failed to look up how far the job is; retrying");
+            warn!(
+                job = self.job.id,
+                error = format!("{error:#}"),
+                repeated,
+                "failed to look up how far the job is; retrying"
+            );
         }
     }
 
@@ -92,7 +97,8 @@ impl Watch {
             ("filtered", figures.filtered),
         ];
         for (outcome, records) in outcomes {
-            metrics::gauge!(names::REPLAY_RECORDS, "replay" => self.job.id.clone(), "outcome" => outcome).set(records as f64);
+            metrics::gauge!(names::REPLAY_RECORDS, "replay" => self.job.id.clone(), "outcome" => outcome)
+                .set(records as f64);
         }
         metrics::gauge!(names::REPLAY_DOCUMENTS, "replay" => self.job.id.clone()).set(figures.documents as f64);
     }

@@ -53,7 +53,10 @@ mod tests {
         let backoff = Backoff::seeded(Duration::from_millis(100), Duration::from_secs(1), 7);
         for (tries, full) in [(0, 100), (1, 200), (2, 400), (5, 1_000), (60, 1_000)] {
             let pause = backoff.pause(tries);
-            assert!(pause >= Duration::from_millis(full / 2) && pause <= Duration::from_millis(full), "{tries}: {pause:?}");
+            assert!(
+                pause >= Duration::from_millis(full / 2) && pause <= Duration::from_millis(full),
+                "{tries}: {pause:?}"
+            );
         }
         assert_ne!(backoff.pause(5), backoff.pause(5));
     }

@@ -24,12 +24,32 @@ pub const DEF: ComponentDef = ComponentDef {
     name: "kafka",
     summary: "Writes each document as a record of a topic; it is done when all in-sync replicas have it.",
     options: &[
-        option("bootstrap_servers", Kind::Strings, Fallback::List(&["localhost:9092"]), "Brokers to ask first, `host:port`."),
+        option(
+            "bootstrap_servers",
+            Kind::Strings,
+            Fallback::List(&["localhost:9092"]),
+            "Brokers to ask first, `host:port`.",
+        ),
         option("topic_id", Kind::String, Fallback::Required, "The topic."),
         option("message_key", Kind::Template, Fallback::None, "The key of each record."),
-        option("message_headers", Kind::Hash, Fallback::None, "Headers of each record: names with texts that may hold `%{[field]}`."),
-        option("compression_type", Kind::Enum(&["none", "gzip", "snappy", "lz4", "zstd"]), Fallback::Text("none"), "How batches are compressed."),
-        option("client_id", Kind::String, Fallback::Text("logproc"), "A name for this client in the brokers' logs and quotas."),
+        option(
+            "message_headers",
+            Kind::Hash,
+            Fallback::None,
+            "Headers of each record: names with texts that may hold `%{[field]}`.",
+        ),
+        option(
+            "compression_type",
+            Kind::Enum(&["none", "gzip", "snappy", "lz4", "zstd"]),
+            Fallback::Text("none"),
+            "How batches are compressed.",
+        ),
+        option(
+            "client_id",
+            Kind::String,
+            Fallback::Text("logproc"),
+            "A name for this client in the brokers' logs and quotas.",
+        ),
         CODEC_OPTION,
         option("linger_ms", Kind::Integer(0, 60_000), Fallback::Integer(5), "How long records wait for others."),
         option("properties", Kind::Hash, Fallback::None, "Any property of librdkafka's producer, by its own name."),
@@ -161,9 +181,11 @@ impl Sink for KafkaSink {
     fn run(self: Box<Self>, mut input: mpsc::Receiver<DocumentBatch>, context: SinkContext) -> SinkFuture {
         Box::pin(async move {
             let mut login = self.login.follow("sink");
-            let logged = Logged::new(ClientLog::with_failures(format!("sink {}", context.name), context.failures().clone()));
+            let logged =
+                Logged::new(ClientLog::with_failures(format!("sink {}", context.name), context.failures().clone()));
             let producer = config(&login.up_to_date(&self.properties)).create_with_context(logged.clone());
-            let mut producer: FutureProducer<Logged> = producer.map_err(|error| SinkError::Client(error.to_string()))?;
+            let mut producer: FutureProducer<Logged> =
+                producer.map_err(|error| SinkError::Client(error.to_string()))?;
             while let Some(batch) = input.recv().await {
                 self.deliver(&mut producer, &mut login, &logged, batch, &context).await;
             }
@@ -174,7 +196,14 @@ impl Sink for KafkaSink {
 
 impl KafkaSink {
     /// Sends until every document of the batch has ended; what fails is sent again.
-    async fn deliver(&self, producer: &mut FutureProducer<Logged>, login: &mut Follower, logged: &Logged, mut batch: DocumentBatch, context: &SinkContext) {
+    async fn deliver(
+        &self,
+        producer: &mut FutureProducer<Logged>,
+        login: &mut Follower,
+        logged: &Logged,
+        mut batch: DocumentBatch,
+        context: &SinkContext,
+    ) {
         let mut pause = FIRST_PAUSE;
         loop {
             login.keep_up(producer, &self.properties, config, logged);
@@ -187,7 +216,11 @@ impl KafkaSink {
                     Fate::Done
                 }
                 Err(KafkaError::MessageProduction(RDKafkaErrorCode::MessageSizeTooLarge)) => {
-                    Fate::Rejected(Reason::new("too_large", Some(context.name.to_string().into()), "larger than the topic or the client allows"))
+                    Fate::Rejected(Reason::new(
+                        "too_large",
+                        Some(context.name.to_string().into()),
+                        "larger than the topic or the client allows",
+                    ))
                 }
                 Err(_) => Fate::GoesOn(()),
             });
@@ -198,9 +231,16 @@ impl KafkaSink {
                 context.works();
                 return;
             };
-            let error = outcomes.iter().find_map(|outcome| outcome.as_ref().err()).map(ToString::to_string).unwrap_or_default();
+            let error =
+                outcomes.iter().find_map(|outcome| outcome.as_ref().err()).map(ToString::to_string).unwrap_or_default();
             if let Some(repeated) = context.failed(WRITE) {
-                warn!(sink = &*context.name, error, documents = rest.len(), repeated, "failed to write documents; retrying");
+                warn!(
+                    sink = &*context.name,
+                    error,
+                    documents = rest.len(),
+                    repeated,
+                    "failed to write documents; retrying"
+                );
             }
             batch = rest;
             tokio::time::sleep(pause).await;
@@ -211,11 +251,14 @@ impl KafkaSink {
     async fn send(&self, producer: &FutureProducer<Logged>, batch: &DocumentBatch) -> Vec<Result<usize, KafkaError>> {
         let queue = |index: usize| -> Result<DeliveryFuture, KafkaError> {
             let whole = batch.document(index);
-            let Framed { key, headers, value } = unframe(whole).unwrap_or(Framed { key: None, headers: Vec::new(), value: whole });
+            let Framed { key, headers, value } =
+                unframe(whole).unwrap_or(Framed { key: None, headers: Vec::new(), value: whole });
             let mut record: FutureRecord<'_, [u8], [u8]> = FutureRecord::to(&self.topic).payload(value);
             record.key = key;
             if !headers.is_empty() {
-                let insert = |headers: OwnedHeaders, (key, value): &(&str, &[u8])| headers.insert(Header { key, value: Some(*value) });
+                let insert = |headers: OwnedHeaders, (key, value): &(&str, &[u8])| {
+                    headers.insert(Header { key, value: Some(*value) })
+                };
                 record.headers = Some(headers.iter().fold(OwnedHeaders::new_with_capacity(headers.len()), insert));
             }
             producer.send_result(record).map_err(|(error, _)| error)

@@ -44,7 +44,12 @@ pub const FILE_DEF: ComponentDef = ComponentDef {
             "Whether documents count as delivered only once the disk has them. Turned off, a power failure may lose some.",
         ),
         CODEC_OPTION,
-        option("linger", Kind::Duration, Fallback::Text("200ms"), "How long documents may wait for others before they are written."),
+        option(
+            "linger",
+            Kind::Duration,
+            Fallback::Text("200ms"),
+            "How long documents may wait for others before they are written.",
+        ),
     ],
     example: "[[sink]]\ntype = \"file\"\npath = \"/var/log/logproc/events.ndjson\"\n",
 };
@@ -110,13 +115,16 @@ impl Sink for LinesSink {
                         () = until_closed() => Err(SinkError::OutputClosed),
                     };
                     match written {
-                        Err(SinkError::Write { error, .. }) if error.kind() == io::ErrorKind::BrokenPipe => Err(SinkError::OutputClosed),
+                        Err(SinkError::Write { error, .. }) if error.kind() == io::ErrorKind::BrokenPipe => {
+                            Err(SinkError::OutputClosed)
+                        }
                         result => result,
                     }
                 }
                 Target::File { path, overwrite, fsync } => {
                     let name = path.display().to_string();
-                    let file = open(&path, overwrite, fsync).map_err(|error| SinkError::Write { path: name.clone(), error })?;
+                    let file = open(&path, overwrite, fsync)
+                        .map_err(|error| SinkError::Write { path: name.clone(), error })?;
                     write(|lines| append::append_lines(&file, lines, fsync), input, &context, &name).await
                 }
             }

@@ -23,16 +23,27 @@ pub mod lines;
 pub mod null;
 
 /// All sinks: the table from which parsers, schema and reference pages are generated.
-pub const DEFS: &[&ComponentDef] = &[&elasticsearch::DEF, &kafka::DEF, &lines::FILE_DEF, &lines::STDOUT_DEF, &null::DEF];
+pub const DEFS: &[&ComponentDef] =
+    &[&elasticsearch::DEF, &kafka::DEF, &lines::FILE_DEF, &lines::STDOUT_DEF, &null::DEF];
 
 /// Outcome label of documents if the sink does not report whether they existed already.
 pub(crate) const WRITTEN: &str = "written";
 
 /// Options of every sink.
 pub const COMMON_OPTIONS: &[OptionDef] = &[
-    option("id", Kind::String, Fallback::None, "Names the sink in metrics and logs; by default its type, with a number where there are several of it."),
+    option(
+        "id",
+        Kind::String,
+        Fallback::None,
+        "Names the sink in metrics and logs; by default its type, with a number where there are several of it.",
+    ),
     option("enable_metric", Kind::Boolean, Fallback::Boolean(true), "Accepted for Logstash's sake."),
-    option("workers", Kind::Integer(1, i64::MAX), Fallback::None, "Accepted and not used: a sink sends as much at once as its target takes."),
+    option(
+        "workers",
+        Kind::Integer(1, i64::MAX),
+        Fallback::None,
+        "Accepted and not used: a sink sends as much at once as its target takes.",
+    ),
 ];
 
 /// A configured sink, checked but not started.

@@ -76,7 +76,8 @@ impl ArchiveSource {
                 framer.finish(|line| self.push(&mut builder, &origin, &mut place, &line, line.bytes(&[])));
                 break;
             }
-            framer.feed(&block[..length], |line| self.push(&mut builder, &origin, &mut place, &line, line.bytes(&block)));
+            framer
+                .feed(&block[..length], |line| self.push(&mut builder, &origin, &mut place, &line, line.bytes(&block)));
             if context.is_full(&builder) && !context.deliver(std::mem::replace(&mut builder, context.builder())) {
                 return Ok(());
             }
@@ -92,8 +93,14 @@ impl ArchiveSource {
         place.line += 1;
         let Lines::Records { reasons } = &self.lines else {
             let index = builder.origin(&origin.topic, 0, || origin.clone());
-            let record =
-                NewRecord { origin: index, offset: line.offset, timestamp_ms: -1, key: None, value: bytes, shape: line.shape };
+            let record = NewRecord {
+                origin: index,
+                offset: line.offset,
+                timestamp_ms: -1,
+                key: None,
+                value: bytes,
+                shape: line.shape,
+            };
             return builder.push(record, std::iter::empty());
         };
         match kept(bytes, reasons) {
@@ -117,7 +124,10 @@ impl ArchiveSource {
             Kept::Unreadable => {
                 place.unreadable += 1;
                 if place.unreadable <= LOGGED {
-                    warn!("{}:{}: no record with topic, partition and offset in this line; passed over", origin.topic, place.line);
+                    warn!(
+                        "{}:{}: no record with topic, partition and offset in this line; passed over",
+                        origin.topic, place.line
+                    );
                 }
                 self.counts.unreadable.fetch_add(1, Ordering::Relaxed);
             }
@@ -216,11 +226,23 @@ mod tests {
     #[test]
     fn a_kept_line_is_the_record_that_it_was() {
         let line = br#"{"reason":"decode","topic":"t","partition":2,"offset":9,"record_timestamp_ms":5,"key":null,"value":"/3s=","value_encoding":"base64"}"#;
-        let record =
-            Record { topic: "t".into(), topic_id: None, partition: 2, offset: 9, timestamp_ms: 5, key: None, value: Some(b"\xff{".to_vec()) };
+        let record = Record {
+            topic: "t".into(),
+            topic_id: None,
+            partition: 2,
+            offset: 9,
+            timestamp_ms: 5,
+            key: None,
+            value: Some(b"\xff{".to_vec()),
+        };
         assert_eq!(kept(line, &["decode".to_string()]), Kept::Record(record));
         assert_eq!(kept(line, &["rejected".to_string()]), Kept::Other);
-        for broken in [&b"x"[..], b"[]", br#"{"topic":"t","partition":1}"#, br#"{"topic":"t","partition":1,"offset":1,"value":"!","value_encoding":"base64"}"#] {
+        for broken in [
+            &b"x"[..],
+            b"[]",
+            br#"{"topic":"t","partition":1}"#,
+            br#"{"topic":"t","partition":1,"offset":1,"value":"!","value_encoding":"base64"}"#,
+        ] {
             assert_eq!(kept(broken, &[]), Kept::Unreadable, "{}", String::from_utf8_lossy(broken));
         }
     }
@@ -231,9 +253,11 @@ mod tests {
         let text = b"one\ntwo\n";
         let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
         std::io::Write::write_all(&mut gzip, text).unwrap();
-        for (name, content) in
-            [("a.ndjson", text.to_vec()), ("a.ndjson.gz", gzip.finish().unwrap()), ("a.ndjson.zst", zstd::encode_all(&text[..], 1).unwrap())]
-        {
+        for (name, content) in [
+            ("a.ndjson", text.to_vec()),
+            ("a.ndjson.gz", gzip.finish().unwrap()),
+            ("a.ndjson.zst", zstd::encode_all(&text[..], 1).unwrap()),
+        ] {
             let path = folder.path().join(name);
             std::fs::write(&path, content).unwrap();
             let mut read = Vec::new();

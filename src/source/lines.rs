@@ -77,7 +77,11 @@ impl Framer {
                 self.skipping = false;
             } else if self.carry.is_empty() {
                 let (length, shape) = self.measure(&block[line.clone()]);
-                emit(Line { offset: self.line_start as i64, text: Text::Within(line.start..line.start + length), shape });
+                emit(Line {
+                    offset: self.line_start as i64,
+                    text: Text::Within(line.start..line.start + length),
+                    shape,
+                });
             } else {
                 self.carry.extend_from_slice(&block[line]);
                 self.emit_carried(&mut emit);
@@ -160,7 +164,8 @@ impl Framer {
     pub(super) fn end(&mut self, builder: &mut BatchBuilder, origin: u32) {
         self.finish(|line| {
             let Text::Carried(value) = line.text else { return };
-            let record = NewRecord { origin, offset: line.offset, timestamp_ms: -1, key: None, value, shape: line.shape };
+            let record =
+                NewRecord { origin, offset: line.offset, timestamp_ms: -1, key: None, value, shape: line.shape };
             builder.push(record, std::iter::empty());
         });
     }

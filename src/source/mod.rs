@@ -88,10 +88,25 @@ impl SourceSpec {
 
 /// Options of every source.
 pub const COMMON_OPTIONS: &[OptionDef] = &[
-    option("id", Kind::String, Fallback::None, "Tells this source from others of the pipeline. Of several Kafka sources, all but the first put it (or their number) into the ids of documents, since another cluster may have a topic of the same name."),
-    option("event_type", Kind::String, Fallback::None, "Becomes the field `type` of events that have none: what Logstash calls the input's `type`."),
+    option(
+        "id",
+        Kind::String,
+        Fallback::None,
+        "Tells this source from others of the pipeline. Of several Kafka sources, all but the first put it (or their number) into the ids of documents, since another cluster may have a topic of the same name.",
+    ),
+    option(
+        "event_type",
+        Kind::String,
+        Fallback::None,
+        "Becomes the field `type` of events that have none: what Logstash calls the input's `type`.",
+    ),
     option("tags", Kind::Strings, Fallback::None, "Tags to put on each event."),
-    option("add_field", Kind::Hash, Fallback::None, "Fields to add to each event; names and values may hold `%{[field]}`."),
+    option(
+        "add_field",
+        Kind::Hash,
+        Fallback::None,
+        "Fields to add to each event; names and values may hold `%{[field]}`.",
+    ),
     option("enable_metric", Kind::Boolean, Fallback::Boolean(true), "Accepted for Logstash's sake."),
 ];
 
@@ -177,7 +192,15 @@ impl SourceContext {
         settings: Settings,
         health: Health,
     ) -> Self {
-        SourceContext { hub, settings, health, output: Some(output), drained, prefetch: Prefetch::default(), own_worker: None }
+        SourceContext {
+            hub,
+            settings,
+            health,
+            output: Some(output),
+            drained,
+            prefetch: Prefetch::default(),
+            own_worker: None,
+        }
     }
 
     /// Lets this thread process the batches for which the other workers have no room.

@@ -16,7 +16,12 @@ pub const DEF: ComponentDef = ComponentDef {
     summary: "Reads lines from standard input until it ends.",
     options: &[
         option("codec", Kind::Any, Fallback::None, "How a line becomes events."),
-        option("max_event_bytes", Kind::Bytes, Fallback::Text("10MiB"), "A longer line is cut and goes to the dead letters."),
+        option(
+            "max_event_bytes",
+            Kind::Bytes,
+            Fallback::Text("10MiB"),
+            "A longer line is cut and goes to the dead letters.",
+        ),
     ],
     example: "[source]\ntype = \"stdin\"\n",
 };

@@ -199,12 +199,18 @@ type Reply = Result<Response<Full<Bytes>>, std::io::Error>;
 
 async fn answer(request: Request<Incoming>, shared: Arc<Shared>) -> Reply {
     if !request.uri().path().ends_with("/_bulk") {
-        return Ok(reply(StatusCode::OK, r#"{"name":"fake","version":{"number":"9.5.3"},"tagline":"You Know, for Search"}"#.into()));
+        return Ok(reply(
+            StatusCode::OK,
+            r#"{"name":"fake","version":{"number":"9.5.3"},"tagline":"You Know, for Search"}"#.into(),
+        ));
     }
     if !shared.keep {
         return count_only(request, &shared).await;
     }
-    let headers = request.headers().iter().map(|(name, value)| (name.to_string(), value.to_str().unwrap_or_default().to_string()));
+    let headers = request
+        .headers()
+        .iter()
+        .map(|(name, value)| (name.to_string(), value.to_str().unwrap_or_default().to_string()));
     shared.state().headers = headers.collect();
     let gzipped = is_gzipped(&request);
     let sent = request.into_body().collect().await.map_err(std::io::Error::other)?.to_bytes();
@@ -308,7 +314,8 @@ fn take(shared: &Shared, body: &[u8]) -> Vec<ItemReply> {
     let mut replies = Vec::new();
     while let (Some(action), Some(source)) = (lines.next(), lines.next()) {
         let action: serde_json::Value = serde_json::from_slice(action).unwrap_or_default();
-        let (name, meta) = action.as_object().and_then(|map| map.iter().next()).map_or(("", None), |(name, meta)| (name, Some(meta)));
+        let (name, meta) =
+            action.as_object().and_then(|map| map.iter().next()).map_or(("", None), |(name, meta)| (name, Some(meta)));
         let given = meta.and_then(|meta| meta["_id"].as_str());
         let id = given.map_or_else(|| format!("auto-{}", state.stored.len()), str::to_string);
         shared.documents.fetch_add(1, Ordering::Relaxed);

@@ -182,7 +182,12 @@ impl Traffic {
         let out = &mut self.message;
         let (level, text) = *random.pick(ERRORS);
         let worker = 20 + random.below(8);
-        let _ = write!(out, "{} [{level}] {worker}#{worker}: *{} {text}, client: ", ErrorStamp(self.clock_ms), random.below(1 << 22));
+        let _ = write!(
+            out,
+            "{} [{level}] {worker}#{worker}: *{} {text}, client: ",
+            ErrorStamp(self.clock_ms),
+            random.below(1 << 22)
+        );
         self.visitors.address(random, out);
         let host = random.pick(HOSTS);
         let _ = write!(out, ", server: {host}, request: \"GET ");
@@ -197,7 +202,11 @@ impl Traffic {
         match random.below(5) {
             0 => {
                 self.visitors.address(random, out);
-                let _ = write!(out, " - - [{}] \"\\x16\\x03\\x01\\x02\\x00\\x01\\x00\\x01\" 400 157 \"-\" \"-\"", Stamp(self.clock_ms));
+                let _ = write!(
+                    out,
+                    " - - [{}] \"\\x16\\x03\\x01\\x02\\x00\\x01\\x00\\x01\" 400 157 \"-\" \"-\"",
+                    Stamp(self.clock_ms)
+                );
             }
             1 => {
                 self.visitors.address(random, out);
@@ -230,10 +239,14 @@ impl Traffic {
              \"id\":\"a3dff22b-e2c9-4a4b-8d54-992f1a1c{node:04}\",\"name\":\"web-{node:02}\",\"type\":\"filebeat\",\"version\":\"7.17.29\"}}"
         ));
         self.parts.push(format!("\"log\":{{\"offset\":{at},\"file\":{{\"path\":\"/var/log/nginx/{kind}.log\"}}}}"));
-        self.parts.push(format!("\"event\":{{\"module\":\"nginx\",\"dataset\":\"nginx.{kind}\",\"timezone\":\"+00:00\"}}"));
+        self.parts
+            .push(format!("\"event\":{{\"module\":\"nginx\",\"dataset\":\"nginx.{kind}\",\"timezone\":\"+00:00\"}}"));
         self.parts.push(format!("\"fileset\":{{\"name\":\"{kind}\"}}"));
         self.parts.push(format!("\"host\":{{\"name\":\"web-{node:02}\"}}"));
-        self.parts.extend(["\"service\":{\"type\":\"nginx\"}", "\"input\":{\"type\":\"log\"}", "\"ecs\":{\"version\":\"1.12.0\"}"].map(String::from));
+        self.parts.extend(
+            ["\"service\":{\"type\":\"nginx\"}", "\"input\":{\"type\":\"log\"}", "\"ecs\":{\"version\":\"1.12.0\"}"]
+                .map(String::from),
+        );
         for last in (1..self.parts.len()).rev() {
             let with = self.random.below(last as u64 + 1) as usize;
             self.parts.swap(last, with);
@@ -387,7 +400,9 @@ mod tests {
             let event: serde_json::Value = serde_json::from_str(traffic.next_event()).unwrap();
             bytes += traffic.line.len();
             errors += usize::from(event["event"]["dataset"] == "nginx.error");
-            assert!(event["message"].is_string() && event["@timestamp"].as_str().unwrap().starts_with("2026-11-23T10:"));
+            assert!(
+                event["message"].is_string() && event["@timestamp"].as_str().unwrap().starts_with("2026-11-23T10:")
+            );
         }
         let mean = bytes / 5_000;
         assert!((780..950).contains(&mean), "{mean}");

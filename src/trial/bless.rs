@@ -23,7 +23,19 @@ pub fn bless(text: &str, cases: &[(&Case, &Verdict)]) -> Result<String, String> 
 fn set(table: &mut Table, case: &Case, verdict: &Verdict) {
     let outputs = verdict.outputs.as_slice();
     if outputs.is_empty() {
-        for option in ["expect", "document", "absent", "tags", "sinks", "sink", "index", "data_stream", "document_id", "dropped", "dead_letter"] {
+        for option in [
+            "expect",
+            "document",
+            "absent",
+            "tags",
+            "sinks",
+            "sink",
+            "index",
+            "data_stream",
+            "document_id",
+            "dropped",
+            "dead_letter",
+        ] {
             table.remove(option);
         }
         match &verdict.dead_letter {
@@ -72,7 +84,9 @@ fn set(table: &mut Table, case: &Case, verdict: &Verdict) {
         let values: Vec<&str> = values.collect();
         match &values[..] {
             values if values.iter().all(|value| value.is_empty()) => table.remove(option),
-            [value, more @ ..] if more.iter().all(|other| other == value) => table.insert(option, toml_edit::value(*value)),
+            [value, more @ ..] if more.iter().all(|other| other == value) => {
+                table.insert(option, toml_edit::value(*value))
+            }
             _ => table.insert(option, Item::Value(values.iter().copied().collect::<Array>().into())),
         };
     }

@@ -14,19 +14,64 @@ pub const DEF: ComponentDef = ComponentDef {
     options: &[
         option("name", Kind::String, Fallback::None, "What the test is about; by default its number."),
         option("input", Kind::Strings, Fallback::None, "A record as the source reads it, or several."),
-        option("event", Kind::Any, Fallback::None, "An event as the filters see it, as a table or as JSON text; or several. Instead of `input`."),
+        option(
+            "event",
+            Kind::Any,
+            Fallback::None,
+            "An event as the filters see it, as a table or as JSON text; or several. Instead of `input`.",
+        ),
         option("now", Kind::String, Fallback::Text("2000-01-01T00:00:00Z"), "The time at which it all happens."),
-        option("expect", Kind::Any, Fallback::None, "Fields that what comes out must have, among others. Names may be `[a][b]` or `a.b`. For several events a list of tables."),
-        option("document", Kind::Any, Fallback::None, "The whole document that comes out, without `@metadata`; for several events a list."),
+        option(
+            "expect",
+            Kind::Any,
+            Fallback::None,
+            "Fields that what comes out must have, among others. Names may be `[a][b]` or `a.b`. For several events a list of tables.",
+        ),
+        option(
+            "document",
+            Kind::Any,
+            Fallback::None,
+            "The whole document that comes out, without `@metadata`; for several events a list.",
+        ),
         option("absent", Kind::Strings, Fallback::None, "Fields that must not be there."),
         option("tags", Kind::Strings, Fallback::None, "The tags, all of them and in their order."),
-        option("sinks", Kind::Strings, Fallback::None, "The sinks that it goes to, all of them, by the names that they have in metrics and logs: `id`, or the type, with `-2`, `-3` … from the second of it on."),
-        option("sink", Kind::String, Fallback::None, "A sink that it must go to, perhaps among others. `index`, `data_stream` and `document_id` are then about this one."),
-        option("index", Kind::Strings, Fallback::None, "The index, alias or data stream that it goes to, in each Elasticsearch sink. For several events a list."),
+        option(
+            "sinks",
+            Kind::Strings,
+            Fallback::None,
+            "The sinks that it goes to, all of them, by the names that they have in metrics and logs: `id`, or the type, with `-2`, `-3` … from the second of it on.",
+        ),
+        option(
+            "sink",
+            Kind::String,
+            Fallback::None,
+            "A sink that it must go to, perhaps among others. `index`, `data_stream` and `document_id` are then about this one.",
+        ),
+        option(
+            "index",
+            Kind::Strings,
+            Fallback::None,
+            "The index, alias or data stream that it goes to, in each Elasticsearch sink. For several events a list.",
+        ),
         option("data_stream", Kind::Strings, Fallback::None, "The same, where it must be a data stream."),
-        option("document_id", Kind::Strings, Fallback::None, "The `_id` that it gets, likewise: of use where the sink has a `document_id`, since others follow from topic, partition and offset."),
-        option("dead_letter", Kind::String, Fallback::None, "A part of the reason for which the record must become a dead letter, because it can't be decoded or a sink can't take it."),
-        option("dropped", Kind::Boolean, Fallback::None, "`true` where nothing must come out, `false` where something must come out of each input."),
+        option(
+            "document_id",
+            Kind::Strings,
+            Fallback::None,
+            "The `_id` that it gets, likewise: of use where the sink has a `document_id`, since others follow from topic, partition and offset.",
+        ),
+        option(
+            "dead_letter",
+            Kind::String,
+            Fallback::None,
+            "A part of the reason for which the record must become a dead letter, because it can't be decoded or a sink can't take it.",
+        ),
+        option(
+            "dropped",
+            Kind::Boolean,
+            Fallback::None,
+            "`true` where nothing must come out, `false` where something must come out of each input.",
+        ),
     ],
     example: "[[test]]\nname = \"a health check is dropped\"\ninput = \"GET /healthz\"\ndropped = true\n",
 };
@@ -129,13 +174,15 @@ fn case(node: &Node, index: usize) -> Result<Case, Vec<Diagnostic>> {
         Data::String(text) => Input::Event(text.clone().into_bytes()),
         _ => Input::Event(as_json(event).to_string().into_bytes()),
     });
-    let inputs: Vec<Input> = args.strings("input").into_iter().map(|line| Input::Record(line.into_bytes())).chain(events).collect();
+    let inputs: Vec<Input> =
+        args.strings("input").into_iter().map(|line| Input::Record(line.into_bytes())).chain(events).collect();
     if inputs.is_empty() || (args.is_given("input") && args.is_given("event")) {
         problems.push(Diagnostic::error(node.span, "a test has an `input` or an `event`"));
     }
     let now = args.required_text("now");
     let now = Timestamp::parse_iso8601(&now).unwrap_or_else(|| {
-        problems.push(Diagnostic::error(args.span_of("now"), format!("`{now}` is no time such as 2000-01-01T00:00:00Z")));
+        problems
+            .push(Diagnostic::error(args.span_of("now"), format!("`{now}` is no time such as 2000-01-01T00:00:00Z")));
         Timestamp::from_millis(DEFAULT_NOW_MS)
     });
     let list = |name: &str| args.node(name).map(|node| node.as_list().iter().map(as_json).collect::<Vec<_>>());
@@ -177,14 +224,17 @@ pub fn as_json(node: &Node) -> Value {
         Data::Boolean(flag) => Value::from(*flag),
         Data::Unset => Value::Null,
         Data::Array(items) => items.iter().map(as_json).collect(),
-        Data::Table(entries) => entries.iter().map(|(key, node)| (key.name.clone(), as_json(node))).collect::<Map<_, _>>().into(),
+        Data::Table(entries) => {
+            entries.iter().map(|(key, node)| (key.name.clone(), as_json(node))).collect::<Map<_, _>>().into()
+        }
     }
 }
 
 impl Case {
     /// Whether it says nothing of what comes out: a test in the making.
     pub fn expects_nothing(&self) -> bool {
-        let has_fields = self.expect.is_some() || self.document.is_some() || !self.absent.is_empty() || self.tags.is_some();
+        let has_fields =
+            self.expect.is_some() || self.document.is_some() || !self.absent.is_empty() || self.tags.is_some();
         !has_fields && !self.expects_destination() && self.dropped.is_none() && self.dead_letter.is_none()
     }
 
@@ -210,7 +260,8 @@ impl Case {
             }
         }
         if self.expects_nothing() {
-            let place = "the test expects nothing: add `expect`, `document` or another expectation, or have `--bless` write it";
+            let place =
+                "the test expects nothing: add `expect`, `document` or another expectation, or have `--bless` write it";
             verdict.mismatches.push(Mismatch { place: place.into(), wanted: None, got: None });
             return verdict;
         }
@@ -233,19 +284,28 @@ impl Case {
     fn judge(&self, outputs: &[Output], mismatches: &mut Vec<Mismatch>) {
         let wanted = self.expect.as_ref().or(self.document.as_ref()).map(Vec::len);
         let is_dropped = self.dropped == Some(true);
-        let has_others = self.tags.is_some() || !self.absent.is_empty() || (self.expects_destination() && self.sinks.is_none());
+        let has_others =
+            self.tags.is_some() || !self.absent.is_empty() || (self.expects_destination() && self.sinks.is_none());
         let count_matters = is_dropped || wanted.is_some() || has_others;
         let wanted = if is_dropped { 0 } else { wanted.unwrap_or(outputs.len().max(1)) };
         if count_matters && outputs.len() != wanted {
             let got = outputs.iter().map(|output| output.event.clone()).collect();
-            mismatches.push(Mismatch { place: "number of events".into(), wanted: Some(wanted.into()), got: Some(outputs.len().into()) });
+            mismatches.push(Mismatch {
+                place: "number of events".into(),
+                wanted: Some(wanted.into()),
+                got: Some(outputs.len().into()),
+            });
             mismatches.push(Mismatch { place: "events".into(), wanted: None, got: Some(Value::Array(got)) });
             return;
         }
         for (number, output) in outputs.iter().enumerate() {
             let prefix = if outputs.len() > 1 { format!("event {}: ", number + 1) } else { String::new() };
             let mut mismatch = |field: &str, wanted: Option<&Value>, got: Option<&Value>| {
-                mismatches.push(Mismatch { place: format!("{prefix}{field}"), wanted: wanted.cloned(), got: got.cloned() });
+                mismatches.push(Mismatch {
+                    place: format!("{prefix}{field}"),
+                    wanted: wanted.cloned(),
+                    got: got.cloned(),
+                });
             };
             if let Some(Value::Object(fields)) = self.expect.as_ref().and_then(|expect| expect.get(number)) {
                 for (name, wanted) in fields {
@@ -264,7 +324,10 @@ impl Case {
                     mismatch(name, None, Some(got));
                 }
             }
-            let lists = [("tags", &self.tags, output.event.get("tags").cloned()), ("sinks", &self.sinks, Some(output.sinks().collect()))];
+            let lists = [
+                ("tags", &self.tags, output.event.get("tags").cloned()),
+                ("sinks", &self.sinks, Some(output.sinks().collect())),
+            ];
             for (name, wanted, got) in lists {
                 let Some(wanted) = wanted else { continue };
                 let wanted = Value::from(wanted.clone());

@@ -60,8 +60,15 @@ impl Trial {
     pub fn new(pipeline: Pipeline) -> Trial {
         let sinks = sink::names(&pipeline.sinks);
         let intakes = Intakes::new(&pipeline.intakes, None);
-        let worker =
-            PipelineWorker::new(pipeline.name.as_str().into(), intakes, pipeline.program, pipeline.routes, pipeline.encoders, sinks.into(), 0);
+        let worker = PipelineWorker::new(
+            pipeline.name.as_str().into(),
+            intakes,
+            pipeline.program,
+            pipeline.routes,
+            pipeline.encoders,
+            sinks.into(),
+            0,
+        );
         Trial { worker, labels: pipeline.labels }
     }
 

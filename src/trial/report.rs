@@ -118,13 +118,19 @@ pub fn junit(cases: &[JunitCase<'_>]) -> String {
         let failures = suite.iter().filter(|case| case.failure.is_some()).count();
         let time: f64 = suite.iter().map(|case| case.time.as_secs_f64()).sum();
         let name = escaped(first.suite);
-        let _ = writeln!(out, "  <testsuite name=\"{name}\" tests=\"{}\" failures=\"{failures}\" time=\"{time:.6}\">", suite.len());
+        let _ = writeln!(
+            out,
+            "  <testsuite name=\"{name}\" tests=\"{}\" failures=\"{failures}\" time=\"{time:.6}\">",
+            suite.len()
+        );
         for case in suite {
             let (test, time) = (escaped(case.name), case.time.as_secs_f64());
             let _ = write!(out, "    <testcase classname=\"{name}\" name=\"{test}\" time=\"{time:.6}\"");
             let _ = match &case.failure {
                 None => writeln!(out, "/>"),
-                Some(diff) => writeln!(out, "><failure message=\"not as expected\">{}</failure></testcase>", escaped(diff)),
+                Some(diff) => {
+                    writeln!(out, "><failure message=\"not as expected\">{}</failure></testcase>", escaped(diff))
+                }
             };
         }
         out.push_str("  </testsuite>\n");

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::support::*;
 use logproc::config::Data;
-use logproc::testkit::fake_cluster::{Fault, FakeCluster, ItemFate};
+use logproc::testkit::fake_cluster::{FakeCluster, Fault, ItemFate};
 
 const LINES: usize = 2_000;
 
@@ -151,7 +151,8 @@ fn a_request_that_there_is_never_room_for_is_halved_too() {
     let cluster = FakeCluster::start().unwrap();
     cluster.set_room(70_000);
     // All of it is one request otherwise.
-    let (summary, letters) = deliver(&cluster, &[("bulk_max_items", Data::Integer(LINES as i64)), ("linger", text("1s"))]);
+    let (summary, letters) =
+        deliver(&cluster, &[("bulk_max_items", Data::Integer(LINES as i64)), ("linger", text("1s"))]);
     assert_eq!((summary.documents, letters.len()), (LINES as u64, 0));
     assert!(cluster.bytes() > 140_000, "it was too large at first: {}", cluster.bytes());
 }
@@ -194,7 +195,9 @@ fn with_a_failing_document(status: u16, apart: bool) -> Vec<serde_json::Value> {
     });
     let folder = tempfile::tempdir().unwrap();
     let (input, dead) = (folder.path().join("input"), folder.path().join("dead"));
-    let line = |number| if apart && number == 5 { format!("{{\"n\":{number},\"apart\":1}}\n") } else { format!("{{\"n\":{number}}}\n") };
+    let line = |number| {
+        if apart && number == 5 { format!("{{\"n\":{number},\"apart\":1}}\n") } else { format!("{{\"n\":{number}}}\n") }
+    };
     std::fs::write(&input, (0..100).map(line).collect::<String>()).unwrap();
     let sink = elasticsearch(&cluster.url(), &[("poison_timeout", text("60ms"))]);
     let summary = Running::start(plan(file_source(&input, &[]), vec![sink], &dead)).wait();
@@ -217,7 +220,12 @@ fn a_missing_shard_is_waited_for_however_long_it_takes() {
 
 #[test]
 fn what_an_operator_must_put_right_is_waited_for() {
-    for (status, kind) in [(400, "index_closed_exception"), (403, "cluster_block_exception"), (401, "security_exception"), (408, "timeout")] {
+    for (status, kind) in [
+        (400, "index_closed_exception"),
+        (403, "cluster_block_exception"),
+        (401, "security_exception"),
+        (408, "timeout"),
+    ] {
         let cluster = FakeCluster::start().unwrap();
         let mut times = 0;
         cluster.script_items(move |_, source| match number(std::str::from_utf8(source).unwrap()) {
@@ -237,7 +245,9 @@ fn an_answering_host_without_a_cluster_rests_too() {
     let (broken, cluster) = (FakeCluster::start().unwrap(), FakeCluster::start().unwrap());
     broken.fail_always(Some(Fault::Status(503, "master_not_discovered_exception")));
     let span = logproc::config::Span::default();
-    let hosts = Data::Array([broken.url(), cluster.url()].map(|host| logproc::config::Node { span, data: text(host) }).to_vec());
+    let hosts = Data::Array(
+        [broken.url(), cluster.url()].map(|host| logproc::config::Node { span, data: text(host) }).to_vec(),
+    );
     let (summary, _) = deliver(&cluster, &[("hosts", hosts)]);
     assert_eq!(summary.documents, LINES as u64);
     assert!(broken.requests() <= 8, "{} requests went to the broken host", broken.requests());

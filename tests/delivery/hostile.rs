@@ -17,7 +17,8 @@ enum End {
 
 fn cases() -> Vec<(&'static str, Vec<u8>, End)> {
     let nested = |levels: usize| [b"{\"a\":".repeat(levels), b"1".to_vec(), b"}".repeat(levels)].concat();
-    let brackets = |levels: usize| [b"{\"a\":".to_vec(), b"[".repeat(levels), b"]".repeat(levels), b"}".to_vec()].concat();
+    let brackets =
+        |levels: usize| [b"{\"a\":".to_vec(), b"[".repeat(levels), b"]".repeat(levels), b"}".to_vec()].concat();
     let fields = |count: usize| {
         let fields: Vec<String> = (0..count).map(|field| format!("\"field_{field}\":{field}")).collect();
         format!("{{{}}}", fields.join(",")).into_bytes()
@@ -35,11 +36,19 @@ fn cases() -> Vec<(&'static str, Vec<u8>, End)> {
         ("the same key twice", b"{\"message\":\"first\",\"message\":\"second\"}".to_vec(), End::Document),
         ("an object cut off", b"{\"message\":\"".to_vec(), End::DeadLetter("decode")),
         ("an array", b"[1,2]".to_vec(), End::DeadLetter("decode")),
-        ("a number with ten thousand digits", [b"{\"n\":".to_vec(), b"1".repeat(10_000), b"}".to_vec()].concat(), End::Document),
+        (
+            "a number with ten thousand digits",
+            [b"{\"n\":".to_vec(), b"1".repeat(10_000), b"}".to_vec()].concat(),
+            End::Document,
+        ),
         ("a hundred thousand fields", fields(100_000), End::Document),
         ("keys like paths", b"{\"[a][b]\":1,\"a.b\":2,\"@timestamp\":{},\"tags\":7}".to_vec(), End::Document),
         ("a text of nine megabytes", text(9 << 20), End::Document),
-        ("what a pattern runs away on", [b"{\"bomb\":\"".to_vec(), b"a".repeat(50_000), b"b\"}".to_vec()].concat(), End::Document),
+        (
+            "what a pattern runs away on",
+            [b"{\"bomb\":\"".to_vec(), b"a".repeat(50_000), b"b\"}".to_vec()].concat(),
+            End::Document,
+        ),
         ("a text of a hundred megabytes", text(100 << 20), End::DeadLetter("oversized")),
         ("what ends well", b"{\"message\":\"last\"}".to_vec(), End::Document),
     ]
@@ -49,7 +58,8 @@ fn cases() -> Vec<(&'static str, Vec<u8>, End)> {
 fn hostile_input_ends_as_a_document_or_a_dead_letter() {
     let cluster = FakeCluster::start().unwrap();
     let folder = tempfile::tempdir().unwrap();
-    let (input, dead, file) = (folder.path().join("input.log"), folder.path().join("dead"), folder.path().join("pipeline.toml"));
+    let (input, dead, file) =
+        (folder.path().join("input.log"), folder.path().join("dead"), folder.path().join("pipeline.toml"));
     let cases = cases();
     let records: Vec<Vec<u8>> = cases.iter().map(|(_, record, _)| [record.as_slice(), b"\n"].concat()).collect();
     std::fs::write(&input, records.concat()).unwrap();
@@ -102,7 +112,10 @@ path = "{}"
             }
             (None, Some(letter)) => {
                 if letter["value_encoding"].is_null() {
-                    assert!(record.starts_with(letter["value"].as_str().unwrap().as_bytes()), "{name}: the original bytes");
+                    assert!(
+                        record.starts_with(letter["value"].as_str().unwrap().as_bytes()),
+                        "{name}: the original bytes"
+                    );
                 }
                 letter["reason"].as_str().unwrap().to_string()
             }

@@ -18,7 +18,7 @@ use logproc::observe::health::Health;
 use logproc::pipeline::load::{Overrides, load};
 use logproc::source::kafka::{Extract, Part};
 use logproc::source::{self, SourceSpec};
-use logproc::testkit::fake_cluster::{Fault, FakeCluster, ItemFate};
+use logproc::testkit::fake_cluster::{FakeCluster, Fault, ItemFate};
 
 struct Brokers {
     mock: MockCluster<'static, DefaultProducerContext>,
@@ -54,10 +54,14 @@ impl Brokers {
         let mut wanted = TopicPartitionList::new();
         wanted.add_partition_range(topic, 0, partitions - 1);
         let committed = consumer.committed_offsets(wanted, Duration::from_secs(30)).unwrap();
-        committed.elements().iter().map(|partition| match partition.offset() {
-            Offset::Offset(offset) => Some(offset),
-            _ => None,
-        }).collect()
+        committed
+            .elements()
+            .iter()
+            .map(|partition| match partition.offset() {
+                Offset::Offset(offset) => Some(offset),
+                _ => None,
+            })
+            .collect()
     }
 
     fn source(&self, topic: &str, more: &[(&str, Data)]) -> SourceSpec {
@@ -75,7 +79,10 @@ impl Brokers {
             ("topic_identity", text("name")),
         ];
         let span = Span::default();
-        let often = Data::Table(vec![(Key { span, name: "statistics.interval.ms".into() }, Node { span, data: Data::Integer(20) })]);
+        let often = Data::Table(vec![(
+            Key { span, name: "statistics.interval.ms".into() },
+            Node { span, data: Data::Integer(20) },
+        )]);
         entries.push(("properties", often));
         entries.extend_from_slice(more);
         SourceSpec::from_args("kafka", &args(&source::kafka::DEF, &entries)).unwrap()
@@ -93,7 +100,11 @@ fn records_arrive_and_are_committed_behind_their_answers() {
     brokers.produce("in", 1, numbers(500..1_000));
     let cluster = FakeCluster::start().unwrap();
     let folder = tempfile::tempdir().unwrap();
-    let running = Running::start(plan(brokers.source("in", &[]), vec![elasticsearch(&cluster.url(), &[])], &folder.path().join("dead")));
+    let running = Running::start(plan(
+        brokers.source("in", &[]),
+        vec![elasticsearch(&cluster.url(), &[])],
+        &folder.path().join("dead"),
+    ));
     until("all is stored", || cluster.stored().len() == 1_000);
     until("all is committed while running", || brokers.committed("in", 2) == [Some(500), Some(500)]);
     let summary = running.stop();
@@ -101,7 +112,11 @@ fn records_arrive_and_are_committed_behind_their_answers() {
     assert!(cluster.stored().values().all(|stored| stored.sent == 1));
     // A second run has nothing to read again.
     brokers.produce("in", 0, numbers(1_000..1_001));
-    let running = Running::start(plan(brokers.source("in", &[]), vec![elasticsearch(&cluster.url(), &[])], &folder.path().join("dead")));
+    let running = Running::start(plan(
+        brokers.source("in", &[]),
+        vec![elasticsearch(&cluster.url(), &[])],
+        &folder.path().join("dead"),
+    ));
     until("the new record is stored", || cluster.stored().len() == 1_001);
     assert_eq!(running.stop().records, 1);
 }
@@ -116,8 +131,10 @@ fn an_offset_never_passes_what_has_not_ended() {
         _ => ItemFate::Take,
     });
     let folder = tempfile::tempdir().unwrap();
-    let mut first = plan(brokers.source("in", &[]), vec![elasticsearch(&cluster.url(), &[])], &folder.path().join("dead"));
-    first.settings = Settings { workers: 2, batch_records: 10, shutdown_timeout: Duration::from_millis(300), ..Settings::default() };
+    let mut first =
+        plan(brokers.source("in", &[]), vec![elasticsearch(&cluster.url(), &[])], &folder.path().join("dead"));
+    first.settings =
+        Settings { workers: 2, batch_records: 10, shutdown_timeout: Duration::from_millis(300), ..Settings::default() };
     let running = Running::start(first);
     until("all others are stored", || cluster.stored().len() == 299);
     until("the prefix is committed", || brokers.committed("in", 1) == [Some(150)]);
@@ -125,7 +142,11 @@ fn an_offset_never_passes_what_has_not_ended() {
     assert_eq!(summary.unfinished, 10, "the batch of the record that never ended");
     assert_eq!(brokers.committed("in", 1), [Some(150)]);
     cluster.script_items(|_, _| ItemFate::Take);
-    let running = Running::start(plan(brokers.source("in", &[]), vec![elasticsearch(&cluster.url(), &[])], &folder.path().join("dead")));
+    let running = Running::start(plan(
+        brokers.source("in", &[]),
+        vec![elasticsearch(&cluster.url(), &[])],
+        &folder.path().join("dead"),
+    ));
     until("the last one is stored", || cluster.stored().len() == 300);
     running.stop();
     assert_eq!(brokers.committed("in", 1), [Some(300)]);
@@ -134,12 +155,19 @@ fn an_offset_never_passes_what_has_not_ended() {
 #[test]
 fn tombstones_and_oversized_values_release_their_offsets() {
     let brokers = Brokers::start(&[("in", 1), ("dead", 1)]);
-    let producer: ThreadedProducer<_> = ClientConfig::new().set("bootstrap.servers", brokers.mock.bootstrap_servers()).create().unwrap();
+    let producer: ThreadedProducer<_> =
+        ClientConfig::new().set("bootstrap.servers", brokers.mock.bootstrap_servers()).create().unwrap();
     let headers = OwnedHeaders::new().insert(Header { key: "trace", value: Some("t1") });
     let big = "x".repeat(5_000);
     producer.send(BaseRecord::<str, str>::to("in").partition(0).key("gone")).map_err(|(error, _)| error).unwrap();
-    producer.send(BaseRecord::to("in").partition(0).key("big").payload(&big).headers(headers)).map_err(|(error, _)| error).unwrap();
-    producer.send(BaseRecord::<str, _>::to("in").partition(0).payload("{\"n\":1}")).map_err(|(error, _)| error).unwrap();
+    producer
+        .send(BaseRecord::to("in").partition(0).key("big").payload(&big).headers(headers))
+        .map_err(|(error, _)| error)
+        .unwrap();
+    producer
+        .send(BaseRecord::<str, _>::to("in").partition(0).payload("{\"n\":1}"))
+        .map_err(|(error, _)| error)
+        .unwrap();
     producer.flush(Duration::from_secs(30)).unwrap();
     let cluster = FakeCluster::start().unwrap();
     let folder = tempfile::tempdir().unwrap();
@@ -176,7 +204,9 @@ fn tombstones_and_oversized_values_release_their_offsets() {
     let letter = letter.unwrap();
     assert_eq!((letter.key(), letter.payload()), (Some(&b"big"[..]), Some(big.as_bytes())));
     let headers = letter.headers().unwrap();
-    let header = |name: &str| headers.iter().find(|header| header.key == name).and_then(|header| header.value).map(String::from_utf8_lossy);
+    let header = |name: &str| {
+        headers.iter().find(|header| header.key == name).and_then(|header| header.value).map(String::from_utf8_lossy)
+    };
     assert_eq!(header("trace").as_deref(), Some("t1"));
     assert_eq!(header("logproc.reason").as_deref(), Some("oversized"));
     assert_eq!((header("logproc.topic").as_deref(), header("logproc.offset").as_deref()), (Some("in"), Some("1")));
@@ -200,8 +230,10 @@ fn a_full_budget_pauses_reading_and_nothing_is_lost() {
     let patience = Duration::from_secs(6);
     let most = Data::Integer(patience.as_millis() as i64);
     let options = [("max_poll_interval_ms", most.clone()), ("session_timeout_ms", most)];
-    let mut plan = plan(brokers.source("in", &options), vec![elasticsearch(&cluster.url(), &[])], &folder.path().join("dead"));
-    plan.settings = Settings { workers: 1, in_flight_limit: Some(1 << 20), batch_bytes: 64 << 10, ..Settings::default() };
+    let mut plan =
+        plan(brokers.source("in", &options), vec![elasticsearch(&cluster.url(), &[])], &folder.path().join("dead"));
+    plan.settings =
+        Settings { workers: 1, in_flight_limit: Some(1 << 20), batch_bytes: 64 << 10, ..Settings::default() };
     let running = Running::start(plan);
     until("requests are refused", || cluster.requests() > 20);
     let since = std::time::Instant::now();
@@ -218,8 +250,10 @@ fn a_full_budget_pauses_reading_and_nothing_is_lost() {
 fn what_was_paused_when_it_was_lost_is_read_when_it_comes_back() {
     let (brokers, cluster) = waiting_for_a_cluster(3_000);
     let folder = tempfile::tempdir().unwrap();
-    let mut plan = plan(brokers.source("in", &[]), vec![elasticsearch(&cluster.url(), &[])], &folder.path().join("dead"));
-    plan.settings = Settings { workers: 1, in_flight_limit: Some(256 << 10), batch_bytes: 64 << 10, ..Settings::default() };
+    let mut plan =
+        plan(brokers.source("in", &[]), vec![elasticsearch(&cluster.url(), &[])], &folder.path().join("dead"));
+    plan.settings =
+        Settings { workers: 1, in_flight_limit: Some(256 << 10), batch_bytes: 64 << 10, ..Settings::default() };
     let running = Running::start(plan);
     // Longer than a full budget is waited for before partitions are paused.
     let since = std::time::Instant::now();
@@ -246,7 +280,13 @@ fn a_second_member_takes_over_without_loss() {
     }
     let cluster = FakeCluster::start().unwrap();
     let folder = tempfile::tempdir().unwrap();
-    let start = || Running::start(plan(brokers.source("in", &[]), vec![elasticsearch(&cluster.url(), &[])], &folder.path().join("dead")));
+    let start = || {
+        Running::start(plan(
+            brokers.source("in", &[]),
+            vec![elasticsearch(&cluster.url(), &[])],
+            &folder.path().join("dead"),
+        ))
+    };
     let first = start();
     until("the first reads", || cluster.stored().len() == 2_000);
     let second = start();
@@ -274,7 +314,8 @@ fn an_extract_reads_its_parts_and_ends() {
     let parts = vec![Part { partition: 0, start: 10, end: 20 }, Part { partition: 1, start: 95, end: 100 }];
     let extract = Extract { topic: "in".into(), parts, letters: None, counts: Arc::default() };
     let source = SourceSpec::Kafka(Box::new(source.extract(extract, None)));
-    let summary = Running::start(plan(source, vec![elasticsearch(&cluster.url(), &[])], &folder.path().join("dead"))).wait();
+    let summary =
+        Running::start(plan(source, vec![elasticsearch(&cluster.url(), &[])], &folder.path().join("dead"))).wait();
     assert_eq!((summary.records, summary.documents), (15, 15));
     let mut stored: Vec<String> = cluster.stored().into_values().map(|stored| stored.source).collect();
     let mut expected: Vec<String> = numbers(10..20).chain(numbers(195..200)).collect();
@@ -293,7 +334,11 @@ fn an_offset_that_is_no_longer_valid_is_loud_and_nothing_that_exists_is_skipped(
     brokers.consumer("logproc").commit(&beyond, CommitMode::Sync).unwrap();
     let cluster = FakeCluster::start().unwrap();
     let folder = tempfile::tempdir().unwrap();
-    let running = Running::start(plan(brokers.source("in", &[]), vec![elasticsearch(&cluster.url(), &[])], &folder.path().join("dead")));
+    let running = Running::start(plan(
+        brokers.source("in", &[]),
+        vec![elasticsearch(&cluster.url(), &[])],
+        &folder.path().join("dead"),
+    ));
     until("all that exists is stored", || cluster.stored().len() == 100);
     until("the commit goes back to what is true", || brokers.committed("in", 1) == [Some(100)]);
     assert_eq!(running.stop().offset_resets, 1);
@@ -325,7 +370,8 @@ fn offsets_wait_for_dead_letters_that_can_not_be_written() {
     // No folder can be made where a file is.
     let place = folder.path().join("taken");
     std::fs::write(&place, "").unwrap();
-    let running = Running::start(plan(brokers.source("in", &[]), vec![elasticsearch(&cluster.url(), &[])], &place.join("dead")));
+    let running =
+        Running::start(plan(brokers.source("in", &[]), vec![elasticsearch(&cluster.url(), &[])], &place.join("dead")));
     until("the other record is stored", || cluster.stored().len() == 1);
     // Several commit intervals: what must not happen has had its time to.
     let since = std::time::Instant::now();
@@ -369,10 +415,7 @@ fn a_dead_letter_topic_that_is_away_is_waited_for() {
 fn a_producer_that_has_given_up_for_good_is_exchanged() {
     let (brokers, target) = (Brokers::start(&[("in", 1)]), Brokers::start(&[("dead", 1), ("out", 1)]));
     let folder = tempfile::tempdir().unwrap();
-    let entries = [
-        ("bootstrap_servers", text(target.mock.bootstrap_servers())),
-        ("topic_id", text("out")),
-    ];
+    let entries = [("bootstrap_servers", text(target.mock.bootstrap_servers())), ("topic_id", text("out"))];
     let sink = logproc::sink::SinkSpec::from_args("kafka", &args(&logproc::sink::kafka::DEF, &entries)).unwrap();
     let plan = plan(brokers.source("in", &[]), vec![sink], &folder.path().join("dead"));
     let running = Running::start(with_letters_to(&target, plan));
@@ -395,15 +438,29 @@ fn leaders_and_coordinators_that_move_cost_nothing() {
     let mock = MockCluster::new(3).unwrap();
     mock.create_topic("in", 3, 3).unwrap();
     let brokers = Brokers { mock };
-    let lead = |first: i32| (0..3).for_each(|partition| brokers.mock.partition_leader("in", partition, Some((first + partition) % 3 + 1)).unwrap());
+    let lead = |first: i32| {
+        (0..3).for_each(|partition| {
+            brokers.mock.partition_leader("in", partition, Some((first + partition) % 3 + 1)).unwrap()
+        })
+    };
     lead(0);
     brokers.mock.coordinator(MockCoordinator::Group("logproc".into()), 1).unwrap();
     let cluster = FakeCluster::start().unwrap();
     let folder = tempfile::tempdir().unwrap();
-    let running = Running::start(plan(brokers.source("in", &[("metadata_max_age_ms", Data::Integer(500))]), vec![elasticsearch(&cluster.url(), &[])], &folder.path().join("dead")));
+    let running = Running::start(plan(
+        brokers.source("in", &[("metadata_max_age_ms", Data::Integer(500))]),
+        vec![elasticsearch(&cluster.url(), &[])],
+        &folder.path().join("dead"),
+    ));
     for round in 1..4 {
         let from = round as usize * 1_000;
-        (0..3).for_each(|partition| brokers.produce("in", partition, numbers(from + partition as usize * 100..from + partition as usize * 100 + 100)));
+        (0..3).for_each(|partition| {
+            brokers.produce(
+                "in",
+                partition,
+                numbers(from + partition as usize * 100..from + partition as usize * 100 + 100),
+            )
+        });
         until("the records of the round are stored", || cluster.stored().len() >= round as usize * 300);
         lead(round);
         brokers.mock.coordinator(MockCoordinator::Group("logproc".into()), round % 3 + 1).unwrap();
@@ -418,7 +475,11 @@ fn brokers_that_fail_for_a_while_cost_nothing() {
     let brokers = Brokers::start(&[("in", 2)]);
     let cluster = FakeCluster::start().unwrap();
     let folder = tempfile::tempdir().unwrap();
-    let running = Running::start(plan(brokers.source("in", &[]), vec![elasticsearch(&cluster.url(), &[])], &folder.path().join("dead")));
+    let running = Running::start(plan(
+        brokers.source("in", &[]),
+        vec![elasticsearch(&cluster.url(), &[])],
+        &folder.path().join("dead"),
+    ));
     brokers.produce("in", 0, numbers(0..200));
     until("reading has begun", || cluster.stored().len() == 200);
     use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
@@ -500,7 +561,9 @@ fn clusters_with_a_topic_of_the_same_name_are_told_apart() {
     plan.dead_letter = DeadLetterSpec::file(folder.path().join("dead"));
     let running = Running::start(plan);
     until("the documents of both are stored", || cluster.stored().len() == 500);
-    until("each has its own commits", || one.committed("in", 1) == [Some(300)] && two.committed("in", 1) == [Some(200)]);
+    until("each has its own commits", || {
+        one.committed("in", 1) == [Some(300)] && two.committed("in", 1) == [Some(200)]
+    });
     let summary = running.stop();
     assert_eq!((summary.records, summary.documents, summary.unfinished), (500, 500, 0));
     let west = cluster.stored().values().filter(|stored| stored.source.contains("\"type\":\"west\"")).count();

@@ -11,7 +11,7 @@ use logproc::sink::SinkSpec;
 use logproc::source::SourceSpec;
 use logproc::source::archive::{ArchiveSource, Lines};
 use logproc::source::kafka::ExtractCounts;
-use logproc::testkit::fake_cluster::{Fault, FakeCluster};
+use logproc::testkit::fake_cluster::{FakeCluster, Fault};
 
 #[test]
 fn a_file_is_read_once_and_every_record_ends() {
@@ -20,19 +20,26 @@ fn a_file_is_read_once_and_every_record_ends() {
     std::fs::write(&input, "a\r\ndrop\nrefuse\nlast").unwrap();
     let sink = file_sink(&output);
     let summary = Running::start(plan(file_source(&input, &[]), vec![sink], &dead)).wait();
-    assert_eq!((summary.records, summary.documents, summary.dropped, summary.dead_lettered, summary.unfinished), (4, 2, 1, 1, 0));
+    assert_eq!(
+        (summary.records, summary.documents, summary.dropped, summary.dead_lettered, summary.unfinished),
+        (4, 2, 1, 1, 0)
+    );
     let written = std::fs::read_to_string(&output).unwrap();
     let sources: Vec<&str> = written.lines().skip(1).step_by(2).collect();
     assert_eq!(sources, ["a", "last"]);
     let [letter] = &dead_letters(&dead)[..] else { panic!("one dead letter") };
-    assert_eq!((&letter["value"], &letter["reason"], &letter["offset"]), (&"refuse".into(), &"decode".into(), &8.into()));
+    assert_eq!(
+        (&letter["value"], &letter["reason"], &letter["offset"]),
+        (&"refuse".into(), &"decode".into(), &8.into())
+    );
 }
 
 #[test]
 fn packed_files_are_unpacked_when_they_are_read_and_left_out_when_files_are_followed() {
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name);
-    let mut gzip = flate2::write::GzEncoder::new(std::fs::File::create(path("a.log.2.gz")).unwrap(), flate2::Compression::fast());
+    let mut gzip =
+        flate2::write::GzEncoder::new(std::fs::File::create(path("a.log.2.gz")).unwrap(), flate2::Compression::fast());
     gzip.write_all(b"packed\n").unwrap();
     gzip.finish().unwrap();
     std::fs::write(path("a.log.1"), "rotated\n").unwrap();
@@ -43,8 +50,15 @@ fn packed_files_are_unpacked_when_they_are_read_and_left_out_when_files_are_foll
     let source = file_source(&path("a.log*"), std::slice::from_ref(&exclude));
     Running::start(plan(source, vec![file_sink(&path("read"))], &path("dead"))).wait();
     assert_eq!(written("read"), ["new", "packed", "rotated"].map(str::to_string).into());
-    let more = [exclude, ("mode", text("tail")), ("start_position", text("beginning")), ("sincedb_path", text("/dev/null")), ("stat_interval", text("20ms"))];
-    let running = Running::start(plan(file_source(&path("a.log*"), &more), vec![file_sink(&path("followed"))], &path("dead")));
+    let more = [
+        exclude,
+        ("mode", text("tail")),
+        ("start_position", text("beginning")),
+        ("sincedb_path", text("/dev/null")),
+        ("stat_interval", text("20ms")),
+    ];
+    let running =
+        Running::start(plan(file_source(&path("a.log*"), &more), vec![file_sink(&path("followed"))], &path("dead")));
     until("both are read", || written("followed").len() == 2);
     running.stop();
     assert_eq!(written("followed"), ["new", "rotated"].map(str::to_string).into());
@@ -82,7 +96,8 @@ fn a_run_that_discards_dead_letters_counts_them_and_writes_none() {
     let input = folder.path().join("in");
     std::fs::write(&input, "too long\nrefuse\nshort\n").unwrap();
     let null = SinkSpec::from_args("null", &args(&logproc::sink::null::DEF, &[])).unwrap();
-    let mut plan = plan(file_source(&input, &[("max_event_bytes", Data::Integer(7))]), vec![null], &folder.path().join("dead"));
+    let mut plan =
+        plan(file_source(&input, &[("max_event_bytes", Data::Integer(7))]), vec![null], &folder.path().join("dead"));
     plan.dead_letter = DeadLetterSpec::discarded();
     let summary = Running::start(plan).wait();
     assert_eq!((summary.records, summary.dead_lettered, summary.unfinished), (3, 2, 0));
@@ -113,7 +128,8 @@ fn a_followed_file_goes_on_where_it_was_done() {
 fn a_record_ends_when_every_sink_has_its_document() {
     let folder = tempfile::tempdir().unwrap();
     let sinks = ["a", "b"].map(|name| file_sink(&folder.path().join(name))).into();
-    let summary = Running::start(plan(file_source(&lines(folder.path(), 500), &[]), sinks, &folder.path().join("dead"))).wait();
+    let summary =
+        Running::start(plan(file_source(&lines(folder.path(), 500), &[]), sinks, &folder.path().join("dead"))).wait();
     assert_eq!((summary.records, summary.documents, summary.unfinished), (500, 1_000, 0));
     let read = |name: &str| std::fs::read_to_string(folder.path().join(name)).unwrap().lines().count();
     assert_eq!((read("a"), read("b")), (1_000, 1_000));
@@ -181,7 +197,10 @@ fn a_truncated_file_goes_on_as_another_one_whatever_has_not_ended_of_the_old_lin
     std::fs::write(&input, "{\"n\":2}\n").unwrap();
     until("its new line is read", || !dead_letters(&dead).is_empty());
     let [letter] = &dead_letters(&dead)[..] else { panic!("one dead letter") };
-    assert_eq!((&letter["value"], &letter["partition"], &letter["offset"]), (&"{\"n\":2}".into(), &1.into(), &0.into()));
+    assert_eq!(
+        (&letter["value"], &letter["partition"], &letter["offset"]),
+        (&"{\"n\":2}".into(), &1.into(), &0.into())
+    );
     cluster.fail_always(None);
     until("the old line has arrived", || cluster.stored().len() == 1);
     assert_eq!(running.stop().unfinished, 0);
@@ -211,7 +230,8 @@ fn what_was_passed_over_at_the_start_is_passed_over_after_a_restart() {
 #[test]
 fn a_rotated_file_is_read_to_its_end_and_its_new_name_makes_it_no_new_one() {
     let folder = tempfile::tempdir().unwrap();
-    let (log, rotated, output) = (folder.path().join("a.log"), folder.path().join("a.log.1"), folder.path().join("out"));
+    let (log, rotated, output) =
+        (folder.path().join("a.log"), folder.path().join("a.log.1"), folder.path().join("out"));
     let sincedb = folder.path().join("sincedb").to_string_lossy().into_owned();
     let run = |pattern: &str| {
         let sink = file_sink(&output);
@@ -251,7 +271,11 @@ fn two_processes_do_not_follow_with_one_checkpoint() {
     let folder = tempfile::tempdir().unwrap();
     let (input, sincedb) = (folder.path().join("in"), folder.path().join("sincedb").to_string_lossy().into_owned());
     let start = |output: &str| {
-        Running::start(plan(followed(&input, &sincedb), vec![file_sink(&folder.path().join(output))], &folder.path().join("dead")))
+        Running::start(plan(
+            followed(&input, &sincedb),
+            vec![file_sink(&folder.path().join(output))],
+            &folder.path().join("dead"),
+        ))
     };
     let written = |output: &str| written(&folder.path().join(output)).len();
     append(&input, "1\n");
@@ -272,7 +296,9 @@ fn every_line_of_a_log_is_one_document_whatever_happens_between() {
     for seed in 1..=3u64 {
         let cluster = FakeCluster::start().unwrap();
         let folder = tempfile::tempdir().unwrap();
-        let path = |number: usize| folder.path().join(if number == 0 { "a.log".to_string() } else { format!("a.log.{number}") });
+        let path = |number: usize| {
+            folder.path().join(if number == 0 { "a.log".to_string() } else { format!("a.log.{number}") })
+        };
         let sincedb = folder.path().join("sincedb").to_string_lossy().into_owned();
         let start = || {
             let source = followed(&folder.path().join("a.log*"), &sincedb);
@@ -339,7 +365,13 @@ fn a_checkpoint_that_can_not_be_written_holds_up_new_files_only_and_is_written_o
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name);
     let checkpoint = path("sincedb.json");
-    let start = || Running::start(plan(followed(&path("*.log"), &checkpoint.to_string_lossy()), vec![file_sink(&path("out"))], &path("dead")));
+    let start = || {
+        Running::start(plan(
+            followed(&path("*.log"), &checkpoint.to_string_lossy()),
+            vec![file_sink(&path("out"))],
+            &path("dead"),
+        ))
+    };
     let written = || written(&path("out"));
     append(&path("known.log"), "1\n");
     let running = start();
@@ -369,7 +401,8 @@ fn the_last_checkpoint_is_waited_for_until_the_order_to_let_go() {
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name);
     let checkpoint = path("sincedb.json");
-    let plan = || plan(followed(&path("a.log"), &checkpoint.to_string_lossy()), vec![file_sink(&path("out"))], &path("dead"));
+    let plan =
+        || plan(followed(&path("a.log"), &checkpoint.to_string_lossy()), vec![file_sink(&path("out"))], &path("dead"));
     append(&path("a.log"), "1\n");
     let running = Running::start(plan());
     until("the first line is there", || written(&path("out")).len() == 1);
@@ -386,7 +419,10 @@ fn the_last_checkpoint_is_waited_for_until_the_order_to_let_go() {
     running.shutdown.drain();
     std::fs::remove_dir(&block).unwrap();
     running.wait();
-    assert!(std::fs::read_to_string(&checkpoint).unwrap().contains("\"done_to\": 3"), "one past the start of the second line");
+    assert!(
+        std::fs::read_to_string(&checkpoint).unwrap().contains("\"done_to\": 3"),
+        "one past the start of the second line"
+    );
 }
 
 #[test]
@@ -398,10 +434,17 @@ fn half_a_line_that_a_crash_has_left_is_not_continued() {
     std::fs::write(&dead, "{\"topic\":\"in\",\"off").unwrap();
     Running::start(plan(file_source(&input, &[]), vec![file_sink(&output)], &dead)).wait();
     let documents = std::fs::read_to_string(&output).unwrap();
-    assert_eq!(documents.lines().map(|line| line.starts_with('{')).collect::<Vec<_>>(), [true, true, false], "{documents}");
+    assert_eq!(
+        documents.lines().map(|line| line.starts_with('{')).collect::<Vec<_>>(),
+        [true, true, false],
+        "{documents}"
+    );
     assert_eq!(documents.lines().next(), Some("{\"half"));
     let letters = std::fs::read_to_string(&dead).unwrap();
-    let values: Vec<_> = letters.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).ok().map(|letter| letter["value"].clone())).collect();
+    let values: Vec<_> = letters
+        .lines()
+        .map(|line| serde_json::from_str::<serde_json::Value>(line).ok().map(|letter| letter["value"].clone()))
+        .collect();
     assert_eq!(values, [None, Some("refuse".into())], "{letters}");
 }
 
@@ -409,11 +452,18 @@ fn half_a_line_that_a_crash_has_left_is_not_continued() {
 fn lines_of_an_archive_that_hold_no_record_are_counted_and_the_others_are_read() {
     let folder = tempfile::tempdir().unwrap();
     let (archive, output) = (folder.path().join("letters"), folder.path().join("out"));
-    let letter = |offset: u32| format!("{{\"reason\":\"decode\",\"topic\":\"in\",\"partition\":0,\"offset\":{offset},\"value\":\"v{offset}\"}}\n");
-    std::fs::write(&archive, [&letter(1)[..], "{\"reason\":\"dec\n\n", &letter(2), "{}\n", &letter(3)[..30]].concat()).unwrap();
+    let letter = |offset: u32| {
+        format!(
+            "{{\"reason\":\"decode\",\"topic\":\"in\",\"partition\":0,\"offset\":{offset},\"value\":\"v{offset}\"}}\n"
+        )
+    };
+    std::fs::write(&archive, [&letter(1)[..], "{\"reason\":\"dec\n\n", &letter(2), "{}\n", &letter(3)[..30]].concat())
+        .unwrap();
     let counts = std::sync::Arc::new(ExtractCounts::default());
-    let source = ArchiveSource { files: vec![archive], lines: Lines::Records { reasons: Vec::new() }, counts: counts.clone() };
-    let summary = Running::start(plan(SourceSpec::Archive(source), vec![file_sink(&output)], &folder.path().join("dead"))).wait();
+    let source =
+        ArchiveSource { files: vec![archive], lines: Lines::Records { reasons: Vec::new() }, counts: counts.clone() };
+    let summary =
+        Running::start(plan(SourceSpec::Archive(source), vec![file_sink(&output)], &folder.path().join("dead"))).wait();
     assert_eq!((summary.records, summary.documents, summary.dead_lettered), (2, 2, 0));
     assert_eq!(written(&output), ["v1", "v2"]);
     let count = |counter: &std::sync::atomic::AtomicU64| counter.load(std::sync::atomic::Ordering::Relaxed);

@@ -11,7 +11,8 @@ use logproc::testkit::fake_cluster::{FakeCluster, ItemFate};
 /// Runs records through a pipeline: each is split, each piece cloned; pieces named `away` are dropped on the way.
 fn deliver(cluster: &FakeCluster, records: &str) -> (logproc::delivery::Summary, Vec<serde_json::Value>) {
     let folder = tempfile::tempdir().unwrap();
-    let (input, dead, file) = (folder.path().join("input.log"), folder.path().join("dead"), folder.path().join("pipeline.toml"));
+    let (input, dead, file) =
+        (folder.path().join("input.log"), folder.path().join("dead"), folder.path().join("pipeline.toml"));
     std::fs::write(&input, records).unwrap();
     let pipeline = format!(
         r#"
@@ -86,8 +87,10 @@ fn what_is_made_of_a_record_goes_on_and_has_ids_of_its_own() {
         assert_eq!(document["after"], document["piece"], "the filters after split and clone ran");
         assert!(document.get("pieces").is_none());
     }
-    let tagged: Vec<(&str, bool)> =
-        documents.values().map(|document| (document["piece"].as_str().unwrap(), document.get("tags").is_some())).collect();
+    let tagged: Vec<(&str, bool)> = documents
+        .values()
+        .map(|document| (document["piece"].as_str().unwrap(), document.get("tags").is_some()))
+        .collect();
     let distinct: HashSet<&(&str, bool)> = tagged.iter().collect();
     assert_eq!(distinct, HashSet::from([&("a", false), &("a", true), &("b", false), &("b", true)]));
     assert_eq!(by_ordinal(&cluster, first.len()).len(), 2);
@@ -119,7 +122,11 @@ fn a_record_has_ended_only_when_all_its_documents_have() {
         if text.contains("\"bad\"") { ItemFate::Refuse(400, "mapper_parsing_exception") } else { ItemFate::Take }
     });
     let (summary, letters) = deliver(&cluster, "{\"pieces\":[\"good\",\"bad\",\"late\"]}\n{\"pieces\":[\"fine\"]}\n");
-    assert_eq!((summary.documents, summary.unfinished), (6, 0), "the late ones were waited for, the refused ones kept aside");
+    assert_eq!(
+        (summary.documents, summary.unfinished),
+        (6, 0),
+        "the late ones were waited for, the refused ones kept aside"
+    );
     assert_eq!(by_ordinal(&cluster, 0).len(), 4);
     assert!(!letters.is_empty() && letters.iter().all(|letter| letter["value"].as_str().unwrap().contains("bad")));
 }

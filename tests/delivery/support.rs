@@ -7,7 +7,9 @@ use std::time::{Duration, Instant};
 
 use logproc::config::{Args, ComponentDef, Data, Key, Node, Span};
 use logproc::dead_letter::DeadLetterSpec;
-use logproc::delivery::{Outputs, Plan, Processor, Processors, RawBatch, Reason, RunFailure, Settings, Shutdown, Summary, Verdict, run};
+use logproc::delivery::{
+    Outputs, Plan, Processor, Processors, RawBatch, Reason, RunFailure, Settings, Shutdown, Summary, Verdict, run,
+};
 use logproc::observe::health::Health;
 use logproc::sink::{self, SinkSpec};
 use logproc::source::{self, SourceSpec};
@@ -18,13 +20,18 @@ pub fn text(value: impl Into<String>) -> Data {
 
 pub fn args(def: &ComponentDef, entries: &[(&str, Data)]) -> Args {
     let span = Span::default();
-    let entries = entries.iter().map(|(name, data)| (Key { span, name: (*name).into() }, Node { span, data: data.clone() }));
+    let entries =
+        entries.iter().map(|(name, data)| (Key { span, name: (*name).into() }, Node { span, data: data.clone() }));
     Args::check(def.name, span, entries.collect(), def.options.iter().copied()).unwrap()
 }
 
 pub fn elasticsearch(url: &str, more: &[(&str, Data)]) -> SinkSpec {
-    let mut entries =
-        vec![("hosts", text(url)), ("retry_initial_interval", text("5ms")), ("retry_max_interval", text("40ms")), ("linger", text("10ms"))];
+    let mut entries = vec![
+        ("hosts", text(url)),
+        ("retry_initial_interval", text("5ms")),
+        ("retry_max_interval", text("40ms")),
+        ("linger", text("10ms")),
+    ];
     entries.retain(|(name, _)| more.iter().all(|(given, _)| given != name));
     entries.extend_from_slice(more);
     SinkSpec::from_args("elasticsearch", &args(&sink::elasticsearch::DEF, &entries)).unwrap()
@@ -38,7 +45,8 @@ pub fn file_source(path: &Path, more: &[(&str, Data)]) -> SourceSpec {
 
 /// A source that follows files from their beginnings, with a checkpoint.
 pub fn followed(path: &Path, sincedb: &str) -> SourceSpec {
-    let more = [("mode", "tail"), ("start_position", "beginning"), ("stat_interval", "20ms"), ("sincedb_path", sincedb)];
+    let more =
+        [("mode", "tail"), ("start_position", "beginning"), ("stat_interval", "20ms"), ("sincedb_path", sincedb)];
     file_source(path, &more.map(|(name, value)| (name, text(value))))
 }
 
@@ -68,7 +76,10 @@ impl Processor for PassThrough {
             let buffer = out.sink(sink);
             let start = buffer.begin();
             let index = if value.ends_with(b"\"apart\":1}") { "apart" } else { "i" };
-            let action = format!("{{\"create\":{{\"_index\":\"{index}\",\"_id\":\"{}-{}-{offset}\"}}}}\n", origin.topic, origin.partition);
+            let action = format!(
+                "{{\"create\":{{\"_index\":\"{index}\",\"_id\":\"{}-{}-{offset}\"}}}}\n",
+                origin.topic, origin.partition
+            );
             buffer.near.extend_from_slice(action.as_bytes());
             buffer.near.extend_from_slice(value);
             buffer.near.push(b'\n');

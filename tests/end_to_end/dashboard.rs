@@ -63,7 +63,12 @@ fn fields(properties: &Value, path: &str, out: &mut BTreeSet<String>) {
 fn every_panel_shows_something_and_every_field_is_mapped() {
     let world = World::new("dashboard");
     let filebeat = include_str!("../data/events/filebeat-nginx-access.json");
-    world.produce_all(LINES.iter().map(|line| serde_json::json!({ "message": line }).to_string()).chain([filebeat.trim().to_string()]));
+    world.produce_all(
+        LINES
+            .iter()
+            .map(|line| serde_json::json!({ "message": line }).to_string())
+            .chain([filebeat.trim().to_string()]),
+    );
     let run = Run::start(&world);
     wait_until("all documents to arrive", || world.documents() == LINES.len() + 1);
     assert!(run.stop().success());
@@ -82,7 +87,8 @@ fn every_panel_shows_something_and_every_field_is_mapped() {
     assert!(nothing.is_empty(), "nothing is shown by {nothing:?}");
     assert!(found.len() > 50, "{found:?}");
 
-    let template: Value = serde_json::from_str(include_str!("../../deploy/elasticsearch/component/logproc-ecs.json")).unwrap();
+    let template: Value =
+        serde_json::from_str(include_str!("../../deploy/elasticsearch/component/logproc-ecs.json")).unwrap();
     let (mut meant, mut there) = (BTreeSet::new(), BTreeSet::new());
     fields(&template["template"]["mappings"]["properties"], "", &mut meant);
     let (_, mappings) = world.request("GET", &format!("{streams}/_mapping"), "");

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use logproc::testkit::fake_cluster::{Fault, FakeCluster, ItemFate};
+use logproc::testkit::fake_cluster::{FakeCluster, Fault, ItemFate};
 
 use super::EVENTS;
 use super::servers::{Run, World, service, wait_until};
@@ -27,7 +27,9 @@ fn a_full_pipeline_before_a_slow_cluster_is_drained_and_committed_to_the_record(
     let cluster = FakeCluster::start().unwrap();
     cluster.fail_always(Some(Fault::Delay(Duration::from_millis(1_500))));
     let run = Run::start_towards(&world, &cluster.url());
-    wait_until("the pipeline to be full", || run.metric("logproc_source_paused") == 1.0 && !cluster.stored().is_empty());
+    wait_until("the pipeline to be full", || {
+        run.metric("logproc_source_paused") == 1.0 && !cluster.stored().is_empty()
+    });
     assert!(run.stop_within(Duration::from_secs(25)).success(), "all that was read has ended in time");
     let stored = cluster.stored();
     assert!(stored.len() < EVENTS, "stopped too late to prove anything");
@@ -45,9 +47,7 @@ fn what_can_not_be_drained_in_time_is_let_go_and_read_again() {
     cluster.script_items(move |_, _| {
         requests += 1;
         // The first answers are good, then nothing is taken any more.
-        if requests <= 1_000 { ItemFate::Take } else {
-            ItemFate::Refuse(429, "es_rejected_execution_exception")
-        }
+        if requests <= 1_000 { ItemFate::Take } else { ItemFate::Refuse(429, "es_rejected_execution_exception") }
     });
     let run = Run::start_towards(&world, &cluster.url());
     wait_until("some to be stored and the pipeline to be full", || run.metric("logproc_source_paused") == 1.0);
@@ -95,7 +95,8 @@ impl Drop for Frozen {
 
 #[test]
 fn brokers_that_are_frozen_do_not_hold_the_end_up() {
-    let world = World::with_source("frozen", &format!("{SMALL}\nshutdown_timeout = \"5s\""), "rebalance_timeout = \"1s\"");
+    let world =
+        World::with_source("frozen", &format!("{SMALL}\nshutdown_timeout = \"5s\""), "rebalance_timeout = \"1s\"");
     world.generate(EVENTS, 0.0);
     let cluster = FakeCluster::start().unwrap();
     // Requests are under way at any time, so there is something to commit after the brokers are frozen.

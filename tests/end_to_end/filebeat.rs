@@ -54,7 +54,11 @@ fn lines_of_nginxs_files_become_documents_by_way_of_filebeat() {
         .map(|number| format!("81.2.69.144 - - [23/Nov/2026:10:05:01 +0000] \"GET /page/{number}?a=b HTTP/1.1\" 200 612 \"-\" \"curl/8.5.0\" \"-\" 0.012\n"))
         .collect();
     let error: String = (0..20)
-        .map(|number| format!("2026/11/23 10:05:06 [error] 31#7: *{number} open() \"/srv/x\" failed (2: No such file or directory)\n"))
+        .map(|number| {
+            format!(
+                "2026/11/23 10:05:06 [error] 31#7: *{number} open() \"/srv/x\" failed (2: No such file or directory)\n"
+            )
+        })
         .collect();
     std::fs::write(logs.join("access.log"), access).unwrap();
     std::fs::write(logs.join("error.log"), error).unwrap();
@@ -102,15 +106,24 @@ fn lines_of_a_container_become_documents_by_way_of_filebeat() {
     std::fs::write(&of_a_pod, format!("filebeat.inputs:\n{found}\nprocessors:{}", inputs.1)).unwrap();
     let mut lines = String::new();
     for number in 0..30 {
-        lines += &format!("2026-11-23T10:05:09.120456789Z stdout F 81.2.69.144 - - [23/Nov/2026:10:05:09 +0000] \"GET /{number} HTTP/1.1\" 200 6 \"-\" \"-\" \"-\" 0.012\n");
-        lines += &format!("2026-11-23T10:05:09.130456789Z stderr F 2026/11/23 10:05:09 [error] 31#7: *{number} open() failed\n");
+        lines += &format!(
+            "2026-11-23T10:05:09.120456789Z stdout F 81.2.69.144 - - [23/Nov/2026:10:05:09 +0000] \"GET /{number} HTTP/1.1\" 200 6 \"-\" \"-\" \"-\" 0.012\n"
+        );
+        lines += &format!(
+            "2026-11-23T10:05:09.130456789Z stderr F 2026/11/23 10:05:09 [error] 31#7: *{number} open() failed\n"
+        );
     }
     // A line longer than the engine writes in one piece.
     lines += "2026-11-23T10:05:10.1Z stdout P 203.0.113.9 - - [23/Nov/2026:10:05:10 +0000] \"GET /in-\n";
     lines += "2026-11-23T10:05:10.1Z stdout F parts HTTP/1.1\" 404 1 \"-\" \"-\"\n";
     std::fs::write(work.path().join("nginx-7d9c_web_nginx-0a1b.log"), lines).unwrap();
     let brokers = std::env::var("KAFKA_BROKERS").unwrap();
-    let filebeat = Filebeat::start(&program, &of_a_pod, work.path(), &[("KAFKA_BROKERS", &brokers), ("KAFKA_TOPIC", &world.topic)]);
+    let filebeat = Filebeat::start(
+        &program,
+        &of_a_pod,
+        work.path(),
+        &[("KAFKA_BROKERS", &brokers), ("KAFKA_TOPIC", &world.topic)],
+    );
     let run = Run::start(&world);
     wait_until("the documents of both streams", || world.documents() >= 61);
     assert!(run.stop().success());

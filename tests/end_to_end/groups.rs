@@ -34,7 +34,9 @@ fn members_of_the_new_protocol_hand_over() {
 #[test]
 fn members_of_an_eager_group_hand_over() {
     for strategy in ["range", "round_robin"] {
-        let options = format!("partition_assignment_strategy = \"{strategy}\"\nsession_timeout_ms = 6000\nheartbeat_interval_ms = 1000");
+        let options = format!(
+            "partition_assignment_strategy = \"{strategy}\"\nsession_timeout_ms = 6000\nheartbeat_interval_ms = 1000"
+        );
         members_come_and_go(strategy, &options);
     }
 }
@@ -79,7 +81,11 @@ fn a_killed_member_of_the_new_protocol_waits_for_its_name() {
 /// minute there are two of a name.
 #[test]
 fn of_two_members_with_one_name_one_joins_again_and_one_ends() {
-    let world = World::with_source("namesakes", "", "group_instance_id = \"one\"\nsession_timeout_ms = 6000\nheartbeat_interval_ms = 500");
+    let world = World::with_source(
+        "namesakes",
+        "",
+        "group_instance_id = \"one\"\nsession_timeout_ms = 6000\nheartbeat_interval_ms = 500",
+    );
     world.generate(EVENTS / 2, 0.0);
     let (first, of_first) = Run::start_with_log(&world);
     wait_until("the first to have all partitions", || first.metric(ASSIGNED) == 4.0);
@@ -104,7 +110,9 @@ fn a_group_is_taken_over_from_an_eager_client_and_given_back() {
     let taken = world.read_as_another_client(1_000, || {
         let (run, log) = Run::start_with_log(&world);
         // A cooperative member is turned away as long as an eager one is there, and asks again.
-        wait_until("it to be turned away twice", || log.text().matches("Global error: InconsistentGroupProtocol").count() > 1);
+        wait_until("it to be turned away twice", || {
+            log.text().matches("Global error: InconsistentGroupProtocol").count() > 1
+        });
         assert_eq!((run.metric(ASSIGNED), world.documents()), (0.0, 0));
         early = Some(run);
     });

@@ -13,7 +13,8 @@ fn peak_when_full(run: &Run) -> u64 {
     let mut peak = 0;
     let mut watch = || {
         peak = peak.max(run.anonymous_memory());
-        run.metric("logproc_in_flight_bytes") >= run.metric("logproc_in_flight_limit_bytes") && run.metric("logproc_in_flight_limit_bytes") > 0.0
+        run.metric("logproc_in_flight_bytes") >= run.metric("logproc_in_flight_limit_bytes")
+            && run.metric("logproc_in_flight_limit_bytes") > 0.0
     };
     wait_until("the budget to be full", &mut watch);
     // What is fetched and not yet counted shows within seconds, if it shows at all.
@@ -49,8 +50,16 @@ fn the_least_limit_that_is_accepted_holds() {
     let refused = of(8).run_to_end();
     let message = String::from_utf8_lossy(&refused.stderr).into_owned();
     assert_eq!(refused.status.code(), Some(2), "{message}");
-    assert!(message.contains(".toml:5:16: error: `memory_limit` = 8MiB is below what this pipeline needs: "), "{message}");
-    let least = message.split("needs: ").nth(1).and_then(|rest| rest.split("MiB").next()).and_then(|number| number.parse().ok()).unwrap();
+    assert!(
+        message.contains(".toml:5:16: error: `memory_limit` = 8MiB is below what this pipeline needs: "),
+        "{message}"
+    );
+    let least = message
+        .split("needs: ")
+        .nth(1)
+        .and_then(|rest| rest.split("MiB").next())
+        .and_then(|number| number.parse().ok())
+        .unwrap();
     assert_eq!(of(least - 1).run_to_end().status.code(), Some(2), "{least} MiB is the least");
     for limit in [least, least + 16] {
         let world = of(limit);
@@ -67,7 +76,8 @@ fn control_group(name: &str, limit: u64) -> Option<ControlGroup> {
     let group = ControlGroup::new(name, limit);
     if let Err(error) = &group {
         // Not by `eprintln!`, which the test harness keeps to itself.
-        let _ = writeln!(std::io::stderr(), "SKIPPED: `{name}` needs a control group, which can't be made here: {error}");
+        let _ =
+            writeln!(std::io::stderr(), "SKIPPED: `{name}` needs a control group, which can't be made here: {error}");
     }
     group.ok()
 }
@@ -80,7 +90,10 @@ fn a_container_of_96_mib_survives_large_records_while_elasticsearch_is_away() {
     // Half of them are batches that become 250 times as large when they are unpacked.
     let of = |number: usize| match number % 2 {
         0 => format!(r#"{{"n":{number},"words":"{}"}}"#, "word ".repeat(990_000 / 5)),
-        _ => format!(r#"{{"n":{number},"words":"{}"}}"#, (0..990_000 / 9).map(|word| format!("{:08x} ", word * 0x9e37 + number)).collect::<String>()),
+        _ => format!(
+            r#"{{"n":{number},"words":"{}"}}"#,
+            (0..990_000 / 9).map(|word| format!("{:08x} ", word * 0x9e37 + number)).collect::<String>()
+        ),
     };
     world.produce_all_compressed("lz4", (0..RECORDS).map(of));
     service(&["stop", "elasticsearch"]);

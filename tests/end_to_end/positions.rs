@@ -33,7 +33,9 @@ fn write_transactions(producer: &BaseProducer, topic: &str, transactions: usize)
     let mut committed = 0;
     for number in 0..transactions {
         producer.begin_transaction().unwrap();
-        let values: Vec<String> = (0..5).map(|record| format!(r#"{{"n":{number},"record":{record},"text":"{}"}}"#, "x".repeat(300))).collect();
+        let values: Vec<String> = (0..5)
+            .map(|record| format!(r#"{{"n":{number},"record":{record},"text":"{}"}}"#, "x".repeat(300)))
+            .collect();
         for value in &values {
             let record = BaseRecord::<(), _>::to(topic).partition((number % 4) as i32).payload(value);
             producer.send(record).map_err(|(error, _)| error).unwrap();

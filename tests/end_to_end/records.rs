@@ -21,7 +21,10 @@ fn producer(properties: &[(&str, &str)]) -> BaseProducer {
 /// Puts values on a partition.
 fn put(world: &World, producer: &BaseProducer, partition: i32, values: impl Iterator<Item = String>) {
     for value in values {
-        producer.send(BaseRecord::<(), _>::to(&world.topic).partition(partition).payload(&value)).map_err(|(error, _)| error).unwrap();
+        producer
+            .send(BaseRecord::<(), _>::to(&world.topic).partition(partition).payload(&value))
+            .map_err(|(error, _)| error)
+            .unwrap();
     }
     producer.flush(PATIENCE).unwrap();
 }
@@ -40,7 +43,10 @@ fn add_partitions(world: &World, all: usize) {
     let admin: AdminClient<DefaultClientContext> =
         ClientConfig::new().set("bootstrap.servers", std::env::var("KAFKA_BROKERS").unwrap()).create().unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-    for result in runtime.block_on(admin.create_partitions(&[NewPartitions::new(&world.topic, all)], &AdminOptions::new())).unwrap() {
+    for result in runtime
+        .block_on(admin.create_partitions(&[NewPartitions::new(&world.topic, all)], &AdminOptions::new()))
+        .unwrap()
+    {
         result.unwrap();
     }
 }
@@ -74,11 +80,19 @@ fn packed_records_transactions_new_partitions_and_a_broker_that_restarts_cost_no
 
 #[test]
 fn where_a_record_lay_its_key_time_and_headers_are_metadata_of_its_event() {
-    let options = "decorate_events = \"extended\"\n[[filter]]\ntype = \"mutate\"\ncopy = { \"[@metadata][kafka]\" = \"kafka\" }";
+    let options =
+        "decorate_events = \"extended\"\n[[filter]]\ntype = \"mutate\"\ncopy = { \"[@metadata][kafka]\" = \"kafka\" }";
     let world = World::with_source("decorated", "", options);
     let producer = producer(&[]);
-    let headers = OwnedHeaders::new().insert(Header { key: "trace", value: Some("t-1") }).insert(Header { key: "none", value: None::<&str> });
-    let record = BaseRecord::to(&world.topic).partition(3).key("k").payload(r#"{"n":1}"#).timestamp(1_790_000_000_123).headers(headers);
+    let headers = OwnedHeaders::new()
+        .insert(Header { key: "trace", value: Some("t-1") })
+        .insert(Header { key: "none", value: None::<&str> });
+    let record = BaseRecord::to(&world.topic)
+        .partition(3)
+        .key("k")
+        .payload(r#"{"n":1}"#)
+        .timestamp(1_790_000_000_123)
+        .headers(headers);
     producer.send(record).map_err(|(error, _)| error).unwrap();
     producer.flush(PATIENCE).unwrap();
     let run = Run::start(&world);
@@ -117,7 +131,11 @@ fn a_record_that_a_broker_has_damaged_is_kept_aside_and_harms_nothing_else() {
         put(&world, &producer, 0, (0..5).map(|number| format!(r#"{{"n":{number},"of":"{batch}"}}"#)));
     }
     service(&["stop", "kafka"]);
-    let log = format!("{}/../data/kafka/{}-0/00000000000000000000.log", std::env::var("DEV_CERTIFICATES").unwrap(), world.topic);
+    let log = format!(
+        "{}/../data/kafka/{}-0/00000000000000000000.log",
+        std::env::var("DEV_CERTIFICATES").unwrap(),
+        world.topic
+    );
     let mut bytes = std::fs::read(&log).unwrap();
     let at = bytes.windows(DAMAGED.len()).position(|window| window == DAMAGED).unwrap();
     bytes[at] = b'X';

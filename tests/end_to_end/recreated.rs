@@ -125,7 +125,11 @@ fn a_broker_that_has_lost_its_disk_under_a_running_group_loses_no_new_record() {
 fn a_taken_id_is_no_delivery_where_the_document_is_another_event() {
     let world = World::with_source("by-name", "", "topic_identity = \"name\"");
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as i64;
-    let events = |word: &str| (0..100).map(|number| format!(r#"{{"@timestamp":"2026-01-01T00:00:00.000Z","message":"{word} {number}"}}"#)).collect::<Vec<_>>();
+    let events = |word: &str| {
+        (0..100)
+            .map(|number| format!(r#"{{"@timestamp":"2026-01-01T00:00:00.000Z","message":"{word} {number}"}}"#))
+            .collect::<Vec<_>>()
+    };
     world.produce_all_at(Some(now), events("old").into_iter());
     let run = Run::start(&world);
     wait_until("the old records to arrive", || world.documents() == 100);

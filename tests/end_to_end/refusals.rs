@@ -7,7 +7,8 @@ struct Setting<'w>(&'w World, &'static str);
 
 impl<'w> Setting<'w> {
     fn new(world: &'w World, name: &'static str, value: &str) -> Setting<'w> {
-        let (status, answer) = world.request("PUT", "_cluster/settings", &format!(r#"{{"persistent":{{"{name}":{value}}}}}"#));
+        let (status, answer) =
+            world.request("PUT", "_cluster/settings", &format!(r#"{{"persistent":{{"{name}":{value}}}}}"#));
         assert_eq!(status, 200, "{answer}");
         Setting(world, name)
     }
@@ -36,7 +37,9 @@ fn documents_wait_for_an_index_that_nobody_may_create_and_for_one_that_takes_no_
     drop(no_index);
     arrive(500);
 
-    let settings = |block: &str, value: &str| world.request("PUT", &format!("{index}/_settings"), &format!(r#"{{"index.blocks.{block}":{value}}}"#)).0;
+    let settings = |block: &str, value: &str| {
+        world.request("PUT", &format!("{index}/_settings"), &format!(r#"{{"index.blocks.{block}":{value}}}"#)).0
+    };
     let action = |action: &str| world.request("POST", &format!("{index}/{action}"), "").0;
     // The second is what a disk that is almost full brings.
     let refusals: [(&dyn Fn() -> u16, &dyn Fn() -> u16); 3] = [

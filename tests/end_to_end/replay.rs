@@ -15,7 +15,8 @@ pub const PIPELINE: &str = "tests/end_to_end/replay.toml";
 pub fn ended(world: &World, args: &[&str]) -> Value {
     let output = world.replay(args, &[]);
     assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
-    serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{args:?}: {}", String::from_utf8_lossy(&output.stdout)))
+    serde_json::from_slice(&output.stdout)
+        .unwrap_or_else(|_| panic!("{args:?}: {}", String::from_utf8_lossy(&output.stdout)))
 }
 
 /// The figures of a result, which must add up.
@@ -29,7 +30,9 @@ pub fn figures(ended: &Value) -> Value {
 
 /// Small events, `{"n":0,…}` and so on.
 pub fn produce(world: &World, count: usize) {
-    world.produce_all((0..count).map(|n| format!(r#"{{"@timestamp":"2026-07-01T00:00:00Z","n":{n},"url":"/{}"}}"#, n % 10)));
+    world.produce_all(
+        (0..count).map(|n| format!(r#"{{"@timestamp":"2026-07-01T00:00:00Z","n":{n},"url":"/{}"}}"#, n % 10)),
+    );
 }
 
 /// Events of the large topic.
@@ -51,7 +54,11 @@ fn large() -> &'static World {
 fn assert_whole(end: &Value) {
     let all = figures(end);
     let of = |name: &str| all["by_outcome"][name].as_u64().unwrap_or(0);
-    assert_eq!((all["records"].as_u64(), all["documents"].as_u64()), (Some(EVENTS as u64), Some(EVENTS as u64)), "{end}");
+    assert_eq!(
+        (all["records"].as_u64(), all["documents"].as_u64()),
+        (Some(EVENTS as u64), Some(EVENTS as u64)),
+        "{end}"
+    );
     // What a killed process had written and not yet committed is there already for the next.
     assert_eq!(of("created") + of("skipped"), EVENTS as u64, "{end}");
 }
@@ -77,7 +84,10 @@ fn a_plan_shows_everything_and_writes_nothing() {
     assert_eq!(partitions.len(), 2, "{plan}");
     assert_eq!(partitions.iter().map(|part| part["count"].as_i64().unwrap()).sum::<i64>(), 300, "{plan}");
     for part in partitions {
-        assert!(part["first_time"].is_string() && part["last_time"].is_string() && part["bytes"].as_u64() > Some(0), "{plan}");
+        assert!(
+            part["first_time"].is_string() && part["last_time"].is_string() && part["bytes"].as_u64() > Some(0),
+            "{plan}"
+        );
     }
     assert!(plan["destinations"][0].as_str().unwrap().contains("left as they are"), "{plan}");
     assert!(plan["command"].as_str().unwrap().ends_with("--execute"), "{plan}");
@@ -96,7 +106,10 @@ fn a_killed_replay_goes_on_beside_the_live_pipeline_and_ends_with_an_alias() {
     let (index, alias) = (format!("new-{}", world.namespace()), format!("alias-{}", world.namespace()));
     let live = Run::start(world);
     let args = ["--job", &world.topic, "--sink-index", &index, "--swap-alias", &alias, "--execute"];
-    let status = || -> Value { serde_json::from_slice(&world.logproc(&["replay", "status", "--job", &world.topic], &[]).stdout).unwrap_or_default() };
+    let status = || -> Value {
+        serde_json::from_slice(&world.logproc(&["replay", "status", "--job", &world.topic], &[]).stdout)
+            .unwrap_or_default()
+    };
     for kill_at in [5_000, 60_000] {
         // Slow enough that it is killed in the midst of it on any machine.
         let mut replay = world.start_replay(&[&args[..], &["--rate", "20000/s"]].concat());
@@ -110,8 +123,15 @@ fn a_killed_replay_goes_on_beside_the_live_pipeline_and_ends_with_an_alias() {
     produce(world, 1_000);
     let end = ended(world, &args);
     assert_eq!(end["complete"], json!(true), "{end}");
-    assert_eq!((end["offsets_done"].as_u64(), end["offsets"].as_u64()), (Some(EVENTS as u64), Some(EVENTS as u64)), "{end}");
-    assert!(end["this_process"]["records"].as_u64() < Some(EVENTS as u64 - 60_000), "what was committed before the kills is not done again: {end}");
+    assert_eq!(
+        (end["offsets_done"].as_u64(), end["offsets"].as_u64()),
+        (Some(EVENTS as u64), Some(EVENTS as u64)),
+        "{end}"
+    );
+    assert!(
+        end["this_process"]["records"].as_u64() < Some(EVENTS as u64 - 60_000),
+        "what was committed before the kills is not done again: {end}"
+    );
     // The figures are the job's all the same, with nothing lost or counted twice by the kills.
     assert_whole(&end);
     let known = status();
@@ -145,17 +165,26 @@ fn when_one_of_two_processes_is_killed_the_other_ends_the_job_whose_figures_add_
     let args = ["--job", "both", "--to", LARGE_END, "--sink-index", &index, "--rate", "10000/s", "--execute"];
     let with_metrics = [&args[..], &["--http-address", &address, "--log-format", "json"]].concat();
     let first = Process::start(world.replay_command(&with_metrics).stdout(Stdio::piped()));
-    let status = || -> Value { serde_json::from_slice(&world.logproc(&["replay", "status", "--job", "both"], &[]).stdout).unwrap_or_default() };
+    let status = || -> Value {
+        serde_json::from_slice(&world.logproc(&["replay", "status", "--job", "both"], &[]).stdout).unwrap_or_default()
+    };
     wait_until("the job to begin", || status()["processes"] == json!(1));
     let mut second = world.start_replay(&args);
-    wait_until("both to have a part in it", || status()["processes"] == json!(2) && status()["figures"]["records"].as_u64() > Some(20_000));
+    wait_until("both to have a part in it", || {
+        status()["processes"] == json!(2) && status()["figures"]["records"].as_u64() > Some(20_000)
+    });
     second.kill().unwrap();
     second.wait();
     let left = status();
     assert!(figures(&left)["records"].as_u64() < Some(EVENTS as u64), "killed too late to prove anything: {left}");
     assert_eq!(metric_at(&address, "logproc_replay_offsets{"), EVENTS as f64);
     // The job as a whole is looked at every two seconds.
-    let told = ["logproc_replay_offsets_done", "logproc_replay_offsets_per_second", "logproc_replay_records{", "logproc_documents_out_total"];
+    let told = [
+        "logproc_replay_offsets_done",
+        "logproc_replay_offsets_per_second",
+        "logproc_replay_records{",
+        "logproc_documents_out_total",
+    ];
     wait_until("the metrics to tell of it", || told.iter().all(|name| metric_at(&address, name) > 0.0));
     let output = first.output();
     let end: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{output:?}"));
@@ -176,7 +205,9 @@ fn what_retention_deletes_on_the_way_is_counted_and_said() {
     let index = format!("retention-{}", world.namespace());
     let args = ["--job", "old", "--partitions", "0", "--sink-index", &index, "--execute"];
     let mut slow = world.start_replay(&[&args[..], &["--rate", "2/s"]].concat());
-    let status = || -> Value { serde_json::from_slice(&world.logproc(&["replay", "status", "--job", "old"], &[]).stdout).unwrap_or_default() };
+    let status = || -> Value {
+        serde_json::from_slice(&world.logproc(&["replay", "status", "--job", "old"], &[]).stdout).unwrap_or_default()
+    };
     wait_until("a part of the replay", || status()["partitions"][0]["done_to"].as_u64() > Some(0));
     slow.kill().unwrap();
     slow.wait();
@@ -192,7 +223,10 @@ fn what_retention_deletes_on_the_way_is_counted_and_said() {
     assert_eq!(end["complete"], json!(true), "{end}");
     assert_eq!(figures(&end)["deleted"].as_u64(), Some(100 - done_to), "{end}");
     assert_eq!(figures(&end)["records"].as_u64(), Some(done_to + 100), "{end}");
-    assert!(said.contains("these offsets were deleted before they could be read") && said.contains(&world.topic), "{said}");
+    assert!(
+        said.contains("these offsets were deleted before they could be read") && said.contains(&world.topic),
+        "{said}"
+    );
 }
 
 #[test]
@@ -249,7 +283,8 @@ fn every_record_is_in_one_figure() {
     });
     world.produce_all(events);
     world.produce(Some(b"k"), None);
-    let expected = json!({"records": 101, "done": 70, "dead_lettered": 10, "dropped": 11, "filtered": 10, "unfinished": 0});
+    let expected =
+        json!({"records": 101, "done": 70, "dead_lettered": 10, "dropped": 11, "filtered": 10, "unfinished": 0});
     let some = |figures: &Value| -> Value {
         expected.as_object().unwrap().keys().map(|name| (name.clone(), figures[name].clone())).collect()
     };
@@ -280,7 +315,9 @@ fn a_job_that_is_cancelled_before_its_process_joins_the_group_ends() {
     let world = World::with_pipeline("cancelled-early", PIPELINE, 4);
     produce(&world, 100);
     let mut replay = world.start_replay(&["--job", "early", "--stdout", "--rate", "10/s", "--execute"]);
-    let signal = |name: &str, id: u32| assert!(std::process::Command::new("kill").args([name, &id.to_string()]).status().unwrap().success());
+    let signal = |name: &str, id: u32| {
+        assert!(std::process::Command::new("kill").args([name, &id.to_string()]).status().unwrap().success())
+    };
     let client = world.client_of_group("logproc-replay-early");
     wait_until("the job's first offsets", || {
         world.committed_by(&client).elements().iter().any(|element| element.offset() == rdkafka::Offset::Offset(0))
@@ -333,7 +370,8 @@ fn a_stretch_ends_where_it_was_fixed_whatever_lies_there() {
     let world = World::with_pipeline("ends", PIPELINE, 4);
     // Ends of transactions take offsets that no record has, the last offset of the partition among them.
     world.open_transaction((0..50).map(|n| format!(r#"{{"n":{n}}}"#))).commit_transaction(PATIENCE).unwrap();
-    let end = ended(&world, &["--job", "transaction", "--sink-index", &format!("t-{}", world.namespace()), "--execute"]);
+    let end =
+        ended(&world, &["--job", "transaction", "--sink-index", &format!("t-{}", world.namespace()), "--execute"]);
     assert_eq!((end["complete"].clone(), figures(&end)["records"].as_u64()), (json!(true), Some(50)), "{end}");
     assert!(end["offsets"].as_u64() > Some(50), "{end}");
 
@@ -368,7 +406,8 @@ fn archives_are_replayed_as_they_are() {
     let world = World::with_pipeline("archive", PIPELINE, 4);
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name).display().to_string();
-    let mut gzip = flate2::write::GzEncoder::new(std::fs::File::create(path("a.ndjson.gz")).unwrap(), flate2::Compression::fast());
+    let mut gzip =
+        flate2::write::GzEncoder::new(std::fs::File::create(path("a.ndjson.gz")).unwrap(), flate2::Compression::fast());
     gzip.write_all(b"{\"n\":1}\n{\"n\":2}\n").unwrap();
     gzip.finish().unwrap();
     let record = format!("{{\"topic\":\"{}\",\"partition\":1,\"offset\":7,\"value\":{{\"n\":3}}}}\n", world.topic);

@@ -8,7 +8,8 @@ use super::servers::{Run, World, wait_until};
 /// The commands of a case, in order.
 fn commands(title: &str) -> Vec<&'static str> {
     let document = include_str!("../../docs/replay.md");
-    let case = document.split("\n### ").find(|case| case.starts_with(title)).unwrap_or_else(|| panic!("no case {title}"));
+    let case =
+        document.split("\n### ").find(|case| case.starts_with(title)).unwrap_or_else(|| panic!("no case {title}"));
     let commands: Vec<&str> = case.lines().filter(|line| line.starts_with("logproc ")).collect();
     assert!(!commands.is_empty(), "no command in {title}");
     commands
@@ -57,7 +58,10 @@ fn a_pattern_is_fixed() {
     assert!(text.contains(&format!("compared with the index: {same} same, {broken} changed, 0 not there")), "{text}");
     assert!(text.contains(&format!("{broken} [http][request][method]: (absent) -> ")), "{text}");
     let text = run(&world, plan);
-    assert!(text.contains("documents with the same id are replaced") && text.contains("Only events with: [message]"), "{text}");
+    assert!(
+        text.contains("documents with the same id are replaced") && text.contains("Only events with: [message]"),
+        "{text}"
+    );
     assert!(text.contains("at the rate that was asked for") && text.contains("0 are the same"), "{text}");
     assert_eq!(found(&world, &stream, &of_http), lines - broken, "nothing was written");
     let text = run(&world, execute);
@@ -73,7 +77,11 @@ fn a_pattern_is_fixed() {
 fn a_new_index_takes_the_alias() {
     const EVENTS: usize = 50_000;
     let mut world = World::with_pipeline("case_alias", PIPELINE, 4);
-    let (alias, old, new) = (format!("app-{}", world.namespace()), format!("app-1-{}", world.namespace()), format!("app-2-{}", world.namespace()));
+    let (alias, old, new) = (
+        format!("app-{}", world.namespace()),
+        format!("app-1-{}", world.namespace()),
+        format!("app-2-{}", world.namespace()),
+    );
     world.write_to(&alias);
     let made = world.request("PUT", &old, &json!({"aliases": {&alias: {}}}).to_string());
     assert_eq!(made.0, 200, "{}", made.1);
@@ -95,7 +103,12 @@ fn a_new_index_takes_the_alias() {
     };
     let [fill, rest] = commands("A new mapping")[..] else { panic!("two commands") };
     let text = run(&world, &own(fill));
-    assert!(text.contains(&format!("alias {alias} now points to {new} (before: {old}); {EVENTS} documents made, {EVENTS} there")), "{text}");
+    assert!(
+        text.contains(&format!(
+            "alias {alias} now points to {new} (before: {old}); {EVENTS} documents made, {EVENTS} there"
+        )),
+        "{text}"
+    );
     // Some have come while it ran, and were written to the old index; the rest comes after the swap.
     produce(&world, 600);
     wait_until("the live pipeline to write to the new index", || world.count(&new) == EVENTS + 600);

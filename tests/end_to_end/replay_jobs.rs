@@ -25,7 +25,8 @@ fn dead_letters_are_open_until_a_replay_has_come_past_them() {
 
     // What fails again is open again; what another reason was asked for stays open.
     let replay = |job: &str, reason: &str, codec: &str| {
-        let output = world.logproc(&["dlq", "replay", "--reason", reason, "--job", job, "--execute"], &[("CODEC", codec)]);
+        let output =
+            world.logproc(&["dlq", "replay", "--reason", reason, "--job", job, "--execute"], &[("CODEC", codec)]);
         assert!(output.status.success(), "{output:?}");
     };
     replay(&format!("{}-rejected", world.topic), "rejected", "plain");
@@ -70,14 +71,26 @@ fn the_same_words_later_are_another_job_and_a_job_that_is_named_goes_on_with_the
 fn a_plan_warns_of_a_mapping_that_is_missing_and_an_index_can_be_made_like_another() {
     let world = World::with_pipeline("like", PIPELINE, 4);
     produce(&world, 20);
-    let (old, new, alias) = (format!("old-{}", world.namespace()), format!("new-{}", world.namespace()), format!("alias-{}", world.namespace()));
+    let (old, new, alias) = (
+        format!("old-{}", world.namespace()),
+        format!("new-{}", world.namespace()),
+        format!("alias-{}", world.namespace()),
+    );
     let body = json!({
         "mappings": {"properties": {"url": {"type": "text"}, "n": {"type": "double"}}},
         "settings": {"number_of_replicas": 0, "index.mapping.total_fields.limit": 77},
         "aliases": {&alias: {"is_write_index": true}},
     });
     assert_eq!(world.request("PUT", &old, &body.to_string()).0, 200);
-    let warnings = |plan: &Value| plan["warnings"].as_array().unwrap().iter().map(|text| text.as_str().unwrap().to_string()).collect::<Vec<_>>().join("\n");
+    let warnings = |plan: &Value| {
+        plan["warnings"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|text| text.as_str().unwrap().to_string())
+            .collect::<Vec<_>>()
+            .join("\n")
+    };
     let plan = ended(&world, &["--sink-index", &new]);
     assert!(warnings(&plan).contains(&format!("no index template matches {new}")), "{plan}");
 
@@ -86,10 +99,19 @@ fn a_plan_warns_of_a_mapping_that_is_missing_and_an_index_can_be_made_like_anoth
     let template = json!({"index_patterns": [format!("{stream}*")], "data_stream": {}, "priority": 501,
         "template": {"mappings": {"properties": {"url": {"type": "keyword"}}}}});
     assert_eq!(world.request("PUT", &format!("_index_template/{stream}"), &template.to_string()).0, 200);
-    assert_eq!(figures(&ended(&world, &["--job", &format!("{}-stream", world.topic), "--execute"]))["records"], json!(20));
+    assert_eq!(
+        figures(&ended(&world, &["--job", &format!("{}-stream", world.topic), "--execute"]))["records"],
+        json!(20)
+    );
     let args = ["--job", &format!("{}-new", world.topic), "--sink-index", &new, "--like", &old, "--swap-alias", &alias];
     let plan = ended(&world, &args);
-    assert!(plan["notes"][0].as_str().unwrap().contains(&format!("Index {new} is made with the mapping and the settings of {old}")), "{plan}");
+    assert!(
+        plan["notes"][0]
+            .as_str()
+            .unwrap()
+            .contains(&format!("Index {new} is made with the mapping and the settings of {old}")),
+        "{plan}"
+    );
     assert!(warnings(&plan).contains("url is keyword there and text here"), "{plan}");
     assert_eq!(world.request("GET", &new, "").0, 404, "a plan makes nothing");
 
@@ -97,7 +119,11 @@ fn a_plan_warns_of_a_mapping_that_is_missing_and_an_index_can_be_made_like_anoth
     assert_eq!(end["complete"], json!(true), "{end}");
     let made = world.request("GET", &new, "").1;
     assert_eq!(made.pointer(&format!("/{new}/mappings/properties/n/type")), Some(&json!("double")), "{made}");
-    assert_eq!(made.pointer(&format!("/{new}/settings/index/mapping/total_fields/limit")), Some(&json!("77")), "{made}");
+    assert_eq!(
+        made.pointer(&format!("/{new}/settings/index/mapping/total_fields/limit")),
+        Some(&json!("77")),
+        "{made}"
+    );
     assert_eq!(world.count(&alias), 20);
 
     // The command that points the alias back does so.

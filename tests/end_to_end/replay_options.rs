@@ -44,7 +44,10 @@ fn each_option_chooses_what_it_says() {
     let there: i64 = plan["partitions"].as_array().unwrap().iter().map(|part| part["count"].as_i64().unwrap()).sum();
     assert_eq!(there, 200, "{plan}");
     let stream = format!("logs-other-{}", world.namespace());
-    assert_eq!(figures(&ended(&world, &["--data-stream", &stream, "--execute"]))["by_outcome"], json!({"created": 200}));
+    assert_eq!(
+        figures(&ended(&world, &["--data-stream", &stream, "--execute"]))["by_outcome"],
+        json!({"created": 200})
+    );
     assert_eq!(world.count(&stream), 200);
     assert_eq!(world.lag(), 200, "the live group is as it was");
 }
@@ -80,7 +83,12 @@ fn what_makes_no_sense_is_refused_in_words() {
 #[test]
 fn the_job_for_kubernetes_has_a_command_that_runs() {
     let manifest = include_str!("../../deploy/kubernetes/replay-job.yaml");
-    let args = manifest.lines().map(str::trim).skip_while(|line| *line != "args:").skip(1).map_while(|line| line.strip_prefix("- "));
+    let args = manifest
+        .lines()
+        .map(str::trim)
+        .skip_while(|line| *line != "args:")
+        .skip(1)
+        .map_while(|line| line.strip_prefix("- "));
     let args: Vec<&str> = args.collect();
     assert_eq!(args[0], "replay");
     // The world has a pipeline of its own; the job's stretch lies before its first record.
@@ -90,7 +98,11 @@ fn the_job_for_kubernetes_has_a_command_that_runs() {
     let own: Vec<&str> = args[1..].iter().filter(own).copied().collect();
     assert_eq!(own.len(), args.len() - 3, "the pipeline and the format are named in the manifest: {args:?}");
     let end = ended(&world, &own);
-    assert_eq!((&end["job"], &end["complete"], &end["offsets"]), (&json!("fix-2026-07"), &json!(true), &json!(0)), "{end}");
+    assert_eq!(
+        (&end["job"], &end["complete"], &end["offsets"]),
+        (&json!("fix-2026-07"), &json!(true), &json!(0)),
+        "{end}"
+    );
 }
 
 #[test]
@@ -112,7 +124,12 @@ fn open_and_aborted_transactions_are_not_read() {
 #[test]
 fn a_compacted_topic_with_partitions_that_hold_nothing_comes_to_its_end() {
     let world = World::with_pipeline("compacted", PIPELINE, 4);
-    let soon = [("cleanup.policy", "compact"), ("segment.ms", "100"), ("min.cleanable.dirty.ratio", "0.001"), ("max.compaction.lag.ms", "100")];
+    let soon = [
+        ("cleanup.policy", "compact"),
+        ("segment.ms", "100"),
+        ("min.cleanable.dirty.ratio", "0.001"),
+        ("max.compaction.lag.ms", "100"),
+    ];
     world.configure_topic(&soon);
     // One key, and so one partition; the last record stays.
     for n in 0..50 {
@@ -155,8 +172,10 @@ fn a_growing_lag_of_the_live_group_slows_a_replay_until_it_grows_no_more() {
     world.commit(&beginning);
     produce(&world, 40_000);
     let log = tempfile::NamedTempFile::new().unwrap();
-    let said = |words: &str| std::fs::read_to_string(log.path()).unwrap().lines().filter(|line| line.contains(words)).count();
-    let mut command = world.replay_command(&["--job", "slow", "--stdout", "--rate", "300/s", "--log-format", "json", "--execute"]);
+    let said =
+        |words: &str| std::fs::read_to_string(log.path()).unwrap().lines().filter(|line| line.contains(words)).count();
+    let mut command =
+        world.replay_command(&["--job", "slow", "--stdout", "--rate", "300/s", "--log-format", "json", "--execute"]);
     let mut replay = Process::start(command.stdout(Stdio::null()).stderr(log.reopen().unwrap()));
     // The live reader stands still while more and more comes.
     world.read_as_another_client(1_000, || {
@@ -176,7 +195,9 @@ fn a_growing_lag_of_the_live_group_slows_a_replay_until_it_grows_no_more() {
 /// Runs a replay on a terminal 160 columns wide; standard error is part of what is shown there.
 fn on_a_terminal(world: &World, args: &[&str]) -> Output {
     let replay = world.replay_command(args);
-    let words = std::iter::once(replay.get_program()).chain(replay.get_args()).map(|word| format!("'{}'", word.to_str().unwrap()));
+    let words = std::iter::once(replay.get_program())
+        .chain(replay.get_args())
+        .map(|word| format!("'{}'", word.to_str().unwrap()));
     let line = format!("stty cols 160; {}", words.collect::<Vec<_>>().join(" "));
     let variables = replay.get_envs().filter_map(|(name, value)| Some((name, value?)));
     output_of(Command::new("script").args(["-qec", &line, "/dev/null"]).envs(variables).env("TERM", "xterm"))
@@ -189,7 +210,9 @@ fn progress_is_bars_on_a_terminal_and_lines_elsewhere() {
     let target = format!("progress-{}", world.namespace());
     let output = on_a_terminal(&world, &["--job", "seen", "--sink-index", &target, "--rate", "100/s", "--execute"]);
     let shown = String::from_utf8_lossy(&output.stdout);
-    for words in ["partition 0", "partition 3", "/400", "s to go", "8 decode", "░", "Job seen is complete", "failed: 8 decode"] {
+    for words in
+        ["partition 0", "partition 3", "/400", "s to go", "8 decode", "░", "Job seen is complete", "failed: 8 decode"]
+    {
         assert!(shown.contains(words), "{words} is not in {shown}");
     }
     let output = world.replay_text(&["--job", "plain", "--sink-index", &target, "--rate", "30/s", "--execute"]);
@@ -197,8 +220,10 @@ fn progress_is_bars_on_a_terminal_and_lines_elsewhere() {
     assert!(said.contains("replay progress") && said.contains("eta_seconds") && !said.contains('░'), "{said}");
     let output = world.replay(&["--job", "json", "--sink-index", &target, "--rate", "30/s", "--execute"], &[]);
     let said = String::from_utf8_lossy(&output.stderr);
-    let events: Vec<Value> = said.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|_| panic!("{line}"))).collect();
-    let progress = events.iter().find(|event| event.to_string().contains("replay progress")).expect("an event of progress");
+    let events: Vec<Value> =
+        said.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|_| panic!("{line}"))).collect();
+    let progress =
+        events.iter().find(|event| event.to_string().contains("replay progress")).expect("an event of progress");
     assert!(progress.to_string().contains("\"all\":400"), "{progress}");
     assert_eq!(figures(&serde_json::from_slice(&output.stdout).unwrap())["dead_lettered"], json!(8));
 }
@@ -214,7 +239,19 @@ fn an_elasticsearch_that_rejects_slows_a_replay_and_loses_nothing() {
     let narrow = [("ES_EXTRA_YML", "indexing_pressure.memory.limit: 10kb")];
     service_with(&["up", "elasticsearch"], &narrow);
     let address = free_address();
-    let args = ["--job", "rejected", "--sink-index", &index, "--rate", "300/s", "--http-address", &address, "--log-format", "json", "--execute"];
+    let args = [
+        "--job",
+        "rejected",
+        "--sink-index",
+        &index,
+        "--rate",
+        "300/s",
+        "--http-address",
+        &address,
+        "--log-format",
+        "json",
+        "--execute",
+    ];
     let mut command = world.replay_command(&args);
     let mut replay = Process::start(command.stdout(Stdio::piped()).stderr(log.reopen().unwrap()));
     let held_back = |percent: &str| {

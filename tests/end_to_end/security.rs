@@ -65,7 +65,14 @@ fn certificate(name: &str) -> String {
 
 /// Reads the world's topic with these options of the source until `done` holds of what was written and logged; answers how
 /// many records came. The log must not hold the secret.
-fn read(world: &World, folder: &Folder, name: &str, options: &str, secret: &str, done: impl Fn(&str, &str) -> bool) -> usize {
+fn read(
+    world: &World,
+    folder: &Folder,
+    name: &str,
+    options: &str,
+    secret: &str,
+    done: impl Fn(&str, &str) -> bool,
+) -> usize {
     let pipeline = format!(
         "[pipeline]\nhttp_address = \"\"\n[source]\ntype = \"kafka\"\ntopics = \"{topic}\"\ngroup_id = \"{topic}-{name}\"\n{options}\n\
          [sink]\ntype = \"file\"\npath = \"{out}\"\n",
@@ -88,7 +95,9 @@ fn all(out: &str, _: &str) -> bool {
 fn sasl(mechanism: &str, authority: &str) -> String {
     let brokers = std::env::var("KAFKA_SASL_BROKERS").unwrap();
     let authority = if authority.is_empty() { String::new() } else { format!("ssl_ca_location = \"{authority}\"\n") };
-    format!("bootstrap_servers = \"{brokers}\"\nsecurity_protocol = \"SASL_SSL\"\nsasl_mechanism = \"{mechanism}\"\n{authority}")
+    format!(
+        "bootstrap_servers = \"{brokers}\"\nsecurity_protocol = \"SASL_SSL\"\nsasl_mechanism = \"{mechanism}\"\n{authority}"
+    )
 }
 
 #[test]
@@ -100,7 +109,10 @@ fn sasl_over_tls_reads_with_every_mechanism_and_never_shows_the_password() {
     let folder = Folder::new();
     let user = |name: &str, mechanism: &str, password: &str, authority: &str| {
         folder.write(&format!("{name}.password"), &format!("{password}\n"));
-        format!("sasl_username = \"app\"\nsasl_password = \"${{file:{name}.password}}\"\n{}", sasl(mechanism, authority))
+        format!(
+            "sasl_username = \"app\"\nsasl_password = \"${{file:{name}.password}}\"\n{}",
+            sasl(mechanism, authority)
+        )
     };
     for mechanism in ["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] {
         let options = user(mechanism, mechanism, PASSWORD, &authority);
@@ -109,7 +121,9 @@ fn sasl_over_tls_reads_with_every_mechanism_and_never_shows_the_password() {
     let wrong = user("wrong", "PLAIN", "not-the-secret", &authority);
     assert_eq!(read(&world, &folder, "wrong", &wrong, "not-the-secret", |_, log| log.contains("uthentication")), 0);
     let distrusted = user("distrusted", "PLAIN", PASSWORD, "");
-    let unverified = |_: &str, log: &str| log.contains("certificate verify failed") || log.contains("certificate could not be verified");
+    let unverified = |_: &str, log: &str| {
+        log.contains("certificate verify failed") || log.contains("certificate could not be verified")
+    };
     let got = read(&world, &folder, "distrusted", &distrusted, PASSWORD, unverified);
     assert_eq!(got, 0, "a certificate of an unknown authority is not accepted");
 }
@@ -119,10 +133,13 @@ fn a_broker_takes_a_token_that_librdkafka_has_made() {
     let world = World::new("oauth");
     world.generate(10, 0.0);
     let folder = Folder::new();
-    let bearer = |properties: &str| format!("{}properties = {{ {properties} }}\n", sasl("OAUTHBEARER", &certificate("ca.pem")));
-    let own = bearer("\"enable.sasl.oauthbearer.unsecure.jwt\" = true, \"sasl.oauthbearer.config\" = \"principal=app\"");
+    let bearer =
+        |properties: &str| format!("{}properties = {{ {properties} }}\n", sasl("OAUTHBEARER", &certificate("ca.pem")));
+    let own =
+        bearer("\"enable.sasl.oauthbearer.unsecure.jwt\" = true, \"sasl.oauthbearer.config\" = \"principal=app\"");
     assert_eq!(read(&world, &folder, "own", &own, "", all), 10);
-    let nameless = bearer("\"enable.sasl.oauthbearer.unsecure.jwt\" = true, \"sasl.oauthbearer.config\" = \"principal=\"");
+    let nameless =
+        bearer("\"enable.sasl.oauthbearer.unsecure.jwt\" = true, \"sasl.oauthbearer.config\" = \"principal=\"");
     assert_eq!(read(&world, &folder, "nameless", &nameless, "", |_, log| log.contains("rincipal")), 0);
 }
 
@@ -155,7 +172,10 @@ impl Issuer {
                 }
                 stream.read_exact(&mut vec![0; length]).unwrap();
                 let (status, body) = own.answer(&head);
-                let answer = format!("HTTP/1.1 {status}\r\nContent-Type: application/json\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+                let answer = format!(
+                    "HTTP/1.1 {status}\r\nContent-Type: application/json\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}",
+                    body.len()
+                );
                 stream.get_mut().write_all(answer.as_bytes()).unwrap();
             }
         });
@@ -236,12 +256,20 @@ fn a_broker_that_asks_for_a_certificate_is_shown_one() {
                 certificate(&format!("{who}.key"))
             ),
         };
-        format!("bootstrap_servers = \"{brokers}\"\nsecurity_protocol = \"SSL\"\nssl_ca_location = \"{authority}\"\n{own}")
+        format!(
+            "bootstrap_servers = \"{brokers}\"\nsecurity_protocol = \"SSL\"\nssl_ca_location = \"{authority}\"\n{own}"
+        )
     };
     assert_eq!(read(&world, &folder, "client", &shown("client"), "", all), 10);
-    let refused = |_: &str, log: &str| log.contains("SSL handshake failed") || log.contains("alert") || log.contains("Disconnected");
+    let refused = |_: &str, log: &str| {
+        log.contains("SSL handshake failed") || log.contains("alert") || log.contains("Disconnected")
+    };
     assert_eq!(read(&world, &folder, "nobody", &shown(""), "", refused), 0, "no certificate, no records");
-    assert_eq!(read(&world, &folder, "stranger", &shown("stranger"), "", refused), 0, "another authority's certificate is none");
+    assert_eq!(
+        read(&world, &folder, "stranger", &shown("stranger"), "", refused),
+        0,
+        "another authority's certificate is none"
+    );
 }
 
 #[test]
@@ -374,13 +402,18 @@ fn certificates_of_kafkas_clients_are_exchanged_while_records_flow() {
     folder.show("stranger");
     let run = folder.start("own", &own);
     let log = "own.log";
-    let refused = |log: &str| log.contains("SSL handshake failed") || log.contains("alert") || log.contains("Disconnected");
+    let refused =
+        |log: &str| log.contains("SSL handshake failed") || log.contains("alert") || log.contains("Disconnected");
     wait_until("the stranger to be refused", || refused(&folder.text(log)));
     folder.show("client");
     wait_until("the known client to be a member", || folder.says(log, "partitions assigned") > 0);
     let other = folder.start("beside", &beside);
     // While partitions are shared out nothing can be committed, and what was read is read again.
-    let shares = || ["own.log", "beside.log"].map(|log| folder.text(log).lines().rfind(|line| line.contains("assigned")).unwrap_or_default().contains("owned=2"));
+    let shares = || {
+        ["own.log", "beside.log"].map(|log| {
+            folder.text(log).lines().rfind(|line| line.contains("assigned")).unwrap_or_default().contains("owned=2")
+        })
+    };
     wait_until("both to have their share", || shares() == [true, true]);
 
     let good = |numbers: std::ops::Range<usize>| world.produce_all(numbers.map(|number| format!("{{\"n\":{number}}}")));
@@ -390,13 +423,17 @@ fn certificates_of_kafkas_clients_are_exchanged_while_records_flow() {
     let moved = || folder.says("beside.log", "partitions assigned") + folder.says("beside.log", "partitions revoked");
     let arrived = || {
         let lines = format!("{}{}", folder.text("own.out"), folder.text("beside.out"));
-        lines.lines().map(|line| line.split("\"n\":").nth(1).unwrap().split([',', '}']).next().unwrap().to_string()).collect::<Vec<_>>()
+        lines
+            .lines()
+            .map(|line| line.split("\"n\":").nth(1).unwrap().split([',', '}']).next().unwrap().to_string())
+            .collect::<Vec<_>>()
     };
     good(0..100);
     broken();
     letters(2);
     let before = (folder.says(log, TAKES_OVER), moved());
-    let client = |name: &str| folder.text(log).lines().filter(|line| line.contains(TAKES_OVER) && line.contains(name)).count();
+    let client =
+        |name: &str| folder.text(log).lines().filter(|line| line.contains(TAKES_OVER) && line.contains(name)).count();
     let source = client("source");
 
     // Another certificate, in the midst of it.
@@ -413,14 +450,19 @@ fn certificates_of_kafkas_clients_are_exchanged_while_records_flow() {
 
     // And one that is none: said, and the one before goes on.
     folder.write("own.pem", "no certificate\n");
-    wait_until("it to be refused", || folder.text(log).lines().any(|line| line.contains(REFUSED) && line.contains("source")));
+    wait_until("it to be refused", || {
+        folder.text(log).lines().any(|line| line.contains(REFUSED) && line.contains("source"))
+    });
     good(4_100..4_200);
     broken();
     letters(6);
     wait_until("all records to arrive", || arrived().len() >= 4_200);
     let mut numbers: Vec<usize> = arrived().iter().map(|number| number.parse().unwrap()).collect();
     numbers.sort_unstable();
-    assert!(numbers.into_iter().eq(0..4_200), "each once: what was read was finished and committed before the group was left");
+    assert!(
+        numbers.into_iter().eq(0..4_200),
+        "each once: what was read was finished and committed before the group was left"
+    );
     assert_eq!(moved(), before.1, "a member with a name keeps its partitions meanwhile");
     drop((run, other));
 }

@@ -16,7 +16,9 @@ fn process_build_filters_and_the_last_reload_are_in_the_metrics() {
     let mut running = Running::start(folder.command(&["run"]).stdin(Stdio::piped()));
     let mut input = running.0.stdin.take().unwrap();
     input.write_all("one two\n".repeat(20_000).as_bytes()).unwrap();
-    until("the filter to be timed", || metric(&http, "logproc_filter_seconds_total").is_some_and(|seconds| seconds > 0.0));
+    until("the filter to be timed", || {
+        metric(&http, "logproc_filter_seconds_total").is_some_and(|seconds| seconds > 0.0)
+    });
     let value = |name: &str| metric(&http, name).unwrap_or_else(|| panic!("{name} is missing"));
     assert_eq!((value("logproc_build_info"), value("logproc_last_reload_successful")), (1.0, 1.0));
     assert!(value("process_cpu_seconds_total") >= 0.0 && value("process_resident_memory_bytes") > 1e6);

@@ -40,7 +40,8 @@ fn delivers_and_ends(stderr: Stdio) {
     drop(command);
     until("the first line", || folder.read("out").contains("first"));
     // More mistakes than the queue has room for, each of which is shown.
-    std::fs::write(folder.path("pipeline.toml"), "[[filter]]\ntype = \"there is no such filter\"\n".repeat(8_000)).unwrap();
+    std::fs::write(folder.path("pipeline.toml"), "[[filter]]\ntype = \"there is no such filter\"\n".repeat(8_000))
+        .unwrap();
     running.signal("HUP");
     until("lines of the log to be dropped", || metric(&http, DROPPED).is_some_and(|lines| lines > 0.0));
     let mut input = File::options().append(true).open(folder.path("in")).unwrap();
@@ -98,8 +99,14 @@ fn a_second_signal_ends_the_process_at_once_while_standard_error_stands_still() 
 
 #[test]
 fn a_standard_output_that_was_closed_ends_commands_quietly() {
-    let folder = Folder::with_pipeline("[source]\ntype = \"stdin\"\n[sink]\ntype = \"null\"\n[[test]]\ninput = \"x\"\nexpect = { message = \"x\" }\n");
-    std::fs::write(folder.path("dead"), "{\"reason\":\"decode\",\"offset\":7,\"partition\":0,\"topic\":\"in\",\"value\":\"x\"}\n").unwrap();
+    let folder = Folder::with_pipeline(
+        "[source]\ntype = \"stdin\"\n[sink]\ntype = \"null\"\n[[test]]\ninput = \"x\"\nexpect = { message = \"x\" }\n",
+    );
+    std::fs::write(
+        folder.path("dead"),
+        "{\"reason\":\"decode\",\"offset\":7,\"partition\":0,\"topic\":\"in\",\"value\":\"x\"}\n",
+    )
+    .unwrap();
     std::fs::write(folder.path("logstash.conf"), "input { stdin {} } output { stdout {} }").unwrap();
     let (pipeline, dead, logstash) = (folder.path("pipeline.toml"), folder.path("dead"), folder.path("logstash.conf"));
     let (pipeline, dead, logstash) = (pipeline.to_str().unwrap(), dead.to_str().unwrap(), logstash.to_str().unwrap());
@@ -123,7 +130,8 @@ fn a_standard_output_that_was_closed_ends_commands_quietly() {
         drop(reader);
         let (mut errors, stderr) = std::io::pipe().unwrap();
         let mut command = product(arguments);
-        let mut running = Running::start(command.env("RUST_LOG", "warn").stdin(Stdio::piped()).stdout(writer).stderr(stderr));
+        let mut running =
+            Running::start(command.env("RUST_LOG", "warn").stdin(Stdio::piped()).stdout(writer).stderr(stderr));
         drop(command);
         // A command that does not read its input closes the pipe.
         let _ = running.0.stdin.take().unwrap().write_all(b"word\n");

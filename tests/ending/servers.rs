@@ -14,10 +14,14 @@ const LIMIT: Duration = Duration::from_secs(2);
 fn after_reading(shutdown_timeout: &str) -> (MockCluster<'static, DefaultProducerContext>, Folder, Running) {
     let brokers = MockCluster::new(1).unwrap();
     brokers.create_topic("in", 2, 1).unwrap();
-    let producer: ThreadedProducer<_> = ClientConfig::new().set("bootstrap.servers", brokers.bootstrap_servers()).create().unwrap();
+    let producer: ThreadedProducer<_> =
+        ClientConfig::new().set("bootstrap.servers", brokers.bootstrap_servers()).create().unwrap();
     for number in 0..10 {
         let value = format!("{{\"n\":{number}}}");
-        producer.send(BaseRecord::<(), _>::to("in").partition(number % 2).payload(value.as_bytes())).map_err(|(error, _)| error).unwrap();
+        producer
+            .send(BaseRecord::<(), _>::to("in").partition(number % 2).payload(value.as_bytes()))
+            .map_err(|(error, _)| error)
+            .unwrap();
     }
     producer.flush(Duration::from_secs(30)).unwrap();
     let folder = Folder::with_pipeline(&format!(
@@ -75,7 +79,12 @@ fn brokers_that_were_never_reached_do_not_hold_the_end_up() {
         let mut running = Running::start(&mut folder.command(&[]));
         until("the run to begin", || folder.read("log").contains("reading from kafka"));
         running.signal("TERM");
-        assert_eq!(running.end_within(LIMIT + SHORTLY).code(), Some(0), "nothing was read, {manner:?}:\n{}", folder.read("log"));
+        assert_eq!(
+            running.end_within(LIMIT + SHORTLY).code(),
+            Some(0),
+            "nothing was read, {manner:?}:\n{}",
+            folder.read("log")
+        );
     }
 }
 
@@ -95,9 +104,16 @@ fn sinks_whose_server_takes_nothing_do_not_hold_the_end_up() {
             std::fs::write(folder.path("in"), "one\ntwo\n").unwrap();
             let http = free_address();
             let mut running = Running::start(&mut folder.command(&["--http-address", &http]));
-            until("records to be read", || metric(&http, "logproc_records_in_total").is_some_and(|records| records >= 2.0));
+            until("records to be read", || {
+                metric(&http, "logproc_records_in_total").is_some_and(|records| records >= 2.0)
+            });
             running.signal("TERM");
-            assert_eq!(running.end_within(LIMIT + SHORTLY).code(), Some(3), "{manner:?} {sink}:\n{}", folder.read("log"));
+            assert_eq!(
+                running.end_within(LIMIT + SHORTLY).code(),
+                Some(3),
+                "{manner:?} {sink}:\n{}",
+                folder.read("log")
+            );
         }
     }
 }
@@ -151,7 +167,12 @@ fn commands_that_wait_for_brokers_end_at_a_signal() {
             let mut running = Running::start(&mut folder.command(arguments));
             listens_to_signals(&running);
             running.signal(signal);
-            assert_eq!(running.end_within(limit + SHORTLY).code(), Some(3), "{arguments:?} {signal}:\n{}", folder.read("log"));
+            assert_eq!(
+                running.end_within(limit + SHORTLY).code(),
+                Some(3),
+                "{arguments:?} {signal}:\n{}",
+                folder.read("log")
+            );
         }
     }
 }

@@ -42,7 +42,10 @@ impl Folder {
     /// The product with arguments and this pipeline; its log goes to the file `log`.
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = product(arguments);
-        command.arg("--pipeline").arg(self.path("pipeline.toml")).stderr(std::fs::File::create(self.path("log")).unwrap());
+        command
+            .arg("--pipeline")
+            .arg(self.path("pipeline.toml"))
+            .stderr(std::fs::File::create(self.path("log")).unwrap());
         command
     }
 }

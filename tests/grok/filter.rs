@@ -32,8 +32,10 @@ impl Filter {
                 Value::Array(patterns) => patterns.clone(),
                 pattern => vec![pattern.clone()],
             };
-            let compiled: Result<Vec<Grok>, GrokError> =
-                patterns.iter().map(|pattern| Grok::compile(pattern.as_str().unwrap_or_default(), &dictionary, &compile)).collect();
+            let compiled: Result<Vec<Grok>, GrokError> = patterns
+                .iter()
+                .map(|pattern| Grok::compile(pattern.as_str().unwrap_or_default(), &dictionary, &compile))
+                .collect();
             matches.push((field.clone(), compiled?));
         }
         Ok(Filter { matches, options: options.clone() })
@@ -104,7 +106,8 @@ impl Filter {
             Some(target) => format!("{}{}", bracketed(target), bracketed(field)),
             None => field.to_owned(),
         };
-        let overwrite = self.options["overwrite"].as_array().is_some_and(|fields| fields.iter().any(|name| name == field));
+        let overwrite =
+            self.options["overwrite"].as_array().is_some_and(|fields| fields.iter().any(|name| name == field));
         let old = get(event, &target).cloned();
         match old {
             None | Some(Value::Null) => set(event, &target, value),

@@ -8,7 +8,8 @@ use std::iter::Peekable;
 use std::str::Chars;
 
 /// Characters for classes that are too wide to list.
-const ANY: &[&str] = &["a", "Z", "7", "0", " ", "-", "_", ".", "/", ":", "\"", "\\", "é", "ß", "漢", "😀", "\t", "]", "("];
+const ANY: &[&str] =
+    &["a", "Z", "7", "0", " ", "-", "_", ".", "/", ":", "\"", "\\", "é", "ß", "漢", "😀", "\t", "]", "("];
 
 /// A text for the expression.
 pub fn sample(regex: &str, random: &mut Random) -> String {

@@ -3,10 +3,42 @@
 use crate::random::Random;
 
 const ATOMS: &[&str] = &[
-    "a", "b", "c", "1", " ", "ab", "ba", ".", "\\w", "\\d", "\\s", "\\S", "\\W", "\\b", "\\B", "^", "$", "\\A", "\\z", "\\Z",
-    "[ab]", "[^a]", "[^ab]", "[a-c]", "[^ ]", "[0-9]", "é", "[é]", "[^é]", "\\h", "[[:alnum:]]", "[ab&&bc]", "[\\w-]",
+    "a",
+    "b",
+    "c",
+    "1",
+    " ",
+    "ab",
+    "ba",
+    ".",
+    "\\w",
+    "\\d",
+    "\\s",
+    "\\S",
+    "\\W",
+    "\\b",
+    "\\B",
+    "^",
+    "$",
+    "\\A",
+    "\\z",
+    "\\Z",
+    "[ab]",
+    "[^a]",
+    "[^ab]",
+    "[a-c]",
+    "[^ ]",
+    "[0-9]",
+    "é",
+    "[é]",
+    "[^é]",
+    "\\h",
+    "[[:alnum:]]",
+    "[ab&&bc]",
+    "[\\w-]",
 ];
-const QUANTIFIERS: &[&str] = &["*", "+", "?", "*?", "+?", "??", "*+", "++", "?+", "{2}", "{1,2}", "{0,2}", "{2,}", "{1,3}?", "{,2}"];
+const QUANTIFIERS: &[&str] =
+    &["*", "+", "?", "*?", "+?", "??", "*+", "++", "?+", "{2}", "{1,2}", "{0,2}", "{2,}", "{1,3}?", "{,2}"];
 
 /// A random expression; `names` counts the named groups, so that no name is used twice.
 pub fn expression(random: &mut Random, depth: u32, names: &mut u32) -> String {
@@ -19,9 +51,11 @@ fn branch(random: &mut Random, depth: u32, names: &mut u32) -> String {
 }
 
 fn piece(random: &mut Random, depth: u32, names: &mut u32) -> String {
-    let atom = if depth == 0 || !random.one_in(3) { random.pick(ATOMS).to_owned() } else { group(random, depth - 1, names) };
+    let atom =
+        if depth == 0 || !random.one_in(3) { random.pick(ATOMS).to_owned() } else { group(random, depth - 1, names) };
     let assertion = atom.starts_with(['^', '$']) || ["\\b", "\\B", "\\A", "\\z", "\\Z"].contains(&atom.as_str());
-    let look = atom.starts_with("(?=") || atom.starts_with("(?!") || atom.starts_with("(?<=") || atom.starts_with("(?<!");
+    let look =
+        atom.starts_with("(?=") || atom.starts_with("(?!") || atom.starts_with("(?<=") || atom.starts_with("(?<!");
     if assertion || look || !random.one_in(3) {
         return atom;
     }

@@ -21,7 +21,9 @@ pub fn check_suite(suite: &str, file: &str, check: impl Fn(&Value) -> Result<(),
     let mut cases = 0;
     for case in lines(file) {
         cases += 1;
-        let excepted = exceptions.iter().any(|exception| exception["name"] == case["name"] && exception["source"] == case["source"]);
+        let excepted = exceptions
+            .iter()
+            .any(|exception| exception["name"] == case["name"] && exception["source"] == case["source"]);
         match (check(&case), excepted) {
             (Err(problem), false) => failures.push(format!("{}\n    {problem}", case["name"])),
             (Ok(()), true) => failures.push(format!("{}\n    is listed as an exception, but passes", case["name"])),

@@ -142,7 +142,8 @@ fn http(address: &str, request: &str, body: &str) -> Option<(u16, String)> {
     let mut stream = TcpStream::connect(address).ok()?;
     stream.set_read_timeout(Some(Duration::from_secs(60))).ok()?;
     let length = body.len();
-    let head = format!("{request} HTTP/1.0\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n");
+    let head =
+        format!("{request} HTTP/1.0\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n");
     stream.write_all(head.as_bytes()).ok()?;
     stream.write_all(body.as_bytes()).ok()?;
     let mut answer = String::new();
@@ -207,7 +208,16 @@ impl World {
             pipeline: root().join(pipeline),
         };
         let partitions = partitions.to_string();
-        world.dev(&["topic", "create", "--partitions", &partitions, "--kafka", &world.brokers, "--topic", &world.topic]);
+        world.dev(&[
+            "topic",
+            "create",
+            "--partitions",
+            &partitions,
+            "--kafka",
+            &world.brokers,
+            "--topic",
+            &world.topic,
+        ]);
         world
     }
 
@@ -310,7 +320,8 @@ path = "${{DEAD_LETTER_PATH}}"
     /// Records of that topic; 0 while there is no such topic.
     pub fn count_dead_letters(&self) -> usize {
         let mut command = Command::new(env!("CARGO_BIN_EXE_logproc-dev"));
-        let output = output_of(command.args(["topic", "count", "--kafka", &self.brokers, "--topic", &self.dead_letter_topic]));
+        let output =
+            output_of(command.args(["topic", "count", "--kafka", &self.brokers, "--topic", &self.dead_letter_topic]));
         String::from_utf8_lossy(&output.stdout).trim().parse().unwrap_or(0)
     }
 
@@ -362,8 +373,10 @@ path = "${{DEAD_LETTER_PATH}}"
     pub fn shell(&self, line: &str) -> Output {
         let product = self.command();
         let rest = line.strip_prefix("logproc ").unwrap_or_else(|| panic!("no command of the product: {line}"));
-        let words = rest.split(' ').map(|word| if word.ends_with(".toml") { self.pipeline.to_str().unwrap() } else { word });
-        let line = format!("exec '{}' {}", product.get_program().to_str().unwrap(), words.collect::<Vec<_>>().join(" "));
+        let words =
+            rest.split(' ').map(|word| if word.ends_with(".toml") { self.pipeline.to_str().unwrap() } else { word });
+        let line =
+            format!("exec '{}' {}", product.get_program().to_str().unwrap(), words.collect::<Vec<_>>().join(" "));
         let variables = product.get_envs().filter_map(|(name, value)| Some((name, value?)));
         output_of(Command::new("sh").args(["-c", &line]).envs(variables).env_remove("GEOIP_CITY"))
     }
@@ -373,13 +386,20 @@ path = "${{DEAD_LETTER_PATH}}"
         let folder = self.pipeline.parent().unwrap().to_path_buf();
         let text = std::fs::read_to_string(&self.pipeline).unwrap();
         let text = text.replacen("[pipeline]\n", &format!("[pipeline]\n{settings}\n"), 1);
-        let text = text.replace("\"../", &format!("\"{}/../", folder.display())).replace(":-geoip/", &format!(":-{}/geoip/", folder.display()));
+        let text = text
+            .replace("\"../", &format!("\"{}/../", folder.display()))
+            .replace(":-geoip/", &format!(":-{}/geoip/", folder.display()));
         self.set_pipeline(&text);
     }
 
     /// Runs the pipeline until it ends by itself.
     pub fn run_to_end(&self) -> Output {
-        output_of(self.command().arg("--pipeline").arg(&self.pipeline).args(["--workers", "2", "--http-address", "off"]))
+        output_of(self.command().arg("--pipeline").arg(&self.pipeline).args([
+            "--workers",
+            "2",
+            "--http-address",
+            "off",
+        ]))
     }
 
     /// The world with another text of its pipeline, which is kept in a file of its own.
@@ -392,7 +412,8 @@ path = "${{DEAD_LETTER_PATH}}"
     pub fn write_to(&mut self, index: &str) {
         let text = std::fs::read_to_string(&self.pipeline).unwrap();
         let (before, rest) = text.split_once("data_stream_dataset").unwrap();
-        let rest = rest.lines().skip(1).skip_while(|line| line.starts_with("data_stream")).collect::<Vec<_>>().join("\n");
+        let rest =
+            rest.lines().skip(1).skip_while(|line| line.starts_with("data_stream")).collect::<Vec<_>>().join("\n");
         self.set_pipeline(&format!("{before}index = \"{index}\"\n{rest}\n"));
     }
 
@@ -406,7 +427,15 @@ path = "${{DEAD_LETTER_PATH}}"
     pub fn generate(&self, count: usize, malformed: f64) {
         let (count, malformed) = (count.to_string(), malformed.to_string());
         self.dev(&[
-            "generate", "--count", &count, "--malformed-rate", &malformed, "--kafka", &self.brokers, "--topic", &self.topic,
+            "generate",
+            "--count",
+            &count,
+            "--malformed-rate",
+            &malformed,
+            "--kafka",
+            &self.brokers,
+            "--topic",
+            &self.topic,
         ]);
     }
 
@@ -430,7 +459,8 @@ path = "${{DEAD_LETTER_PATH}}"
 
     /// Deletes the group, and so its offsets.
     pub fn forget_offsets(&self) {
-        let admin: AdminClient<DefaultClientContext> = ClientConfig::new().set("bootstrap.servers", &self.brokers).create().unwrap();
+        let admin: AdminClient<DefaultClientContext> =
+            ClientConfig::new().set("bootstrap.servers", &self.brokers).create().unwrap();
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         wait_until("the group to be deleted", || {
             let deleted = runtime.block_on(admin.delete_groups(&[&self.group], &AdminOptions::new())).unwrap();
@@ -446,7 +476,8 @@ path = "${{DEAD_LETTER_PATH}}"
 
     /// Returns the number of dead letters in the world's file.
     pub fn dead_letter_lines(&self) -> usize {
-        std::fs::read_to_string(std::env::temp_dir().join(&self.dead_letter_topic)).map_or(0, |text| text.lines().count())
+        std::fs::read_to_string(std::env::temp_dir().join(&self.dead_letter_topic))
+            .map_or(0, |text| text.lines().count())
     }
 
     /// Puts many records on the topic.
@@ -456,8 +487,11 @@ path = "${{DEAD_LETTER_PATH}}"
 
     /// The same, compressed.
     pub fn produce_all_compressed(&self, compression: &str, values: impl Iterator<Item = String>) {
-        let producer: BaseProducer =
-            ClientConfig::new().set("bootstrap.servers", &self.brokers).set("compression.type", compression).create().unwrap();
+        let producer: BaseProducer = ClientConfig::new()
+            .set("bootstrap.servers", &self.brokers)
+            .set("compression.type", compression)
+            .create()
+            .unwrap();
         self.send_all(&producer, None, values);
         producer.flush(PATIENCE).unwrap();
     }
@@ -504,7 +538,8 @@ path = "${{DEAD_LETTER_PATH}}"
 
     /// Lets the brokers delete the records of a partition before an offset.
     pub fn delete_records(&self, partition: i32, before: i64) {
-        let admin: AdminClient<DefaultClientContext> = ClientConfig::new().set("bootstrap.servers", &self.brokers).create().unwrap();
+        let admin: AdminClient<DefaultClientContext> =
+            ClientConfig::new().set("bootstrap.servers", &self.brokers).create().unwrap();
         let mut offsets = TopicPartitionList::new();
         offsets.add_partition_offset(&self.topic, partition, Offset::Offset(before)).unwrap();
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
@@ -513,7 +548,8 @@ path = "${{DEAD_LETTER_PATH}}"
 
     /// Changes settings of the topic.
     pub fn configure_topic(&self, settings: &[(&str, &str)]) {
-        let admin: AdminClient<DefaultClientContext> = ClientConfig::new().set("bootstrap.servers", &self.brokers).create().unwrap();
+        let admin: AdminClient<DefaultClientContext> =
+            ClientConfig::new().set("bootstrap.servers", &self.brokers).create().unwrap();
         let config = AlterConfig::new(ResourceSpecifier::Topic(&self.topic));
         let config = settings.iter().fold(config, |config, (name, value)| config.set(name, value));
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
@@ -578,7 +614,8 @@ path = "${{DEAD_LETTER_PATH}}"
         let mut after = String::new();
         loop {
             // Documents' numbers within a shard change when segments are merged between two pages; these do not.
-            let body = format!(r#"{{"size":10000,"_source":false,"sort":[{{"_index":"asc"}},{{"_seq_no":"asc"}}]{after}}}"#);
+            let body =
+                format!(r#"{{"size":10000,"_source":false,"sort":[{{"_index":"asc"}},{{"_seq_no":"asc"}}]{after}}}"#);
             let answer = self.search("_search", &body);
             let hits = answer["hits"]["hits"].as_array().cloned().unwrap_or_default();
             let Some(last) = hits.last() else { return ids.len() };
@@ -615,13 +652,19 @@ pub struct ControlGroup {
 impl ControlGroup {
     /// Makes one, where the system lets this process do so.
     pub fn new(name: &str, limit: u64) -> std::io::Result<ControlGroup> {
-        let versions = [("/sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.oom_control"), ("/sys/fs/cgroup", "memory.max", "memory.events")];
+        let versions = [
+            ("/sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.oom_control"),
+            ("/sys/fs/cgroup", "memory.max", "memory.events"),
+        ];
         let (root, file, events) = if std::path::Path::new(versions[0].0).exists() { versions[0] } else { versions[1] };
         let folder = PathBuf::from(root).join(format!("logproc-{name}-{}", std::process::id()));
         std::fs::create_dir(&folder)?;
         let group = ControlGroup { folder, events };
         // In version 2 the file is there only where the controller is enabled for the groups of the root.
-        std::fs::OpenOptions::new().write(true).open(group.folder.join(file))?.write_all(limit.to_string().as_bytes())?;
+        std::fs::OpenOptions::new()
+            .write(true)
+            .open(group.folder.join(file))?
+            .write_all(limit.to_string().as_bytes())?;
         Ok(group)
     }
 
@@ -700,7 +743,10 @@ impl Run {
         let product = world.command();
         let mut command = Command::new("sh");
         // The process joins before it becomes the product, which so finds its limit.
-        command.args(["-c", "echo $$ >\"$0\" && exec \"$@\""]).arg(group.folder.join("cgroup.procs")).arg(product.get_program());
+        command
+            .args(["-c", "echo $$ >\"$0\" && exec \"$@\""])
+            .arg(group.folder.join("cgroup.procs"))
+            .arg(product.get_program());
         command.args(product.get_args()).envs(product.get_envs().filter_map(|(name, value)| Some((name, value?))));
         Run::spawn(world, &mut command)
     }
@@ -708,7 +754,12 @@ impl Run {
     fn spawn(world: &World, command: &mut Command) -> Run {
         let http = free_address();
         // Two workers on a machine of any size: what they may do to each other belongs to what is tested.
-        let child = Process::start(command.arg("--pipeline").arg(&world.pipeline).args(["--workers", "2", "--http-address", &http]));
+        let child = Process::start(command.arg("--pipeline").arg(&world.pipeline).args([
+            "--workers",
+            "2",
+            "--http-address",
+            &http,
+        ]));
         Run { child, http }
     }
 

@@ -38,9 +38,16 @@ pub struct Report {
 impl Suite {
     pub fn read(path: &Path) -> Suite {
         let text = std::fs::read_to_string(path).unwrap();
-        let cases = text.lines().filter(|line| !line.is_empty()).map(|line| serde_json::from_str(line).unwrap()).collect();
+        let cases =
+            text.lines().filter(|line| !line.is_empty()).map(|line| serde_json::from_str(line).unwrap()).collect();
         let of_logstash = path.file_name().unwrap().to_string_lossy().contains("logstash");
-        Suite { folder: path.parent().unwrap().to_path_buf(), of_logstash, cases, converted: false, programs: RefCell::default() }
+        Suite {
+            folder: path.parent().unwrap().to_path_buf(),
+            of_logstash,
+            cases,
+            converted: false,
+            programs: RefCell::default(),
+        }
     }
 
     /// Only the cases with a configuration in Logstash's language, which becomes TOML before it is run.
@@ -91,9 +98,8 @@ impl Suite {
         let environment = environment(&self.folder, Dialect::Logstash, ecs, true);
         let spec = match &case["config"] {
             Value::String(config) if self.converted => return self.compile_converted(config, environment),
-            Value::String(config) => {
-                logstash::parse(&self.text(config), 0, &environment.expander()).map_err(|problems| problems[0].message.clone())?
-            }
+            Value::String(config) => logstash::parse(&self.text(config), 0, &environment.expander())
+                .map_err(|problems| problems[0].message.clone())?,
             config => {
                 let replaced = |text: &str| self.placed(text);
                 let mut kind = case["filter"].as_str().unwrap();
@@ -145,7 +151,8 @@ impl Suite {
             Some(fields) => after.as_object_mut().unwrap().extend(fields.clone()),
             None => after["tags"] = serde_json::json!(["_dissectfailure"]),
         }
-        let verdict = if refused { serde_json::json!({ "config_error": true }) } else { serde_json::json!({ "event": after }) };
+        let verdict =
+            if refused { serde_json::json!({ "config_error": true }) } else { serde_json::json!({ "event": after }) };
         let case = serde_json::json!({ "filter": "dissect", "config": config, "input": { "event": event }, "expected": verdict });
         match self.run_case(&case) {
             // What is no match for the others may be refused from the start.
@@ -208,8 +215,19 @@ fn compare(out: &[Value], expected: &Value) -> Result<(), String> {
     out.iter().zip(&wanted).find_map(|(got, wanted)| difference("", got, wanted)).map_or(Ok(()), Err)
 }
 
-fn environment(folder: &Path, dialect: Dialect, ecs_compatibility: EcsCompatibility, metadata_visible: bool) -> Environment {
-    Environment { variable: Arc::new(|_| None), folder: folder.to_path_buf(), dialect, ecs_compatibility, metadata_visible }
+fn environment(
+    folder: &Path,
+    dialect: Dialect,
+    ecs_compatibility: EcsCompatibility,
+    metadata_visible: bool,
+) -> Environment {
+    Environment {
+        variable: Arc::new(|_| None),
+        folder: folder.to_path_buf(),
+        dialect,
+        ecs_compatibility,
+        metadata_visible,
+    }
 }
 
 /// Looks addresses up in a database that may be corrupt: it may be refused, or know nothing, but must not bring us down.
@@ -240,7 +258,8 @@ fn run(program: &mut Program, json: &[u8], out: &mut Vec<Value>) {
     let mut print = |event: &mut Event| {
         let mut bytes = Vec::new();
         event.write_json(&mut bytes);
-        let mut value: Value = serde_json::from_slice(&bytes).unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&bytes)));
+        let mut value: Value = serde_json::from_slice(&bytes)
+            .unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&bytes)));
         let metadata = event.metadata();
         let mut bytes = Vec::new();
         event.write_value(logproc::event::Value::Object(metadata), &mut bytes);
@@ -309,12 +328,15 @@ fn node(value: &Value, replaced: &dyn Fn(&str) -> String) -> Node {
 fn difference(path: &str, got: &Value, wanted: &Value) -> Option<String> {
     match (got, wanted) {
         (Value::Object(got), Value::Object(wanted)) => objects(path, got, wanted),
-        (Value::Array(got), Value::Array(wanted)) if got.len() == wanted.len() => {
-            got.iter().zip(wanted).enumerate().find_map(|(index, (got, wanted))| difference(&format!("{path}[{index}]"), got, wanted))
-        }
+        (Value::Array(got), Value::Array(wanted)) if got.len() == wanted.len() => got
+            .iter()
+            .zip(wanted)
+            .enumerate()
+            .find_map(|(index, (got, wanted))| difference(&format!("{path}[{index}]"), got, wanted)),
         (got, wanted) if got == wanted => None,
         (Value::Number(got), Value::Number(wanted))
-            if got.is_f64() == wanted.is_f64() && (got.as_f64()? - wanted.as_f64()?).abs() <= wanted.as_f64()?.abs() * 1e-12 =>
+            if got.is_f64() == wanted.is_f64()
+                && (got.as_f64()? - wanted.as_f64()?).abs() <= wanted.as_f64()?.abs() * 1e-12 =>
         {
             None
         }
@@ -340,6 +362,8 @@ fn objects(path: &str, got: &Map<String, Value>, wanted: &Map<String, Value>) ->
             None => return Some(format!("{path}.{key}: missing, expected {wanted} in {}", Value::Object(got.clone()))),
         }
     }
-    let extra = got.iter().find(|(key, _)| !(wanted.contains_key(*key) || path.is_empty() && matches!(key.as_str(), "@timestamp" | "@version")));
+    let extra = got.iter().find(|(key, _)| {
+        !(wanted.contains_key(*key) || path.is_empty() && matches!(key.as_str(), "@timestamp" | "@version"))
+    });
     extra.map(|(key, value)| format!("{path}.{key}: unexpected {value}"))
 }

@@ -2,8 +2,8 @@
 
 use serde_json::{Value, json};
 
-use super::command::{logproc, text};
 use super::Untouched;
+use super::command::{logproc, text};
 
 /// A pipeline with sinks of every kind behind conditions. Its servers fail the test when anything connects.
 pub struct Sinks {
@@ -95,11 +95,15 @@ fn standard_output_has_one_document_a_line_and_no_more_unless_asked_for() {
 fn with_metadata_each_document_says_where_it_would_go() {
     let sinks = Sinks::new();
     let input = [STREAM, TOPIC, INDEX].join("\n");
-    let output = logproc(&["--pipeline", &sinks.path("pipeline.toml"), "--stdin", "--stdout", "--with-metadata"], &input);
+    let output =
+        logproc(&["--pipeline", &sinks.path("pipeline.toml"), "--stdin", "--stdout", "--with-metadata"], &input);
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
     let documents = documents(&text(&output.stdout));
     let metadata: Vec<&Value> = documents.iter().map(|document| &document["@metadata"]).collect();
-    assert!(metadata.iter().all(|metadata| metadata["pipe"] == "ingest-1"), "an event's own metadata is there too: {metadata:?}");
+    assert!(
+        metadata.iter().all(|metadata| metadata["pipe"] == "ingest-1"),
+        "an event's own metadata is there too: {metadata:?}"
+    );
     let mut stream = metadata[0]["sinks"].clone();
     // The id follows from where the line stood.
     assert!(stream[0].as_object_mut().unwrap().remove("_id").unwrap().as_str().unwrap().starts_with("2:#"));
@@ -126,7 +130,11 @@ fn what_a_sink_can_not_take_is_a_dead_letter_of_the_trial() {
         assert_eq!(output.status.code(), Some(1));
         assert_eq!(text(&output.stdout).matches("\"kind\"").count(), 1, "{more:?}");
         let errors = text(&output.stderr);
-        assert!(errors.starts_with("dead letter: encode (") && errors.contains("sink documents: `docs-NOT LEGAL` is not a legal name of an index"), "{errors}");
+        assert!(
+            errors.starts_with("dead letter: encode (")
+                && errors.contains("sink documents: `docs-NOT LEGAL` is not a legal name of an index"),
+            "{errors}"
+        );
     }
     sinks.assert_untouched();
 }
@@ -135,7 +143,8 @@ fn what_a_sink_can_not_take_is_a_dead_letter_of_the_trial() {
 fn pretty_documents_have_several_lines_and_no_colours_in_a_pipe() {
     let sinks = Sinks::new();
     let pipeline = sinks.path("pipeline.toml");
-    let output = logproc(&["--pipeline", &pipeline, "--stdin", "--stdout", "--pretty"], &format!("{STREAM}\n{STREAM}\n"));
+    let output =
+        logproc(&["--pipeline", &pipeline, "--stdin", "--stdout", "--pretty"], &format!("{STREAM}\n{STREAM}\n"));
     let document = "{\n  \"@timestamp\": \"2026-01-01T00:00:00.000Z\",\n  \"kind\": \"stream\"\n}\n";
     assert_eq!(text(&output.stdout), document.repeat(2));
 }
@@ -144,10 +153,23 @@ fn pretty_documents_have_several_lines_and_no_colours_in_a_pipe() {
 fn explain_goes_on_to_the_sinks() {
     let sinks = Sinks::new();
     for (event, expected) in [
-        (STREAM, &["if [kind] == \"stream\" → yes\n", "document → streams\n",
-            "→ streams: data stream logs-app-default, _id from topic, partition and offset, action create, ingest pipeline ingest-1\n",
-            "  + [data_stream][dataset] = \"app\"\n"][..]),
-        (TOPIC, &["if [kind] == \"stream\" → no\nif [kind] == \"topic\" → yes\n", "→ kafka: topic out, key k1\n", "→ file: path "]),
+        (
+            STREAM,
+            &[
+                "if [kind] == \"stream\" → yes\n",
+                "document → streams\n",
+                "→ streams: data stream logs-app-default, _id from topic, partition and offset, action create, ingest pipeline ingest-1\n",
+                "  + [data_stream][dataset] = \"app\"\n",
+            ][..],
+        ),
+        (
+            TOPIC,
+            &[
+                "if [kind] == \"stream\" → no\nif [kind] == \"topic\" → yes\n",
+                "→ kafka: topic out, key k1\n",
+                "→ file: path ",
+            ],
+        ),
         (INDEX, &["→ documents: index docs-a, _id \"d1\", action index, routing t1\n"]),
     ] {
         let output = logproc(&["explain", &sinks.path("pipeline.toml"), "--event", event], "");
@@ -159,7 +181,10 @@ fn explain_goes_on_to_the_sinks() {
     }
     let output = logproc(&["explain", &sinks.path("pipeline.toml"), "--event", ILLEGAL], "");
     assert_eq!(output.status.code(), Some(1));
-    assert!(text(&output.stdout).ends_with("dead letter: sink documents: `docs-NOT LEGAL` is not a legal name of an index\n"));
+    assert!(
+        text(&output.stdout)
+            .ends_with("dead letter: sink documents: `docs-NOT LEGAL` is not a legal name of an index\n")
+    );
     sinks.assert_untouched();
 }
 
@@ -177,12 +202,20 @@ fn tests_can_expect_where_a_document_goes() {
     let output = logproc(&["test", &sinks.path("pipeline.toml")], "");
     assert_eq!(output.status.code(), Some(0), "{}{}", text(&output.stdout), text(&output.stderr));
     for (right, wrong, difference) in [
-        ("data_stream = \"logs-app-default\"", "data_stream = \"logs-app-prod\"", "    data_stream\n      - \"logs-app-prod\"\n      + \"logs-app-default\"\n"),
+        (
+            "data_stream = \"logs-app-default\"",
+            "data_stream = \"logs-app-prod\"",
+            "    data_stream\n      - \"logs-app-prod\"\n      + \"logs-app-default\"\n",
+        ),
         ("[\"docs-a\", \"docs-b\"]", "\"docs-a\"", "    event 2: index\n      - \"docs-a\"\n      + \"docs-b\"\n"),
         ("document_id = \"d1\"", "document_id = \"d2\"", "    event 1: document_id\n      - \"d2\"\n      + \"d1\"\n"),
         ("sink = \"kafka\"", "sink = \"streams\"", "    sink\n      - \"streams\"\n      + [\"kafka\",\"file\"]\n"),
         ("sink = \"kafka\"", "index = \"out\"", "    index\n      - \"out\"\n"),
-        ("dead_letter = \"not a legal name\"", "index = \"docs-x\"", "    dead letter\n      + \"sink documents: `docs-NOT LEGAL` is not a legal name of an index\"\n"),
+        (
+            "dead_letter = \"not a legal name\"",
+            "index = \"docs-x\"",
+            "    dead letter\n      + \"sink documents: `docs-NOT LEGAL` is not a legal name of an index\"\n",
+        ),
     ] {
         std::fs::write(sinks.path("pipeline.test.toml"), tests.replace(right, wrong)).unwrap();
         let output = logproc(&["test", &sinks.path("pipeline.toml")], "");

@@ -29,7 +29,12 @@ fn a_line_that_is_no_json_says_what_to_do() {
         let output = logproc(&[&["explain", &path, "--line", "get 7"], codec].concat(), "");
         assert_eq!(output.status.code(), Some(1));
         let shown = text(&output.stdout);
-        assert!(shown.starts_with("dead letter: ") && shown.contains("does not begin with `{`") && shown.contains("`--codec plain`"), "{shown}");
+        assert!(
+            shown.starts_with("dead letter: ")
+                && shown.contains("does not begin with `{`")
+                && shown.contains("`--codec plain`"),
+            "{shown}"
+        );
     }
     let output = logproc(&["explain", &path, "{\"message\":"], "");
     assert!(!text(&output.stdout).contains("--codec plain"), "it is JSON, if broken: {}", text(&output.stdout));
@@ -50,7 +55,8 @@ fn several_lines_come_from_arguments_a_file_or_standard_input() {
         let output = logproc(&[&["explain", &path, "--codec", "plain"], arguments].concat(), input);
         assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
         let shown = text(&output.stdout);
-        let headings: Vec<&str> = shown.lines().filter(|line| line.starts_with(|first: char| first.is_ascii_digit())).collect();
+        let headings: Vec<&str> =
+            shown.lines().filter(|line| line.starts_with(|first: char| first.is_ascii_digit())).collect();
         assert_eq!(headings, ["1: get 1", "2: put 2", "3: \\tlast"], "{arguments:?}: {shown}");
         assert_eq!(shown.matches("document → ").count(), 3, "{shown}");
     }
@@ -78,7 +84,8 @@ fn without_a_line_the_usage_is_wrong() {
 #[test]
 fn pretty_documents_have_several_lines() {
     let (_folder, path) = pipeline();
-    let output = logproc(&["explain", &path, "--pretty", "{\"@timestamp\":\"2026-01-01T00:00:00Z\",\"message\":\"get 1\"}"], "");
+    let output =
+        logproc(&["explain", &path, "--pretty", "{\"@timestamp\":\"2026-01-01T00:00:00Z\",\"message\":\"get 1\"}"], "");
     let shown = text(&output.stdout);
     assert!(shown.contains("document → null\n  {\n    \"@timestamp\": \"2026-01-01T00:00:00.000Z\",\n"), "{shown}");
     assert!(!shown.contains('\u{1b}'), "no colours in a pipe: {shown}");

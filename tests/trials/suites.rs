@@ -19,7 +19,11 @@ fn an_event_that_must_not_be_dropped_fails_when_it_is() {
         let (_folder, path) = suite(&format!("[[test]]\nname = \"kept\"\ninput = {input}\ndropped = false\n"));
         let output = logproc(&["test", &path], "");
         assert_eq!(output.status.code(), Some(1), "{input}");
-        assert!(text(&output.stdout).contains("    dropped\n      - false\n      + true\n"), "{}", text(&output.stdout));
+        assert!(
+            text(&output.stdout).contains("    dropped\n      - false\n      + true\n"),
+            "{}",
+            text(&output.stdout)
+        );
     }
 }
 
@@ -40,7 +44,10 @@ fn a_file_without_tests_says_so_and_fails() {
         let output = logproc(&["test", file], "");
         assert_eq!(output.status.code(), Some(1));
         let shown = text(&output.stdout);
-        assert!(shown.contains("no tests: there is no [[test]] table in it, or in ") && shown.contains(".test.toml"), "{shown}");
+        assert!(
+            shown.contains("no tests: there is no [[test]] table in it, or in ") && shown.contains(".test.toml"),
+            "{shown}"
+        );
     }
     let (_folder, path) = suite("[[test]]\nname = \"one\"\ninput = \"keep\"\ndropped = false\n");
     let output = logproc(&["test", &path, "--only", "two"], "");
@@ -58,7 +65,10 @@ fn bless_says_what_it_wrote() {
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
     let shown = text(&output.stdout);
     let file = folder.path().join("a.test.toml");
-    assert!(shown.ends_with(&format!("1 passed, 2 blessed\nwrote {}: \"wrong\", \"new\"\n", file.display())), "{shown}");
+    assert!(
+        shown.ends_with(&format!("1 passed, 2 blessed\nwrote {}: \"wrong\", \"new\"\n", file.display())),
+        "{shown}"
+    );
     let output = logproc(&["test", &path, "--bless"], "");
     assert!(text(&output.stdout).ends_with(": 3 passed\n"), "nothing is left to write: {}", text(&output.stdout));
 }

@@ -71,7 +71,8 @@ impl Groups {
             group.first = time.to_string();
         }
         if time >= group.last.as_str() {
-            (group.last, group.example, group.origin) = (time.to_string(), letter.fact("error").to_string(), letter.origin());
+            (group.last, group.example, group.origin) =
+                (time.to_string(), letter.fact("error").to_string(), letter.origin());
         }
         let time_ms = time.parse::<jiff::Timestamp>().map_or(0, jiff::Timestamp::as_millisecond);
         let latest = Latest { group: number, is_open, time_ms };
@@ -118,7 +119,9 @@ pub(super) fn list(args: &ListArgs) -> anyhow::Result<ExitCode> {
     let mut groups = Groups::default();
     let unreadable = read(&spec, |letter| {
         if args.selection.takes(&letter) {
-            let covers = |replayed: &Replayed| letter.place.is_some_and(|place| replayed.covers(place, |name| letter.fact(name).to_string()));
+            let covers = |replayed: &Replayed| {
+                letter.place.is_some_and(|place| replayed.covers(place, |name| letter.fact(name).to_string()))
+            };
             groups.add(&letter, !replayed.as_ref().is_some_and(covers));
         }
         anyhow::Ok(true)
@@ -140,7 +143,11 @@ pub(super) fn list(args: &ListArgs) -> anyhow::Result<ExitCode> {
         }
         let status = if status.is_empty() { String::new() } else { format!(", status {status}") };
         let open = if is_known { format!("{} open", group.open) } else { "open: not known".to_string() };
-        writeln!(out, "{:>8}  {reason} ({component}{status}), {open}, {} to {}", group.records, group.first, group.last)?;
+        writeln!(
+            out,
+            "{:>8}  {reason} ({component}{status}), {open}, {} to {}",
+            group.records, group.first, group.last
+        )?;
         writeln!(out, "          {}", shown(Some(message.as_bytes()), usize::MAX))?;
         writeln!(out, "          {}: {}", group.origin, shown(Some(group.example.as_bytes()), usize::MAX))?;
     }
@@ -158,7 +165,8 @@ mod tests {
 
     fn letter(offset: u32, error: &str, time: &str) -> Letter {
         let facts = [("reason", "rejected"), ("topic", "t"), ("partition", "0"), ("error", error), ("time", time)];
-        let mut facts: BTreeMap<String, String> = facts.map(|(name, value)| (name.to_string(), value.to_string())).into();
+        let mut facts: BTreeMap<String, String> =
+            facts.map(|(name, value)| (name.to_string(), value.to_string())).into();
         facts.insert("offset".to_string(), offset.to_string());
         Letter { facts, ..Letter::default() }
     }
@@ -201,7 +209,8 @@ mod tests {
     #[test]
     fn only_so_many_groups_are_told_apart() {
         let mut groups = Groups::default();
-        let word = |number: usize| number.to_string().bytes().map(|digit| (b'a' + digit - b'0') as char).collect::<String>();
+        let word =
+            |number: usize| number.to_string().bytes().map(|digit| (b'a' + digit - b'0') as char).collect::<String>();
         for number in 0..MOST_GROUPS + 5 {
             groups.add(&letter(number as u32, &word(number), EARLY), true);
         }

@@ -59,7 +59,9 @@ pub(super) fn find(named: &Named) -> anyhow::Result<Option<Job>> {
     let letters = pipeline.dead_letter.topic();
     if let Some(topic) = &named.topic {
         return match letters {
-            Some((letters, properties)) if letters == topic => Job::new(&source.with_properties(properties), &named.job, topic).map(Some),
+            Some((letters, properties)) if letters == topic => {
+                Job::new(&source.with_properties(properties), &named.job, topic).map(Some)
+            }
             _ => Job::new(&source, &named.job, topic).map(Some),
         };
     }
@@ -83,7 +85,9 @@ pub(super) fn find(named: &Named) -> anyhow::Result<Option<Job>> {
             return Ok(Some(job));
         }
     }
-    let Some(topic) = own else { misuse!("there is no job {}; `logproc replay list` shows those that there are", named.job) };
+    let Some(topic) = own else {
+        misuse!("there is no job {}; `logproc replay list` shows those that there are", named.job)
+    };
     Job::new(&source, &named.job, &topic).map(Some)
 }
 
@@ -132,7 +136,15 @@ fn table(jobs: &[Listed]) -> String {
     let rows = jobs.iter().map(|job| {
         let (done, all) = job::totals(&job.state);
         let percent = if all > 0 { done * 100 / all } else { 100 };
-        [job.id.clone(), job.topic.clone(), job.word().to_string(), job.members.to_string(), done.to_string(), all.to_string(), format!("{percent}%")]
+        [
+            job.id.clone(),
+            job.topic.clone(),
+            job.word().to_string(),
+            job.members.to_string(),
+            done.to_string(),
+            all.to_string(),
+            format!("{percent}%"),
+        ]
     });
     let rows: Vec<[String; 7]> = std::iter::once(header).chain(rows).collect();
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
@@ -172,8 +184,13 @@ pub(super) fn status(named: &Named, as_json: bool) -> anyhow::Result<ExitCode> {
     writeln!(out, "{:>9} {:>14} {:>14} {:>14} {:>6}", "partition", "start", "done to", "end", "done")?;
     for progress in &state {
         let part = progress.part;
-        let percent = if part.end > part.start { (progress.done_to - part.start) * 100 / (part.end - part.start) } else { 100 };
-        writeln!(out, "{:>9} {:>14} {:>14} {:>14} {percent:>5}%", part.partition, part.start, progress.done_to, part.end)?;
+        let percent =
+            if part.end > part.start { (progress.done_to - part.start) * 100 / (part.end - part.start) } else { 100 };
+        writeln!(
+            out,
+            "{:>9} {:>14} {:>14} {:>14} {percent:>5}%",
+            part.partition, part.start, progress.done_to, part.end
+        )?;
     }
     let (done, all) = job::totals(&state);
     let percent = if all > 0 { done * 100 / all } else { 100 };
@@ -194,7 +211,11 @@ mod tests {
             id: id.into(),
             topic: "nginx".into(),
             definition: None,
-            state: vec![job::Progress { part: Part { partition: 0, start: 0, end: 200 }, done_to, tally: Tally::default() }],
+            state: vec![job::Progress {
+                part: Part { partition: 0, start: 0, end: 200 },
+                done_to,
+                tally: Tally::default(),
+            }],
             members,
             is_cancelled: false,
         };

@@ -191,8 +191,10 @@ impl Writer<'_> {
     /// Writes a table for each loss that has none yet: a pipeline with such a table can't be loaded.
     fn not_converted(&mut self, indent: &str) {
         let start = self.lost.len() - std::mem::take(&mut self.unwritten);
-        let tables: Vec<(usize, String)> =
-            self.lost[start..].iter().map(|lost| (self.files.line_and_column(lost.span).0, text::string(&lost.message))).collect();
+        let tables: Vec<(usize, String)> = self.lost[start..]
+            .iter()
+            .map(|lost| (self.files.line_and_column(lost.span).0, text::string(&lost.message)))
+            .collect();
         for (line, reason) in tables {
             self.line(indent, "[[not_converted]]");
             self.line(indent, &format!("line = {line}"));
@@ -203,9 +205,9 @@ impl Writer<'_> {
 
     /// Takes the errors inside `span` that the loader has found.
     fn errors_inside(&mut self, span: Span) -> Vec<Diagnostic> {
-        let (inside, outside) = std::mem::take(&mut self.errors).into_iter().partition(|error: &Diagnostic| {
-            error.span.start >= span.start && error.span.start < span.end
-        });
+        let (inside, outside) = std::mem::take(&mut self.errors)
+            .into_iter()
+            .partition(|error: &Diagnostic| error.span.start >= span.start && error.span.start < span.end);
         self.errors = outside;
         inside
     }
@@ -261,7 +263,9 @@ impl Writer<'_> {
 
     fn branch(&mut self, place: &Place, guard: &Guard<'_>, body: &[Statement]) {
         if let [Statement::Component(component)] = body
-            && self.args(place.section, component).is_ok_and(|(args, left_out)| place.section != Section::Output || is_whole(&args, &left_out))
+            && self
+                .args(place.section, component)
+                .is_ok_and(|(args, left_out)| place.section != Section::Output || is_whole(&args, &left_out))
         {
             self.component(place, component, Some(guard));
             return;
@@ -304,7 +308,9 @@ impl Writer<'_> {
             }
         };
         let refused = |error: &Diagnostic| {
-            left_out.iter().any(|left| left.refused && error.span.start >= left.span.start && error.span.start < left.span.end)
+            left_out
+                .iter()
+                .any(|left| left.refused && error.span.start >= left.span.start && error.span.start < left.span.end)
         };
         for error in errors.iter().filter(|error| !refused(error)) {
             self.mark(error.span, &error.message, &indent);
@@ -335,7 +341,8 @@ impl Writer<'_> {
         for left in left_out.iter().filter(|left| left.refused) {
             self.left_out(left, &indent);
         }
-        let (can_be_written, others): (Vec<_>, Vec<_>) = args.given().iter().partition(|(_, node)| text::value(node, "").is_some());
+        let (can_be_written, others): (Vec<_>, Vec<_>) =
+            args.given().iter().partition(|(_, node)| text::value(node, "").is_some());
         for (key, node) in others {
             self.option(&indent, key, node);
         }
@@ -383,12 +390,14 @@ impl Writer<'_> {
     /// A component's options as they are here, and those that are not.
     fn args(&self, section: Section, component: &ComponentSpec) -> Result<(Args, Vec<LeftOut>), String> {
         let (what, def, common) = definition(section, &component.kind.name).ok_or_else(|| {
-            let advice = instead_of(section, &component.kind.name).map(|advice| format!(" ({advice})")).unwrap_or_default();
+            let advice =
+                instead_of(section, &component.kind.name).map(|advice| format!(" ({advice})")).unwrap_or_default();
             format!("there is no {} `{}`{advice}", section.word(), component.kind.name)
         })?;
         let mut spec = component.clone();
         let variable = |name: &str| Some(format!("${{{name}}}"));
-        let mut left_out = adapt_component(section, &mut spec, Surroundings { variable: &variable, ecs_disabled: self.ecs_disabled });
+        let mut left_out =
+            adapt_component(section, &mut spec, Surroundings { variable: &variable, ecs_disabled: self.ecs_disabled });
         let known = || def.options.iter().chain(common).copied();
         let whole = |key: &Key, node: &Node| Span { end: node.span.end, ..key.span };
         let checks = |entry: &(Key, Node)| {

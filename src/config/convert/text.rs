@@ -1,7 +1,7 @@
 //! Texts and values as TOML writes them.
 
-use crate::config::{cursor, expand};
 use crate::config::value::{Data, Node};
+use crate::config::{cursor, expand};
 
 /// Lines longer than this are broken where that is possible.
 const WIDTH: usize = 100;
@@ -130,7 +130,18 @@ mod tests {
 
     #[test]
     fn strings_come_back_as_they_were() {
-        for text in ["plain", "a \"b\"", "it's", "it's \"both\" \\d", "two\nlines", "'''", "ends with \\'", "\u{1}\t", "ä\\", "\n'x\\"] {
+        for text in [
+            "plain",
+            "a \"b\"",
+            "it's",
+            "it's \"both\" \\d",
+            "two\nlines",
+            "'''",
+            "ends with \\'",
+            "\u{1}\t",
+            "ä\\",
+            "\n'x\\",
+        ] {
             let read: toml::Table = format!("x = {}", string(text)).parse().unwrap();
             assert_eq!(read["x"].as_str(), Some(text), "{}", string(text));
         }

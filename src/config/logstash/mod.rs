@@ -12,8 +12,8 @@ use super::cursor;
 use super::diagnostic::{Diagnostic, Span};
 use super::expand::Expander;
 use super::hash_order;
-use super::value::{Data, Key, Node};
 use super::spec::{ComponentSpec, ConditionSpec, PipelineSpec, Statement};
+use super::value::{Data, Key, Node};
 
 /// Reads a configuration. `file` is its index for spans.
 ///
@@ -38,7 +38,11 @@ pub fn read(text: &str, file: u32, expander: &Expander<'_>) -> (PipelineSpec, Ve
 ///
 /// # Errors
 /// As [`parse`].
-pub fn parse_with_comments(text: &str, file: u32, expander: &Expander<'_>) -> Result<(PipelineSpec, Vec<Span>), Vec<Diagnostic>> {
+pub fn parse_with_comments(
+    text: &str,
+    file: u32,
+    expander: &Expander<'_>,
+) -> Result<(PipelineSpec, Vec<Span>), Vec<Diagnostic>> {
     let mut reader = Reader::new(text, file, expander);
     let mut spec = PipelineSpec::default();
     match reader.sections(&mut spec) {
@@ -131,7 +135,10 @@ impl<'a> Reader<'a> {
     fn name(&mut self) -> Option<Key> {
         self.skip_blank();
         let start = self.at;
-        let length = self.rest().find(|c: char| !(c.is_ascii_alphanumeric() || c == '_' || c == '-')).unwrap_or(self.rest().len());
+        let length = self
+            .rest()
+            .find(|c: char| !(c.is_ascii_alphanumeric() || c == '_' || c == '-'))
+            .unwrap_or(self.rest().len());
         if length == 0 {
             return None;
         }
@@ -153,7 +160,8 @@ impl<'a> Reader<'a> {
                         match statement {
                             Statement::Component(component) => spec.sources.push(component),
                             Statement::If { .. } => {
-                                let problem = Diagnostic::error(self.span_from(start), "an input can't depend on a condition");
+                                let problem =
+                                    Diagnostic::error(self.span_from(start), "an input can't depend on a condition");
                                 self.problems.push(problem);
                             }
                         }
@@ -391,7 +399,8 @@ impl<'a> Reader<'a> {
             };
             let key = Key { span: node.span, name: node.to_text().unwrap_or_default() };
             if entries.iter().any(|(known, _)| known.name == key.name) {
-                self.problems.push(Diagnostic::error(key.span, format!("the key `{}` stands twice in this hash", key.name)));
+                self.problems
+                    .push(Diagnostic::error(key.span, format!("the key `{}` stands twice in this hash", key.name)));
             }
             self.expect("=>")?;
             let value = self.value()?;

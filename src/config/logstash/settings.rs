@@ -34,7 +34,9 @@ impl Settings {
             if named == Some(file.as_path()) || file.exists() {
                 let document = read(&file)?;
                 let own = match &document {
-                    Value::Array(pipelines) => entry_for(pipelines, configuration).map(Settings::from_document).unwrap_or_default(),
+                    Value::Array(pipelines) => {
+                        entry_for(pipelines, configuration).map(Settings::from_document).unwrap_or_default()
+                    }
                     document => Settings::from_document(document),
                 };
                 // What `pipelines.yml` says of a pipeline comes before what holds for all.
@@ -60,7 +62,11 @@ fn beside(configuration: &Path) -> Vec<PathBuf> {
     let folder = if configuration.is_dir() { Some(configuration) } else { configuration.parent() };
     let folder = folder.filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let both = |folder: &Path| vec![folder.join(LOGSTASH), folder.join(PIPELINES)];
-    [folder.to_path_buf(), folder.join("..")].iter().map(|folder| both(folder)).find(|files| files.iter().any(|file| file.exists())).unwrap_or_default()
+    [folder.to_path_buf(), folder.join("..")]
+        .iter()
+        .map(|folder| both(folder))
+        .find(|files| files.iter().any(|file| file.exists()))
+        .unwrap_or_default()
 }
 
 fn read(file: &Path) -> io::Result<Value> {
@@ -84,7 +90,9 @@ fn entry_for<'a>(pipelines: &'a [Value], configuration: &Path) -> Option<&'a Val
     let stands_for = |pipeline: &&Value| {
         let Some(config) = setting(pipeline, "path", "config").and_then(Value::as_str) else { return false };
         let path = Path::new(config);
-        path == configuration || canonical(path) == wanted || crate::source::file::expand(config).iter().any(|file| canonical(file) == wanted)
+        path == configuration
+            || canonical(path) == wanted
+            || crate::source::file::expand(config).iter().any(|file| canonical(file) == wanted)
     };
     pipelines.iter().find(stands_for).or_else(|| pipelines.first().filter(|_| pipelines.len() == 1))
 }
@@ -107,7 +115,11 @@ mod tests {
             std::fs::write(file, "").unwrap();
         }
         assert_eq!(Settings::of(&a, None).unwrap(), settings(None, None));
-        std::fs::write(above.join(LOGSTASH), "config.support_escapes: true\npipeline:\n  ecs_compatibility: disabled\n").unwrap();
+        std::fs::write(
+            above.join(LOGSTASH),
+            "config.support_escapes: true\npipeline:\n  ecs_compatibility: disabled\n",
+        )
+        .unwrap();
         assert_eq!(Settings::of(&a, None).unwrap(), settings(Some(true), Some("disabled")));
         let pipelines = format!(
             "- pipeline.id: a\n  path.config: {}\n  config.support_escapes: false\n- pipeline.id: b\n  path.config: {}/b*.conf\n  pipeline.ecs_compatibility: v1\n",

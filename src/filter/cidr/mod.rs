@@ -17,9 +17,19 @@ pub const DEF: ComponentDef = ComponentDef {
     options: &[
         option("address", Kind::Strings, Fallback::None, "The addresses: texts with `%{[field]}`."),
         option("address_field", Kind::Field, Fallback::None, "A field with an address or a list of them."),
-        option("network", Kind::Strings, Fallback::None, "The networks, such as `10.0.0.0/8`; a text may hold several with commas between them, and `%{[field]}`."),
+        option(
+            "network",
+            Kind::Strings,
+            Fallback::None,
+            "The networks, such as `10.0.0.0/8`; a text may hold several with commas between them, and `%{[field]}`.",
+        ),
         option("network_path", Kind::Path, Fallback::None, "A file with the networks, read again when it changes."),
-        option("refresh_interval", Kind::Integer(-1, i64::MAX), Fallback::Integer(600), "Seconds between looks at the file; 0 or less for never."),
+        option(
+            "refresh_interval",
+            Kind::Integer(-1, i64::MAX),
+            Fallback::Integer(600),
+            "Seconds between looks at the file; 0 or less for never.",
+        ),
         option("separator", Kind::String, Fallback::Text("\n"), "What stands between networks in the file."),
     ],
     example: r#"
@@ -81,7 +91,9 @@ pub fn compile(args: &Args, compiler: &mut Compiler) -> Compiled {
         for piece in text.split(',') {
             match Network::parse(piece) {
                 Some(network) => networks.add(network),
-                None => compiler.warnings.push(Diagnostic::warning(span, format!("`{piece}` is no network and is passed over"))),
+                None => compiler
+                    .warnings
+                    .push(Diagnostic::warning(span, format!("`{piece}` is no network and is passed over"))),
             }
         }
     }
@@ -103,7 +115,10 @@ pub fn compile(args: &Args, compiler: &mut Compiler) -> Compiled {
     if !problems.is_empty() {
         return Err(problems);
     }
-    Ok(Box::new(Cidr { options: Arc::new(Options { addresses, address_field, filled, file }), networks: Arc::new(networks) }))
+    Ok(Box::new(Cidr {
+        options: Arc::new(Options { addresses, address_field, filled, file }),
+        networks: Arc::new(networks),
+    }))
 }
 
 impl Filter for Cidr {

@@ -41,7 +41,9 @@ impl Network {
         let prefix = match prefix {
             None => width,
             Some(prefix) => match prefix.parse::<IpAddr>() {
-                Ok(IpAddr::V4(mask)) if width == 32 && u32::from(mask).leading_ones() == u32::from(mask).count_ones() => {
+                Ok(IpAddr::V4(mask))
+                    if width == 32 && u32::from(mask).leading_ones() == u32::from(mask).count_ones() =>
+                {
                     u32::from(mask).leading_ones()
                 }
                 Ok(_) => return None,

@@ -69,7 +69,9 @@ fn integer(text: &str) -> Option<String> {
     let bases = [("0x", 16), ("0b", 2), ("0o", 8), ("0d", 10), ("0_", 8), ("0", 8)];
     let (digits, base) = bases
         .iter()
-        .find_map(|(prefix, base)| lowered.strip_prefix(prefix).filter(|rest| !rest.is_empty()).map(|rest| (rest, *base)))
+        .find_map(|(prefix, base)| {
+            lowered.strip_prefix(prefix).filter(|rest| !rest.is_empty()).map(|rest| (rest, *base))
+        })
         .unwrap_or((lowered.as_str(), 10));
     let digits = plain_digits(digits)?;
     if !digits.chars().all(|digit| digit.is_digit(base)) {

@@ -99,7 +99,10 @@ impl Format {
                     column.push(self.quote);
                     rest = more;
                 }
-                None if rest.is_empty() || rest.starts_with(['\n', '\r']) || rest.starts_with(self.separator.as_str()) => {
+                None if rest.is_empty()
+                    || rest.starts_with(['\n', '\r'])
+                    || rest.starts_with(self.separator.as_str()) =>
+                {
                     return Ok((column, rest));
                 }
                 None => return Err(Malformed),

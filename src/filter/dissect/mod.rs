@@ -14,10 +14,25 @@ pub const DEF: ComponentDef = ComponentDef {
     name: "dissect",
     summary: "Cuts text into fields at delimiters, without regular expressions.",
     options: &[
-        option("mapping", Kind::Hash, Fallback::None, "Fields with the pattern that each is cut along. `%{name}` sets a field, `%{+name}` adds to it (`%{+name/2}` in another order), `%{?name}` and `%{}` skip, `%{&name}` takes the name of its field from what `%{?name}` found, and `->` after a name lets the next delimiter repeat."),
+        option(
+            "mapping",
+            Kind::Hash,
+            Fallback::None,
+            "Fields with the pattern that each is cut along. `%{name}` sets a field, `%{+name}` adds to it (`%{+name/2}` in another order), `%{?name}` and `%{}` skip, `%{&name}` takes the name of its field from what `%{?name}` found, and `->` after a name lets the next delimiter repeat.",
+        ),
         option("convert_datatype", Kind::Hash, Fallback::None, "Types to convert fields to: `int` or `float`."),
-        option("append_separator", Kind::String, Fallback::None, "Given (even empty), patterns follow Elasticsearch's `dissect` processor: `%{+name}` joins with this text, `%{*name}` goes with `%{&name}`. Without it they follow Logstash's filter, which joins with the delimiter."),
-        option("tag_on_failure", Kind::Strings, Fallback::List(&["_dissectfailure"]), "Tags for an event whose text does not fit."),
+        option(
+            "append_separator",
+            Kind::String,
+            Fallback::None,
+            "Given (even empty), patterns follow Elasticsearch's `dissect` processor: `%{+name}` joins with this text, `%{*name}` goes with `%{&name}`. Without it they follow Logstash's filter, which joins with the delimiter.",
+        ),
+        option(
+            "tag_on_failure",
+            Kind::Strings,
+            Fallback::List(&["_dissectfailure"]),
+            "Tags for an event whose text does not fit.",
+        ),
     ],
     example: r#"
 [[filter]]

@@ -19,13 +19,54 @@ pub const DEF: ComponentDef = ComponentDef {
     name: "fingerprint",
     summary: "Puts a hash of fields on the event.",
     options: &[
-        option("source", Kind::Strings, Fallback::Text("message"), "The fields to hash. Of several, without `concatenate_sources`, the last one counts."),
-        option("target", Kind::Field, Fallback::None, "Where the hash goes: by default `fingerprint`, with ECS `[event][hash]`."),
-        option("method", Kind::Enum(&["SHA1", "SHA256", "SHA384", "SHA512", "MD5", "MURMUR3", "MURMUR3_128", "IPV4_NETWORK", "UUID", "PUNCTUATION"]), Fallback::Text("SHA1"), "The hash. `IPV4_NETWORK` keeps the first bits of an address, `PUNCTUATION` the signs of a text, `UUID` is random."),
+        option(
+            "source",
+            Kind::Strings,
+            Fallback::Text("message"),
+            "The fields to hash. Of several, without `concatenate_sources`, the last one counts.",
+        ),
+        option(
+            "target",
+            Kind::Field,
+            Fallback::None,
+            "Where the hash goes: by default `fingerprint`, with ECS `[event][hash]`.",
+        ),
+        option(
+            "method",
+            Kind::Enum(&[
+                "SHA1",
+                "SHA256",
+                "SHA384",
+                "SHA512",
+                "MD5",
+                "MURMUR3",
+                "MURMUR3_128",
+                "IPV4_NETWORK",
+                "UUID",
+                "PUNCTUATION",
+            ]),
+            Fallback::Text("SHA1"),
+            "The hash. `IPV4_NETWORK` keeps the first bits of an address, `PUNCTUATION` the signs of a text, `UUID` is random.",
+        ),
         option("key", Kind::Secret, Fallback::None, "Key of an HMAC; for `IPV4_NETWORK` the number of bits to keep."),
-        option("base64encode", Kind::Boolean, Fallback::Boolean(false), "Write hashes in base64 rather than hexadecimal."),
-        option("concatenate_sources", Kind::Boolean, Fallback::Boolean(false), "Hash names and values of all sources together."),
-        option("concatenate_all_fields", Kind::Boolean, Fallback::Boolean(false), "Hash names and values of all fields of the event together."),
+        option(
+            "base64encode",
+            Kind::Boolean,
+            Fallback::Boolean(false),
+            "Write hashes in base64 rather than hexadecimal.",
+        ),
+        option(
+            "concatenate_sources",
+            Kind::Boolean,
+            Fallback::Boolean(false),
+            "Hash names and values of all sources together.",
+        ),
+        option(
+            "concatenate_all_fields",
+            Kind::Boolean,
+            Fallback::Boolean(false),
+            "Hash names and values of all fields of the event together.",
+        ),
         ECS_OPTION,
     ],
     example: r#"
@@ -240,7 +281,10 @@ impl Fingerprint {
         if self.base64 {
             return base64::engine::general_purpose::STANDARD.encode(hash);
         }
-        hash.iter().flat_map(|byte| [byte >> 4, byte & 15]).filter_map(|digit| char::from_digit(u32::from(digit), 16)).collect()
+        hash.iter()
+            .flat_map(|byte| [byte >> 4, byte & 15])
+            .filter_map(|digit| char::from_digit(u32::from(digit), 16))
+            .collect()
     }
 }
 

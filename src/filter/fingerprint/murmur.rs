@@ -45,8 +45,16 @@ pub fn hash128(bytes: &[u8], seed: u32) -> [u8; 16] {
     let (mut low, mut high) = (u64::from(seed), u64::from(seed));
     let mut blocks = bytes.chunks_exact(16);
     for block in &mut blocks {
-        low = (low ^ mix_low(little(&block[..8]))).rotate_left(27).wrapping_add(high).wrapping_mul(5).wrapping_add(0x52dc_e729);
-        high = (high ^ mix_high(little(&block[8..]))).rotate_left(31).wrapping_add(low).wrapping_mul(5).wrapping_add(0x3849_5ab5);
+        low = (low ^ mix_low(little(&block[..8])))
+            .rotate_left(27)
+            .wrapping_add(high)
+            .wrapping_mul(5)
+            .wrapping_add(0x52dc_e729);
+        high = (high ^ mix_high(little(&block[8..])))
+            .rotate_left(31)
+            .wrapping_add(low)
+            .wrapping_mul(5)
+            .wrapping_add(0x3849_5ab5);
     }
     let (first, second) = blocks.remainder().split_at(blocks.remainder().len().min(8));
     high ^= mix_high(little(second));

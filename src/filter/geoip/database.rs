@@ -99,7 +99,9 @@ impl Database {
                 self.generation.fetch_add(1, Ordering::Release);
                 tracing::info!(path = %self.path.display(), "geo database replaced");
             }
-            Err(error) => tracing::warn!(path = %self.path.display(), %error, "changed geo database not usable, keeping the old one"),
+            Err(error) => {
+                tracing::warn!(path = %self.path.display(), %error, "changed geo database not usable, keeping the old one")
+            }
         }
     }
 }

@@ -47,7 +47,9 @@ impl Describer {
             // own.
             let needed = |row: &&Row| match row.field {
                 GeoField::Latitude | GeoField::Longitude => chosen(row) || fields.contains(&GeoField::Location),
-                GeoField::CountryCode2 | GeoField::RegionCode => chosen(row) || fields.contains(&GeoField::RegionIsoCode),
+                GeoField::CountryCode2 | GeoField::RegionCode => {
+                    chosen(row) || fields.contains(&GeoField::RegionIsoCode)
+                }
                 _ => chosen(row),
             };
             Database {
@@ -130,7 +132,9 @@ impl Describer {
             let Some((name, above)) = path.split_last() else { continue };
             // Coordinates are written as part of the location if that is present as a whole.
             let is_inside = matches!(ROWS[*row].field, GeoField::Latitude | GeoField::Longitude) && *ecs;
-            if is_inside && ROWS.iter().zip(&pieces).any(|(row, piece)| row.field == GeoField::Location && piece.is_some()) {
+            if is_inside
+                && ROWS.iter().zip(&pieces).any(|(row, piece)| row.field == GeoField::Location && piece.is_some())
+            {
                 continue;
             }
             let shared = parents.iter().zip(above).take_while(|(one, other)| one == other).count();
@@ -148,7 +152,12 @@ impl Describer {
     }
 }
 
-fn piece_of<'a>(opened: &Opened, value: &dyn Fn(GeoField) -> Option<Found<'a>>, field: GeoField, address: IpAddr) -> Option<Piece<'a>> {
+fn piece_of<'a>(
+    opened: &Opened,
+    value: &dyn Fn(GeoField) -> Option<Found<'a>>,
+    field: GeoField,
+    address: IpAddr,
+) -> Option<Piece<'a>> {
     match field {
         GeoField::Ip => Some(Piece::Text(java_address(address))),
         GeoField::Location => Some(Piece::Location(value(GeoField::Latitude)?, value(GeoField::Longitude)?)),

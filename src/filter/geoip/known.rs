@@ -171,13 +171,14 @@ impl Packed {
     pub fn new(text: &[u8]) -> Option<Packed> {
         let length = text.len();
         // Two overlapping reads of fixed size are faster than a copy of variable length.
-        let bytes = if let (Some(first), Some(last), true) = (text.first_chunk::<8>(), text.last_chunk::<8>(), length < 16) {
-            u128::from(u64::from_le_bytes(*first)) | u128::from(u64::from_le_bytes(*last)) << (8 * (length - 8))
-        } else if let (Some(first), Some(last), 7) = (text.first_chunk::<4>(), text.last_chunk::<4>(), length) {
-            u128::from(u32::from_le_bytes(*first)) | u128::from(u32::from_le_bytes(*last)) << 24
-        } else {
-            return None;
-        };
+        let bytes =
+            if let (Some(first), Some(last), true) = (text.first_chunk::<8>(), text.last_chunk::<8>(), length < 16) {
+                u128::from(u64::from_le_bytes(*first)) | u128::from(u64::from_le_bytes(*last)) << (8 * (length - 8))
+            } else if let (Some(first), Some(last), 7) = (text.first_chunk::<4>(), text.last_chunk::<4>(), length) {
+                u128::from(u32::from_le_bytes(*first)) | u128::from(u32::from_le_bytes(*last)) << 24
+            } else {
+                return None;
+            };
         Some(Packed { bytes, length: length as u32 })
     }
 
@@ -229,9 +230,33 @@ mod tests {
     #[test]
     fn texts_are_addresses_as_the_standard_library_says() {
         for text in [
-            "1.2.3.4", "255.255.255.255", "0.0.0.0", "10.0.0.1", "256.1.1.1", "01.2.3.4", "1.2.3.04", "1.2.3", "1.2.3.4.", ".1.2.3.4", "1..2.3", "1.2.3.4.5",
-            "1.2.3.4444", "11112.3.4", "a.b.c.d", "1.2.3.4 ", " 1.2.3.4", "1.2.3./", "::1.2.3.4", "", "1", "123456789012345", "1234567890123456", "...", ".......",
-            "1.2.3:4", "100.200.30.9",
+            "1.2.3.4",
+            "255.255.255.255",
+            "0.0.0.0",
+            "10.0.0.1",
+            "256.1.1.1",
+            "01.2.3.4",
+            "1.2.3.04",
+            "1.2.3",
+            "1.2.3.4.",
+            ".1.2.3.4",
+            "1..2.3",
+            "1.2.3.4.5",
+            "1.2.3.4444",
+            "11112.3.4",
+            "a.b.c.d",
+            "1.2.3.4 ",
+            " 1.2.3.4",
+            "1.2.3./",
+            "::1.2.3.4",
+            "",
+            "1",
+            "123456789012345",
+            "1234567890123456",
+            "...",
+            ".......",
+            "1.2.3:4",
+            "100.200.30.9",
         ] {
             assert_eq!(v4(text.as_bytes()), text.parse().ok().map(Ipv4Addr::to_bits), "{text}");
         }
@@ -252,7 +277,8 @@ mod tests {
     #[test]
     fn what_is_remembered_is_found_again_or_forgotten() {
         let known = Known::new(Vec::new(), 1_000);
-        let codes: Vec<Code> = (0..100).map(|number| known.add(fragment(&format!(r#"{{"n":{number}}}"#))).unwrap()).collect();
+        let codes: Vec<Code> =
+            (0..100).map(|number| known.add(fragment(&format!(r#"{{"n":{number}}}"#))).unwrap()).collect();
         let of = |address: u32| codes[address as usize % codes.len()];
         assert_eq!(known.get(0), None);
         for address in 0..5_000 {
@@ -281,7 +307,8 @@ mod tests {
     #[test]
     fn workers_that_write_at_once_never_read_what_belongs_to_another_address() {
         let known = Known::new(Vec::new(), 64);
-        let codes: Vec<Code> = (0..97).map(|number| known.add(fragment(&format!(r#"{{"n":{number}}}"#))).unwrap()).collect();
+        let codes: Vec<Code> =
+            (0..97).map(|number| known.add(fragment(&format!(r#"{{"n":{number}}}"#))).unwrap()).collect();
         std::thread::scope(|scope| {
             for worker in 0..3_u32 {
                 let (known, codes) = (&known, &codes);

@@ -13,9 +13,9 @@ mod mapped;
 mod recent;
 mod record;
 mod special;
-mod tree;
 #[cfg(test)]
 mod tests;
+mod tree;
 
 use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -36,14 +36,54 @@ pub const DEF: ComponentDef = ComponentDef {
     name: "geoip",
     summary: "Adds what MaxMind-format databases know of an IP address: place, network owner, and more.",
     options: &[
-        option("source", Kind::Field, Fallback::Required, "The field that holds the address; of a list, its first element."),
-        option("target", Kind::Field, Fallback::None, "Where the fields go. By default `geoip` without ECS; with ECS the parent of a source named `[…][ip]`."),
-        option("database", Kind::Strings, Fallback::Required, "Database files, or folders of them (`*.mmdb`); several are asked in turn and what they know is put together. One text may name several, separated by commas. A file that is replaced (by renaming) is opened again."),
-        option("default_database_type", Kind::Enum(&["City", "ASN"]), Fallback::Text("City"), "Accepted for Logstash's sake; the type is read from the database."),
-        option("fields", Kind::Strings, Fallback::None, "The fields to add, by Logstash's names (`city_name`, `country_code2`, `location`, …); by default those Logstash gives for the type of database."),
-        option("cache_size", Kind::Integer(1, 100_000_000), Fallback::Integer(50_000), "IPv4 addresses that are remembered, rounded up to a power of two; of IPv6 each worker remembers up to as many. By default fewer where `memory_limit` is below 256 MiB."),
-        option("tag_on_failure", Kind::Strings, Fallback::List(&["_geoip_lookup_failure"]), "Tags for an event whose address is unknown or none."),
-        option("allow_special", Kind::Boolean, Fallback::Boolean(false), "Whether an address that is in no database because it is no public one (private, loopback, link-local, documentation, multicast, reserved) is no failure: no tag, and not counted."),
+        option(
+            "source",
+            Kind::Field,
+            Fallback::Required,
+            "The field that holds the address; of a list, its first element.",
+        ),
+        option(
+            "target",
+            Kind::Field,
+            Fallback::None,
+            "Where the fields go. By default `geoip` without ECS; with ECS the parent of a source named `[…][ip]`.",
+        ),
+        option(
+            "database",
+            Kind::Strings,
+            Fallback::Required,
+            "Database files, or folders of them (`*.mmdb`); several are asked in turn and what they know is put together. One text may name several, separated by commas. A file that is replaced (by renaming) is opened again.",
+        ),
+        option(
+            "default_database_type",
+            Kind::Enum(&["City", "ASN"]),
+            Fallback::Text("City"),
+            "Accepted for Logstash's sake; the type is read from the database.",
+        ),
+        option(
+            "fields",
+            Kind::Strings,
+            Fallback::None,
+            "The fields to add, by Logstash's names (`city_name`, `country_code2`, `location`, …); by default those Logstash gives for the type of database.",
+        ),
+        option(
+            "cache_size",
+            Kind::Integer(1, 100_000_000),
+            Fallback::Integer(50_000),
+            "IPv4 addresses that are remembered, rounded up to a power of two; of IPv6 each worker remembers up to as many. By default fewer where `memory_limit` is below 256 MiB.",
+        ),
+        option(
+            "tag_on_failure",
+            Kind::Strings,
+            Fallback::List(&["_geoip_lookup_failure"]),
+            "Tags for an event whose address is unknown or none.",
+        ),
+        option(
+            "allow_special",
+            Kind::Boolean,
+            Fallback::Boolean(false),
+            "Whether an address that is in no database because it is no public one (private, loopback, link-local, documentation, multicast, reserved) is no failure: no tag, and not counted.",
+        ),
         ECS_OPTION,
     ],
     example: r#"
@@ -102,10 +142,15 @@ pub fn compile(args: &Args, compiler: &mut Compiler) -> Compiled {
             (None, true) => None,
         };
         if target.is_none() && source.is_some() {
-            problems.push(Diagnostic::error(
-                args.span_of("source"),
-                "with ECS, `geoip` needs a `target` unless its source is named `[…][ip]`",
-            ).with_help("give it a `target`, or take the names from before ECS with `ecs_compatibility = \"disabled\"`"));
+            problems.push(
+                Diagnostic::error(
+                    args.span_of("source"),
+                    "with ECS, `geoip` needs a `target` unless its source is named `[…][ip]`",
+                )
+                .with_help(
+                    "give it a `target`, or take the names from before ECS with `ecs_compatibility = \"disabled\"`",
+                ),
+            );
         }
     }
     let span = args.span_of("database");
@@ -128,7 +173,10 @@ pub fn compile(args: &Args, compiler: &mut Compiler) -> Compiled {
         let known = args.strings("fields").into_iter().filter_map(|name| match GeoField::named(&name) {
             Some(field) => Some(field),
             None => {
-                problems.push(Diagnostic::error(args.span_of("fields"), format!("`{name}` is not a field of geo databases")));
+                problems.push(Diagnostic::error(
+                    args.span_of("fields"),
+                    format!("`{name}` is not a field of geo databases"),
+                ));
                 None
             }
         });
@@ -144,7 +192,8 @@ pub fn compile(args: &Args, compiler: &mut Compiler) -> Compiled {
             let tag_on_failure = args.strings("tag_on_failure");
             let allow_special = args.flag("allow_special");
             let known = Mutex::default();
-            let options = Options { source, target, databases, fields, tag_on_failure, allow_special, ecs, cache_size, known };
+            let options =
+                Options { source, target, databases, fields, tag_on_failure, allow_special, ecs, cache_size, known };
             Ok(Box::new(GeoIp::new(Arc::new(options))))
         }
         _ => Err(problems),
@@ -167,7 +216,10 @@ fn warn_of_test_data(databases: &[Database], span: Span, compiler: &mut Compiler
         .map(|database| format!("`{}`", database.path().display()))
         .collect();
     if !names.is_empty() {
-        let message = format!("MaxMind's test data is in use ({}): it is made up, and most addresses are not in it", names.join(", "));
+        let message = format!(
+            "MaxMind's test data is in use ({}): it is made up, and most addresses are not in it",
+            names.join(", ")
+        );
         let help = "name a real database: GeoLite2 is free with an account at maxmind.com, and `geoipupdate` fetches it and keeps it current";
         compiler.warnings.push(Diagnostic::warning(span, message).with_help(help));
     }
@@ -215,7 +267,11 @@ impl Filter for GeoIp {
         };
         match self.known.fact(code) {
             Some(fact) if event.merge(Some(&self.options.target), fact).is_ok() => Flow::Matched,
-            None if self.options.allow_special && value.and_then(|value| event.as_str(value)).is_some_and(special::is_special) => Flow::Passed,
+            None if self.options.allow_special
+                && value.and_then(|value| event.as_str(value)).is_some_and(special::is_special) =>
+            {
+                Flow::Passed
+            }
             _ => self.failed(event, context),
         }
     }
@@ -236,8 +292,13 @@ impl Filter for GeoIp {
         for events in events.chunks(TOGETHER) {
             let mut sought = [None; TOGETHER];
             for (sought, event) in sought.iter_mut().zip(events) {
-                let text = event.value_at_once(&self.options.source).flatten().and_then(|value| event.text_bytes(value));
-                let Some((packed, address)) = text.and_then(Packed::new).and_then(|packed| Some((packed, packed.address()?))) else { continue };
+                let text =
+                    event.value_at_once(&self.options.source).flatten().and_then(|value| event.text_bytes(value));
+                let Some((packed, address)) =
+                    text.and_then(Packed::new).and_then(|packed| Some((packed, packed.address()?)))
+                else {
+                    continue;
+                };
                 self.known.approach(address);
                 *sought = Some((packed, address, None));
             }
@@ -317,7 +378,10 @@ impl GeoIp {
         let opened: Vec<_> = options.databases.iter().map(Database::current).collect();
         self.describer = Describer::new(&opened, options.fields.as_deref(), options.ecs);
         let mut shared = options.known.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = shared.take().filter(|known| known.is_of(&opened)).unwrap_or_else(|| Arc::new(Known::new(opened, options.cache_size.entries)));
+        let known = shared
+            .take()
+            .filter(|known| known.is_of(&opened))
+            .unwrap_or_else(|| Arc::new(Known::new(opened, options.cache_size.entries)));
         *shared = Some(Arc::clone(&known));
         self.turn_to(known);
     }
@@ -332,7 +396,9 @@ impl GeoIp {
     /// Switches to the cache that other workers have replaced, if it belongs to the same databases.
     fn share(&mut self) {
         let shared = self.options.known.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        if let Some(shared) = shared.filter(|shared| !Arc::ptr_eq(shared, &self.known) && shared.is_of(self.known.opened())) {
+        if let Some(shared) =
+            shared.filter(|shared| !Arc::ptr_eq(shared, &self.known) && shared.is_of(self.known.opened()))
+        {
             self.turn_to(shared);
         }
     }
@@ -405,7 +471,8 @@ impl GeoIp {
 
     /// Returns the ID of the information about an address whose records are already known.
     fn code_of(&mut self, address: IpAddr, records: &[Option<usize>]) -> Code {
-        let shared = self.options.fields.as_ref().is_some_and(|fields| !fields.iter().any(|field| field.is_of_address()));
+        let shared =
+            self.options.fields.as_ref().is_some_and(|fields| !fields.iter().any(|field| field.is_of_address()));
         let key = key_of_records(records).filter(|_| shared);
         if let Some(code) = key.and_then(|key| self.known.by_records(&key)) {
             return code;

@@ -65,7 +65,8 @@ impl<V: Default> Recent<V> {
 
     #[inline]
     fn place_of(&self, key: &Key) -> usize {
-        let product = u128::from(key.0 ^ 0x9e37_79b9_7f4a_7c15) * u128::from(key.1 ^ u64::from(key.2) ^ 0xd6e8_feb8_6659_fd93);
+        let product =
+            u128::from(key.0 ^ 0x9e37_79b9_7f4a_7c15) * u128::from(key.1 ^ u64::from(key.2) ^ 0xd6e8_feb8_6659_fd93);
         let hash = (product >> 64) as usize ^ product as usize;
         hash & (self.places.len() - WAYS)
     }
@@ -85,7 +86,11 @@ mod tests {
         let key = |number: u64| (number, number << 3, 1);
         for number in 0..100_000 {
             recent.insert(key(number), number);
-            assert_eq!(recent.get(&key(7)).copied(), Some(7).filter(|_| number >= 7), "asked all the time, never forgotten");
+            assert_eq!(
+                recent.get(&key(7)).copied(),
+                Some(7).filter(|_| number >= 7),
+                "asked all the time, never forgotten"
+            );
         }
         assert_eq!(recent.places.len(), 4_096);
         assert_eq!(recent.held, recent.places.iter().filter(|(key, _)| *key != EMPTY).count());

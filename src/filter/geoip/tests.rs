@@ -18,9 +18,16 @@ use crate::filter::{Context, Filter};
 
 fn files() -> Vec<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let folders = ["pipelines/geoip", "tests/conformance/maxmind-db/test-data", "tests/conformance/maxmind-db/bad-data/libmaxminddb"];
+    let folders = [
+        "pipelines/geoip",
+        "tests/conformance/maxmind-db/test-data",
+        "tests/conformance/maxmind-db/bad-data/libmaxminddb",
+    ];
     let folders = folders.iter().flat_map(|folder| std::fs::read_dir(root.join(folder)).unwrap());
-    folders.map(|entry| entry.unwrap().path()).filter(|path| path.extension().is_some_and(|extension| extension == "mmdb")).collect()
+    folders
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "mmdb"))
+        .collect()
 }
 
 /// Returns addresses at the boundaries of a database's networks, next to them, and at random.
@@ -33,7 +40,9 @@ fn addresses(reader: &Reader<Mapped>) -> Vec<IpAddr> {
             for step in [1, u32::MAX] {
                 found.push(match address {
                     IpAddr::V4(address) => Ipv4Addr::from_bits(address.to_bits().wrapping_add(step)).into(),
-                    IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits().wrapping_add_signed(i128::from(step as i32))).into(),
+                    IpAddr::V6(address) => {
+                        Ipv6Addr::from_bits(address.to_bits().wrapping_add_signed(i128::from(step as i32))).into()
+                    }
                 });
             }
             if let IpAddr::V6(address) = address
@@ -50,9 +59,14 @@ fn addresses(reader: &Reader<Mapped>) -> Vec<IpAddr> {
     };
     for _ in 0..5_000 {
         found.push(Ipv4Addr::from_bits(random() as u32).into());
-        found.push(Ipv6Addr::from_bits(u128::from(0x2001_0000 | random() & 0xffff) << 96 | u128::from(random()) << 64).into());
+        found.push(
+            Ipv6Addr::from_bits(u128::from(0x2001_0000 | random() & 0xffff) << 96 | u128::from(random()) << 64).into(),
+        );
     }
-    found.extend(["::ffff:81.2.69.142", "::81.2.69.142", "2002:5102:458e::", "::", "0.0.0.0", "255.255.255.255"].map(|text| text.parse::<IpAddr>().unwrap()));
+    found.extend(
+        ["::ffff:81.2.69.142", "::81.2.69.142", "2002:5102:458e::", "::", "0.0.0.0", "255.255.255.255"]
+            .map(|text| text.parse::<IpAddr>().unwrap()),
+    );
     found
 }
 
@@ -71,15 +85,22 @@ fn a_record_is_found_where_the_crate_finds_it_and_says_what_the_crate_reads() {
             for address in addresses(&reader) {
                 let expected = reader.lookup(address);
                 let offset = expected.as_ref().ok().and_then(LookupResult::offset);
-                assert_eq!((opened.record_of(address), young.find(address)), (offset, offset), "{address} in {}", file.display());
-                let got = describer.describe(address, &[offset]).map(|json| serde_json::from_str::<Value>(json).unwrap());
+                assert_eq!(
+                    (opened.record_of(address), young.find(address)),
+                    (offset, offset),
+                    "{address} in {}",
+                    file.display()
+                );
+                let got =
+                    describer.describe(address, &[offset]).map(|json| serde_json::from_str::<Value>(json).unwrap());
                 asked += 1;
                 known += usize::from(got.is_some());
                 // For a corrupt record, the values may differ from the crate's; the test is that reading it does not
                 // fail.
                 if whole {
                     let fields = fields.unwrap_or_else(|| defaults(opened.kind(), ecs));
-                    let expected = expected.ok().and_then(|result| by_the_crate(&result, opened.kind(), fields, ecs, address));
+                    let expected =
+                        expected.ok().and_then(|result| by_the_crate(&result, opened.kind(), fields, ecs, address));
                     assert_eq!(got, expected, "{address} in {}", file.display());
                 }
             }
@@ -89,7 +110,13 @@ fn a_record_is_found_where_the_crate_finds_it_and_says_what_the_crate_reads() {
 }
 
 /// Returns the same fields, each looked up by the crate.
-fn by_the_crate(result: &LookupResult<'_, Mapped>, kind: &str, fields: &[GeoField], ecs: bool, address: IpAddr) -> Option<Value> {
+fn by_the_crate(
+    result: &LookupResult<'_, Mapped>,
+    kind: &str,
+    fields: &[GeoField],
+    ecs: bool,
+    address: IpAddr,
+) -> Option<Value> {
     if !result.has_data() {
         return None;
     }
@@ -117,9 +144,9 @@ fn read(result: &LookupResult<'_, Mapped>, wanted: GeoField, address: IpAddr) ->
             IpAddr::V4(address) => Some(address.to_string().into()),
             IpAddr::V6(address) => Some(address.segments().map(|group| format!("{group:x}")).join(":").into()),
         },
-        GeoField::Location => {
-            Some(serde_json::json!({ "lat": field(result, GeoField::Latitude)?, "lon": field(result, GeoField::Longitude)? }))
-        }
+        GeoField::Location => Some(
+            serde_json::json!({ "lat": field(result, GeoField::Latitude)?, "lon": field(result, GeoField::Longitude)? }),
+        ),
         GeoField::RegionIsoCode => {
             let (country, region) = (field(result, GeoField::CountryCode2)?, field(result, GeoField::RegionCode)?);
             Some(format!("{}-{}", country.as_str()?, region.as_str()?).into())
@@ -132,7 +159,8 @@ fn read(result: &LookupResult<'_, Mapped>, wanted: GeoField, address: IpAddr) ->
 fn field(result: &LookupResult<'_, Mapped>, wanted: GeoField) -> Option<Value> {
     let row = ROWS.iter().find(|row| row.field == wanted)?;
     row.paths.iter().find_map(|path| {
-        let element = |name: &&'static str| if *name == "last" { PathElement::IndexFromEnd(0) } else { PathElement::Key(name) };
+        let element =
+            |name: &&'static str| if *name == "last" { PathElement::IndexFromEnd(0) } else { PathElement::Key(name) };
         let elements: Vec<PathElement<'_>> = path.iter().map(element).collect();
         let value = match wanted {
             GeoField::Latitude | GeoField::Longitude => match result.decode_path::<f64>(&elements) {
@@ -153,7 +181,17 @@ fn what_is_remembered_is_what_the_databases_say() {
     let options = |fields| {
         let (databases, known) = (vec![Database::open(&file).unwrap()], Mutex::default());
         let (source, target) = (field("ip"), field("geo"));
-        Arc::new(Options { source, target, databases, fields, tag_on_failure: Vec::new(), allow_special: false, ecs: false, cache_size: CacheSize::fixed(1), known })
+        Arc::new(Options {
+            source,
+            target,
+            databases,
+            fields,
+            tag_on_failure: Vec::new(),
+            allow_special: false,
+            ecs: false,
+            cache_size: CacheSize::fixed(1),
+            known,
+        })
     };
     for fields in [None, Some(vec![GeoField::CityName, GeoField::CountryName])] {
         let options = options(fields);
@@ -162,8 +200,14 @@ fn what_is_remembered_is_what_the_databases_say() {
         let first = Arc::clone(&workers[0].known);
         for round in 0..3_000_u32 {
             let (number, host) = (round.wrapping_mul(2_654_435_761) >> 8, (round * 7) % 256);
-            let addresses = [format!("67.43.156.{host}"), format!("175.16.199.{}", number % 256), format!("2001:218::{:x}", number % 2_000), "10.0.0.1".to_string()];
-            let events: Vec<Event> = addresses.iter().map(|address| event(&format!(r#"{{"ip":"{address}"}}"#))).collect();
+            let addresses = [
+                format!("67.43.156.{host}"),
+                format!("175.16.199.{}", number % 256),
+                format!("2001:218::{:x}", number % 2_000),
+                "10.0.0.1".to_string(),
+            ];
+            let events: Vec<Event> =
+                addresses.iter().map(|address| event(&format!(r#"{{"ip":"{address}"}}"#))).collect();
             let worker = &mut workers[round as usize % 2];
             if round % 3 != 0 {
                 worker.approach(&events.iter().collect::<Vec<_>>());
@@ -180,7 +224,11 @@ fn what_is_remembered_is_what_the_databases_say() {
                 worker.between_batches();
             }
         }
-        assert_eq!(Arc::ptr_eq(&first, &workers[0].known), options.fields.is_some(), "forgotten where each address has a fact of its own");
+        assert_eq!(
+            Arc::ptr_eq(&first, &workers[0].known),
+            options.fields.is_some(),
+            "forgotten where each address has a fact of its own"
+        );
         workers.iter_mut().for_each(Filter::between_batches);
         assert!(Arc::ptr_eq(&workers[0].known, &workers[1].known));
     }

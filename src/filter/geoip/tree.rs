@@ -67,7 +67,9 @@ impl Tree {
     fn keep(&self) {
         let (nodes, kept, start, bits) = (self.nodes.clone(), Arc::clone(&self.kept), self.v4_start, self.kept_bits);
         // If no thread can be started, every lookup starts at the root.
-        let _ = std::thread::Builder::new().name("logproc-geo".to_string()).spawn(move || kept.set(nodes.first_bits(start, bits)));
+        let _ = std::thread::Builder::new()
+            .name("logproc-geo".to_string())
+            .spawn(move || kept.set(nodes.first_bits(start, bits)));
     }
 
     /// Waits until the table is ready, if one is built. Returns the tree without the table.
@@ -127,7 +129,9 @@ impl Nodes {
     fn first_bits(&self, start: u32, bits: u32) -> Box<[u32]> {
         let mut kept = vec![start];
         for _ in 0..bits {
-            let deeper = |node: u32| if node < self.count { [self.record(node, false), self.record(node, true)] } else { [node, node] };
+            let deeper = |node: u32| {
+                if node < self.count { [self.record(node, false), self.record(node, true)] } else { [node, node] }
+            };
             kept = kept.into_iter().flat_map(deeper).collect();
         }
         kept.into()

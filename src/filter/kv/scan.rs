@@ -151,7 +151,10 @@ mod tests {
     fn quotes_and_brackets_hold_values_together() {
         let found = pairs(&scan(&[]), r#"a=1 b = "x y" c=(p q) d='' e\ f=g\ h"#);
         let found: Vec<_> = found.into_iter().map(|pair| (pair.key, pair.value)).collect();
-        assert_eq!(found, [("a", Some("1")), ("b", Some("x y")), ("c", Some("p q")), ("d", None), (r"e\ f", Some(r"g\ h"))]);
+        assert_eq!(
+            found,
+            [("a", Some("1")), ("b", Some("x y")), ("c", Some("p q")), ("d", None), (r"e\ f", Some(r"g\ h"))]
+        );
     }
 
     proptest! {

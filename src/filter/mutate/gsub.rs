@@ -100,7 +100,9 @@ fn expand(replacement: &str, text: &str, regex: &Regex, captures: &Captures, out
             Some('k') if after[1..].starts_with('<') => match after.find('>') {
                 Some(end) => {
                     let named = regex.names().iter().find(|(name, _)| *name == after[2..end]);
-                    if let Some(span) = named.and_then(|(_, groups)| groups.iter().find_map(|group| captures.get(*group as usize))) {
+                    if let Some(span) =
+                        named.and_then(|(_, groups)| groups.iter().find_map(|group| captures.get(*group as usize)))
+                    {
                         out.push_str(&text[span]);
                     }
                     rest = &after[end + 1..];

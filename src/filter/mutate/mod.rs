@@ -16,8 +16,8 @@ use crate::event::{Constant, Event, FieldRef, NotAnObject, Template, Value};
 use convert::Conversion;
 use gsub::Substitution;
 pub(super) use gsub::replace_all;
-pub(super) use text::capitalized;
 use text::TextOperation;
+pub(super) use text::capitalized;
 
 pub const DEF: ComponentDef = ComponentDef {
     name: "mutate",
@@ -27,18 +27,43 @@ pub const DEF: ComponentDef = ComponentDef {
         option("rename", Kind::Hash, Fallback::None, "Fields to rename: old name to new name."),
         option("update", Kind::Hash, Fallback::None, "New values for fields that are there."),
         option("replace", Kind::Hash, Fallback::None, "New values for fields, there or not."),
-        option("convert", Kind::Hash, Fallback::None, "Types to convert fields to: `integer`, `integer_eu`, `float`, `float_eu`, `string`, `boolean`. The elements of a list are converted each."),
-        option("gsub", Kind::Strings, Fallback::None, "Regular-expression replacements in text, in threes: field, expression, replacement (`\\1` is the first group)."),
+        option(
+            "convert",
+            Kind::Hash,
+            Fallback::None,
+            "Types to convert fields to: `integer`, `integer_eu`, `float`, `float_eu`, `string`, `boolean`. The elements of a list are converted each.",
+        ),
+        option(
+            "gsub",
+            Kind::Strings,
+            Fallback::None,
+            "Regular-expression replacements in text, in threes: field, expression, replacement (`\\1` is the first group).",
+        ),
         option("uppercase", Kind::Strings, Fallback::None, "Fields to put in upper case."),
         option("capitalize", Kind::Strings, Fallback::None, "Fields to capitalize."),
         option("lowercase", Kind::Strings, Fallback::None, "Fields to put in lower case."),
         option("strip", Kind::Strings, Fallback::None, "Fields to strip of white space at both ends."),
         option("split", Kind::Hash, Fallback::None, "Text fields to split into a list, with the separator of each."),
-        option("sum", Kind::Hash, Fallback::None, "Lists of numbers, or of texts that are numbers, to add up: the list, then the field for the sum. Decimals are added exactly; elements that are no numbers count as nothing, and a list without a number has no sum."),
+        option(
+            "sum",
+            Kind::Hash,
+            Fallback::None,
+            "Lists of numbers, or of texts that are numbers, to add up: the list, then the field for the sum. Decimals are added exactly; elements that are no numbers count as nothing, and a list without a number has no sum.",
+        ),
         option("join", Kind::Hash, Fallback::None, "List fields to join into text, with the separator of each."),
-        option("merge", Kind::Hash, Fallback::None, "Lists or objects to merge: the field to merge into, then the field or fields to add."),
+        option(
+            "merge",
+            Kind::Hash,
+            Fallback::None,
+            "Lists or objects to merge: the field to merge into, then the field or fields to add.",
+        ),
         option("copy", Kind::Hash, Fallback::None, "Fields to copy: source to target."),
-        option("tag_on_failure", Kind::String, Fallback::Text("_mutate_error"), "The tag of an event on which an operation failed."),
+        option(
+            "tag_on_failure",
+            Kind::String,
+            Fallback::Text("_mutate_error"),
+            "The tag of an event on which an operation failed.",
+        ),
     ],
     example: r#"
 [[filter]]
@@ -111,7 +136,9 @@ pub fn compile(args: &Args, _: &mut Compiler) -> Compiled {
             operations.extend(pair.map(|(from, to)| Operation::RenameFixed(from, to)));
         }
     }
-    for (name, make) in [("update", Operation::Update as fn(FieldRef, NewValue) -> Operation), ("replace", Operation::Replace)] {
+    for (name, make) in
+        [("update", Operation::Update as fn(FieldRef, NewValue) -> Operation), ("replace", Operation::Replace)]
+    {
         for (key, node) in args.entries(name) {
             let field = parse_field(&key.name, key.span, &mut problems);
             let value = new_value(node, &mut problems);
@@ -199,10 +226,12 @@ fn new_value(node: &Node, problems: &mut Vec<Diagnostic>) -> Option<NewValue> {
         .filter_map(|item| parse_template(&item.to_text().unwrap_or_default(), item.span, problems))
         .collect();
     match node.data {
-        crate::config::Data::Array(_) => Some(match templates.iter().map(Template::as_literal).collect::<Option<Vec<&str>>>() {
-            Some(texts) => NewValue::Constant(serde_json::Value::from(texts).to_string().into()),
-            None => NewValue::List(templates),
-        }),
+        crate::config::Data::Array(_) => {
+            Some(match templates.iter().map(Template::as_literal).collect::<Option<Vec<&str>>>() {
+                Some(texts) => NewValue::Constant(serde_json::Value::from(texts).to_string().into()),
+                None => NewValue::List(templates),
+            })
+        }
         _ => templates.pop().map(NewValue::One),
     }
 }

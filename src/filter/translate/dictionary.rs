@@ -83,7 +83,10 @@ impl Dictionary {
     /// # Errors
     /// Fails if a key is not a valid regular expression.
     pub fn inline(entries: &[(crate::config::Key, Node)], lookup: Lookup) -> Result<Dictionary, String> {
-        Dictionary::new(entries.iter().map(|(key, node)| (key.name.clone(), Entry::of_json(&json_of(node)))).collect(), lookup)
+        Dictionary::new(
+            entries.iter().map(|(key, node)| (key.name.clone(), Entry::of_json(&json_of(node)))).collect(),
+            lookup,
+        )
     }
 
     /// Reads a dictionary from a file, whose extension determines its format. With `merge`, the entries are added to
@@ -100,7 +103,9 @@ impl Dictionary {
                 return Err(format!("has more characters than `yaml_dictionary_code_point_limit` ({limit}) allows"));
             }
             "yml" | "yaml" if text.trim().is_empty() => Vec::new(),
-            "yml" | "yaml" => entries_of(&serde_saphyr::from_str(&text).map_err(|error| format!("is no YAML: {error}"))?)?,
+            "yml" | "yaml" => {
+                entries_of(&serde_saphyr::from_str(&text).map_err(|error| format!("is no YAML: {error}"))?)?
+            }
             "json" if text.trim().is_empty() => Vec::new(),
             "json" => entries_of(&serde_json::from_str(&text).map_err(|error| format!("is no JSON: {error}"))?)?,
             "csv" => {
@@ -183,7 +188,9 @@ fn json_of(node: &Node) -> Json {
         Data::Boolean(flag) => Json::Bool(*flag),
         Data::Unset => Json::Null,
         Data::Array(items) => Json::Array(items.iter().map(json_of).collect()),
-        Data::Table(entries) => Json::Object(entries.iter().map(|(key, item)| (key.name.clone(), json_of(item))).collect()),
+        Data::Table(entries) => {
+            Json::Object(entries.iter().map(|(key, item)| (key.name.clone(), json_of(item))).collect())
+        }
     }
 }
 
@@ -230,7 +237,8 @@ mod tests {
 
     #[test]
     fn keys_are_found_whole_by_expression_or_everywhere() {
-        let entries = || vec![("200".to_string(), Entry::Text("OK".into())), ("^5".to_string(), Entry::Text("bad".into()))];
+        let entries =
+            || vec![("200".to_string(), Entry::Text("OK".into())), ("^5".to_string(), Entry::Text("bad".into()))];
         let of = |lookup| Dictionary::new(entries(), lookup).unwrap();
         assert_eq!(translated(&of(Lookup::Exact), "200 200"), None);
         assert_eq!(translated(&of(Lookup::Regex), "x200x").as_deref(), Some("\"OK\""));

@@ -18,21 +18,71 @@ pub const DEF: ComponentDef = ComponentDef {
     name: "translate",
     summary: "Replaces values by what a dictionary, in the pipeline or in a file, says of them.",
     options: &[
-        option("source", Kind::Field, Fallback::None, "The field to look up; of a list, its first element. With `iterate_on` and objects, the field inside each."),
+        option(
+            "source",
+            Kind::Field,
+            Fallback::None,
+            "The field to look up; of a list, its first element. With `iterate_on` and objects, the field inside each.",
+        ),
         option("field", Kind::Field, Fallback::None, "Older name of `source`."),
-        option("target", Kind::Field, Fallback::None, "Where the translation goes. By default `translation` without ECS, and the source itself with ECS."),
+        option(
+            "target",
+            Kind::Field,
+            Fallback::None,
+            "Where the translation goes. By default `translation` without ECS, and the source itself with ECS.",
+        ),
         option("destination", Kind::Field, Fallback::None, "Older name of `target`."),
         option("dictionary", Kind::Hash, Fallback::None, "The dictionary: keys with what they stand for."),
-        option("dictionary_path", Kind::Path, Fallback::None, "A file with the dictionary (`.yml`, `.yaml`, `.json` or `.csv`), read again when it changes."),
-        option("refresh_interval", Kind::Integer(-1, i64::MAX), Fallback::Integer(300), "Seconds between looks at the file; 0 or less for never."),
-        option("refresh_behaviour", Kind::Enum(&["merge", "replace"]), Fallback::Text("merge"), "Whether keys that are no longer in the file are kept."),
-        option("exact", Kind::Boolean, Fallback::Boolean(true), "Look for the whole value; otherwise every key in it is replaced where it stands."),
+        option(
+            "dictionary_path",
+            Kind::Path,
+            Fallback::None,
+            "A file with the dictionary (`.yml`, `.yaml`, `.json` or `.csv`), read again when it changes.",
+        ),
+        option(
+            "refresh_interval",
+            Kind::Integer(-1, i64::MAX),
+            Fallback::Integer(300),
+            "Seconds between looks at the file; 0 or less for never.",
+        ),
+        option(
+            "refresh_behaviour",
+            Kind::Enum(&["merge", "replace"]),
+            Fallback::Text("merge"),
+            "Whether keys that are no longer in the file are kept.",
+        ),
+        option(
+            "exact",
+            Kind::Boolean,
+            Fallback::Boolean(true),
+            "Look for the whole value; otherwise every key in it is replaced where it stands.",
+        ),
         option("regex", Kind::Boolean, Fallback::Boolean(false), "Take keys for regular expressions (with `exact`)."),
-        option("override", Kind::Boolean, Fallback::None, "Whether a target that is there is replaced. By default only where it is the source."),
+        option(
+            "override",
+            Kind::Boolean,
+            Fallback::None,
+            "Whether a target that is there is replaced. By default only where it is the source.",
+        ),
         option("fallback", Kind::Template, Fallback::None, "The translation of what the dictionary does not know."),
-        option("iterate_on", Kind::Field, Fallback::None, "A list to translate: of values where it is the source, otherwise of objects."),
-        option("yaml_dictionary_code_point_limit", Kind::Integer(1, i64::MAX), Fallback::Integer(134_217_728), "The most characters a YAML dictionary may have."),
-        option("yaml_load_strategy", Kind::Enum(&["one_shot", "streaming"]), Fallback::Text("one_shot"), "Accepted for Logstash's sake."),
+        option(
+            "iterate_on",
+            Kind::Field,
+            Fallback::None,
+            "A list to translate: of values where it is the source, otherwise of objects.",
+        ),
+        option(
+            "yaml_dictionary_code_point_limit",
+            Kind::Integer(1, i64::MAX),
+            Fallback::Integer(134_217_728),
+            "The most characters a YAML dictionary may have.",
+        ),
+        option(
+            "yaml_load_strategy",
+            Kind::Enum(&["one_shot", "streaming"]),
+            Fallback::Text("one_shot"),
+            "Accepted for Logstash's sake.",
+        ),
         ECS_OPTION,
     ],
     example: r#"
@@ -99,7 +149,8 @@ pub fn compile(args: &Args, compiler: &mut Compiler) -> Compiled {
     let target = renamed(args, "target", "destination", &mut problems);
     let target = target.or_else(|| if ecs { source.clone() } else { Some(FieldRef::from_names(["translation"])) });
     let list = field_option(args, "iterate_on", &mut problems);
-    let fallback = args.text("fallback").and_then(|text| parse_template(&text, args.span_of("fallback"), &mut problems));
+    let fallback =
+        args.text("fallback").and_then(|text| parse_template(&text, args.span_of("fallback"), &mut problems));
     let (Some(source), Some(target)) = (source, target) else { return Err(problems) };
     let lookup = match (args.flag("exact"), args.flag("regex")) {
         (true, false) => Lookup::Exact,
@@ -111,15 +162,21 @@ pub fn compile(args: &Args, compiler: &mut Compiler) -> Compiled {
         Some(path) if args.is_given("yaml_dictionary_code_point_limit") && !yaml(&path) => {
             Err("`yaml_dictionary_code_point_limit` is for YAML files only".to_string())
         }
-        Some(_) if args.is_given("dictionary") => Err("`dictionary` and `dictionary_path` exclude each other".to_string()),
+        Some(_) if args.is_given("dictionary") => {
+            Err("`dictionary` and `dictionary_path` exclude each other".to_string())
+        }
         Some(path) => {
             let limit = args.integer("yaml_dictionary_code_point_limit");
             let limit = limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX);
             let merge = args.text("refresh_behaviour").as_deref() == Some("merge");
-            let load = move |path: &Path, old: Option<&Dictionary>| Dictionary::read(path, lookup, limit, old.filter(|_| merge));
-            Reloaded::open(compiler.path(&path), refresh_interval(args), load).map(|file| (file.current(), Origin::File(file)))
+            let load = move |path: &Path, old: Option<&Dictionary>| {
+                Dictionary::read(path, lookup, limit, old.filter(|_| merge))
+            };
+            Reloaded::open(compiler.path(&path), refresh_interval(args), load)
+                .map(|file| (file.current(), Origin::File(file)))
         }
-        None => Dictionary::inline(args.entries("dictionary"), lookup).map(|dictionary| (Arc::new(dictionary), Origin::Inline)),
+        None => Dictionary::inline(args.entries("dictionary"), lookup)
+            .map(|dictionary| (Arc::new(dictionary), Origin::Inline)),
     };
     match opened {
         Ok((dictionary, origin)) if problems.is_empty() => {
@@ -213,7 +270,9 @@ impl Translate {
                     let inside = |field: &FieldRef| {
                         field.path.iter().fold(list.child(&index), |inner, segment| inner.child(&segment.name))
                     };
-                    let Some(value) = event.get(&inside(source)).filter(|value| *value != Value::Null) else { continue };
+                    let Some(value) = event.get(&inside(source)).filter(|value| *value != Value::Null) else {
+                        continue;
+                    };
                     if let Some(found) = self.look_up(event, value).or_else(|| fallback(event)) {
                         event.set(&inside(target), found)?;
                         any = true;

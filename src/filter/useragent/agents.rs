@@ -162,7 +162,8 @@ impl Agents {
     /// # Errors
     /// Fails if either text is invalid.
     pub(super) fn read_prepared(text: &str, texts: &str) -> Result<Agents, String> {
-        let prepared = serde_json::from_str(texts).map_err(|error| format!("not the texts of a regexes.yaml: {error}"))?;
+        let prepared =
+            serde_json::from_str(texts).map_err(|error| format!("not the texts of a regexes.yaml: {error}"))?;
         Agents::new(regexes(text)?, prepared)
     }
 

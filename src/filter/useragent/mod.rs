@@ -23,11 +23,31 @@ pub const DEF: ComponentDef = ComponentDef {
     name: "useragent",
     summary: "Parses a user-agent string into browser, operating system and device.",
     options: &[
-        option("source", Kind::Field, Fallback::Required, "The field that holds the user-agent string; of a list, its first element."),
-        option("target", Kind::Field, Fallback::None, "Where the fields go: `[user_agent]` by default with ECS, the top of the event without."),
+        option(
+            "source",
+            Kind::Field,
+            Fallback::Required,
+            "The field that holds the user-agent string; of a list, its first element.",
+        ),
+        option(
+            "target",
+            Kind::Field,
+            Fallback::None,
+            "Where the fields go: `[user_agent]` by default with ECS, the top of the event without.",
+        ),
         option("prefix", Kind::String, Fallback::Text(""), "Text before the names of the fields, without ECS."),
-        option("regexes", Kind::Path, Fallback::None, "A `regexes.yaml` of uap-core in place of the one that is built in."),
-        option("lru_cache_size", Kind::Integer(0, 100_000_000), Fallback::Integer(10_000), "User agents that each worker remembers, and all of them together. By default fewer where `memory_limit` is below 256 MiB."),
+        option(
+            "regexes",
+            Kind::Path,
+            Fallback::None,
+            "A `regexes.yaml` of uap-core in place of the one that is built in.",
+        ),
+        option(
+            "lru_cache_size",
+            Kind::Integer(0, 100_000_000),
+            Fallback::Integer(10_000),
+            "User agents that each worker remembers, and all of them together. By default fewer where `memory_limit` is below 256 MiB.",
+        ),
         ECS_OPTION,
     ],
     example: r#"
@@ -84,7 +104,9 @@ pub fn compile(args: &Args, compiler: &mut Compiler) -> Compiled {
     }
     if let (Some(target), true) = (&target, ecs) {
         // Lasting field references have slots of their own, so that the fields are set without a search.
-        for path in [&["name"][..], &["version"], &["os", "name"], &["os", "version"], &["os", "full"], &["device", "name"]] {
+        for path in
+            [&["name"][..], &["version"], &["os", "name"], &["os", "version"], &["os", "full"], &["device", "name"]]
+        {
             path.iter().fold(target.clone(), |field, name| field.child(name)).lasting();
         }
     }
@@ -108,7 +130,8 @@ pub fn compile(args: &Args, compiler: &mut Compiler) -> Compiled {
                 target,
                 prefix: args.required_text("prefix"),
                 ecs,
-                metadata: (ecs && compiler.metadata_visible).then(|| FieldRef::from_names(["@metadata", "filter", "user_agent"])),
+                metadata: (ecs && compiler.metadata_visible)
+                    .then(|| FieldRef::from_names(["@metadata", "filter", "user_agent"])),
                 cache_size,
                 cache: unsync::Cache::new(cache_size.entries),
                 shared: Arc::new(sync::Cache::new(cache_size.entries)),
@@ -246,12 +269,15 @@ impl UserAgent {
     fn describe(&self, agent: &str) -> Description {
         let (browser, system, device) = self.agents.extract(agent);
         let browser_parts: [Option<&str>; 4] = match &browser {
-            Some(found) => [found.major, found.minor, found.patch, found.patch_minor].map(|part| part.filter(|part| !part.is_empty())),
+            Some(found) => [found.major, found.minor, found.patch, found.patch_minor]
+                .map(|part| part.filter(|part| !part.is_empty())),
             None => [None; 4],
         };
         let system_parts: [Option<&str>; 4] = match &system {
-            Some(found) => [found.major.as_deref(), found.minor.as_deref(), found.patch.as_deref(), found.patch_minor.as_deref()]
-                .map(|part| part.filter(|part| !part.is_empty())),
+            Some(found) => {
+                [found.major.as_deref(), found.minor.as_deref(), found.patch.as_deref(), found.patch_minor.as_deref()]
+                    .map(|part| part.filter(|part| !part.is_empty()))
+            }
             None => [None; 4],
         };
         let browser_name = browser.as_ref().map_or("Other", |found| &*found.family);
@@ -260,7 +286,9 @@ impl UserAgent {
         let version = joined(&browser_parts);
         // If a system's version starts with a word (`RT 8`), Logstash joins the remaining parts with a space.
         let system_version = match system_parts[0].filter(|major| !major.starts_with(|c: char| c.is_ascii_digit())) {
-            Some(major) => Some(joined(&system_parts[1..]).map_or(major.to_string(), |minor| format!("{major} {minor}"))),
+            Some(major) => {
+                Some(joined(&system_parts[1..]).map_or(major.to_string(), |minor| format!("{major} {minor}")))
+            }
             None => joined(&system_parts),
         };
         let system_full = match &system_version {
@@ -274,7 +302,10 @@ impl UserAgent {
                 fragment.field("", "version", version);
             }
             let named = |name: &str| Some(name.to_string());
-            fragment.object("os", &[("name", named(system_name)), ("version", system_version), ("full", Some(system_full))]);
+            fragment.object(
+                "os",
+                &[("name", named(system_name)), ("version", system_version), ("full", Some(system_full))],
+            );
             fragment.object("device", &[("name", named(device_name))]);
         } else {
             let prefix = self.prefix.as_str();

@@ -19,7 +19,9 @@ pub fn factor(node: &Node) -> Node {
         Kind::Look { behind: true, .. } => return node.clone(),
         Kind::Look { behind, negative, node } => Kind::Look { behind: *behind, negative: *negative, node: inner(node) },
         Kind::Absent(node) => Kind::Absent(inner(node)),
-        Kind::Conditional { groups, yes, no } => Kind::Conditional { groups: groups.clone(), yes: inner(yes), no: inner(no) },
+        Kind::Conditional { groups, yes, no } => {
+            Kind::Conditional { groups: groups.clone(), yes: inner(yes), no: inner(no) }
+        }
         kind => kind.clone(),
     };
     Node { kind, at: node.at }

@@ -78,9 +78,7 @@ pub fn first_of(node: &Node, follow: &First) -> First {
         Kind::Class(set) => First::bytes(leading_bytes(set)),
         Kind::Assert(assertion) => assertion_first(*assertion, follow),
         Kind::Concat(nodes) => nodes.iter().rev().fold(*follow, |after, node| first_of(node, &after)),
-        Kind::Alternate(nodes) => {
-            nodes.iter().fold(First::NONE, |all, node| all.union(&first_of(node, follow)))
-        }
+        Kind::Alternate(nodes) => nodes.iter().fold(First::NONE, |all, node| all.union(&first_of(node, follow))),
         Kind::Repeat { max: Some(0), .. } => *follow,
         Kind::Repeat { node, min, .. } => {
             // Inside a loop, the next iteration may follow.
@@ -89,9 +87,7 @@ pub fn first_of(node: &Node, follow: &First) -> First {
             if *min == 0 { inside.union(follow) } else { inside }
         }
         Kind::Capture(_, node) | Kind::Atomic(node) => first_of(node, follow),
-        Kind::Look { behind: false, negative: false, node } => {
-            first_of(node, &First::ANY).intersection(follow)
-        }
+        Kind::Look { behind: false, negative: false, node } => first_of(node, &First::ANY).intersection(follow),
         Kind::Look { behind: false, negative: true, node } => match &node.kind {
             Kind::Class(set) => First { bytes: follow.bytes.difference(&wholly_in(set)), end: follow.end },
             Kind::Char(c) if c.is_ascii() => {
@@ -137,9 +133,18 @@ mod tests {
 
     #[test]
     fn leading_bytes_are_those_of_all_characters() {
-        let odd = CharSet::ranges(&[('a', 'c'), ('\u{7f}', '\u{80}'), ('\u{7ff}', '\u{800}'), ('\u{d7ff}', '\u{e000}'), ('\u{ffff}', '\u{10000}')]);
-        let sets = ["Alphabetic", "Nd", "Han", "Uppercase"].map(|name| CharSet::property(name).expect("Unicode names it"));
-        for set in sets.iter().chain([&odd, &odd.clone().negated(), &CharSet::empty(), &CharSet::all(), &CharSet::single('é')]) {
+        let odd = CharSet::ranges(&[
+            ('a', 'c'),
+            ('\u{7f}', '\u{80}'),
+            ('\u{7ff}', '\u{800}'),
+            ('\u{d7ff}', '\u{e000}'),
+            ('\u{ffff}', '\u{10000}'),
+        ]);
+        let sets =
+            ["Alphabetic", "Nd", "Han", "Uppercase"].map(|name| CharSet::property(name).expect("Unicode names it"));
+        for set in
+            sets.iter().chain([&odd, &odd.clone().negated(), &CharSet::empty(), &CharSet::all(), &CharSet::single('é')])
+        {
             let mut expected = ByteSet::EMPTY;
             set.iter().flat_map(|(low, high)| low..=high).for_each(|c| expected.insert(lead(c)));
             let found = leading_bytes(set);

@@ -47,7 +47,10 @@ pub fn program_size(node: &Node) -> usize {
             let copies = max.map_or(min.saturating_add(1), |max| max).max(1);
             one.saturating_add(2).saturating_mul(copies as usize)
         }
-        _ => node.children().iter().fold(1, |sum: usize, child| sum.saturating_add(program_size(child)).saturating_add(1)),
+        _ => node
+            .children()
+            .iter()
+            .fold(1, |sum: usize, child| sum.saturating_add(program_size(child)).saturating_add(1)),
     }
 }
 

@@ -226,7 +226,9 @@ struct Fits {
 impl Fits {
     fn new(nfa: &Nfa, samples: &[u8]) -> Fits {
         let waits = |state: &State| match state {
-            State::Range(low, high, _) => (0..samples.len()).filter(|class| (*low..=*high).contains(&samples[*class])).collect(),
+            State::Range(low, high, _) => {
+                (0..samples.len()).filter(|class| (*low..=*high).contains(&samples[*class])).collect()
+            }
             _ => Vec::new(),
         };
         let mut tests = Vec::new();
@@ -402,7 +404,8 @@ impl<'n> Builder<'n> {
 
     /// Removes the states from which no end can be reached, and writes the table.
     fn finish(self, starts: &[usize], steps: &[Vec<Step>]) -> Option<Dfa> {
-        let mut live: Vec<bool> = steps.iter().map(|row| row.iter().any(|step| step.accepts || step.declines)).collect();
+        let mut live: Vec<bool> =
+            steps.iter().map(|row| row.iter().any(|step| step.accepts || step.declines)).collect();
         loop {
             let mut changed = false;
             for (state, row) in steps.iter().enumerate() {
@@ -490,7 +493,9 @@ impl Place {
                 None => first.end,
             }),
             Test::Assertion(assertion) => match assertion {
-                Assertion::LineStart => Some(self.before.is_none() || self.before == Some(b'\n') && self.after.is_some()),
+                Assertion::LineStart => {
+                    Some(self.before.is_none() || self.before == Some(b'\n') && self.after.is_some())
+                }
                 Assertion::LineEnd => Some(self.after.is_none_or(|byte| byte == b'\n')),
                 Assertion::TextStart => Some(self.before.is_none()),
                 Assertion::TextEnd => Some(self.after.is_none()),

@@ -115,7 +115,8 @@ impl Builder {
                 };
                 let (set, wide) = ascii_part(&set);
                 let negative = *negative;
-                let test = if *behind { Test::Before { set, wide, negative } } else { Test::After { set, wide, negative } };
+                let test =
+                    if *behind { Test::Before { set, wide, negative } } else { Test::After { set, wide, negative } };
                 self.add(State::Test(test, next))
             }
             _ => None,
@@ -173,10 +174,6 @@ fn ascii_part(set: &CharSet) -> (ByteSet, Option<bool>) {
     let mut beyond = set.clone();
     let others = CharSet::range('\u{80}', char::MAX);
     beyond.intersect(&others);
-    let wide = if beyond.is_empty() {
-        Some(false)
-    } else {
-        (beyond == others).then_some(true)
-    };
+    let wide = if beyond.is_empty() { Some(false) } else { (beyond == others).then_some(true) };
     (ascii, wide)
 }

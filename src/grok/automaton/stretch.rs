@@ -133,7 +133,11 @@ fn path(
         }
         // A byte is likelier the more bytes can follow it: `2` may begin any year, `9` few hours.
         for (to, total, _) in &mut ways {
-            *total *= (0..weights.len()).filter(|&class| next(*to, class).is_some()).map(|class| weights[class]).sum::<u32>().clamp(1, 60);
+            *total *= (0..weights.len())
+                .filter(|&class| next(*to, class).is_some())
+                .map(|class| weights[class])
+                .sum::<u32>()
+                .clamp(1, 60);
         }
         let all: u32 = ways.iter().map(|(_, total, _)| total).sum();
         let Some(&(to, total, mask)) = ways.iter().max_by_key(|(_, total, _)| *total) else { break };
@@ -141,7 +145,8 @@ fn path(
         if total * 20 < all * 9 || to == stretch.end || ends(stretch.end) {
             break;
         }
-        if stretch.masks.len() >= SAME && stretch.masks[stretch.masks.len() - SAME..].iter().all(|&known| known == mask) {
+        if stretch.masks.len() >= SAME && stretch.masks[stretch.masks.len() - SAME..].iter().all(|&known| known == mask)
+        {
             break;
         }
         stretch.masks.push(mask);

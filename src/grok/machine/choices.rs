@@ -22,7 +22,11 @@ impl Machine<'_> {
                 low
             }
         };
-        let end = if run.max == u32::MAX { set.run(self.text, low) } else { set.run_up_to(self.text, low, run.max - run.min).0 };
+        let end = if run.max == u32::MAX {
+            set.run(self.text, low)
+        } else {
+            set.run_up_to(self.text, low, run.max - run.min).0
+        };
         self.settle(pc, index, low, end, pos)
     }
 
@@ -210,11 +214,17 @@ impl Machine<'_> {
 
     /// Returns the position at which the look-around began.
     pub(super) fn mark(&self, id: u32) -> usize {
-        self.scratch.stack.iter().rev().find_map(|frame| match *frame {
-            Frame::Mark { id: found, pos } | Frame::Negative { id: found, pos, .. } if found == id => Some(pos as usize),
-            _ => None,
-        })
-        .unwrap_or(usize::MAX)
+        self.scratch
+            .stack
+            .iter()
+            .rev()
+            .find_map(|frame| match *frame {
+                Frame::Mark { id: found, pos } | Frame::Negative { id: found, pos, .. } if found == id => {
+                    Some(pos as usize)
+                }
+                _ => None,
+            })
+            .unwrap_or(usize::MAX)
     }
 
     /// Drops the frames of a negative look-around whose body matched.

@@ -44,7 +44,13 @@ pub(crate) struct Machine<'m> {
 
 impl<'m> Machine<'m> {
     /// Prepares the buffers for one search.
-    pub(crate) fn new(program: &'m Program, text: &'m str, origin: usize, scratch: &'m mut Scratch, limit: &Limit) -> Self {
+    pub(crate) fn new(
+        program: &'m Program,
+        text: &'m str,
+        origin: usize,
+        scratch: &'m mut Scratch,
+        limit: &Limit,
+    ) -> Self {
         // Only the lengths of the buffers matter here: every attempt resets their content.
         scratch.registers.resize(program.registers, 0);
         scratch.slots.resize(program.slots, UNSET);
@@ -217,7 +223,11 @@ impl<'m> Machine<'m> {
                 Inst::StepBackBetween { min, max } => match place::back(text, pos, min) {
                     Some(before) => {
                         if max > min {
-                            self.scratch.stack.push(Frame::Behind { pc: pc as u32, pos: before as u32, left: max - min });
+                            self.scratch.stack.push(Frame::Behind {
+                                pc: pc as u32,
+                                pos: before as u32,
+                                left: max - min,
+                            });
                         }
                         pos = before;
                         true

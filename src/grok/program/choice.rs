@@ -1,7 +1,7 @@
 //! Choices between branches, decided by the next byte where possible.
 
-use super::{CONSUMED, Inst};
 use super::emit::{Emitter, Label, Next};
+use super::{CONSUMED, Inst};
 use crate::grok::analysis::First;
 use crate::grok::error::SyntaxError;
 use std::collections::HashMap;
@@ -52,12 +52,7 @@ impl Emitter<'_> {
     }
 
     /// Returns the label of the chain that tries these branches in order.
-    fn chain(
-        &mut self,
-        viable: &[usize],
-        branches: &[(First, Label)],
-        chains: &mut Chains,
-    ) -> Label {
+    fn chain(&mut self, viable: &[usize], branches: &[(First, Label)], chains: &mut Chains) -> Label {
         match viable {
             [] => self.fail,
             [only] => branches[*only].1,
@@ -74,13 +69,9 @@ impl Emitter<'_> {
     }
 
     /// Emits the chains, that of `entry` first, so that it needs no jump.
-    fn write_chains(
-        &mut self,
-        entry: Label,
-        branches: &[(First, Label)],
-        chains: Chains,
-    ) -> Result<(), SyntaxError> {
-        let mut ordered: Vec<(Vec<usize>, Label)> = chains.iter().map(|(viable, label)| (viable.clone(), *label)).collect();
+    fn write_chains(&mut self, entry: Label, branches: &[(First, Label)], chains: Chains) -> Result<(), SyntaxError> {
+        let mut ordered: Vec<(Vec<usize>, Label)> =
+            chains.iter().map(|(viable, label)| (viable.clone(), *label)).collect();
         ordered.sort_by_key(|(viable, label)| (*label != entry, viable.clone()));
         if !ordered.iter().any(|&(_, label)| label == entry) && branches.iter().any(|&(_, label)| label == entry) {
             self.push(Inst::Jump(entry))?;
@@ -122,10 +113,11 @@ impl Emitter<'_> {
             for (byte, entry) in table.iter_mut().enumerate() {
                 if matches!(insts.get(*entry as usize), Some(Inst::Byte(asked)) if usize::from(*asked) == byte) {
                     let after = *entry + 1;
-                    *entry = CONSUMED | match insts.get(after as usize) {
-                        Some(Inst::Jump(to)) if *to > after => *to,
-                        _ => after,
-                    };
+                    *entry = CONSUMED
+                        | match insts.get(after as usize) {
+                            Some(Inst::Jump(to)) if *to > after => *to,
+                            _ => after,
+                        };
                 }
             }
         }

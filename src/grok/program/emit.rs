@@ -4,8 +4,8 @@
 //! ([`Next`]), so that a branch that cannot match the next byte is never tried, and a run of characters that the rest
 //! of the pattern could not use is never given back. None of this changes what matches.
 
-use super::{Hint, Inst, Program, Reference, Run, Set, Source};
 use super::piece::eligible;
+use super::{Hint, Inst, Program, Reference, Run, Set, Source};
 use crate::grok::analysis::{First, can_finish, first_of, vacuous};
 use crate::grok::error::{SyntaxError, SyntaxErrorKind as Problem};
 use crate::grok::syntax::{CharSet, Greed, Kind, Node};
@@ -442,7 +442,14 @@ impl<'t> Emitter<'t> {
     }
 
     /// Emits a repeated set.
-    pub(super) fn run(&mut self, set: &CharSet, min: u32, max: Option<u32>, greed: Greed, next: Next) -> Result<(), SyntaxError> {
+    pub(super) fn run(
+        &mut self,
+        set: &CharSet,
+        min: u32,
+        max: Option<u32>,
+        greed: Greed,
+        next: Next,
+    ) -> Result<(), SyntaxError> {
         let members = crate::grok::analysis::leading_bytes(set);
         let disjoint = members.intersection(&next.first.bytes).is_empty();
         let index = self.set(set);

@@ -50,7 +50,11 @@ impl<'t> Emitter<'t> {
         self.look_depth += 1;
         let after = self.label();
         self.push(if negative { Inst::NegativeBegin { id, after } } else { Inst::LookBegin(id) })?;
-        if behind { self.behind(node, id)? } else { self.node(node, Next::FINAL)? }
+        if behind {
+            self.behind(node, id)?
+        } else {
+            self.node(node, Next::FINAL)?
+        }
         self.push(if negative { Inst::NegativeEnd(id) } else { Inst::LookEnd(id) })?;
         self.look_depth -= 1;
         self.bind(after);
@@ -89,7 +93,13 @@ impl<'t> Emitter<'t> {
         Ok(())
     }
 
-    pub(super) fn conditional(&mut self, groups: &[u32], yes: &'t Node, no: &'t Node, next: Next) -> Result<(), SyntaxError> {
+    pub(super) fn conditional(
+        &mut self,
+        groups: &[u32],
+        yes: &'t Node,
+        no: &'t Node,
+        next: Next,
+    ) -> Result<(), SyntaxError> {
         let (otherwise, end) = (self.label(), self.label());
         self.program.conditions.push(groups.to_vec());
         let groups = self.program.conditions.len() as u32 - 1;

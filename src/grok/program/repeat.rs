@@ -32,7 +32,14 @@ impl<'t> Emitter<'t> {
         self.copies(node, min, max, greed == Greed::Greedy, next)
     }
 
-    fn copies(&mut self, node: &'t Node, min: u32, max: Option<u32>, greedy: bool, next: Next) -> Result<(), SyntaxError> {
+    fn copies(
+        &mut self,
+        node: &'t Node,
+        min: u32,
+        max: Option<u32>,
+        greedy: bool,
+        next: Next,
+    ) -> Result<(), SyntaxError> {
         let rounds = max.unwrap_or(min.saturating_add(1)).max(min);
         let size = program_size(node).saturating_mul(rounds as usize);
         if size > WRITE_OUT && rounds > 1 && !(max.is_none() && min <= 1) {
@@ -43,7 +50,8 @@ impl<'t> Emitter<'t> {
         }
         // A copy can be followed by another copy, or by what follows the loop.
         let again = first_of(node, &First::ANY);
-        let optional = if max.is_none_or(|max| max > min) { again.union(&self.visible(next)) } else { self.visible(next) };
+        let optional =
+            if max.is_none_or(|max| max > min) { again.union(&self.visible(next)) } else { self.visible(next) };
         for copy in 0..min {
             let last = copy + 1 == min;
             let after = match (last, max == Some(min)) {
@@ -64,11 +72,7 @@ impl<'t> Emitter<'t> {
         let exit = self.label();
         let leave = self.visible(next);
         for left in (0..count).rev() {
-            let after = if left == 0 {
-                next
-            } else {
-                Next::of(first_of(node, &First::ANY).union(&leave))
-            };
+            let after = if left == 0 { next } else { Next::of(first_of(node, &First::ANY).union(&leave)) };
             let body = self.label();
             let enter = first_of(node, &self.visible(after));
             self.branch(greedy, (enter, body), (leave, exit))?;
@@ -124,7 +128,14 @@ impl<'t> Emitter<'t> {
         Ok(Some(round))
     }
 
-    fn counted(&mut self, node: &'t Node, min: u32, max: Option<u32>, greedy: bool, next: Next) -> Result<(), SyntaxError> {
+    fn counted(
+        &mut self,
+        node: &'t Node,
+        min: u32,
+        max: Option<u32>,
+        greedy: bool,
+        next: Next,
+    ) -> Result<(), SyntaxError> {
         if self.refers_to_groups && node.any(&|node| matches!(node.kind, Kind::Call(_))) {
             return Err(self.error(Problem::TooLarge(WRITE_OUT)));
         }

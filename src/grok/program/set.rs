@@ -135,7 +135,9 @@ impl Set {
         let mut pos = 0;
         loop {
             while let Some(chunk) = bytes.get(pos..pos + 8) {
-                let word = u64::from_le_bytes([chunk[0], chunk[1], chunk[2], chunk[3], chunk[4], chunk[5], chunk[6], chunk[7]]);
+                let word = u64::from_le_bytes([
+                    chunk[0], chunk[1], chunk[2], chunk[3], chunk[4], chunk[5], chunk[6], chunk[7],
+                ]);
                 // The lowest set high bit belongs to the first byte at or below the limit.
                 let low = word.wrapping_sub(bound) & !word & HIGH;
                 if low != 0 {

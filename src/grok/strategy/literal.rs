@@ -19,7 +19,8 @@ impl Literal {
             Kind::Char(_) => std::slice::from_ref(&parsed.root),
             _ => return None,
         };
-        let text: Option<String> = nodes.iter().map(|node| if let Kind::Char(c) = node.kind { Some(c) } else { None }).collect();
+        let text: Option<String> =
+            nodes.iter().map(|node| if let Kind::Char(c) = node.kind { Some(c) } else { None }).collect();
         Some(Literal { finder: Finder::new(text?.as_bytes()).into_owned() })
     }
 }

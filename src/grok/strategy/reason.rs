@@ -7,11 +7,9 @@ use crate::grok::syntax::{Kind, Node, Parsed};
 /// Returns the strategy of the program: whether it is linear, and if not, which piece forces the budget.
 pub(super) fn explain(parsed: &Parsed, program: &Program) -> Strategy {
     match forcing(&parsed.root) {
-        Some((node, what)) => Strategy {
-            kind: StrategyKind::Budgeted,
-            reason: what.to_owned(),
-            at: Some(node.at as usize),
-        },
+        Some((node, what)) => {
+            Strategy { kind: StrategyKind::Budgeted, reason: what.to_owned(), at: Some(node.at as usize) }
+        }
         None if !program.memoizable => Strategy {
             kind: StrategyKind::Budgeted,
             reason: "a counted repetition too large to write out".to_owned(),

@@ -26,7 +26,9 @@ impl Rejecter {
     /// Builds the automaton of the patterns, or returns `None` if it would be too large.
     pub(crate) fn new<'n>(roots: impl IntoIterator<Item = &'n Node>) -> Option<Rejecter> {
         let outlines: Vec<_> = roots.into_iter().map(outline).collect();
-        let config = NFA::config().nfa_size_limit(Some(NFA_BYTES)).which_captures(regex_automata::nfa::thompson::WhichCaptures::None);
+        let config = NFA::config()
+            .nfa_size_limit(Some(NFA_BYTES))
+            .which_captures(regex_automata::nfa::thompson::WhichCaptures::None);
         let nfa = NFA::compiler().configure(config).build_many_from_hir(&outlines).ok()?;
         let config = DFA::config()
             .match_kind(MatchKind::All)

@@ -74,7 +74,14 @@ impl Search {
     /// do not wait for it. A text that reaches the limit also causes them to be built, and is then searched again
     /// without the steps that it has used so far.
     #[cold]
-    fn search_early(&self, text: &str, place: usize, origin: usize, scratch: &mut Scratch, limit: &Limit) -> Result<bool, Timeout> {
+    fn search_early(
+        &self,
+        text: &str,
+        place: usize,
+        origin: usize,
+        scratch: &mut Scratch,
+        limit: &Limit,
+    ) -> Result<bool, Timeout> {
         if self.searches.fetch_add(1, Ordering::Relaxed) != self.automata_after {
             let spent = scratch.spent;
             match self.search_with(&self.simple, text, place, origin, scratch, limit) {
@@ -169,7 +176,11 @@ mod tests {
     #[test]
     fn the_first_texts_are_stopped_no_sooner_than_later_ones() {
         let dictionary = Dictionary::bundled(EcsCompatibility::V8);
-        let texts = ["2001:db8::7 - - [17/May/2015:10:05:03 +0000] \"GET /a HTTP/1.1\" 200 7", "no address", "1.2.3.4.5.6.7.8.9.10.11.12"];
+        let texts = [
+            "2001:db8::7 - - [17/May/2015:10:05:03 +0000] \"GET /a HTTP/1.1\" 200 7",
+            "no address",
+            "1.2.3.4.5.6.7.8.9.10.11.12",
+        ];
         let mut spared = 0;
         for expression in ["%{COMMONAPACHELOG}", "^(?:%{IP:a}|%{HOSTNAME:b}) "] {
             for steps in (1..400).step_by(40) {

@@ -67,7 +67,13 @@ impl Start {
             Start::Search => (from == origin).then_some(from),
             Start::Lines => after_newline(bytes, from),
             Start::AfterLines { .. } if from == origin => Some(from),
-            Start::AfterLines { dot_all } => if *dot_all { None } else { after_newline(bytes, from) },
+            Start::AfterLines { dot_all } => {
+                if *dot_all {
+                    None
+                } else {
+                    after_newline(bytes, from)
+                }
+            }
             Start::Byte(byte) => memchr::memchr(*byte, &bytes[from..]).map(|offset| from + offset),
             Start::Bytes(table) => {
                 let mut place = from;

@@ -81,16 +81,18 @@ impl CharSet {
 
     /// Returns whether `c` is in the set.
     pub fn contains(&self, c: char) -> bool {
-        self.0.ranges().binary_search_by(|range| {
-            if range.end() < c {
-                std::cmp::Ordering::Less
-            } else if range.start() > c {
-                std::cmp::Ordering::Greater
-            } else {
-                std::cmp::Ordering::Equal
-            }
-        })
-        .is_ok()
+        self.0
+            .ranges()
+            .binary_search_by(|range| {
+                if range.end() < c {
+                    std::cmp::Ordering::Less
+                } else if range.start() > c {
+                    std::cmp::Ordering::Greater
+                } else {
+                    std::cmp::Ordering::Equal
+                }
+            })
+            .is_ok()
     }
 
     /// Returns whether the set is empty.

@@ -1,9 +1,9 @@
 //! Parsing of bracketed classes: `[a-z&&[^aeiou]]`.
 
+use super::CharSet;
 use super::escape::{Escape, named_set};
 use super::fold::full_fold;
 use super::parser::{Parser, Repertoire};
-use super::CharSet;
 use crate::grok::error::{SyntaxError, SyntaxErrorKind as Problem};
 
 /// The maximum depth to which classes may be nested.
@@ -60,7 +60,9 @@ impl Parser<'_> {
                 }
             }
             // A class as wide as `.` gains nothing from sequences, since it contains their first characters.
-            sequences.retain(|sequence| !sequence.chars().next().is_some_and(|first| set.contains(first)) || sequences_matter(&set));
+            sequences.retain(|sequence| {
+                !sequence.chars().next().is_some_and(|first| set.contains(first)) || sequences_matter(&set)
+            });
         }
         Ok((set, sequences))
     }

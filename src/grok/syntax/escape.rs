@@ -70,7 +70,8 @@ impl Parser<'_> {
             'x' | 'u' => return self.hexadecimal(start, c).map(Escape::Char),
             'c' | 'C' | 'M' => return self.control(start, c).map(Escape::Char),
             '0'..='7' => {
-                let digits = self.text[self.pos - 1..].bytes().take(3).take_while(|b| (b'0'..=b'7').contains(b)).count();
+                let digits =
+                    self.text[self.pos - 1..].bytes().take(3).take_while(|b| (b'0'..=b'7').contains(b)).count();
                 let octal = &self.text[self.pos - 1..self.pos - 1 + digits];
                 self.pos += digits - 1;
                 let value = u32::from_str_radix(octal, 8).unwrap_or(0);
@@ -302,7 +303,15 @@ pub(super) fn named_set(name: &str, ascii: bool) -> Option<CharSet> {
         }
         "punct" => {
             let mut set = property(&["P"])?;
-            set.union(&CharSet::ranges(&[('$', '$'), ('+', '+'), ('<', '>'), ('^', '^'), ('`', '`'), ('|', '|'), ('~', '~')]));
+            set.union(&CharSet::ranges(&[
+                ('$', '$'),
+                ('+', '+'),
+                ('<', '>'),
+                ('^', '^'),
+                ('`', '`'),
+                ('|', '|'),
+                ('~', '~'),
+            ]));
             set
         }
         "space" => property(&["White_Space"])?,

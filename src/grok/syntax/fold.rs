@@ -5,8 +5,8 @@
 //! as a whole, then expanded into classes of the characters that fold to each one, with an alternative wherever one
 //! character folds to several.
 
-use super::{CharSet, Kind, Node};
 use super::fold_table::FULL_FOLDS;
+use super::{CharSet, Kind, Node};
 
 /// Returns the text that `c` folds to, if it is longer than one character.
 pub(super) fn full_fold(c: char) -> Option<&'static str> {
@@ -85,7 +85,9 @@ fn foldings_at(rest: &[(char, usize)]) -> impl Iterator<Item = (usize, char)> + 
     FULL_FOLDS.iter().filter_map(move |&(from, text)| {
         let length = text.chars().count();
         let same = length <= rest.len()
-            && text.chars().zip(rest).all(|(f, &(c, _))| f == c || (!c.is_ascii() || c.is_ascii_alphabetic()) && simple_class(c).contains(f));
+            && text.chars().zip(rest).all(|(f, &(c, _))| {
+                f == c || (!c.is_ascii() || c.is_ascii_alphabetic()) && simple_class(c).contains(f)
+            });
         same.then_some((length, from))
     })
 }

@@ -235,7 +235,8 @@ mod tests {
 
     #[test]
     fn a_good_answer_takes_the_short_way() {
-        let body = br#"{"errors":false,"items":[{"create":{"status":201}},{"create":{"failure_store":"used","status":201}}]}"#;
+        let body =
+            br#"{"errors":false,"items":[{"create":{"status":201}},{"create":{"failure_store":"used","status":201}}]}"#;
         assert_eq!(all_taken(body, 2), Some((1, 0)));
         assert_eq!(read(body, 2, false), Ok(BulkAnswer::AllTaken { failure_store: 1, replaced: 0 }));
     }
@@ -248,8 +249,19 @@ mod tests {
         assert_eq!(read(fewer, 2, true), Err(BadAnswer::WrongCount { got: 1, expected: 2 }));
         let more = br#"{"errors":true,"items":[{"create":{"status":201}},{"create":{"status":429}}]}"#;
         assert_eq!(read(more, 1, false), Err(BadAnswer::WrongCount { got: 2, expected: 1 }));
-        for body in ["", "{}", "[]", "null", "<html>OK</html>", r#"{"errors":false}"#, r#"{"took":3,"errors":false}"#, r#"{"items":[{"create":{"status":201}},{"create":{"status":201}}]}"#,
-            r#"{"errors":false,"items":[{},{}]}"#, r#"{"errors":false,"items":[{"create":{}},{"create":{}}]}"#, r#"{"errors":false,"items":null}"#] {
+        for body in [
+            "",
+            "{}",
+            "[]",
+            "null",
+            "<html>OK</html>",
+            r#"{"errors":false}"#,
+            r#"{"took":3,"errors":false}"#,
+            r#"{"items":[{"create":{"status":201}},{"create":{"status":201}}]}"#,
+            r#"{"errors":false,"items":[{},{}]}"#,
+            r#"{"errors":false,"items":[{"create":{}},{"create":{}}]}"#,
+            r#"{"errors":false,"items":null}"#,
+        ] {
             assert!(matches!(read(body.as_bytes(), 2, false), Err(BadAnswer::Unreadable(_))), "{body}");
         }
     }
@@ -259,7 +271,10 @@ mod tests {
         let body = br#"{"errors":false,"items":[{"index":{"status":201}},{"index":{"status":200}},{"index":{"failure_store":"used","status":201}}]}"#;
         assert_eq!(read(body, 3, false), Ok(BulkAnswer::AllTaken { failure_store: 1, replaced: 1 }));
         let Ok(BulkAnswer::Items(items)) = read(body, 3, true) else { panic!("each has an outcome of its own") };
-        assert_eq!(items.iter().map(ItemAnswer::outcome).collect::<Vec<_>>(), ["created", "replaced", "in the failure store"]);
+        assert_eq!(
+            items.iter().map(ItemAnswer::outcome).collect::<Vec<_>>(),
+            ["created", "replaced", "in the failure store"]
+        );
         let alike = br#"{"errors":false,"items":[{"index":{"status":200}},{"index":{"status":200}}]}"#;
         assert_eq!(read(alike, 2, true), Ok(BulkAnswer::AllTaken { failure_store: 0, replaced: 2 }));
         let conflict = br#"{"errors":true,"items":[{"create":{"status":409}}]}"#;
@@ -294,7 +309,18 @@ mod tests {
             {"index":{"status":409,"error":{"type":"version_conflict_engine_exception","reason":"newer"}}}]}"#;
         use Class::{Blocked, Busy, Created, Denied, Duplicate, Failing, MissingIndex, Rejected, Unavailable};
         let expected = [
-            Created, Duplicate, Busy, Unavailable, Failing, Blocked, Blocked, Blocked, Denied, MissingIndex, Rejected, Rejected,
+            Created,
+            Duplicate,
+            Busy,
+            Unavailable,
+            Failing,
+            Blocked,
+            Blocked,
+            Blocked,
+            Denied,
+            MissingIndex,
+            Rejected,
+            Rejected,
         ];
         assert_eq!(classes(body, expected.len()), expected);
         let Ok(BulkAnswer::Items(items)) = read(body.as_bytes(), expected.len(), false) else { panic!("items") };

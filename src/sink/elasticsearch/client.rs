@@ -78,7 +78,9 @@ struct Rest {
 
 impl fmt::Debug for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Client").field("nodes", &self.nodes().iter().map(|node| &node.name).collect::<Vec<_>>()).finish_non_exhaustive()
+        f.debug_struct("Client")
+            .field("nodes", &self.nodes().iter().map(|node| &node.name).collect::<Vec<_>>())
+            .finish_non_exhaustive()
     }
 }
 
@@ -93,7 +95,9 @@ impl Client {
         let mut nodes = Vec::new();
         for host in args.strings("hosts") {
             match connection.as_ref().map(|connection| connection.to_node(&host)) {
-                Some(Ok((name, transport))) => nodes.push(Node { name, transport, rest: Mutex::default(), failures: FailureLog::default() }),
+                Some(Ok((name, transport))) => {
+                    nodes.push(Node { name, transport, rest: Mutex::default(), failures: FailureLog::default() })
+                }
                 None => {}
                 Some(Err(message)) => problems.push(Diagnostic::error(args.span_of("hosts"), message)),
             }
@@ -143,7 +147,11 @@ impl Client {
         match node.transport.send(method, path, query, payload).await {
             Ok(answer) => {
                 // A node that has lost its cluster, or a proxy without one, answers; another node may do better.
-                if matches!(answer.status, 502..=504) { node.failed(nodes.len() > 1) } else { node.works() }
+                if matches!(answer.status, 502..=504) {
+                    node.failed(nodes.len() > 1)
+                } else {
+                    node.works()
+                }
                 Ok(answer)
             }
             Err(message) => {
@@ -213,7 +221,12 @@ impl Node {
         rest.until = Some(Instant::now() + pause);
         drop(rest);
         if has_others && let Some(repeated) = self.failures.failed("node") {
-            warn!(host = self.name, rest_seconds = pause.as_secs(), repeated, "elasticsearch node fails; using the others meanwhile");
+            warn!(
+                host = self.name,
+                rest_seconds = pause.as_secs(),
+                repeated,
+                "elasticsearch node fails; using the others meanwhile"
+            );
         }
     }
 }
@@ -268,7 +281,8 @@ mod tests {
                 let mut stream = stream.unwrap();
                 let _ = stream.read(&mut [0; 4096]);
                 let status = statuses[index.min(statuses.len() - 1)];
-                let _ = write!(stream, "HTTP/1.1 {status} Scripted\r\nconnection: close\r\ncontent-length: 2\r\n\r\n{{}}");
+                let _ =
+                    write!(stream, "HTTP/1.1 {status} Scripted\r\nconnection: close\r\ncontent-length: 2\r\n\r\n{{}}");
             }
         });
         address

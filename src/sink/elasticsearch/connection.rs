@@ -24,7 +24,13 @@ pub(super) struct Transport {
 
 impl Transport {
     /// Sends one request and reads the whole response. The error is the text of the innermost cause.
-    pub async fn send(&self, method: Method, path: &str, query: &[(&str, &str)], payload: Payload) -> Result<Answer, String> {
+    pub async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        query: &[(&str, &str)],
+        payload: Payload,
+    ) -> Result<Answer, String> {
         let url = self.base.join(path.trim_start_matches('/')).map_err(|error| error.to_string())?;
         let mut request = self.client.request(method, url).query(query).query(&self.parameters);
         if let Some(authorization) = &self.authorization {
@@ -61,7 +67,8 @@ impl Connection {
     pub fn from_args(args: &Args, problems: &mut Vec<Diagnostic>) -> Option<Self> {
         let known = problems.len();
         let trust = Trust::from_args(args, problems);
-        let key = given(args, "api_key").map(|key| format!("ApiKey {}", if key.contains(':') { BASE64.encode(key) } else { key }));
+        let key = given(args, "api_key")
+            .map(|key| format!("ApiKey {}", if key.contains(':') { BASE64.encode(key) } else { key }));
         let user = given(args, "user").map(|user| basic(&user, &args.text("password").unwrap_or_default()));
         if key.is_some() && user.is_some() {
             problems.push(Diagnostic::error(args.span_of("api_key"), "give `api_key` or `user`, not both"));
@@ -108,9 +115,13 @@ impl Connection {
         if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none() {
             return Err("a host must be `http://…`, `https://…` or `host:port`".to_string());
         }
-        let has_port = with_scheme.split("://").nth(1).and_then(|rest| rest.split('/').next()).is_some_and(|authority| {
-            authority.rsplit('@').next().is_some_and(|host| host.rsplit(']').next().is_some_and(|tail| tail.contains(':')))
-        });
+        let has_port =
+            with_scheme.split("://").nth(1).and_then(|rest| rest.split('/').next()).is_some_and(|authority| {
+                authority
+                    .rsplit('@')
+                    .next()
+                    .is_some_and(|host| host.rsplit(']').next().is_some_and(|tail| tail.contains(':')))
+            });
         if !has_port {
             url.set_port(Some(9200)).map_err(|()| "a host can't have a port".to_string())?;
         }
@@ -125,7 +136,10 @@ impl Connection {
         if !url.path().ends_with('/') {
             url.set_path(&format!("{}/", url.path()));
         }
-        Ok((name, Transport { client: self.client.clone(), base: url, authorization, parameters: self.parameters.clone() }))
+        Ok((
+            name,
+            Transport { client: self.client.clone(), base: url, authorization, parameters: self.parameters.clone() },
+        ))
     }
 }
 
@@ -179,7 +193,8 @@ impl Trust {
                 None
             }
         };
-        if !authorities.is_empty() && Certificate::from_pem_bundle(&authorities).map_or(true, |found| found.is_empty()) {
+        if !authorities.is_empty() && Certificate::from_pem_bundle(&authorities).map_or(true, |found| found.is_empty())
+        {
             let message = "no certificate (PEM) in these files";
             problems.push(Diagnostic::error(args.span_of("ssl_certificate_authorities"), message));
         }
@@ -213,7 +228,8 @@ impl Trust {
             certificate.push(b'\n');
             certificate.extend(key);
             let identity = Identity::from_pem(&certificate);
-            builder = builder.identity(identity.map_err(|error| format!("this client's certificate: {}", innermost(&error)))?);
+            builder = builder
+                .identity(identity.map_err(|error| format!("this client's certificate: {}", innermost(&error)))?);
         }
         Ok(builder)
     }
@@ -234,7 +250,10 @@ fn decode(text: &str) -> String {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while let Some((first, tail)) = rest.split_first() {
-        let hex = tail.get(..2).and_then(|hex| std::str::from_utf8(hex).ok()).and_then(|hex| u8::from_str_radix(hex, 16).ok());
+        let hex = tail
+            .get(..2)
+            .and_then(|hex| std::str::from_utf8(hex).ok())
+            .and_then(|hex| u8::from_str_radix(hex, 16).ok());
         match (first, hex) {
             (b'%', Some(byte)) => {
                 bytes.push(byte);
@@ -268,8 +287,17 @@ mod tests {
     use crate::config::value::{Data, Key, Node};
 
     fn connection(tls: bool) -> Connection {
-        let enabled = (Key { span: Span::default(), name: "ssl_enabled".into() }, Node { span: Span::default(), data: Data::Boolean(tls) });
-        let args = Args::check("sink elasticsearch", Span::default(), vec![enabled], super::super::DEF.options.iter().copied()).unwrap();
+        let enabled = (
+            Key { span: Span::default(), name: "ssl_enabled".into() },
+            Node { span: Span::default(), data: Data::Boolean(tls) },
+        );
+        let args = Args::check(
+            "sink elasticsearch",
+            Span::default(),
+            vec![enabled],
+            super::super::DEF.options.iter().copied(),
+        )
+        .unwrap();
         Connection::from_args(&args, &mut Vec::new()).unwrap()
     }
 

@@ -62,7 +62,10 @@ impl Attempt {
     /// Returns whether it was rejected so often that its size may be the reason. (Elasticsearch limits the bytes that
     /// are being indexed at once, and returns 429 even to a single request that exceeds this limit.)
     fn is_perhaps_too_large(&self) -> bool {
-        self.tries > 0 && self.tries.is_multiple_of(HALVED_AFTER) && self.batch.len() > 1 && self.batch.body().len() > NEVER_HALVED
+        self.tries > 0
+            && self.tries.is_multiple_of(HALVED_AFTER)
+            && self.batch.len() > 1
+            && self.batch.body().len() > NEVER_HALVED
     }
 }
 
@@ -86,7 +89,16 @@ impl Delivery {
         existing: Existing,
         context: SinkContext,
     ) -> Self {
-        Delivery { client, limiter, backoff, compression, poison_timeout, existing, context, suspects: Suspects::default() }
+        Delivery {
+            client,
+            limiter,
+            backoff,
+            compression,
+            poison_timeout,
+            existing,
+            context,
+            suspects: Suspects::default(),
+        }
     }
 
     /// Delivers every document of a batch.
@@ -119,7 +131,9 @@ impl Delivery {
             let (outcome, load) = self.send(&attempt.batch).await;
             place.end(load, Instant::now());
             match outcome {
-                Outcome::Answered(BulkAnswer::AllTaken { failure_store, replaced }) => self.all_taken(attempt.batch, failure_store, replaced),
+                Outcome::Answered(BulkAnswer::AllTaken { failure_store, replaced }) => {
+                    self.all_taken(attempt.batch, failure_store, replaced)
+                }
                 Outcome::Answered(BulkAnswer::Items(items)) => attempts.extend(self.sort(attempt, &items).await),
                 Outcome::Again("busy") if attempt.is_perhaps_too_large() => {
                     attempts.extend(self.halves(attempt).map(|half| self.again(half, "busy")));
@@ -187,7 +201,10 @@ impl Delivery {
             400 => ("bad_request", Outcome::Split(status, excerpt())),
             408 | 429 => {
                 if let Some(repeated) = self.context.failed("busy") {
-                    warn!(sink, status, repeated, "elasticsearch is too busy for a bulk request; retrying with fewer at once");
+                    warn!(
+                        sink,
+                        status, repeated, "elasticsearch is too busy for a bulk request; retrying with fewer at once"
+                    );
                 }
                 ("busy", Outcome::Again("busy"))
             }
@@ -205,7 +222,13 @@ impl Delivery {
                 };
                 let label = class.label();
                 if let Some(repeated) = self.context.failed(label) {
-                    error!(sink, status, body = excerpt(), repeated, "elasticsearch refuses all bulk requests; retrying");
+                    error!(
+                        sink,
+                        status,
+                        body = excerpt(),
+                        repeated,
+                        "elasticsearch refuses all bulk requests; retrying"
+                    );
                 }
                 self.context.set_ready(false);
                 (label, Outcome::Again(label))
@@ -227,18 +250,23 @@ impl Delivery {
     async fn sort(&self, attempt: Attempt, items: &[ItemAnswer]) -> Vec<Attempt> {
         let now = Instant::now();
         let classes: Vec<Class> = items.iter().map(ItemAnswer::class).collect();
-        let is_done = |class: Class| class == Class::Created || (class == Class::Duplicate && self.existing != Existing::Replace);
+        let is_done =
+            |class: Class| class == Class::Created || (class == Class::Duplicate && self.existing != Existing::Replace);
         self.suspects.taken(&attempt.batch, |index| is_done(classes[index]), now);
         let poisoned = self.poisoned(&attempt, &classes, now);
         let conflicts = self.conflicts(&attempt.batch, &classes).await;
         let mut delivered = (0, 0);
         let sizes: Vec<usize> = attempt.batch.items().iter().map(|item| item.len()).collect();
-        let is_delivered = |index: usize| is_done(classes[index]) && !conflicts.others.contains(&index) && !conflicts.unknown.contains(&index);
+        let is_delivered = |index: usize| {
+            is_done(classes[index]) && !conflicts.others.contains(&index) && !conflicts.unknown.contains(&index)
+        };
         attempt.batch.note(|index| is_delivered(index).then(|| items[index].outcome()));
         let (groups, rejected) = attempt.batch.sort_out(|index| {
             let answer = &items[index];
             match classes[index] {
-                Class::Duplicate if conflicts.others.contains(&index) => Fate::Rejected(conflict::reason(&self.context.name)),
+                Class::Duplicate if conflicts.others.contains(&index) => {
+                    Fate::Rejected(conflict::reason(&self.context.name))
+                }
                 Class::Duplicate if conflicts.unknown.contains(&index) => Fate::GoesOn(Class::Unavailable),
                 class if is_done(class) => {
                     delivered = (delivered.0 + 1, delivered.1 + sizes[index]);
@@ -258,17 +286,32 @@ impl Delivery {
         let mut attempts = Vec::with_capacity(groups.len());
         for (class, batch) in groups {
             if class == Class::Duplicate {
-                attempts.extend(self.replace(Attempt { batch, tries: attempt.tries, not_before: None, suspect_since: None, looked_up: false }).await);
+                attempts.extend(
+                    self.replace(Attempt {
+                        batch,
+                        tries: attempt.tries,
+                        not_before: None,
+                        suspect_since: None,
+                        looked_up: false,
+                    })
+                    .await,
+                );
                 continue;
             }
             let example = items.iter().find(|item| item.class() == class).and_then(|item| item.error.as_ref());
             let example = example.map(ToString::to_string).unwrap_or_default();
             if let Some(repeated) = self.context.failed(class.label()) {
                 let (sink, class, documents) = (&*self.context.name, class.label(), batch.len());
-                warn!(sink, class, documents, example, repeated, "elasticsearch has not taken some documents; retrying these");
+                warn!(
+                    sink,
+                    class, documents, example, repeated, "elasticsearch has not taken some documents; retrying these"
+                );
             }
             let suspect_since = (class == Class::Failing).then(|| attempt.suspect_since.unwrap_or(now));
-            attempts.push(self.again(Attempt { batch, tries: attempt.tries, not_before: None, suspect_since, looked_up: attempt.looked_up }, class.label()));
+            attempts.push(self.again(
+                Attempt { batch, tries: attempt.tries, not_before: None, suspect_since, looked_up: attempt.looked_up },
+                class.label(),
+            ));
         }
         attempts
     }
@@ -277,7 +320,9 @@ impl Delivery {
     /// own index has accepted others meanwhile.
     fn poisoned(&self, attempt: &Attempt, classes: &[Class], now: Instant) -> HashSet<usize> {
         let failing = (0..classes.len()).filter(|index| classes[*index] == Class::Failing);
-        let Some(since) = attempt.suspect_since.filter(|since| now.saturating_duration_since(*since) >= self.poison_timeout) else {
+        let Some(since) =
+            attempt.suspect_since.filter(|since| now.saturating_duration_since(*since) >= self.poison_timeout)
+        else {
             failing.for_each(|index| self.suspects.failed(attempt.batch.document(index), now));
             return HashSet::new();
         };
@@ -300,7 +345,10 @@ impl Delivery {
     async fn split(&self, attempt: Attempt, status: u16, message: String) -> Vec<Attempt> {
         if attempt.batch.len() <= 1 {
             let kind = if status == 413 { "too_large" } else { "rejected" };
-            let reason = Reason { status: Some(status), ..Reason::new(kind, Some(self.context.name.to_string().into()), message) };
+            let reason = Reason {
+                status: Some(status),
+                ..Reason::new(kind, Some(self.context.name.to_string().into()), message)
+            };
             let (_, rejected) = attempt.batch.sort_out(|_| Fate::<()>::Rejected(reason.clone()));
             self.count_items(Class::Rejected.label(), rejected.len());
             self.context.reject(rejected).await;
@@ -323,7 +371,8 @@ impl Delivery {
 
     fn count_items(&self, class: &'static str, items: usize) {
         if items > 0 {
-            metrics::counter!(names::BULK_ITEMS, "sink" => self.context.name.clone(), "class" => class).increment(items as u64);
+            metrics::counter!(names::BULK_ITEMS, "sink" => self.context.name.clone(), "class" => class)
+                .increment(items as u64);
         }
     }
 
@@ -347,7 +396,10 @@ impl Delivery {
                 continue;
             }
             let count = classes.iter().filter(|of| **of == class).count();
-            self.count_items(class.label(), if class == Class::Created { count.saturating_sub(in_failure_store + replaced) } else { count });
+            self.count_items(
+                class.label(),
+                if class == Class::Created { count.saturating_sub(in_failure_store + replaced) } else { count },
+            );
         }
     }
 }

@@ -47,7 +47,10 @@ pub struct ElasticsearchSink {
 
 impl fmt::Debug for ElasticsearchSink {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ElasticsearchSink").field("client", &self.client).field("limits", &self.limits).finish_non_exhaustive()
+        f.debug_struct("ElasticsearchSink")
+            .field("client", &self.client)
+            .field("limits", &self.limits)
+            .finish_non_exhaustive()
     }
 }
 
@@ -77,7 +80,10 @@ impl ElasticsearchSink {
             client: Arc::new(Client::from_args(args)?),
             limits: Limits {
                 max_bytes: args.bytes("bulk_max_bytes").unwrap_or(2 << 20).clamp(1, 1 << 30) as usize,
-                max_items: args.integer("bulk_max_items").and_then(|items| usize::try_from(items).ok()).unwrap_or(10_000),
+                max_items: args
+                    .integer("bulk_max_items")
+                    .and_then(|items| usize::try_from(items).ok())
+                    .unwrap_or(10_000),
                 linger: args.duration("linger").unwrap_or_default(),
             },
             compression: compression.filter(|level| *level > 0),
@@ -142,7 +148,9 @@ impl Sink for ElasticsearchSink {
 /// again.
 fn check(ended: Result<(), JoinError>) -> Result<(), SinkError> {
     match ended {
-        Err(error) if error.is_panic() => Err(SinkError::Client("a delivery panicked; what was in its hands is read again".into())),
+        Err(error) if error.is_panic() => {
+            Err(SinkError::Client("a delivery panicked; what was in its hands is read again".into()))
+        }
         _ => Ok(()),
     }
 }
@@ -156,14 +164,24 @@ async fn greet(client: Arc<Client>, context: SinkContext) {
         match client.request(Method::GET, "_cluster/health", &query, Payload::None).await {
             Ok(answer) if !matches!(answer.status, 401 | 403 | 500..) => {
                 let health = serde_json::from_slice::<Health>(&answer.body).unwrap_or_default();
-                info!(sink = &*context.name, cluster = health.cluster_name, health = health.status, "elasticsearch is reachable");
+                info!(
+                    sink = &*context.name,
+                    cluster = health.cluster_name,
+                    health = health.status,
+                    "elasticsearch is reachable"
+                );
                 context.set_ready(true);
                 context.works();
                 return;
             }
             Ok(answer) => {
                 if let Some(repeated) = context.failed("greeting") {
-                    warn!(sink = &*context.name, status = answer.status, repeated, "elasticsearch refuses a request for its health; retrying");
+                    warn!(
+                        sink = &*context.name,
+                        status = answer.status,
+                        repeated,
+                        "elasticsearch refuses a request for its health; retrying"
+                    );
                 }
             }
             Err(error) => {

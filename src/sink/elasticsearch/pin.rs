@@ -26,9 +26,14 @@ impl FromStr for Fingerprint {
     /// Parses 64 hexadecimal digits, with or without colons.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         const PROBLEM: &str = "a fingerprint is a SHA-256 in 64 hexadecimal digits";
-        let digits: Vec<u32> =
-            text.chars().filter(|letter| *letter != ':').map(|letter| letter.to_digit(16)).collect::<Option<_>>().ok_or(PROBLEM)?;
-        let bytes: Vec<u8> = digits.chunks(2).map(|pair| pair.iter().fold(0, |byte, digit| byte << 4 | *digit as u8)).collect();
+        let digits: Vec<u32> = text
+            .chars()
+            .filter(|letter| *letter != ':')
+            .map(|letter| letter.to_digit(16))
+            .collect::<Option<_>>()
+            .ok_or(PROBLEM)?;
+        let bytes: Vec<u8> =
+            digits.chunks(2).map(|pair| pair.iter().fold(0, |byte, digit| byte << 4 | *digit as u8)).collect();
         if digits.len() != 64 {
             return Err(PROBLEM);
         }
@@ -60,7 +65,9 @@ pub(super) fn client_config(
 }
 
 fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
-    CertificateDer::pem_slice_iter(pem).collect::<Result<_, _>>().map_err(|error| format!("no certificate (PEM): {error}"))
+    CertificateDer::pem_slice_iter(pem)
+        .collect::<Result<_, _>>()
+        .map_err(|error| format!("no certificate (PEM): {error}"))
 }
 
 #[derive(Debug)]
@@ -81,7 +88,8 @@ impl ServerCertVerifier for Pinned {
     ) -> Result<ServerCertVerified, Error> {
         let mut roots = RootCertStore::empty();
         roots.add_parsable_certificates(self.authorities.iter().cloned());
-        let is_pinned = |certificate: &&CertificateDer<'_>| Sha256::digest(certificate).as_slice() == self.fingerprint.0;
+        let is_pinned =
+            |certificate: &&CertificateDer<'_>| Sha256::digest(certificate).as_slice() == self.fingerprint.0;
         if let Some(authority) = intermediates.iter().chain([end_entity]).find(is_pinned) {
             roots.add(authority.clone().into_owned())?;
         }
@@ -124,7 +132,8 @@ mod tests {
     #[test]
     fn a_fingerprint_is_64_digits_with_colons_or_without() {
         let plain = "0123456789abcdef".repeat(4);
-        let colons: Vec<String> = plain.to_uppercase().as_bytes().chunks(2).map(|pair| String::from_utf8_lossy(pair).into()).collect();
+        let colons: Vec<String> =
+            plain.to_uppercase().as_bytes().chunks(2).map(|pair| String::from_utf8_lossy(pair).into()).collect();
         let Fingerprint(bytes) = plain.parse().unwrap();
         assert_eq!(bytes[..4], [0x01, 0x23, 0x45, 0x67]);
         assert_eq!(colons.join(":").parse(), Ok(Fingerprint(bytes)));

@@ -42,8 +42,16 @@ pub(super) fn follow(source: FileSource, mut reader: Reader) -> Result<(), Sourc
         return Ok(());
     }
     let saved = source.checkpoint.as_deref().map(checkpoint::load).transpose()?.unwrap_or_default();
-    let mut follower =
-        Follower { source, reader, files: Vec::new(), saved, written: Vec::new(), saved_at: Instant::now(), failing: None, unreadable: HashSet::new() };
+    let mut follower = Follower {
+        source,
+        reader,
+        files: Vec::new(),
+        saved,
+        written: Vec::new(),
+        saved_at: Instant::now(),
+        failing: None,
+        unreadable: HashSet::new(),
+    };
     let result = follower.run();
     follower.reader.end();
     let context = &follower.reader.context;
@@ -151,7 +159,10 @@ impl Follower {
         for followed in &mut self.files {
             let path = Path::new(&followed.open.name);
             // A path from the checkpoint may no longer match any pattern.
-            let now = there.get(path).copied().or_else(|| std::fs::metadata(path).ok().map(|metadata| Identity::of(&metadata)));
+            let now = there
+                .get(path)
+                .copied()
+                .or_else(|| std::fs::metadata(path).ok().map(|metadata| Identity::of(&metadata)));
             if now.is_some() && now == followed.identity {
                 followed.away_since = None;
             } else {
@@ -182,7 +193,8 @@ impl Follower {
             self.reader.push_rest(&mut followed.open);
             (followed.identity, followed.is_closed) = (None, true);
             let name = followed.open.name.clone();
-            let file = followed.open.file.try_clone().map_err(|error| SourceError::File { path: name.clone(), error })?;
+            let file =
+                followed.open.file.try_clone().map_err(|error| SourceError::File { path: name.clone(), error })?;
             info!(path = name, "the file was truncated");
             return self.begin(file, &name, identity, 0);
         }
@@ -221,7 +233,9 @@ impl Follower {
 
     /// Continues with files that were rotated, since the checkpoint was written, to names that match no pattern.
     fn find_rotated(&mut self) -> Result<(), SourceError> {
-        let (missing, others) = std::mem::take(&mut self.saved).into_iter().partition(|position| self.source.covers(Path::new(&position.path)));
+        let (missing, others) = std::mem::take(&mut self.saved)
+            .into_iter()
+            .partition(|position| self.source.covers(Path::new(&position.path)));
         self.saved = missing;
         let paths = self.saved.iter().map(|position| PathBuf::from(&position.path));
         let folders = paths.flat_map(|path| [path.canonicalize().ok(), Some(path)]).flatten();
@@ -236,7 +250,11 @@ impl Follower {
             }
         }
         for gone in std::mem::replace(&mut self.saved, others) {
-            warn!(path = gone.path, done_to = gone.done_to, "a file is gone since the last run; what had not been read of it is lost");
+            warn!(
+                path = gone.path,
+                done_to = gone.done_to,
+                "a file is gone since the last run; what had not been read of it is lost"
+            );
         }
         Ok(())
     }
@@ -277,7 +295,14 @@ impl Follower {
     }
 
     fn push(&mut self, open: Open, identity: Identity, done_before: i64, is_recorded: bool) {
-        self.files.push(Followed { open, identity: Some(identity), done_before, away_since: None, is_closed: false, is_recorded });
+        self.files.push(Followed {
+            open,
+            identity: Some(identity),
+            done_before,
+            away_since: None,
+            is_closed: false,
+            is_recorded,
+        });
     }
 
     /// Skips the line at the current position, which has completed in an earlier run.
@@ -300,7 +325,9 @@ impl Follower {
     /// Closes files that are no longer at their path and have been inactive for long.
     fn close_inactive(&mut self) {
         let is_over = |followed: &Followed| followed.away_since.is_some_and(|since| since.elapsed() >= CLOSE_INACTIVE);
-        for followed in self.files.iter_mut().filter(|followed| !followed.is_closed && followed.is_recorded && is_over(followed)) {
+        for followed in
+            self.files.iter_mut().filter(|followed| !followed.is_closed && followed.is_recorded && is_over(followed))
+        {
             self.reader.push_rest(&mut followed.open);
             followed.is_closed = true;
         }
@@ -347,7 +374,12 @@ impl Follower {
         let followed = self.files.iter().filter_map(|followed| {
             let open = &followed.open;
             let done_to = ledger.done_to(&open.name, open.generation).unwrap_or(followed.done_before);
-            Some(Position { path: open.name.clone(), generation: open.generation, identity: followed.identity?, done_to })
+            Some(Position {
+                path: open.name.clone(),
+                generation: open.generation,
+                identity: followed.identity?,
+                done_to,
+            })
         });
         let positions: Vec<Position> = self.saved.iter().cloned().chain(followed).collect();
         drop(ledger);

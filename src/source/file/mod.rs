@@ -28,7 +28,12 @@ pub const DEF: ComponentDef = ComponentDef {
     name: "file",
     summary: "Reads lines of files, once or as they grow.",
     options: &[
-        option("path", Kind::Strings, Fallback::Required, "Paths. `*`, `?`, `[a-z]` and `{a,b}` in any part stand for names, `**` for folders at any depth (links to folders are not followed)."),
+        option(
+            "path",
+            Kind::Strings,
+            Fallback::Required,
+            "Paths. `*`, `?`, `[a-z]` and `{a,b}` in any part stand for names, `**` for folders at any depth (links to folders are not followed).",
+        ),
         option(
             "exclude",
             Kind::Strings,
@@ -48,8 +53,18 @@ pub const DEF: ComponentDef = ComponentDef {
             Fallback::Text("end"),
             "Where to begin with `tail` in a file that was there at the start and whose path is not in the checkpoint.",
         ),
-        option("sincedb_path", Kind::Path, Fallback::Text(CHECKPOINT), "The checkpoint file of `tail`: how far each file is done, for one process at a time. With `/dev/null` nothing is remembered. The default of a pipeline's second file source is `logproc-sincedb-2.json`, and so on."),
-        option("stat_interval", Kind::Duration, Fallback::Text("1s"), "How often `tail` looks for new lines and files."),
+        option(
+            "sincedb_path",
+            Kind::Path,
+            Fallback::Text(CHECKPOINT),
+            "The checkpoint file of `tail`: how far each file is done, for one process at a time. With `/dev/null` nothing is remembered. The default of a pipeline's second file source is `logproc-sincedb-2.json`, and so on.",
+        ),
+        option(
+            "stat_interval",
+            Kind::Duration,
+            Fallback::Text("1s"),
+            "How often `tail` looks for new lines and files.",
+        ),
         option("codec", Kind::Any, Fallback::None, "How a line becomes events."),
         option(
             "ecs_compatibility",
@@ -57,7 +72,12 @@ pub const DEF: ComponentDef = ComponentDef {
             Fallback::None,
             "Which field the path of a line's file goes to: `[log][file][path]`, or `[path]` with `disabled`. The pipeline's `ecs_compatibility` by default.",
         ),
-        option("max_event_bytes", Kind::Bytes, Fallback::Text("10MiB"), "A longer line is cut and goes to the dead letters."),
+        option(
+            "max_event_bytes",
+            Kind::Bytes,
+            Fallback::Text("10MiB"),
+            "A longer line is cut and goes to the dead letters.",
+        ),
     ],
     example: "[source]\ntype = \"file\"\npath = \"/var/log/nginx/access.log\"\n",
 };

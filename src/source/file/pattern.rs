@@ -62,9 +62,12 @@ pub(super) fn covers(pattern: &Path, path: &Path) -> bool {
     fn fits(pattern: &[Component<'_>], path: &[Component<'_>]) -> bool {
         match (pattern.split_first(), path.split_first()) {
             (None, None) => true,
-            (Some((part, rest)), _) if part.as_os_str() == "**" => (0..=path.len()).any(|skipped| fits(rest, &path[skipped..])),
+            (Some((part, rest)), _) if part.as_os_str() == "**" => {
+                (0..=path.len()).any(|skipped| fits(rest, &path[skipped..]))
+            }
             (Some((part, rest)), Some((name, tail))) => {
-                matches(part.as_os_str().to_string_lossy().as_bytes(), name.as_os_str().to_string_lossy().as_bytes()) && fits(rest, tail)
+                matches(part.as_os_str().to_string_lossy().as_bytes(), name.as_os_str().to_string_lossy().as_bytes())
+                    && fits(rest, tail)
             }
             _ => false,
         }
@@ -81,7 +84,9 @@ fn alternatives(pattern: &str) -> Vec<String> {
         whole.iter().enumerate().find_map(|(at, text)| innermost_braces(text).map(|(open, close)| (at, open, close)))
     {
         let text = whole.swap_remove(at);
-        whole.extend(text[open + 1..close].split(',').map(|choice| format!("{}{choice}{}", &text[..open], &text[close + 1..])));
+        whole.extend(
+            text[open + 1..close].split(',').map(|choice| format!("{}{choice}{}", &text[..open], &text[close + 1..])),
+        );
         if whole.len() > MOST_ALTERNATIVES {
             return vec![pattern.to_string()];
         }

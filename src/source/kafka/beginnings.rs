@@ -92,7 +92,14 @@ impl TopicFacts {
             Some("latest") => Some(Offset::End),
             _ => Some(Offset::Beginning),
         };
-        TopicFacts { reset, identity, known: Mutex::default(), news: Mutex::default(), has_news: AtomicBool::new(false), invalid: Mutex::default() }
+        TopicFacts {
+            reset,
+            identity,
+            known: Mutex::default(),
+            news: Mutex::default(),
+            has_news: AtomicBool::new(false),
+            invalid: Mutex::default(),
+        }
     }
 
     /// Returns whether a partition with an invalid position is read from its end.
@@ -252,14 +259,20 @@ impl<'scope, 'env> Beginnings<'scope, 'env> {
     }
 
     fn ask_if_due(&mut self) {
-        if self.failed.is_some_and(|failed| failed.elapsed() < PAUSE) || (self.waiting.is_empty() && self.compared.elapsed() < INTERVAL) {
+        if self.failed.is_some_and(|failed| failed.elapsed() < PAUSE)
+            || (self.waiting.is_empty() && self.compared.elapsed() < INTERVAL)
+        {
             return;
         }
         self.compared = Instant::now();
         let context = self.consumer.context();
-        let assigned = if context.is_extract { TopicPartitionList::new() } else { self.consumer.assignment().unwrap_or_default() };
+        let assigned =
+            if context.is_extract { TopicPartitionList::new() } else { self.consumer.assignment().unwrap_or_default() };
         let assigned = assigned.elements();
-        let topics = assigned.iter().map(|element| element.topic().to_string()).chain(self.waiting.keys().map(|(topic, _)| topic.clone()));
+        let topics = assigned
+            .iter()
+            .map(|element| element.topic().to_string())
+            .chain(self.waiting.keys().map(|(topic, _)| topic.clone()));
         // If the brokers did not return topic IDs before, the lookup of waiting partitions must not be delayed by
         // asking again.
         let topics: BTreeSet<String> = topics.filter(|_| !self.without_ids || self.waiting.is_empty()).collect();
@@ -273,7 +286,10 @@ impl<'scope, 'env> Beginnings<'scope, 'env> {
             identity: facts.identity,
         };
         let consumer = self.consumer;
-        match Builder::new().name("logproc-topics".to_string()).spawn_scoped(self.scope, move || ask(consumer, &question)) {
+        match Builder::new()
+            .name("logproc-topics".to_string())
+            .spawn_scoped(self.scope, move || ask(consumer, &question))
+        {
             Ok(asking) => self.asking = Some(asking),
             Err(error) => {
                 self.failed = Some(Instant::now());
@@ -287,7 +303,12 @@ impl<'scope, 'env> Beginnings<'scope, 'env> {
         let context = self.consumer.context();
         for (topic, (then, now)) in &renewed {
             context.hub.count_offset_reset();
-            error!(topic, then, now, "the topic was deleted and created again: its offsets begin again, and it is read as `auto_offset_reset` says");
+            error!(
+                topic,
+                then,
+                now,
+                "the topic was deleted and created again: its offsets begin again, and it is read as `auto_offset_reset` says"
+            );
         }
         if let Some(fatal) = fatal {
             return Err(fatal);
@@ -299,7 +320,13 @@ impl<'scope, 'env> Beginnings<'scope, 'env> {
         } else if let Some(error) = problem
             && let Some(repeated) = context.log.failed(LOOK_UP)
         {
-            warn!(client = context.log.client(), error, waiting = self.waiting.len(), repeated, "failed to look up where partitions begin; retrying");
+            warn!(
+                client = context.log.client(),
+                error,
+                waiting = self.waiting.len(),
+                repeated,
+                "failed to look up where partitions begin; retrying"
+            );
         }
         let mut changes = Changes::default();
         let mut known = context.topics.known();
@@ -315,7 +342,8 @@ impl<'scope, 'env> Beginnings<'scope, 'env> {
         }
         if !context.is_extract {
             let is_other = |(partition, then): &(&Partition, &String)| {
-                !self.waiting.contains_key(*partition) && topics.get(&partition.0).is_some_and(|now| id_of(now) != id_of(then))
+                !self.waiting.contains_key(*partition)
+                    && topics.get(&partition.0).is_some_and(|now| id_of(now) != id_of(then))
             };
             changes.renewed.extend(known.iter().filter(is_other).map(|(partition, _)| partition.clone()));
         }
@@ -344,13 +372,17 @@ fn ask(consumer: &BaseConsumer<Group>, question: &Question) -> Answer {
     let mut without = Vec::new();
     for (partition, wait) in &question.unknown {
         let now = match described.get(&partition.0) {
-            Some(Some(id)) if question.expected.get(&partition.0).is_none_or(|expected| id_of(id) == expected) => Some(id.clone()),
+            Some(Some(id)) if question.expected.get(&partition.0).is_none_or(|expected| id_of(id) == expected) => {
+                Some(id.clone())
+            }
             Some(None) if is_needed => {
                 answer.fatal = Some(SourceError::NoTopicId(partition.0.clone()));
                 return answer;
             }
             _ if is_needed => {
-                answer.problem.get_or_insert_with(|| format!("the brokers do not tell the id of topic `{}`", partition.0));
+                answer
+                    .problem
+                    .get_or_insert_with(|| format!("the brokers do not tell the id of topic `{}`", partition.0));
                 continue;
             }
             Some(id) => id.clone(),
@@ -359,7 +391,9 @@ fn ask(consumer: &BaseConsumer<Group>, question: &Question) -> Answer {
         let (offset, note) = held.get(partition).cloned().unwrap_or_default();
         let renewed = now.as_ref().and_then(|now| {
             let noted = note.filter(|then| is_another(then, now));
-            noted.or_else(|| question.known.get(partition).filter(|then| id_of(then) != id_of(now)).cloned()).map(|then| (then, now.clone()))
+            noted
+                .or_else(|| question.known.get(partition).filter(|then| id_of(then) != id_of(now)).cloned())
+                .map(|then| (then, now.clone()))
         });
         let is_renewed = renewed.is_some() && !matches!(wait.cause, Cause::Given(_));
         if let Some(renewed) = renewed.filter(|_| is_renewed) {
@@ -386,7 +420,9 @@ fn ask(consumer: &BaseConsumer<Group>, question: &Question) -> Answer {
     match with_reset_offsets(consumer, question.reset, without) {
         Ok(begun) => {
             if begun.len() < asked && question.reset.is_some() {
-                answer.problem.get_or_insert_with(|| "the brokers do not tell the first and last offsets of some partitions".to_string());
+                answer.problem.get_or_insert_with(|| {
+                    "the brokers do not tell the first and last offsets of some partitions".to_string()
+                });
             }
             answer.begun.extend(begun);
         }
@@ -396,7 +432,10 @@ fn ask(consumer: &BaseConsumer<Group>, question: &Question) -> Answer {
 }
 
 /// Returns the committed offset of each waiting partition, and the topic recorded in its commit metadata.
-fn committed(consumer: &BaseConsumer<Group>, question: &Question) -> Result<HashMap<Partition, (Option<i64>, Option<String>)>, String> {
+fn committed(
+    consumer: &BaseConsumer<Group>,
+    question: &Question,
+) -> Result<HashMap<Partition, (Option<i64>, Option<String>)>, String> {
     let mut wanted = TopicPartitionList::new();
     for ((topic, partition), wait) in &question.unknown {
         if wait.cause == Cause::Assigned && consumer.context().commits {
@@ -421,7 +460,11 @@ fn committed(consumer: &BaseConsumer<Group>, question: &Question) -> Result<Hash
 
 /// Looks up the offsets that `auto_offset_reset` stands for, for partitions without an offset. If it is `none`,
 /// librdkafka reports the partition.
-fn with_reset_offsets(consumer: &BaseConsumer<Group>, reset: Option<Offset>, mut without: Vec<(u64, Beginning)>) -> Result<Vec<(u64, Beginning)>, String> {
+fn with_reset_offsets(
+    consumer: &BaseConsumer<Group>,
+    reset: Option<Offset>,
+    mut without: Vec<(u64, Beginning)>,
+) -> Result<Vec<(u64, Beginning)>, String> {
     let Some(reset) = reset.filter(|_| !without.is_empty()) else { return Ok(Vec::new()) };
     let mut wanted = TopicPartitionList::with_capacity(without.len());
     for (_, beginning) in &without {
@@ -432,7 +475,11 @@ fn with_reset_offsets(consumer: &BaseConsumer<Group>, reset: Option<Offset>, mut
     let found = consumer.offsets_for_times(wanted, LOOK_UP_TIMEOUT).map_err(|error| error.to_string())?;
     without.retain_mut(|(_, beginning)| {
         let (topic, partition) = &beginning.partition;
-        match found.find_partition(topic, *partition).filter(|element| element.error().is_ok()).map(|element| element.offset()) {
+        match found
+            .find_partition(topic, *partition)
+            .filter(|element| element.error().is_ok())
+            .map(|element| element.offset())
+        {
             Some(Offset::Offset(start)) => {
                 beginning.start = start;
                 true

@@ -43,7 +43,10 @@ impl PendingCommit {
     ///
     /// # Errors
     /// Fails if the client has no group.
-    pub(super) fn send<C: ConsumerContext>(consumer: &BaseConsumer<C>, offsets: &TopicPartitionList) -> KafkaResult<PendingCommit> {
+    pub(super) fn send<C: ConsumerContext>(
+        consumer: &BaseConsumer<C>,
+        offsets: &TopicPartitionList,
+    ) -> KafkaResult<PendingCommit> {
         let client = consumer.client().native_ptr();
         // SAFETY: the client is borrowed, so its handle is alive, and so is the list, which the callee copies. The
         // queue is destroyed once, by `drop`; librdkafka keeps its own reference for a later response.
@@ -91,7 +94,11 @@ impl PendingCommit {
         let began = Instant::now();
         loop {
             let answer = self.answer(LOOK_EVERY);
-            let is_over = if shutdown.is_requested() { shutdown.is_forced_for(FORCED_COMMIT) } else { began.elapsed() >= timeout };
+            let is_over = if shutdown.is_requested() {
+                shutdown.is_forced_for(FORCED_COMMIT)
+            } else {
+                began.elapsed() >= timeout
+            };
             if answer.is_some() || is_over {
                 return answer;
             }
@@ -128,7 +135,11 @@ pub(crate) fn commit_within<C: ConsumerContext>(
 
 /// Closes a consumer, which leaves its group, on another thread. The thread is abandoned if it takes longer than
 /// `timeout`, or is still running [`FORCED_LEAVE`] after a forced stop.
-pub(super) fn leave<C: ConsumerContext + 'static>(consumer: BaseConsumer<C>, shutdown: &Shutdown, timeout: Option<Duration>) {
+pub(super) fn leave<C: ConsumerContext + 'static>(
+    consumer: BaseConsumer<C>,
+    shutdown: &Shutdown,
+    timeout: Option<Duration>,
+) {
     let began = Instant::now();
     let (left, leaving) = sync_channel::<()>(0);
     let close = move || {
@@ -141,7 +152,10 @@ pub(super) fn leave<C: ConsumerContext + 'static>(consumer: BaseConsumer<C>, shu
     }
     while leaving.recv_timeout(LOOK_EVERY) == Err(RecvTimeoutError::Timeout) {
         if shutdown.is_forced_for(FORCED_LEAVE) || timeout.is_some_and(|timeout| began.elapsed() >= timeout) {
-            warn!(waited_ms = began.elapsed().as_millis() as u64, "brokers don't let the consumer leave its group in time; it is left behind");
+            warn!(
+                waited_ms = began.elapsed().as_millis() as u64,
+                "brokers don't let the consumer leave its group in time; it is left behind"
+            );
             return;
         }
     }

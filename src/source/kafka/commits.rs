@@ -76,7 +76,9 @@ pub(super) fn commit_and_wait(consumer: &BaseConsumer<Group>, commits: impl FnOn
     let group = consumer.context();
     let shutdown = &group.hub.shutdown;
     let began = Instant::now();
-    let answer = |pending: &PendingCommit| pending.answer_within(group.session_timeout.saturating_sub(began.elapsed()), shutdown);
+    let answer = |pending: &PendingCommit| {
+        pending.answer_within(group.session_timeout.saturating_sub(began.elapsed()), shutdown)
+    };
     let mut under_way = group.under_way.lock();
     if !settle(&mut under_way, group, answer) {
         warn!(client = group.log.client(), "brokers have not answered a commit in time; it may still arrive");
@@ -96,7 +98,11 @@ pub(super) fn commit_and_wait(consumer: &BaseConsumer<Group>, commits: impl FnOn
 }
 
 /// Handles the response to the commit in flight. Returns whether no commit is in flight any more.
-fn settle(under_way: &mut Option<UnderWay>, group: &Group, answer: impl FnOnce(&PendingCommit) -> Option<KafkaResult<Refused>>) -> bool {
+fn settle(
+    under_way: &mut Option<UnderWay>,
+    group: &Group,
+    answer: impl FnOnce(&PendingCommit) -> Option<KafkaResult<Refused>>,
+) -> bool {
     let Some(commit) = under_way else { return true };
     let Some(result) = answer(&commit.pending) else { return false };
     take_in(group, result);
@@ -154,7 +160,9 @@ fn look_up(consumer: &BaseConsumer<Group>, asked: &[Commit]) {
     };
     match asked.iter().find(|commit| !is_held(commit)) {
         None => group.committed(),
-        Some(commit) => group.commit_failed(&format!("{} is not held for {}:{}", commit.offset, commit.topic, commit.partition)),
+        Some(commit) => {
+            group.commit_failed(&format!("{} is not held for {}:{}", commit.offset, commit.topic, commit.partition))
+        }
     }
 }
 
@@ -189,7 +197,10 @@ mod tests {
             hub.ledger().assign("in", 0);
             let group = Group::new(hub.clone(), Health::default().readiness("source"));
             let mut config = ClientConfig::new();
-            config.set("bootstrap.servers", brokers.bootstrap_servers()).set("group.id", "logproc").set("enable.auto.commit", "false");
+            config
+                .set("bootstrap.servers", brokers.bootstrap_servers())
+                .set("group.id", "logproc")
+                .set("enable.auto.commit", "false");
             World { consumer: config.create_with_context(group).unwrap(), hub, brokers }
         }
 
@@ -205,7 +216,8 @@ mod tests {
 
         /// Waits for the response to the commit in flight.
         fn settle(&self) {
-            assert!(settle(&mut self.consumer.context().under_way.lock(), self.consumer.context(), |pending| pending.answer(PATIENCE)));
+            assert!(settle(&mut self.consumer.context().under_way.lock(), self.consumer.context(), |pending| pending
+                .answer(PATIENCE)));
         }
 
         fn held(&self) -> Offset {
@@ -252,7 +264,10 @@ mod tests {
     fn what_brokers_refuse_is_committed_again() {
         let world = World::new();
         world.is_done_to(7);
-        world.brokers.request_errors(RDKafkaApiKey::OffsetCommit, &[RDKafkaRespErr::RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED]);
+        world.brokers.request_errors(
+            RDKafkaApiKey::OffsetCommit,
+            &[RDKafkaRespErr::RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED],
+        );
         commit_and_wait(&world.consumer, || world.hub.ledger().committable());
         assert_eq!(world.hub.ledger().committable()[0].offset, 7);
         commit_and_wait(&world.consumer, || world.hub.ledger().committable());

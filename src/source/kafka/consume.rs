@@ -15,12 +15,12 @@ use rdkafka::message::BorrowedMessage;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use tracing::{debug, error, info, warn};
 
-use super::extract::{LETTER_HEADER, Place, Stretches};
-use super::commits::{EndOfCommits, commit_and_wait, commit_what_is_done};
-use super::group::Group;
 use super::KafkaSource;
-use super::membership::is_name_lost;
 use super::beginnings::{Beginning, Beginnings, Cause};
+use super::commits::{EndOfCommits, commit_and_wait, commit_what_is_done};
+use super::extract::{LETTER_HEADER, Place, Stretches};
+use super::group::Group;
+use super::membership::is_name_lost;
 use super::positions::{GapReason, Positions, Take};
 use super::records::{Record, RecordError, Records};
 use crate::delivery::{BatchBuilder, NewRecord, RawBatch, Shape, Span};
@@ -180,14 +180,16 @@ impl Reader<'_, '_, '_> {
                     false
                 }
                 None if self.records.has_events() => continue,
-                None => !self.take_records(Duration::ZERO)? && {
-                    let patience = match self.builder.is_empty() {
-                        true if self.positions.waits() => BUSY_POLL,
-                        true => IDLE_POLL,
-                        false => self.context.settings.batch_age.saturating_sub(self.began.elapsed()),
-                    };
-                    !self.take_records(patience)?
-                },
+                None => {
+                    !self.take_records(Duration::ZERO)? && {
+                        let patience = match self.builder.is_empty() {
+                            true if self.positions.waits() => BUSY_POLL,
+                            true => IDLE_POLL,
+                            false => self.context.settings.batch_age.saturating_sub(self.began.elapsed()),
+                        };
+                        !self.take_records(patience)?
+                    }
+                }
             };
             if self.needs_attention {
                 return Ok(self.close());
@@ -270,7 +272,10 @@ impl Reader<'_, '_, '_> {
         match self.cached {
             Some((topic, of, index)) if topic == handle && of == partition => Some(index),
             _ => {
-                let index = self.positions.find(record.topic(), partition).filter(|index| self.positions.origin(*index).is_owned())?;
+                let index = self
+                    .positions
+                    .find(record.topic(), partition)
+                    .filter(|index| self.positions.origin(*index).is_owned())?;
                 self.cached = Some((handle, partition, index));
                 Some(index)
             }
@@ -331,11 +336,14 @@ impl Reader<'_, '_, '_> {
         if self.builder.is_empty() {
             self.began = Instant::now();
         }
-        if let Some(deleted) = self.stretches.as_mut().map(|stretches| stretches.deleted_before(partition)).filter(|deleted| *deleted > 0) {
+        if let Some(deleted) =
+            self.stretches.as_mut().map(|stretches| stretches.deleted_before(partition)).filter(|deleted| *deleted > 0)
+        {
             self.builder.note(origin, |tally| tally.deleted += deleted);
         }
         let (mut origin, mut offset, mut timestamp_ms) = (origin, message.offset(), message.timestamp_ms());
-        let letters = self.stretches.as_ref().and_then(|stretches| Some((stretches.letters.as_ref()?, &stretches.counts)));
+        let letters =
+            self.stretches.as_ref().and_then(|stretches| Some((stretches.letters.as_ref()?, &stretches.counts)));
         let is_letter = letters.is_some();
         if let Some((letters, counts)) = letters {
             let own = self.builder.origins[origin as usize].clone();
@@ -360,14 +368,8 @@ impl Reader<'_, '_, '_> {
             Some(value) if value.len() > self.max_event_bytes => Shape::Oversized,
             Some(_) => Shape::Plain,
         };
-        let record = NewRecord {
-            origin,
-            offset,
-            timestamp_ms,
-            key: message.key(),
-            value: value.unwrap_or_default(),
-            shape,
-        };
+        let record =
+            NewRecord { origin, offset, timestamp_ms, key: message.key(), value: value.unwrap_or_default(), shape };
         // The headers that describe the dead letter are not part of the original record.
         self.builder.push(record, message.headers().filter(|(name, _)| !is_letter || !name.starts_with(LETTER_HEADER)));
         if place == (Place::Inside { last: true }) {
@@ -461,7 +463,13 @@ impl Reader<'_, '_, '_> {
         for (index, next) in self.positions.seeks(now) {
             if let Some((expected, found)) = self.positions.checked(index) {
                 let origin = self.positions.origin(index);
-                debug!(topic = &*origin.topic, partition = origin.partition, expected, found, "an offset did not come; reading again from there");
+                debug!(
+                    topic = &*origin.topic,
+                    partition = origin.partition,
+                    expected,
+                    found,
+                    "an offset did not come; reading again from there"
+                );
             }
             let origin = self.positions.origin(index);
             match self.consumer.seek(&origin.topic, origin.partition, Offset::Offset(next), SEEK_TIMEOUT) {
@@ -486,12 +494,25 @@ impl Reader<'_, '_, '_> {
             }
         }
         for (topic, partition) in news.resets {
-            let Some(index) = self.positions.find(&topic, partition).filter(|index| self.positions.origin(*index).is_owned()) else { continue };
+            let Some(index) =
+                self.positions.find(&topic, partition).filter(|index| self.positions.origin(*index).is_owned())
+            else {
+                continue;
+            };
             let Some(next) = self.positions.next(index) else { continue };
             match self.consumer.fetch_watermarks(&topic, partition, LOOK_UP_TIMEOUT) {
-                Ok((first, _)) if first > next && (self.stretches.is_some() || !self.consumer.context().topics.resets_to_end()) => {
+                Ok((first, _))
+                    if first > next
+                        && (self.stretches.is_some() || !self.consumer.context().topics.resets_to_end()) =>
+                {
                     let deleted = self.positions.deleted_before(index, first, Instant::now());
-                    warn!(topic, partition, from = next, deleted, "records were deleted before they could be read; reading goes on behind them");
+                    warn!(
+                        topic,
+                        partition,
+                        from = next,
+                        deleted,
+                        "records were deleted before they could be read; reading goes on behind them"
+                    );
                 }
                 Ok((first, end)) if first > next || end < next => self.begin_again(&topic, partition, Cause::Reset),
                 Ok(_) => self.positions.interrupt(index, Instant::now()),
@@ -508,7 +529,9 @@ impl Reader<'_, '_, '_> {
 
     /// Stops reading a partition until its start is known. Outcomes of what was read so far change no offset.
     fn begin_again(&mut self, topic: &str, partition: i32, cause: Cause) {
-        if let Some(index) = self.positions.find(topic, partition).filter(|index| self.positions.origin(*index).is_owned()) {
+        if let Some(index) =
+            self.positions.find(topic, partition).filter(|index| self.positions.origin(*index).is_owned())
+        {
             self.close();
             self.positions.suspend(index);
             self.context.hub.ledger().forget(topic, partition);
@@ -539,7 +562,9 @@ impl Reader<'_, '_, '_> {
         if let Some((index, offset)) = self.positions.take_skipped() {
             let origin = self.positions.origin(index);
             error!(
-                topic = &*origin.topic, partition = origin.partition, offset,
+                topic = &*origin.topic,
+                partition = origin.partition,
+                offset,
                 "the kafka client had left out records; a second look has found them, and they are read"
             );
         }
@@ -573,12 +598,15 @@ impl Reader<'_, '_, '_> {
                     let Some(origin) = self.context.hub.ledger().origin(topic, partition) else { continue };
                     self.positions.assign(origin);
                     let given = self.stretches.as_ref().map(|stretches| stretches.start(partition));
-                    self.beginnings.wait_for((topic.to_string(), partition), given.map_or(Cause::Assigned, Cause::Given));
+                    self.beginnings
+                        .wait_for((topic.to_string(), partition), given.map_or(Cause::Assigned, Cause::Given));
                 }
             }
         }
         let positions = &self.positions;
-        self.beginnings.retain(|(topic, partition)| positions.find(topic, *partition).is_some_and(|index| positions.origin(index).is_owned()));
+        self.beginnings.retain(|(topic, partition)| {
+            positions.find(topic, *partition).is_some_and(|index| positions.origin(index).is_owned())
+        });
         if let Some(stretches) = &self.stretches {
             self.consumer.pause(&stretches.finished())?;
         }
@@ -617,7 +645,8 @@ impl Reader<'_, '_, '_> {
     }
 
     fn show_paused(&self, paused: bool) {
-        metrics::gauge!(names::SOURCE_PAUSED, "pipeline" => self.context.hub.pipeline.clone()).set(f64::from(u8::from(paused)));
+        metrics::gauge!(names::SOURCE_PAUSED, "pipeline" => self.context.hub.pipeline.clone())
+            .set(f64::from(u8::from(paused)));
     }
 
     fn commit_if_due(&mut self) {

@@ -27,7 +27,11 @@ const LOUD_EVERY: Duration = Duration::from_secs(10);
 ///
 /// # Errors
 /// librdkafka refuses the assignment, or the pattern of topics is none.
-pub(super) fn assign(consumer: &BaseConsumer<Group>, source: &KafkaSource, shutdown: &Shutdown) -> Result<(), SourceError> {
+pub(super) fn assign(
+    consumer: &BaseConsumer<Group>,
+    source: &KafkaSource,
+    shutdown: &Shutdown,
+) -> Result<(), SourceError> {
     let wanted = Wanted::new(&source.topics)?;
     let mut logged: Option<Instant> = None;
     while !shutdown.is_requested() {

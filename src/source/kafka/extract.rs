@@ -62,8 +62,12 @@ pub(super) const LETTER_HEADER: &str = "logproc.";
 impl Letters {
     /// Returns the origin of a dead letter's record from its headers. Returns `None` if they are missing or the dead
     /// letter is not selected.
-    pub(super) fn origin<'h>(&self, headers: impl Iterator<Item = (&'h str, Option<&'h [u8]>)>) -> Option<LetterOrigin> {
-        let (mut topic, mut topic_id, mut partition, mut offset, mut timestamp_ms, mut wanted) = (None, None, None, None, -1, self.reasons.is_empty());
+    pub(super) fn origin<'h>(
+        &self,
+        headers: impl Iterator<Item = (&'h str, Option<&'h [u8]>)>,
+    ) -> Option<LetterOrigin> {
+        let (mut topic, mut topic_id, mut partition, mut offset, mut timestamp_ms, mut wanted) =
+            (None, None, None, None, -1, self.reasons.is_empty());
         for (name, value) in headers {
             let Some(value) = value.and_then(|value| std::str::from_utf8(value).ok()) else { continue };
             match name.strip_prefix(LETTER_HEADER) {
@@ -283,7 +287,13 @@ impl Stretches {
         match consumer.fetch_watermarks(&self.topic, partition, LOOK_UP_TIMEOUT) {
             Ok((low, _)) if low > from => {
                 let end = self.open.get(&partition).map_or(to, |stretch| stretch.end);
-                warn!(topic = self.topic, partition, from, deleted = low.min(to).min(end) - from, "these offsets were deleted before they could be read");
+                warn!(
+                    topic = self.topic,
+                    partition,
+                    from,
+                    deleted = low.min(to).min(end) - from,
+                    "these offsets were deleted before they could be read"
+                );
                 self.count_deleted(partition, from, low.min(to));
             }
             Ok(_) => {}
@@ -323,7 +333,10 @@ impl Stretches {
 ///
 /// # Errors
 /// Fails if the brokers do not respond, or if the topic does not exist.
-pub fn marks<C: rdkafka::consumer::ConsumerContext>(consumer: &BaseConsumer<C>, topic: &str) -> KafkaResult<Vec<(i32, i64, Mark)>> {
+pub fn marks<C: rdkafka::consumer::ConsumerContext>(
+    consumer: &BaseConsumer<C>,
+    topic: &str,
+) -> KafkaResult<Vec<(i32, i64, Mark)>> {
     let metadata = consumer.fetch_metadata(Some(topic), LOOK_UP_TIMEOUT)?;
     let mut all = TopicPartitionList::new();
     for partition in metadata.topics().iter().flat_map(|topic| topic.partitions()) {
@@ -359,7 +372,9 @@ mod tests {
 
     #[test]
     fn a_mark_is_read_as_it_was_written_and_other_texts_are_none() {
-        let mark = Mark { logproc_replay: 1, start: 5, end: 9, purpose: "{\"from\":\"-3d\"}".into(), tally: Tally::default() }.after(Tally { records: 4, ..Tally::default() });
+        let mark =
+            Mark { logproc_replay: 1, start: 5, end: 9, purpose: "{\"from\":\"-3d\"}".into(), tally: Tally::default() }
+                .after(Tally { records: 4, ..Tally::default() });
         assert_eq!(Mark::parse(&mark.to_text()), Some(mark));
         for text in ["", "x", r#"{"logproc_replay":2,"start":1,"end":2,"purpose":""}"#] {
             assert_eq!(Mark::parse(text), None, "{text}");
@@ -368,15 +383,27 @@ mod tests {
 
     #[test]
     fn a_letter_says_where_its_record_stood() {
-        let headers = [("own", Some(&b"x"[..])), ("logproc.reason", Some(b"decode")), ("logproc.topic", Some(b"t")),
-            ("logproc.partition", Some(b"2")), ("logproc.offset", Some(b"41"))];
-        let origin = Some(LetterOrigin { topic: "t".into(), partition: 2, offset: 41, timestamp_ms: -1, topic_id: None });
-        let letters = |reasons: &[&str]| Letters { reasons: reasons.iter().map(|reason| reason.to_string()).collect(), topic: None };
+        let headers = [
+            ("own", Some(&b"x"[..])),
+            ("logproc.reason", Some(b"decode")),
+            ("logproc.topic", Some(b"t")),
+            ("logproc.partition", Some(b"2")),
+            ("logproc.offset", Some(b"41")),
+        ];
+        let origin =
+            Some(LetterOrigin { topic: "t".into(), partition: 2, offset: 41, timestamp_ms: -1, topic_id: None });
+        let letters = |reasons: &[&str]| Letters {
+            reasons: reasons.iter().map(|reason| reason.to_string()).collect(),
+            topic: None,
+        };
         assert_eq!(letters(&[]).origin(headers.into_iter()), origin);
         assert_eq!(letters(&["rejected", "decode"]).origin(headers.into_iter()), origin);
         assert_eq!(letters(&["rejected"]).origin(headers.into_iter()), None);
         let of_topic = |topic: &str| Letters { topic: Some(topic.into()), ..letters(&[]) };
-        assert_eq!((of_topic("t").origin(headers.into_iter()), of_topic("u").origin(headers.into_iter())), (origin, None));
+        assert_eq!(
+            (of_topic("t").origin(headers.into_iter()), of_topic("u").origin(headers.into_iter())),
+            (origin, None)
+        );
         assert_eq!(letters(&[]).origin(headers.into_iter().take(3)), None);
     }
 }

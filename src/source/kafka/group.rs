@@ -13,9 +13,9 @@ use rdkafka::statistics::Statistics;
 use rdkafka::topic_partition_list::TopicPartitionList;
 use tracing::{error, info, warn};
 
+use super::beginnings::TopicFacts;
 use super::commits::{Commits, commit_and_wait};
 use super::extract::Mark;
-use super::beginnings::TopicFacts;
 use super::topic_id::{TopicIdentity, as_kafka_prints_it};
 use crate::delivery::Hub;
 use crate::delivery::ledger::Commit;
@@ -120,21 +120,30 @@ impl Group {
     /// Nothing new of these partitions is read; what was read may still end, then what is done is committed, then all
     /// the rest is let go.
     fn revoked(&self, consumer: &BaseConsumer<Self>, partitions: &TopicPartitionList) {
-        let names: Vec<(String, i32)> =
-            partitions.elements().iter().map(|partition| (partition.topic().to_string(), partition.partition())).collect();
+        let names: Vec<(String, i32)> = partitions
+            .elements()
+            .iter()
+            .map(|partition| (partition.topic().to_string(), partition.partition()))
+            .collect();
         let lost = consumer.assignment_lost();
         if lost {
             warn!(partitions = names.len(), "partitions lost: another member may have them already");
         } else {
             let limit = if self.hub.shutdown.is_forced() { Duration::ZERO } else { self.rebalance_timeout };
             let began = Instant::now();
-            let drained =
-                self.hub.wait_until(limit, |ledger| names.iter().all(|(topic, partition)| ledger.open(topic, *partition) == 0));
+            let drained = self
+                .hub
+                .wait_until(limit, |ledger| names.iter().all(|(topic, partition)| ledger.open(topic, *partition) == 0));
             commit_and_wait(consumer, || {
                 let ledger = self.hub.ledger();
                 names.iter().filter_map(|(topic, partition)| ledger.committable_of(topic, *partition)).collect()
             });
-            info!(partitions = names.len(), drained, waited_ms = began.elapsed().as_millis() as u64, "partitions revoked");
+            info!(
+                partitions = names.len(),
+                drained,
+                waited_ms = began.elapsed().as_millis() as u64,
+                "partitions revoked"
+            );
         }
         let mut ledger = self.hub.ledger();
         for (topic, partition) in &names {
@@ -166,7 +175,9 @@ impl ClientContext for Group {
             // librdkafka logs this when a position is not valid, not at a first start.
             RDKafkaLogLevel::Warning if facility == "OFFSET" && message.contains("offset reset") => {
                 // Reading is told to go on at the same position once more before it is known that it is not valid.
-                if reset_partition(message).is_none_or(|(topic, partition, position)| self.topics.note_reset(topic, partition, position)) {
+                if reset_partition(message)
+                    .is_none_or(|(topic, partition, position)| self.topics.note_reset(topic, partition, position))
+                {
                     self.hub.count_offset_reset();
                     error!(
                         facility,
@@ -191,7 +202,10 @@ impl ClientContext for Group {
 
     fn stats(&self, statistics: Statistics) {
         self.log.statistics(&statistics);
-        let partitions = statistics.topics.iter().flat_map(|(topic, state)| state.partitions.iter().map(move |(id, state)| (topic, id, state)));
+        let partitions = statistics
+            .topics
+            .iter()
+            .flat_map(|(topic, state)| state.partitions.iter().map(move |(id, state)| (topic, id, state)));
         let lags: Vec<(&String, i32, i64)> = {
             let ledger = self.hub.ledger();
             let owned = partitions.filter(|(topic, partition, _)| ledger.origin(topic, **partition).is_some());
@@ -235,7 +249,11 @@ mod tests {
     fn log_messages_of_librdkafka_name_topics_and_partitions() {
         let renewed = "[thrd:main]: Topic a.b changed id from q1AAAAAAAAAAAAAAAAAAAA to q2AAAAAAAAAAAAAAAAAAAA";
         assert_eq!(renewed_topic(renewed), Some(("a.b", "q2AAAAAAAAAAAAAAAAAAAA")));
-        assert_eq!(renewed_topic("Topic t changed id from AAAAAAAAAAAAAAAAAAAAAA to q2AAAAAAAAAAAAAAAAAAAA"), None, "it is seen for the first time");
+        assert_eq!(
+            renewed_topic("Topic t changed id from AAAAAAAAAAAAAAAAAAAAAA to q2AAAAAAAAAAAAAAAAAAAA"),
+            None,
+            "it is seen for the first time"
+        );
         assert_eq!(renewed_topic("Topic t partition 1 Leader 3"), None);
         let reset = "[thrd:main]: nginx-logs [12]: offset reset (at offset 9 (leader epoch 0), broker 1) to BEGINNING: fetch failed";
         assert_eq!(reset_partition(reset), Some(("nginx-logs", 12, "at offset 9")));

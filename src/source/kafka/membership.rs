@@ -14,10 +14,10 @@ use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use tracing::{info, warn};
 
+use super::beginnings::{Beginnings, TopicFacts};
 use super::bounded::leave;
 use super::consume::{self, Ended};
 use super::group::{DEFAULT_SESSION_TIMEOUT, Group};
-use super::beginnings::{Beginnings, TopicFacts};
 use super::{Extract, KafkaSource, Topics, client_config, detached, sizes};
 use crate::delivery::{Hub, Shutdown};
 use crate::observe::health::Readiness;
@@ -62,7 +62,9 @@ pub(super) fn run(source: &KafkaSource, mut context: SourceContext) -> Result<()
             let make = |properties: &BTreeMap<String, String>| open(source, properties, &hub, &readiness);
             if source.extract.is_none() && !source.is_detached { login.renew(&properties, make) } else { None }
         };
-        let read = std::thread::scope(|scope| consume::read(source, &consumer, context, Beginnings::new(scope, &consumer), waiting, &mut renew));
+        let read = std::thread::scope(|scope| {
+            consume::read(source, &consumer, context, Beginnings::new(scope, &consumer), waiting, &mut renew)
+        });
         (context, waiting) = (read.context, read.waiting);
         match read.ended {
             // Leaving the group runs the callback for revocation once more, which commits what is left.
@@ -80,9 +82,14 @@ pub(super) fn run(source: &KafkaSource, mut context: SourceContext) -> Result<()
                     }
                     fenced = Some(Instant::now());
                     metrics::counter!(names::REBALANCES, "kind" => "lost").increment(1);
-                    warn!(partitions = lost, "another member has taken this `group_instance_id`, or brokers took this one for another; joining again");
+                    warn!(
+                        partitions = lost,
+                        "another member has taken this `group_instance_id`, or brokers took this one for another; joining again"
+                    );
                 } else {
-                    warn!("another member still has this `group_instance_id`; trying again until its session has ended");
+                    warn!(
+                        "another member still has this `group_instance_id`; trying again until its session has ended"
+                    );
                 }
                 std::thread::sleep(PAUSE);
                 consumer = open(source, &login.up_to_date(&properties), &hub, &readiness)?;
@@ -108,7 +115,12 @@ fn is_fatal(error: &SourceError, code: RDKafkaErrorCode) -> bool {
 }
 
 /// A client that has not subscribed to anything yet.
-fn open(source: &KafkaSource, properties: &BTreeMap<String, String>, hub: &Arc<Hub>, readiness: &Readiness) -> KafkaResult<BaseConsumer<Group>> {
+fn open(
+    source: &KafkaSource,
+    properties: &BTreeMap<String, String>,
+    hub: &Arc<Hub>,
+    readiness: &Readiness,
+) -> KafkaResult<BaseConsumer<Group>> {
     let group = Group {
         rebalance_timeout: source.rebalance_timeout,
         commits: !source.is_detached && source.extract.as_ref().is_none_or(|extract| extract.parts.is_empty()),

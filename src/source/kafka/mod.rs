@@ -40,9 +40,19 @@ pub const DEF: ComponentDef = ComponentDef {
 };
 
 const OPTIONS: &[OptionDef] = &[
-    option("bootstrap_servers", Kind::Strings, Fallback::List(&["localhost:9092"]), "Brokers to ask first, `host:port`."),
+    option(
+        "bootstrap_servers",
+        Kind::Strings,
+        Fallback::List(&["localhost:9092"]),
+        "Brokers to ask first, `host:port`.",
+    ),
     option("topics", Kind::Strings, Fallback::List(&["logstash"]), "Topics to read."),
-    option("topics_pattern", Kind::String, Fallback::None, "A regular expression for topics to read, instead of `topics`."),
+    option(
+        "topics_pattern",
+        Kind::String,
+        Fallback::None,
+        "A regular expression for topics to read, instead of `topics`.",
+    ),
     option("group_id", Kind::String, Fallback::Text("logstash"), "The consumer group."),
     option(
         "group_instance_id",
@@ -56,8 +66,18 @@ const OPTIONS: &[OptionDef] = &[
         Fallback::Text("classic"),
         "`consumer` is the protocol of Kafka 4 in which the brokers do the rebalancing.",
     ),
-    option("client_id", Kind::String, Fallback::Text("logproc"), "A name for this client in the brokers' logs and quotas."),
-    option("client_rack", Kind::String, Fallback::None, "Where this client runs, so that it reads from the nearest replica."),
+    option(
+        "client_id",
+        Kind::String,
+        Fallback::Text("logproc"),
+        "A name for this client in the brokers' logs and quotas.",
+    ),
+    option(
+        "client_rack",
+        Kind::String,
+        Fallback::None,
+        "Where this client runs, so that it reads from the nearest replica.",
+    ),
     option(
         "auto_offset_reset",
         Kind::Enum(&["earliest", "latest", "none"]),
@@ -71,28 +91,108 @@ const OPTIONS: &[OptionDef] = &[
         Fallback::Text("cooperative_sticky"),
         "How partitions are shared out. Members of one group must agree; `sticky` means `cooperative_sticky`.",
     ),
-    option("session_timeout_ms", Kind::Integer(1, i64::MAX), Fallback::None, "After this silence a member is thought dead."),
-    option("heartbeat_interval_ms", Kind::Integer(1, i64::MAX), Fallback::None, "How often a member says that it lives."),
-    option("max_poll_interval_ms", Kind::Integer(1_000, 86_400_000), Fallback::Integer(300_000), "After this long without a poll a member is put out of the group. Polls never wait for Elasticsearch."),
-    option("fetch_min_bytes", Kind::Integer(1, i64::MAX), Fallback::None, "The broker waits for this much before it answers."),
+    option(
+        "session_timeout_ms",
+        Kind::Integer(1, i64::MAX),
+        Fallback::None,
+        "After this silence a member is thought dead.",
+    ),
+    option(
+        "heartbeat_interval_ms",
+        Kind::Integer(1, i64::MAX),
+        Fallback::None,
+        "How often a member says that it lives.",
+    ),
+    option(
+        "max_poll_interval_ms",
+        Kind::Integer(1_000, 86_400_000),
+        Fallback::Integer(300_000),
+        "After this long without a poll a member is put out of the group. Polls never wait for Elasticsearch.",
+    ),
+    option(
+        "fetch_min_bytes",
+        Kind::Integer(1, i64::MAX),
+        Fallback::None,
+        "The broker waits for this much before it answers.",
+    ),
     option("fetch_max_wait_ms", Kind::Integer(0, i64::MAX), Fallback::None, "The broker waits at most this long."),
-    option("fetch_max_bytes", Kind::Integer(1, 1 << 30), Fallback::None, "Most bytes in one answer; by default from `memory_limit`."),
-    option("max_partition_fetch_bytes", Kind::Integer(1, 1 << 30), Fallback::None, "Most bytes of one partition in one answer; by default from `memory_limit` and the number of partitions."),
+    option(
+        "fetch_max_bytes",
+        Kind::Integer(1, 1 << 30),
+        Fallback::None,
+        "Most bytes in one answer; by default from `memory_limit`.",
+    ),
+    option(
+        "max_partition_fetch_bytes",
+        Kind::Integer(1, 1 << 30),
+        Fallback::None,
+        "Most bytes of one partition in one answer; by default from `memory_limit` and the number of partitions.",
+    ),
     option("receive_buffer_bytes", Kind::Integer(0, i64::MAX), Fallback::None, "Size of the socket's receive buffer."),
     option("send_buffer_bytes", Kind::Integer(0, i64::MAX), Fallback::None, "Size of the socket's send buffer."),
-    option("request_timeout_ms", Kind::Integer(10, 300_000), Fallback::None, "After this long an unanswered request fails."),
-    option("connections_max_idle_ms", Kind::Integer(0, i64::MAX), Fallback::None, "Idle connections are closed after this long."),
-    option("reconnect_backoff_ms", Kind::Integer(0, i64::MAX), Fallback::None, "Pause before the next attempt to connect."),
-    option("retry_backoff_ms", Kind::Integer(0, i64::MAX), Fallback::None, "Pause before a failed request is sent again."),
-    option("metadata_max_age_ms", Kind::Integer(1, i64::MAX), Fallback::None, "How often topics and partitions are looked up."),
-    option("check_crcs", Kind::Boolean, Fallback::None, "Whether checksums of records are checked. A partition then stands still, loudly, at what a broker or its disk has damaged; otherwise that is delivered as it is."),
-    option("isolation_level", Kind::Enum(&["read_committed", "read_uncommitted"]), Fallback::None, "Whether records of open transactions are read."),
-    option("security_protocol", Kind::Enum(&["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"]), Fallback::None, "How to speak to the brokers."),
+    option(
+        "request_timeout_ms",
+        Kind::Integer(10, 300_000),
+        Fallback::None,
+        "After this long an unanswered request fails.",
+    ),
+    option(
+        "connections_max_idle_ms",
+        Kind::Integer(0, i64::MAX),
+        Fallback::None,
+        "Idle connections are closed after this long.",
+    ),
+    option(
+        "reconnect_backoff_ms",
+        Kind::Integer(0, i64::MAX),
+        Fallback::None,
+        "Pause before the next attempt to connect.",
+    ),
+    option(
+        "retry_backoff_ms",
+        Kind::Integer(0, i64::MAX),
+        Fallback::None,
+        "Pause before a failed request is sent again.",
+    ),
+    option(
+        "metadata_max_age_ms",
+        Kind::Integer(1, i64::MAX),
+        Fallback::None,
+        "How often topics and partitions are looked up.",
+    ),
+    option(
+        "check_crcs",
+        Kind::Boolean,
+        Fallback::None,
+        "Whether checksums of records are checked. A partition then stands still, loudly, at what a broker or its disk has damaged; otherwise that is delivered as it is.",
+    ),
+    option(
+        "isolation_level",
+        Kind::Enum(&["read_committed", "read_uncommitted"]),
+        Fallback::None,
+        "Whether records of open transactions are read.",
+    ),
+    option(
+        "security_protocol",
+        Kind::Enum(&["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"]),
+        Fallback::None,
+        "How to speak to the brokers.",
+    ),
     option("sasl_mechanism", Kind::String, Fallback::None, "`PLAIN`, `SCRAM-SHA-256`, `SCRAM-SHA-512`, `OAUTHBEARER`."),
     option("sasl_username", Kind::String, Fallback::None, "The user for SASL."),
     option("sasl_password", Kind::Secret, Fallback::None, "Its password."),
-    option("sasl_jaas_config", Kind::Secret, Fallback::None, "A JAAS line as Logstash takes it; user name and password are read from it."),
-    option("ssl_ca_location", Kind::Path, Fallback::None, "Certificates of the authorities that sign the brokers' certificates (PEM)."),
+    option(
+        "sasl_jaas_config",
+        Kind::Secret,
+        Fallback::None,
+        "A JAAS line as Logstash takes it; user name and password are read from it.",
+    ),
+    option(
+        "ssl_ca_location",
+        Kind::Path,
+        Fallback::None,
+        "Certificates of the authorities that sign the brokers' certificates (PEM).",
+    ),
     option("ssl_certificate_location", Kind::Path, Fallback::None, "This client's certificate (PEM)."),
     option("ssl_key_location", Kind::Path, Fallback::None, "The key of this client's certificate (PEM)."),
     option("ssl_key_password", Kind::Secret, Fallback::None, "The password of that key."),
@@ -102,7 +202,12 @@ const OPTIONS: &[OptionDef] = &[
         Fallback::None,
         "`none` accepts a broker's certificate for any host name.",
     ),
-    option("properties", Kind::Hash, Fallback::None, "Any property of librdkafka, by its own name; it wins over the options above."),
+    option(
+        "properties",
+        Kind::Hash,
+        Fallback::None,
+        "Any property of librdkafka, by its own name; it wins over the options above.",
+    ),
     option(
         "decorate_events",
         Kind::Enum(&["none", "basic", "extended", "false", "true"]),
@@ -110,7 +215,12 @@ const OPTIONS: &[OptionDef] = &[
         "What of a record's origin goes to `[@metadata][kafka]`: topic, group, partition, offset, key, timestamp; with \
          `extended` the headers too.",
     ),
-    option("consumer_threads", Kind::Integer(1, 1_024), Fallback::None, "Number of workers, where `workers` of the pipeline does not say it."),
+    option(
+        "consumer_threads",
+        Kind::Integer(1, 1_024),
+        Fallback::None,
+        "Number of workers, where `workers` of the pipeline does not say it.",
+    ),
     option("codec", Kind::Any, Fallback::None, "How a value becomes events."),
     option("max_event_bytes", Kind::Bytes, Fallback::Text("10MiB"), "A larger value goes to the dead letters."),
     option("commit_interval", Kind::Duration, Fallback::Text("1s"), "How often offsets are committed."),
@@ -128,10 +238,25 @@ const OPTIONS: &[OptionDef] = &[
         "The part of document ids that stands for the topic: Kafka's id of the topic, so that documents of a topic that was deleted and created \
          again are others, or its name, for brokers that have no ids of topics and where ids must agree between mirrored clusters.",
     ),
-    option("enable_auto_commit", Kind::Boolean, Fallback::None, "Accepted and not used: an offset is never committed ahead of delivery."),
-    option("auto_commit_interval_ms", Kind::Integer(1, i64::MAX), Fallback::None, "The same as `commit_interval`, in milliseconds."),
+    option(
+        "enable_auto_commit",
+        Kind::Boolean,
+        Fallback::None,
+        "Accepted and not used: an offset is never committed ahead of delivery.",
+    ),
+    option(
+        "auto_commit_interval_ms",
+        Kind::Integer(1, i64::MAX),
+        Fallback::None,
+        "The same as `commit_interval`, in milliseconds.",
+    ),
     option("poll_timeout_ms", Kind::Integer(0, i64::MAX), Fallback::None, "Accepted and not used."),
-    option("max_poll_records", Kind::Integer(1, i64::MAX), Fallback::None, "Accepted and not used: batches close by size and age."),
+    option(
+        "max_poll_records",
+        Kind::Integer(1, i64::MAX),
+        Fallback::None,
+        "Accepted and not used: batches close by size and age.",
+    ),
 ];
 
 /// The metadata of a record that is added to `[@metadata][kafka]`.
@@ -177,7 +302,10 @@ pub struct KafkaSource {
 impl fmt::Debug for KafkaSource {
     /// Omits the properties, because some of them are secrets.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("KafkaSource").field("topics", &self.topics).field("group_id", &self.group_id).finish_non_exhaustive()
+        f.debug_struct("KafkaSource")
+            .field("topics", &self.topics)
+            .field("group_id", &self.group_id)
+            .finish_non_exhaustive()
     }
 }
 
@@ -190,12 +318,18 @@ impl KafkaSource {
         let mut problems = Vec::new();
         let topics = match args.text("topics_pattern") {
             Some(_) if args.is_given("topics") => {
-                problems.push(Diagnostic::error(args.span_of("topics_pattern"), "give `topics` or `topics_pattern`, not both"));
+                problems.push(Diagnostic::error(
+                    args.span_of("topics_pattern"),
+                    "give `topics` or `topics_pattern`, not both",
+                ));
                 Topics::Named(args.strings("topics"))
             }
             Some(pattern) => {
                 if let Err(error) = regex::Regex::new(&pattern) {
-                    problems.push(Diagnostic::error(args.span_of("topics_pattern"), format!("not a regular expression: {error}")));
+                    problems.push(Diagnostic::error(
+                        args.span_of("topics_pattern"),
+                        format!("not a regular expression: {error}"),
+                    ));
                 }
                 Topics::Pattern(pattern)
             }
@@ -206,7 +340,10 @@ impl KafkaSource {
         }
         let properties = properties(args, &mut problems);
         if let Err(error) = client_config(&properties).create_native_config() {
-            problems.push(Diagnostic::error(args.span_of("properties"), format!("librdkafka refuses these properties: {error}")));
+            problems.push(Diagnostic::error(
+                args.span_of("properties"),
+                format!("librdkafka refuses these properties: {error}"),
+            ));
         }
         if !problems.is_empty() {
             return Err(problems);
@@ -229,8 +366,13 @@ impl KafkaSource {
             },
             workers: args.integer("consumer_threads").and_then(|workers| usize::try_from(workers).ok()),
             max_event_bytes: args.bytes("max_event_bytes").unwrap_or(10 << 20) as usize,
-            largest_record: args.bytes("max_event_bytes").filter(|_| args.is_given("max_event_bytes")).map(|bytes| bytes as usize),
-            commit_interval: commit_interval.or_else(|| args.duration("commit_interval")).unwrap_or(Duration::from_secs(1)),
+            largest_record: args
+                .bytes("max_event_bytes")
+                .filter(|_| args.is_given("max_event_bytes"))
+                .map(|bytes| bytes as usize),
+            commit_interval: commit_interval
+                .or_else(|| args.duration("commit_interval"))
+                .unwrap_or(Duration::from_secs(1)),
             rebalance_timeout: args.duration("rebalance_timeout").unwrap_or(Duration::from_secs(10)),
             topic_identity: match args.required_text("topic_identity").as_str() {
                 "name" => TopicIdentity::Name,
@@ -478,7 +620,8 @@ mod tests {
 
     fn args(entries: &[(&str, Data)]) -> Args {
         let span = Span::default();
-        let entries = entries.iter().map(|(name, data)| (Key { span, name: (*name).into() }, Node { span, data: data.clone() }));
+        let entries =
+            entries.iter().map(|(name, data)| (Key { span, name: (*name).into() }, Node { span, data: data.clone() }));
         Args::check("source kafka", span, entries.collect(), OPTIONS.iter().copied()).unwrap()
     }
 
@@ -528,7 +671,9 @@ mod tests {
     #[test]
     fn clients_that_look_things_up_can_be_made_of_whatever_a_member_was_given() {
         let properties = |entries: &[(&str, &str)]| {
-            let entry = |(name, value): &(&str, &str)| (Key { span: Span::default(), name: (*name).into() }, Node { span: Span::default(), data: text(value) });
+            let entry = |(name, value): &(&str, &str)| {
+                (Key { span: Span::default(), name: (*name).into() }, Node { span: Span::default(), data: text(value) })
+            };
             ("properties", Data::Table(entries.iter().map(entry).collect()))
         };
         for given in [
@@ -538,7 +683,10 @@ mod tests {
         ] {
             let source = KafkaSource::from_args(&args(&given)).unwrap();
             source.look_up_client("other").unwrap();
-            let letters = BTreeMap::from([("message.max.bytes", "90000000"), ("acks", "all")].map(|(name, value)| (name.to_string(), value.to_string())));
+            let letters = BTreeMap::from(
+                [("message.max.bytes", "90000000"), ("acks", "all")]
+                    .map(|(name, value)| (name.to_string(), value.to_string())),
+            );
             let letters = source.with_properties(&letters);
             client_config(&letters.properties).create::<rdkafka::consumer::BaseConsumer>().unwrap();
             letters.look_up_client("other").unwrap();
@@ -555,23 +703,30 @@ mod tests {
             ("fetch_min_bytes", Data::Integer(7)),
         ]))
         .unwrap();
-        let letters = source.with_properties(&BTreeMap::from([("bootstrap.servers".to_string(), "other:9092".to_string())]));
+        let letters =
+            source.with_properties(&BTreeMap::from([("bootstrap.servers".to_string(), "other:9092".to_string())]));
         assert_eq!(letters.property("bootstrap.servers"), Some("other:9092"));
         assert_eq!((letters.property("security.protocol"), letters.property("sasl.password")), (None, None));
-        assert_eq!((letters.property("fetch.min.bytes"), letters.property("enable.auto.commit")), (Some("7"), Some("false")));
+        assert_eq!(
+            (letters.property("fetch.min.bytes"), letters.property("enable.auto.commit")),
+            (Some("7"), Some("false"))
+        );
         let in_use = letters.login().follow("test").up_to_date(&letters.properties);
         assert_eq!(in_use, letters.properties, "the source's password is not put back");
     }
 
     #[test]
     fn an_empty_text_leaves_an_option_out() {
-        let source = KafkaSource::from_args(&args(&[("group_instance_id", text("")), ("ssl_ca_location", text(""))])).unwrap();
+        let source =
+            KafkaSource::from_args(&args(&[("group_instance_id", text("")), ("ssl_ca_location", text(""))])).unwrap();
         assert!(["group.instance.id", "ssl.ca.location"].iter().all(|name| source.property(name).is_none()));
     }
 
     #[test]
     fn what_delivery_depends_on_and_unknown_properties_are_refused() {
-        let entry = |name: &str| (Key { span: Span::default(), name: name.into() }, Node { span: Span::default(), data: text("true") });
+        let entry = |name: &str| {
+            (Key { span: Span::default(), name: name.into() }, Node { span: Span::default(), data: text("true") })
+        };
         let extra = Data::Table(vec![entry("enable.auto.commit"), entry("no.such.property")]);
         let problems = KafkaSource::from_args(&args(&[("properties", extra)])).unwrap_err();
         let messages: Vec<_> = problems.iter().map(|problem| problem.message.as_str()).collect();

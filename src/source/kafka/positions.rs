@@ -41,7 +41,8 @@ pub(super) enum GapReason {
 }
 
 impl GapReason {
-    pub(super) const ALL: [GapReason; 4] = [GapReason::Confirmed, GapReason::InSequence, GapReason::Deleted, GapReason::Skipped];
+    pub(super) const ALL: [GapReason; 4] =
+        [GapReason::Confirmed, GapReason::InSequence, GapReason::Deleted, GapReason::Skipped];
 
     /// Returns the metric label.
     pub(super) fn label(self) -> &'static str {
@@ -141,12 +142,15 @@ impl Positions {
 
     /// Returns whether an assigned partition waits for its start or for a seek.
     pub(super) fn waits(&self) -> bool {
-        self.list.iter().any(|position| position.origin.is_owned() && (position.next.is_none() || position.seek_at.is_some()))
+        self.list
+            .iter()
+            .any(|position| position.origin.is_owned() && (position.next.is_none() || position.seek_at.is_some()))
     }
 
     /// Sets the start of a partition.
     pub(super) fn begin(&mut self, index: usize, origin: Origin, start: i64, now: Instant) {
-        self.list[index] = Position { origin, next: Some(start), read_to: start, seek_at: Some(now), unconfirmed: true, check: None };
+        self.list[index] =
+            Position { origin, next: Some(start), read_to: start, seek_at: Some(now), unconfirmed: true, check: None };
     }
 
     /// Resets the position of a partition until it is started again.
@@ -173,7 +177,11 @@ impl Positions {
 
     /// Returns the owned partitions whose seek is due, each with its expected offset.
     pub(super) fn seeks(&self, now: Instant) -> Vec<(usize, i64)> {
-        let due = self.list.iter().enumerate().filter(|(_, position)| position.origin.is_owned() && position.seek_at.is_some_and(|at| at <= now));
+        let due = self
+            .list
+            .iter()
+            .enumerate()
+            .filter(|(_, position)| position.origin.is_owned() && position.seek_at.is_some_and(|at| at <= now));
         due.filter_map(|(index, position)| Some((index, position.next?))).collect()
     }
 
@@ -286,7 +294,11 @@ mod tests {
         let mut positions = Positions::default();
         let now = Instant::now();
         let index = positions.assign(Origin::detached("t", 0));
-        assert_eq!(positions.reach(index, 7, || now), Take::Ignore, "nothing is read before it is known where to begin");
+        assert_eq!(
+            positions.reach(index, 7, || now),
+            Take::Ignore,
+            "nothing is read before it is known where to begin"
+        );
         positions.begin(index, Origin::detached("t", 0), 5, now);
         assert_eq!(positions.reach(index, 9, || now), Take::Ignore, "what comes before the seek may be outdated");
         assert_eq!(positions.seeks(now), [(0, 5)]);
@@ -305,7 +317,12 @@ mod tests {
     #[test]
     fn records_in_order_are_accepted_and_repeated_ones_ignored() {
         let (mut positions, now) = reading();
-        for (offset, expected) in [(5, Take::Accept { from: 5 }), (6, Take::Accept { from: 6 }), (5, Take::Ignore), (7, Take::Accept { from: 7 })] {
+        for (offset, expected) in [
+            (5, Take::Accept { from: 5 }),
+            (6, Take::Accept { from: 6 }),
+            (5, Take::Ignore),
+            (7, Take::Accept { from: 7 }),
+        ] {
             assert_eq!(read(&mut positions, offset, now), expected, "{offset}");
         }
         assert_eq!(positions.take_gaps(), [0; 4]);
@@ -371,7 +388,9 @@ mod tests {
         read(&mut positions, 6, now);
         positions.sought(0, None);
         read(&mut positions, 6, now);
-        for interrupt in [Positions::interrupt as fn(&mut Positions, usize, Instant), |positions, index, _| positions.failed(index)] {
+        for interrupt in
+            [Positions::interrupt as fn(&mut Positions, usize, Instant), |positions, index, _| positions.failed(index)]
+        {
             interrupt(&mut positions, 0, now);
             positions.sought(0, None);
             let next = positions.next(0).unwrap();

@@ -51,16 +51,20 @@ struct Call<'f, F> {
 }
 
 /// Handles one record, or an error in place of one. Called by librdkafka.
-unsafe extern "C" fn call<F: FnMut(Result<Record<'_>, RecordError<'_>>) -> bool>(message: *mut bindings::rd_kafka_message_t, context: *mut c_void) {
+unsafe extern "C" fn call<F: FnMut(Result<Record<'_>, RecordError<'_>>) -> bool>(
+    message: *mut bindings::rd_kafka_message_t,
+    context: *mut c_void,
+) {
     // SAFETY: both are alive until this returns. The message belongs to librdkafka, which gives nothing else access to
     // it meanwhile; the context is the one of `Records::take`, lent for the duration of this call.
     let (message, context) = unsafe { (&*message, &mut *context.cast::<Call<'_, F>>()) };
     context.count += 1;
     // A panic must not unwind through librdkafka; it is resumed when librdkafka has returned.
-    let goes_on = catch_unwind(AssertUnwindSafe(|| (context.each)(Record::or_error(message)))).unwrap_or_else(|panic| {
-        context.panic = Some(panic);
-        false
-    });
+    let goes_on =
+        catch_unwind(AssertUnwindSafe(|| (context.each)(Record::or_error(message)))).unwrap_or_else(|panic| {
+            context.panic = Some(panic);
+            false
+        });
     if !goes_on {
         // This must be the last call into librdkafka here, because other calls reset the flag.
         // SAFETY: the client is alive; the call sets a thread-local flag, and the remaining records stay in their
@@ -94,7 +98,8 @@ impl<'c> Records<'c> {
             // SAFETY: client and queue are alive, the name is NUL-terminated, and the partition's handle is checked
             // before use and destroyed once; librdkafka counts the references to the queues themselves.
             unsafe {
-                let of_partition = bindings::rd_kafka_queue_get_partition(self.native, topic.as_ptr(), partition.partition());
+                let of_partition =
+                    bindings::rd_kafka_queue_get_partition(self.native, topic.as_ptr(), partition.partition());
                 if !of_partition.is_null() {
                     bindings::rd_kafka_queue_forward(of_partition, self.queue);
                     bindings::rd_kafka_queue_destroy(of_partition);
@@ -117,7 +122,9 @@ impl<'c> Records<'c> {
         let patience = c_int::try_from(patience.as_millis()).unwrap_or(c_int::MAX);
         // SAFETY: the queue is alive, and it holds only what partitions enqueue: records and errors. The context
         // outlives the call, and is accessed meanwhile only by `call`, which is instantiated for its type.
-        unsafe { bindings::rd_kafka_consume_callback_queue(self.queue, patience, Some(call::<F>), (&raw mut context).cast()) };
+        unsafe {
+            bindings::rd_kafka_consume_callback_queue(self.queue, patience, Some(call::<F>), (&raw mut context).cast())
+        };
         if let Some(panic) = context.panic {
             resume_unwind(panic);
         }
@@ -218,7 +225,9 @@ impl<'a> Record<'a> {
         let error = unsafe { bindings::rd_kafka_message_headers(self.message, &mut headers) };
         let count = match error {
             // SAFETY: without an error the headers exist.
-            bindings::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR => unsafe { bindings::rd_kafka_header_cnt(headers) },
+            bindings::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR => unsafe {
+                bindings::rd_kafka_header_cnt(headers)
+            },
             _ => 0,
         };
         (0..count).filter_map(move |index| {

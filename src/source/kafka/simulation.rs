@@ -54,7 +54,8 @@ impl Client {
         let start = self.next_fetch as usize;
         let end = (start + most).min(self.log.len());
         let ops = (start..end).filter(|offset| self.log[*offset] != Entry::Absent);
-        self.response = ops.map(|offset| Op { version: self.version, offset: offset as i64, entry: self.log[offset] }).collect();
+        self.response =
+            ops.map(|offset| Op { version: self.version, offset: offset as i64, entry: self.log[offset] }).collect();
         self.next_fetch = end as i64;
     }
 
@@ -211,7 +212,8 @@ fn run(seed: u64, reader: &mut dyn Reader, start: Instant) -> bool {
     let mut numbers = Numbers(seed);
     let mut now = start;
     let log = log(&mut numbers);
-    let expected: Vec<i64> = (0..).zip(&log).filter(|(_, entry)| **entry == Entry::Record).map(|(offset, _)| offset).collect();
+    let expected: Vec<i64> =
+        (0..).zip(&log).filter(|(_, entry)| **entry == Entry::Record).map(|(offset, _)| offset).collect();
     let (response, queue) = Default::default();
     let mut client = Client { log, version: 1, next_fetch: 0, app_position: None, is_paused: false, response, queue };
     for _ in 0..numbers.below(120) {

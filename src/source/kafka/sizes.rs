@@ -94,13 +94,16 @@ impl Limits {
 /// Returns the number of brokers that lead a partition of the topics.
 fn count_brokers(properties: &BTreeMap<String, String>, topics: &Topics) -> rdkafka::error::KafkaResult<usize> {
     let logged = Logged::named("look-up of brokers");
-    let client: LookUpClient = client_config(&client_properties::for_looking_up(properties)).create_with_context(logged)?;
+    let client: LookUpClient =
+        client_config(&client_properties::for_looking_up(properties)).create_with_context(logged)?;
     let mut leaders = HashSet::new();
     match topics {
         Topics::Named(names) => {
             for name in names {
                 let metadata = client.fetch_metadata(Some(name), LOOK_UP_TIMEOUT)?;
-                leaders.extend(metadata.topics().iter().flat_map(|topic| topic.partitions()).map(|partition| partition.leader()));
+                leaders.extend(
+                    metadata.topics().iter().flat_map(|topic| topic.partitions()).map(|partition| partition.leader()),
+                );
             }
         }
         Topics::Pattern(pattern) => {
@@ -122,22 +125,38 @@ mod tests {
         for (mib, brokers) in [(1, 1), (4, 1), (28, 1), (28, 3), (200, 30)] {
             let prefetch = Prefetch { queue: mib << 18, unpacked: mib << 20 };
             let limits = Limits::new(prefetch, brokers);
-            assert!(limits.queue_kib << 10 <= prefetch.queue && limits.queued_records * QUEUED_RECORD <= prefetch.queue, "{limits:?}");
-            assert!(limits.fetch == SMALLEST_FETCH || limits.fetch * UNPACKED * brokers <= prefetch.unpacked, "{mib} MiB, {brokers} brokers: {limits:?}");
+            assert!(
+                limits.queue_kib << 10 <= prefetch.queue && limits.queued_records * QUEUED_RECORD <= prefetch.queue,
+                "{limits:?}"
+            );
+            assert!(
+                limits.fetch == SMALLEST_FETCH || limits.fetch * UNPACKED * brokers <= prefetch.unpacked,
+                "{mib} MiB, {brokers} brokers: {limits:?}"
+            );
             assert!(limits.partition_fetch <= limits.fetch);
         }
-        assert_eq!(Limits::new(Prefetch { queue: 1 << 20, unpacked: 64 << 20 }, 1).partition_fetch, LARGEST_PARTITION_FETCH);
+        assert_eq!(
+            Limits::new(Prefetch { queue: 1 << 20, unpacked: 64 << 20 }, 1).partition_fetch,
+            LARGEST_PARTITION_FETCH
+        );
         assert_eq!(Limits::new(Prefetch { queue: 1 << 20, unpacked: 2 << 20 }, 1).fetch, SMALLEST_FETCH);
     }
 
     #[test]
     fn librdkafka_takes_them_beside_those_of_the_user() {
         let limits = Limits::new(Prefetch { queue: 1 << 20, unpacked: 1 << 20 }, 3);
-        for given in [&[][..], &[("fetch.max.bytes", "2000")], &[("message.max.bytes", "2000000")], &[("max.partition.fetch.bytes", "50000000")]] {
-            let mut properties = given.iter().map(|(name, value)| ((*name).to_string(), (*value).to_string())).collect();
+        for given in [
+            &[][..],
+            &[("fetch.max.bytes", "2000")],
+            &[("message.max.bytes", "2000000")],
+            &[("max.partition.fetch.bytes", "50000000")],
+        ] {
+            let mut properties =
+                given.iter().map(|(name, value)| ((*name).to_string(), (*value).to_string())).collect();
             limits.add_to(&mut properties);
             assert!(client_config(&properties).create_native_config().is_ok(), "{properties:?}");
-            let client: rdkafka::error::KafkaResult<rdkafka::consumer::BaseConsumer> = client_config(&properties).create();
+            let client: rdkafka::error::KafkaResult<rdkafka::consumer::BaseConsumer> =
+                client_config(&properties).create();
             assert!(client.is_ok(), "{properties:?}: {:?}", client.err());
         }
     }
@@ -153,7 +172,8 @@ mod tests {
             ("message.max.bytes", "90000000"),
             ("fetch.max.bytes", "1000000"),
         ];
-        let mut properties: BTreeMap<String, String> = given.map(|(name, value)| (name.to_string(), value.to_string())).into();
+        let mut properties: BTreeMap<String, String> =
+            given.map(|(name, value)| (name.to_string(), value.to_string())).into();
         properties.insert("bootstrap.servers".to_string(), cluster.bootstrap_servers());
         for topics in [Topics::Named(vec!["t".to_string()]), Topics::Pattern("t+".to_string())] {
             assert_eq!(count_brokers(&properties, &topics), Ok(2));

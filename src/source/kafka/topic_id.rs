@@ -62,7 +62,11 @@ pub(super) fn is_another(then: &str, now: &str) -> bool {
 ///
 /// # Errors
 /// Fails if the brokers do not respond in time.
-pub(super) fn topic_ids<C: ClientContext>(client: &Client<C>, topics: &[String], timeout: Duration) -> Result<HashMap<String, Option<String>>, String> {
+pub(super) fn topic_ids<C: ClientContext>(
+    client: &Client<C>,
+    topics: &[String],
+    timeout: Duration,
+) -> Result<HashMap<String, Option<String>>, String> {
     let names: Result<Vec<CString>, _> = topics.iter().map(|topic| CString::new(topic.as_str())).collect();
     let names = names.map_err(|_| "the name of a topic holds a NUL".to_string())?;
     if names.is_empty() {
@@ -78,7 +82,11 @@ pub(super) fn topic_ids<C: ClientContext>(client: &Client<C>, topics: &[String],
 ///
 /// librdkafka supports this since 2.3. `rdkafka` has no function for it, and no other way to get a topic's ID.
 #[allow(unsafe_code)]
-fn describe<C: ClientContext>(client: &Client<C>, names: &[CString], timeout_ms: c_int) -> Result<HashMap<String, Option<String>>, String> {
+fn describe<C: ClientContext>(
+    client: &Client<C>,
+    names: &[CString],
+    timeout_ms: c_int,
+) -> Result<HashMap<String, Option<String>>, String> {
     let mut pointers: Vec<*const c_char> = names.iter().map(|name| name.as_ptr()).collect();
     let native = client.native_ptr();
     // SAFETY: the client is borrowed, so its handle is alive. Names are NUL-terminated, live until the end and are
@@ -87,7 +95,10 @@ fn describe<C: ClientContext>(client: &Client<C>, names: &[CString], timeout_ms:
     // texts that are read are NUL-terminated.
     unsafe {
         let collection = bindings::rd_kafka_TopicCollection_of_topic_names(pointers.as_mut_ptr(), pointers.len());
-        let options = bindings::rd_kafka_AdminOptions_new(native, bindings::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS);
+        let options = bindings::rd_kafka_AdminOptions_new(
+            native,
+            bindings::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS,
+        );
         // If librdkafka rejects the timeout, its default stays in effect; the poll below has the same timeout.
         bindings::rd_kafka_AdminOptions_set_request_timeout(options, timeout_ms, ptr::null_mut(), 0);
         let queue = bindings::rd_kafka_queue_new(native);
@@ -118,22 +129,30 @@ unsafe fn read(event: *mut bindings::rd_kafka_event_t) -> Result<HashMap<String,
     unsafe {
         let error = bindings::rd_kafka_event_error_string(event);
         let result = bindings::rd_kafka_event_DescribeTopics_result(event);
-        if result.is_null() || bindings::rd_kafka_event_error(event) != bindings::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR {
-            return Err(if error.is_null() { String::new() } else { CStr::from_ptr(error).to_string_lossy().into_owned() });
+        if result.is_null()
+            || bindings::rd_kafka_event_error(event) != bindings::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR
+        {
+            return Err(if error.is_null() {
+                String::new()
+            } else {
+                CStr::from_ptr(error).to_string_lossy().into_owned()
+            });
         }
         let mut count = 0;
         let topics = bindings::rd_kafka_DescribeTopics_result_topics(result, &mut count);
         let mut ids = HashMap::new();
         for index in 0..if topics.is_null() { 0 } else { count } {
             let topic = *topics.add(index);
-            let (name, id) = (bindings::rd_kafka_TopicDescription_name(topic), bindings::rd_kafka_TopicDescription_topic_id(topic));
+            let (name, id) =
+                (bindings::rd_kafka_TopicDescription_name(topic), bindings::rd_kafka_TopicDescription_topic_id(topic));
             let error = bindings::rd_kafka_error_code(bindings::rd_kafka_TopicDescription_error(topic));
             if name.is_null() || error != bindings::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR {
                 continue;
             }
             let text = |text: *const c_char| CStr::from_ptr(text).to_string_lossy().into_owned();
             let is_none = id.is_null()
-                || (bindings::rd_kafka_Uuid_most_significant_bits(id) == 0 && bindings::rd_kafka_Uuid_least_significant_bits(id) == 0);
+                || (bindings::rd_kafka_Uuid_most_significant_bits(id) == 0
+                    && bindings::rd_kafka_Uuid_least_significant_bits(id) == 0);
             let id = if is_none { ptr::null() } else { bindings::rd_kafka_Uuid_base64str(id) };
             ids.insert(text(name), (!id.is_null()).then(|| as_kafka_prints_it(&text(id))));
         }
@@ -159,12 +178,17 @@ mod tests {
     #[test]
     fn the_id_of_a_topic_is_what_kafka_prints() {
         assert_eq!(as_kafka_prints_it("uGeS7/hETGy5+dCzycdSWg"), "uGeS7_hETGy5-dCzycdSWg");
-        assert_eq!((id_of("cluster/uGeS7_hE"), id_of("/uGeS7_hE"), id_of("uGeS7_hE")), ("uGeS7_hE", "uGeS7_hE", "uGeS7_hE"));
+        assert_eq!(
+            (id_of("cluster/uGeS7_hE"), id_of("/uGeS7_hE"), id_of("uGeS7_hE")),
+            ("uGeS7_hE", "uGeS7_hE", "uGeS7_hE")
+        );
     }
 
     #[test]
     fn a_topic_is_another_only_within_its_cluster() {
-        for (then, now, another) in [("c/a", "c/a", false), ("c/a", "c/b", true), ("c/a", "d/b", false), ("a", "b", false)] {
+        for (then, now, another) in
+            [("c/a", "c/a", false), ("c/a", "c/b", true), ("c/a", "d/b", false), ("a", "b", false)]
+        {
             assert_eq!(is_another(then, now), another, "{then} {now}");
         }
     }

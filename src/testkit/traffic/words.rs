@@ -145,27 +145,11 @@ pub(super) const SEARCHES: &[&str] = &[
 ];
 
 /// Languages in queries.
-pub(super) const COUNTRIES: &[&str] = &[
-    "en",
-    "de",
-    "fr",
-    "es",
-    "it",
-    "pl",
-    "pt-BR",
-    "ja",
-    "zh-CN",
-    "nl",
-];
+pub(super) const COUNTRIES: &[&str] = &["en", "de", "fr", "es", "it", "pl", "pt-BR", "ja", "zh-CN", "nl"];
 
 /// The sites that are served.
-pub(super) const HOSTS: &[&str] = &[
-    "www.example.com",
-    "shop.example.com",
-    "api.example.com",
-    "example.org",
-    "static.example.net",
-];
+pub(super) const HOSTS: &[&str] =
+    &["www.example.com", "shop.example.com", "api.example.com", "example.org", "static.example.net"];
 
 /// Referrers from elsewhere.
 pub(super) const REFERRERS: &[&str] = &[
@@ -182,13 +166,7 @@ pub(super) const REFERRERS: &[&str] = &[
 ];
 
 /// Authenticated users.
-pub(super) const USERS: &[&str] = &[
-    "alice",
-    "bob",
-    "carol",
-    "deploy",
-    "jenkins",
-];
+pub(super) const USERS: &[&str] = &["alice", "bob", "carol", "deploy", "jenkins"];
 
 /// Levels and texts of the error log.
 pub(super) const ERRORS: &[(&str, &str)] = &[

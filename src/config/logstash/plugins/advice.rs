@@ -8,7 +8,8 @@ const GENERATED: &str = "events come from records only: write test lines to stan
 const LOOKED_UP: &str = "filters ask no other server: put what is looked up into a dictionary for `translate`";
 const STATEFUL: &str = "events are worked on one by one, with no memory of earlier ones";
 const BY_KAFKA: &str = "logproc writes to Elasticsearch, Kafka, files and standard output: write to a Kafka topic and let a connector take it from there";
-const NOTIFIES: &str = "logproc sends no notifications: write the events to a Kafka topic or an index that an alerting rule watches";
+const NOTIFIES: &str =
+    "logproc sends no notifications: write the events to a Kafka topic or an index that an alerting rule watches";
 
 /// A sentence about what to do instead of a plugin that is missing here; `None` for a name that is no plugin of Logstash.
 pub fn instead_of(section: Section, plugin: &str) -> Option<&'static str> {
@@ -21,20 +22,24 @@ pub fn instead_of(section: Section, plugin: &str) -> Option<&'static str> {
 
 fn instead_of_input(plugin: &str) -> Option<&'static str> {
     Some(match plugin {
-        "beats" | "elastic_agent" | "lumberjack" | "http" | "tcp" | "udp" | "unix" | "syslog" | "gelf" | "relp" | "log4j" | "collectd"
-        | "ganglia" | "graphite" | "websocket" | "logstash" | "snmptrap" | "irc" | "xmpp" => KAFKA_FIRST,
-        "redis" | "rabbitmq" | "stomp" | "jms" | "zeromq" | "kinesis" | "google_pubsub" | "azure_event_hubs" | "sqs" => {
-            "logproc reads no message broker but Kafka: bridge the queue to a Kafka topic with a connector"
+        "beats" | "elastic_agent" | "lumberjack" | "http" | "tcp" | "udp" | "unix" | "syslog" | "gelf" | "relp"
+        | "log4j" | "collectd" | "ganglia" | "graphite" | "websocket" | "logstash" | "snmptrap" | "irc" | "xmpp" => {
+            KAFKA_FIRST
         }
+        "redis" | "rabbitmq" | "stomp" | "jms" | "zeromq" | "kinesis" | "google_pubsub" | "azure_event_hubs"
+        | "sqs" => "logproc reads no message broker but Kafka: bridge the queue to a Kafka topic with a connector",
         "s3" | "s3_sns_sqs" | "google_cloud_storage" | "azure_blob_storage" => {
             "objects are not fetched: copy them to a folder for the input `file`, or let a connector write them to Kafka"
         }
-        "jdbc" | "sqlite" | "http_poller" | "elasticsearch" | "opensearch" | "exec" | "snmp" | "imap" | "cloudwatch" | "couchdb_changes"
-        | "jmx" | "rss" | "twitter" | "github" | "salesforce" | "wmi" | "eventlog" | "meetup" | "puppet_facter" | "neo4j" | "mongodb"
-        | "dynamodb" | "drupal_dblog" | "varnishlog" => POLLED,
+        "jdbc" | "sqlite" | "http_poller" | "elasticsearch" | "opensearch" | "exec" | "snmp" | "imap"
+        | "cloudwatch" | "couchdb_changes" | "jmx" | "rss" | "twitter" | "github" | "salesforce" | "wmi"
+        | "eventlog" | "meetup" | "puppet_facter" | "neo4j" | "mongodb" | "dynamodb" | "drupal_dblog"
+        | "varnishlog" => POLLED,
         "generator" | "java_generator" | "heartbeat" => GENERATED,
         "pipe" | "java_stdin" => "pipe the program's output into logproc and read it with the input `stdin`",
-        "pipeline" => "pipelines do not feed each other: put the filters of both into one file, or a Kafka topic between them",
+        "pipeline" => {
+            "pipelines do not feed each other: put the filters of both into one file, or a Kafka topic between them"
+        }
         "dead_letter_queue" => "dead letters are read again with `logproc dlq replay`",
         _ => return None,
     })
@@ -44,7 +49,8 @@ fn instead_of_filter(plugin: &str) -> Option<&'static str> {
     Some(match plugin {
         "ruby" => "code can't be carried: say it with the filters that are there",
         "aggregate" | "elapsed" | "metrics" | "multiline" | "unique" => STATEFUL,
-        "elasticsearch" | "jdbc_streaming" | "jdbc_static" | "memcached" | "http" | "http_poller" | "dns" | "opensearch" | "redis" => LOOKED_UP,
+        "elasticsearch" | "jdbc_streaming" | "jdbc_static" | "memcached" | "http" | "http_poller" | "dns"
+        | "opensearch" | "redis" => LOOKED_UP,
         "xml" => "XML is not parsed: let the sender write JSON, or cut single values out with `grok`",
         "yaml" => "YAML is not parsed: let the sender write JSON",
         "cipher" => "texts are not encrypted: `fingerprint` with a `key` replaces a value by its keyed hash",
@@ -57,7 +63,9 @@ fn instead_of_filter(plugin: &str) -> Option<&'static str> {
         }
         "java_uuid" => "`uuid` does the same",
         "sleep" => "`rate_limit` of the pipeline holds records back",
-        "elastic_integration" => "the ingest pipelines of an integration run in Elasticsearch: leave them to the output",
+        "elastic_integration" => {
+            "the ingest pipelines of an integration run in Elasticsearch: leave them to the output"
+        }
         "age" => "the age of an event is not computed: compare `@timestamp` with `event.ingested` in Elasticsearch",
         "collate" | "metaevent" | "metricize" | "threats_classifier" | "grokdiscovery" | "zeromq" => {
             "this plugin of Logstash has no counterpart here"
@@ -68,20 +76,65 @@ fn instead_of_filter(plugin: &str) -> Option<&'static str> {
 
 fn instead_of_output(plugin: &str) -> Option<&'static str> {
     Some(match plugin {
-        "opensearch" => "the output `elasticsearch` speaks the bulk API that OpenSearch has too: give it OpenSearch's hosts",
-        "pipeline" => "pipelines do not feed each other: put the filters of both into one file, or a Kafka topic between them",
-        "email" | "pagerduty" | "nagios" | "nagios_nsca" | "zabbix" | "hipchat" | "slack" | "juggernaut" | "jira" | "redmine" => NOTIFIES,
+        "opensearch" => {
+            "the output `elasticsearch` speaks the bulk API that OpenSearch has too: give it OpenSearch's hosts"
+        }
+        "pipeline" => {
+            "pipelines do not feed each other: put the filters of both into one file, or a Kafka topic between them"
+        }
+        "email" | "pagerduty" | "nagios" | "nagios_nsca" | "zabbix" | "hipchat" | "slack" | "juggernaut" | "jira"
+        | "redmine" => NOTIFIES,
         "s3" | "google_cloud_storage" | "webhdfs" | "azure_blob_storage" => {
             "objects are not stored: write to a Kafka topic and let a connector store them"
         }
         "sink" => "`null` takes events and throws them away",
         "java_stdout" => "`stdout` does the same",
         "csv" => "rows are not written: `file` with `codec => line { format => … }` writes lines of your own",
-        "http" | "tcp" | "udp" | "websocket" | "gelf" | "syslog" | "lumberjack" | "logstash" | "redis" | "rabbitmq" | "stomp" | "zeromq"
-        | "kinesis" | "google_pubsub" | "sqs" | "sns" | "mongodb" | "riak" | "solr_http" | "influxdb" | "graphite" | "graphtastic"
-        | "ganglia" | "statsd" | "datadog" | "datadog_metrics" | "cloudwatch" | "elastic_app_search" | "elastic_workplace_search"
-        | "google_bigquery" | "jdbc" | "librato" | "loggly" | "loki" | "metriccatcher" | "newrelic" | "opentsdb" | "splunk"
-        | "timber" | "circonus" | "boundary" | "dynatrace" | "timescaledb" | "irc" | "xmpp" => BY_KAFKA,
+        "http"
+        | "tcp"
+        | "udp"
+        | "websocket"
+        | "gelf"
+        | "syslog"
+        | "lumberjack"
+        | "logstash"
+        | "redis"
+        | "rabbitmq"
+        | "stomp"
+        | "zeromq"
+        | "kinesis"
+        | "google_pubsub"
+        | "sqs"
+        | "sns"
+        | "mongodb"
+        | "riak"
+        | "solr_http"
+        | "influxdb"
+        | "graphite"
+        | "graphtastic"
+        | "ganglia"
+        | "statsd"
+        | "datadog"
+        | "datadog_metrics"
+        | "cloudwatch"
+        | "elastic_app_search"
+        | "elastic_workplace_search"
+        | "google_bigquery"
+        | "jdbc"
+        | "librato"
+        | "loggly"
+        | "loki"
+        | "metriccatcher"
+        | "newrelic"
+        | "opentsdb"
+        | "splunk"
+        | "timber"
+        | "circonus"
+        | "boundary"
+        | "dynatrace"
+        | "timescaledb"
+        | "irc"
+        | "xmpp" => BY_KAFKA,
         "exec" | "pipe" => "no program is run: pipe what `stdout` writes into it",
         _ => return None,
     })

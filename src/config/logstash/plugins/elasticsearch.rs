@@ -126,7 +126,8 @@ fn cloud_host(id: &str) -> Option<String> {
 
 /// Carried into `hosts` by [`defaults`].
 fn path(adapted: &mut Adapted, key: Key, node: Node) {
-    let hosts_have_paths = adapted.written_list("hosts").iter().any(|host| host_path(host).is_some_and(|path| !matches!(path, "" | "/")));
+    let hosts_have_paths =
+        adapted.written_list("hosts").iter().any(|host| host_path(host).is_some_and(|path| !matches!(path, "" | "/")));
     if hosts_have_paths {
         adapted.refuse(&key, &node, "`hosts` have a path already");
     }
@@ -199,14 +200,17 @@ fn verification(adapted: &mut Adapted, key: Key, node: Node) {
 fn truststore(adapted: &mut Adapted, key: Key, node: Node) {
     let path = node.single_text().unwrap_or_default();
     let command = Store::of(adapted.written("ssl_truststore_type"), Some(&path)).authorities_command(&path);
-    let why = format!("authorities are read from PEM files: `{command}`, then `ssl_certificate_authorities => \"ca.pem\"`");
+    let why =
+        format!("authorities are read from PEM files: `{command}`, then `ssl_certificate_authorities => \"ca.pem\"`");
     adapted.refuse(&key, &node, &why);
 }
 
 fn keystore(adapted: &mut Adapted, key: Key, node: Node) {
     let path = node.single_text().unwrap_or_default();
     let command = Store::of(adapted.written("ssl_keystore_type"), Some(&path)).client_commands(&path);
-    let why = format!("certificate and key are read from PEM files: `{command}`, then `ssl_certificate => \"client.crt\"` and `ssl_key => \"client.key\"`");
+    let why = format!(
+        "certificate and key are read from PEM files: `{command}`, then `ssl_certificate => \"client.crt\"` and `ssl_key => \"client.key\"`"
+    );
     adapted.refuse(&key, &node, &why);
 }
 
@@ -215,15 +219,17 @@ fn is_for_indices(name: &str, texts: &[String]) -> bool {
     match name {
         "action" => texts.first().is_some_and(|action| action != "create"),
         "manage_template" => texts.first().is_some_and(|flag| flag != "false"),
-        "index" | "document_type" | "join_field" | "parent" | "retry_on_conflict" | "doc_as_upsert" | "upsert" | "scripted_upsert"
-        | "version" | "version_type" => true,
+        "index" | "document_type" | "join_field" | "parent" | "retry_on_conflict" | "doc_as_upsert" | "upsert"
+        | "scripted_upsert" | "version" | "version_type" => true,
         _ => ["template", "ilm_", "script"].iter().any(|start| name.starts_with(start)),
     }
 }
 
 /// Defaults of the output that differ from the sink's.
 pub(super) fn defaults(adapted: &mut Adapted) {
-    if let Some(path) = adapted.written("path").map(|path| path.trim_matches('/').to_string()).filter(|path| !path.is_empty()) {
+    if let Some(path) =
+        adapted.written("path").map(|path| path.trim_matches('/').to_string()).filter(|path| !path.is_empty())
+    {
         if !adapted.has("hosts") {
             adapted.add_default("hosts", "http://localhost:9200");
         }

@@ -1,8 +1,8 @@
 //! The options of Logstash's kafka input and output.
 
+use super::Rule::{Idle, Property, Refused, With};
 use super::stores::{Store, pkcs12_command};
 use super::{Adapted, Rule, TUNING};
-use super::Rule::{Idle, Property, Refused, With};
 use crate::config::value::{Data, Key, Node};
 use crate::source::kafka::jaas_value;
 
@@ -150,7 +150,10 @@ fn jaas(adapted: &mut Adapted, key: Key, node: Node) {
     };
     let values: Option<Vec<String>> = properties.iter().map(|(name, _)| jaas_value(&line, name)).collect();
     let Some(values) = values else {
-        let missing = format!("no {} in this line", properties.iter().map(|(name, _)| format!("`{name}=\"…\"`")).collect::<Vec<_>>().join(" and "));
+        let missing = format!(
+            "no {} in this line",
+            properties.iter().map(|(name, _)| format!("`{name}=\"…\"`")).collect::<Vec<_>>().join(" and ")
+        );
         return adapted.refuse(&key, &node, &missing);
     };
     for ((_, property), value) in properties.iter().zip(values) {
@@ -162,7 +165,11 @@ fn jaas(adapted: &mut Adapted, key: Key, node: Node) {
 }
 
 fn token_endpoint(adapted: &mut Adapted, key: Key, node: Node) {
-    adapted.property("sasl.oauthbearer.method", key.clone(), Node { data: Data::String("oidc".into()), ..node.clone() });
+    adapted.property(
+        "sasl.oauthbearer.method",
+        key.clone(),
+        Node { data: Data::String("oidc".into()), ..node.clone() },
+    );
     adapted.property("sasl.oauthbearer.token.endpoint.url", key, node);
 }
 
@@ -184,7 +191,10 @@ fn truststore(adapted: &mut Adapted, key: Key, node: Node) {
         Store::Pem => adapted.setting("ssl_ca_location", "ssl.ca.location", key, node),
         store => {
             let command = store.authorities_command(&path);
-            let why = format!("authorities are read from PEM files: `{command}`, then `ssl_truststore_type => \"PEM\"` and `{} => \"ca.pem\"`", key.name);
+            let why = format!(
+                "authorities are read from PEM files: `{command}`, then `ssl_truststore_type => \"PEM\"` and `{} => \"ca.pem\"`",
+                key.name
+            );
             adapted.refuse(&key, &node, &why);
         }
     }
@@ -201,7 +211,10 @@ fn keystore(adapted: &mut Adapted, key: Key, node: Node) {
         Store::Pkcs12 => adapted.property("ssl.keystore.location", key, node),
         Store::Jks => {
             let command = pkcs12_command(&path);
-            let why = format!("JKS is Java's alone: `{command}`, then `ssl_keystore_type => \"PKCS12\"` and `{} => \"client.p12\"`", key.name);
+            let why = format!(
+                "JKS is Java's alone: `{command}`, then `ssl_keystore_type => \"PKCS12\"` and `{} => \"client.p12\"`",
+                key.name
+            );
             adapted.refuse(&key, &node, &why);
         }
     }
@@ -250,7 +263,9 @@ fn partitioner(adapted: &mut Adapted, key: Key, node: Node) {
     match node.single_text().as_deref() {
         // The default of the Java client, which the output gets where nothing else is said.
         Some("default" | "uniform_sticky") => {}
-        Some("round_robin") => adapted.property("partitioner", key, Node { data: Data::String("random".into()), ..node }),
+        Some("round_robin") => {
+            adapted.property("partitioner", key, Node { data: Data::String("random".into()), ..node })
+        }
         _ => adapted.refuse(&key, &node, JAVA),
     }
 }

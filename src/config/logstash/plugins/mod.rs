@@ -114,12 +114,21 @@ pub fn adapt(spec: &mut PipelineSpec, surroundings: Surroundings<'_>) -> Vec<Dia
     adapt_all(Section::Filter, &mut spec.filters, surroundings, &mut left_out);
     adapt_all(Section::Output, &mut spec.sinks, surroundings, &mut left_out);
     let diagnostics = left_out.into_iter().map(|left: LeftOut| {
-        if left.refused { Diagnostic::error(left.span, left.message) } else { Diagnostic::warning(left.span, left.message) }
+        if left.refused {
+            Diagnostic::error(left.span, left.message)
+        } else {
+            Diagnostic::warning(left.span, left.message)
+        }
     });
     diagnostics.collect()
 }
 
-fn adapt_all(section: Section, statements: &mut [Statement], surroundings: Surroundings<'_>, left_out: &mut Vec<LeftOut>) {
+fn adapt_all(
+    section: Section,
+    statements: &mut [Statement],
+    surroundings: Surroundings<'_>,
+    left_out: &mut Vec<LeftOut>,
+) {
     for statement in statements {
         match statement {
             Statement::Component(component) => left_out.extend(adapt_component(section, component, surroundings)),
@@ -145,7 +154,8 @@ pub fn adapt_component(section: Section, spec: &mut ComponentSpec, surroundings:
     if section == Section::Filter {
         return add_geo_database(spec, surroundings.variable).into_iter().collect();
     }
-    let texts = |(key, node): &(Key, Node)| (key.name.clone(), node.as_list().iter().filter_map(Node::to_text).collect());
+    let texts =
+        |(key, node): &(Key, Node)| (key.name.clone(), node.as_list().iter().filter_map(Node::to_text).collect());
     let mut adapted = Adapted {
         section,
         ecs_disabled: surroundings.ecs_disabled,
@@ -195,7 +205,8 @@ fn texts_inside(node: &mut Node, numbers: bool) {
         _ => return,
     };
     for value in values {
-        let is_text = matches!(value.data, Data::Boolean(_)) || numbers && matches!(value.data, Data::Integer(_) | Data::Float(_));
+        let is_text = matches!(value.data, Data::Boolean(_))
+            || numbers && matches!(value.data, Data::Integer(_) | Data::Float(_));
         match value.to_text().filter(|_| is_text) {
             Some(text) => value.data = Data::String(text),
             None => texts_inside(value, numbers),
@@ -215,7 +226,9 @@ fn add_geo_database(spec: &mut ComponentSpec, variable: Variable<'_>) -> Option<
     let name = GEO_DATABASES[usize::from(text("default_database_type").flatten().as_deref() == Some("ASN"))];
     let span = spec.kind.span;
     let Some(path) = variable(name) else {
-        let message = format!("Logstash brings a database for `geoip`: here `{name}` in the environment, or the option `database`, names one");
+        let message = format!(
+            "Logstash brings a database for `geoip`: here `{name}` in the environment, or the option `database`, names one"
+        );
         return Some(LeftOut { span, message, refused: false });
     };
     spec.entries.push((Key { span, name: "database".to_string() }, Node { span, data: Data::String(path) }));

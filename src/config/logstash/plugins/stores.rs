@@ -18,7 +18,11 @@ impl Store {
             Some("pem") => Store::Pem,
             Some("pkcs12" | "p12") => Store::Pkcs12,
             Some("jks") => Store::Jks,
-            _ => match path.and_then(|path| path.rsplit_once('.')).map(|(_, ending)| ending.to_ascii_lowercase()).as_deref() {
+            _ => match path
+                .and_then(|path| path.rsplit_once('.'))
+                .map(|(_, ending)| ending.to_ascii_lowercase())
+                .as_deref()
+            {
                 Some("pem" | "crt" | "cer") => Store::Pem,
                 Some("p12" | "pfx" | "pkcs12") => Store::Pkcs12,
                 _ => Store::Jks,

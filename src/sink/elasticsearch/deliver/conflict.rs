@@ -37,11 +37,14 @@ pub(super) fn reason(sink: &str) -> Reason {
 impl Delivery {
     /// Returns the documents that have the ID of another event.
     pub(super) async fn conflicts(&self, batch: &DocumentBatch, classes: &[Class]) -> Conflicts {
-        let is_doubtful = |index: &usize| classes[*index] == Class::Duplicate && {
-            let (raw, record) = batch.record(*index);
-            raw.origin(record).reuses_ids()
+        let is_doubtful = |index: &usize| {
+            classes[*index] == Class::Duplicate && {
+                let (raw, record) = batch.record(*index);
+                raw.origin(record).reuses_ids()
+            }
         };
-        let doubtful: Vec<usize> = (0..classes.len()).filter(|_| self.existing == Existing::Unknown).filter(is_doubtful).collect();
+        let doubtful: Vec<usize> =
+            (0..classes.len()).filter(|_| self.existing == Existing::Unknown).filter(is_doubtful).collect();
         if doubtful.is_empty() {
             return Conflicts::default();
         }
@@ -49,7 +52,12 @@ impl Delivery {
             Ok(conflicts) => conflicts,
             Err(problem) => {
                 if let Some(repeated) = self.context.failed("conflict") {
-                    warn!(sink = &*self.context.name, error = problem.text, repeated, "failed to look up documents whose ids are taken; retrying");
+                    warn!(
+                        sink = &*self.context.name,
+                        error = problem.text,
+                        repeated,
+                        "failed to look up documents whose ids are taken; retrying"
+                    );
                 }
                 Conflicts { unknown: doubtful.into_iter().collect(), ..Conflicts::default() }
             }
@@ -74,13 +82,24 @@ impl Delivery {
                 let mut found = HashMap::new();
                 for some in made.chunks(LOOKED_UP_TOGETHER) {
                     let ids: Vec<&str> = some.iter().map(|(_, id, _)| id.as_str()).collect();
-                    let query = json!({ "size": ids.len(), "_source": IDENTIFYING, "query": { "ids": { "values": ids } } });
-                    let body = self.ask(&format!("{stream}/_search"), &[("ignore_unavailable", "true")], Payload::Json(query.to_string().into())).await?;
-                    let mut answer: Value = serde_json::from_slice(&body).map_err(|error| format!("a search's answer: {error}"))?;
+                    let query =
+                        json!({ "size": ids.len(), "_source": IDENTIFYING, "query": { "ids": { "values": ids } } });
+                    let body = self
+                        .ask(
+                            &format!("{stream}/_search"),
+                            &[("ignore_unavailable", "true")],
+                            Payload::Json(query.to_string().into()),
+                        )
+                        .await?;
+                    let mut answer: Value =
+                        serde_json::from_slice(&body).map_err(|error| format!("a search's answer: {error}"))?;
                     let Some(Value::Array(hits)) = answer.pointer_mut("/hits/hits").map(Value::take) else {
                         return Err("a search's answer has no hits".to_string().into());
                     };
-                    found.extend(hits.into_iter().filter_map(|mut hit| Some((hit["_id"].as_str()?.to_string(), hit["_source"].take()))));
+                    found.extend(
+                        hits.into_iter()
+                            .filter_map(|mut hit| Some((hit["_id"].as_str()?.to_string(), hit["_source"].take()))),
+                    );
                 }
                 made.retain(|(index, id, document)| {
                     let Some(there) = found.get(id) else { return true };
@@ -98,8 +117,13 @@ impl Delivery {
             let (origin, offset) = (raw.origin(record), raw.records()[record].offset);
             if let Some(repeated) = self.context.failed("taken_ids") {
                 error!(
-                    sink = &*self.context.name, topic = &*origin.topic, partition = origin.partition, offset, documents = conflicts.others.len(),
-                    repeated, "ids of documents are taken by other events; the records are written to the dead letters"
+                    sink = &*self.context.name,
+                    topic = &*origin.topic,
+                    partition = origin.partition,
+                    offset,
+                    documents = conflicts.others.len(),
+                    repeated,
+                    "ids of documents are taken by other events; the records are written to the dead letters"
                 );
             }
         }
@@ -129,9 +153,13 @@ mod tests {
 
     #[test]
     fn documents_are_of_one_event_when_no_identifying_field_differs() {
-        let there = json!({ "@timestamp": "2026-01-01T00:00:00.000Z", "event": { "original": "a" }, "log": { "offset": 7 } });
+        let there =
+            json!({ "@timestamp": "2026-01-01T00:00:00.000Z", "event": { "original": "a" }, "log": { "offset": 7 } });
         for (made, is_same) in [
-            (json!({ "@timestamp": "2026-01-01T00:00:00.000Z", "event": { "original": "a", "ingested": "now" }, "new": 1 }), true),
+            (
+                json!({ "@timestamp": "2026-01-01T00:00:00.000Z", "event": { "original": "a", "ingested": "now" }, "new": 1 }),
+                true,
+            ),
             (json!({ "@timestamp": "2026-01-01T00:00:00.000Z", "event.original": "b" }), false),
             (json!({ "@timestamp": "2026-01-01T00:00:01.000Z" }), false),
             (json!({ "log": { "offset": 8 } }), false),

@@ -107,14 +107,20 @@ impl Delivery {
             Ok(outcomes) => outcomes,
             Err(problem) => {
                 if let Some(repeated) = self.context.failed("replace") {
-                    warn!(sink = &*self.context.name, error = problem.text, repeated, "failed to look up or replace documents; retrying");
+                    warn!(
+                        sink = &*self.context.name,
+                        error = problem.text,
+                        repeated,
+                        "failed to look up or replace documents; retrying"
+                    );
                 }
                 return vec![self.again(attempt, if problem.is_busy { "busy" } else { "replace" })];
             }
         };
         let sizes: Vec<usize> = attempt.batch.items().iter().map(|item| item.len()).collect();
         let (mut delivered, mut kept) = ((0, 0), (0, 0));
-        let ended = |answer: &ItemAnswer| matches!(answer.class(), Class::Created | Class::Duplicate).then(|| answer.outcome());
+        let ended =
+            |answer: &ItemAnswer| matches!(answer.class(), Class::Created | Class::Duplicate).then(|| answer.outcome());
         attempt.batch.note(|index| outcomes[index].as_ref().and_then(ended));
         let (groups, rejected) = attempt.batch.sort_out(|index| match &outcomes[index] {
             Some(answer) => match answer.class() {
@@ -140,7 +146,13 @@ impl Delivery {
         self.context.reject(rejected).await;
         let again = |(cause, batch)| {
             let looked_up = cause == "absent";
-            let next = Attempt { batch, tries: attempt.tries, not_before: None, suspect_since: attempt.suspect_since, looked_up };
+            let next = Attempt {
+                batch,
+                tries: attempt.tries,
+                not_before: None,
+                suspect_since: attempt.suspect_since,
+                looked_up,
+            };
             if looked_up { next } else { self.again(next, cause) }
         };
         groups.into_iter().map(again).collect()
@@ -148,7 +160,8 @@ impl Delivery {
 
     /// Returns the result of each document; `None` if it was not found.
     async fn try_replace(&self, batch: &DocumentBatch) -> Result<Vec<Option<ItemAnswer>>, Problem> {
-        let documents: Vec<(Action, &[u8])> = (0..batch.len()).filter_map(|index| parts(batch.document(index))).collect();
+        let documents: Vec<(Action, &[u8])> =
+            (0..batch.len()).filter_map(|index| parts(batch.document(index))).collect();
         if documents.len() < batch.len() {
             return Err("a document has no action".to_string().into());
         }
@@ -212,11 +225,17 @@ impl Delivery {
                         "size": some.len() * PER_ID, "_source": false, "seq_no_primary_term": true, "query": { "ids": { "values": some } }
                     });
                     let path = format!("{stream}/_search");
-                    let body = self.ask(&path, &[("ignore_unavailable", "true")], Payload::Json(query.to_string().into())).await?;
+                    let body = self
+                        .ask(&path, &[("ignore_unavailable", "true")], Payload::Json(query.to_string().into()))
+                        .await?;
                     let hits: Hits = parse(&path, &body)?;
                     // Documents on a failed shard would be taken for missing.
                     if hits.timed_out || hits.shards.failed > 0 {
-                        return Err(format!("{path}: timed out: {}, failed shards: {}", hits.timed_out, hits.shards.failed).into());
+                        return Err(format!(
+                            "{path}: timed out: {}, failed shards: {}",
+                            hits.timed_out, hits.shards.failed
+                        )
+                        .into());
                     }
                     found.extend(hits.hits.hits.into_iter().map(|hit| (hit.id.clone(), hit)));
                 }
@@ -227,11 +246,15 @@ impl Delivery {
     }
 
     pub(super) async fn ask(&self, path: &str, query: &[(&str, &str)], payload: Payload) -> Result<Bytes, Problem> {
-        let answer = self.client.request(Method::POST, path, query, payload).await.map_err(|error| error.to_string())?;
+        let answer =
+            self.client.request(Method::POST, path, query, payload).await.map_err(|error| error.to_string())?;
         match answer.status {
             200..=299 => Ok(answer.body),
             status => {
-                let text = format!("{path}: status {status}: {}", String::from_utf8_lossy(&answer.body[..answer.body.len().min(300)]));
+                let text = format!(
+                    "{path}: status {status}: {}",
+                    String::from_utf8_lossy(&answer.body[..answer.body.len().min(300)])
+                );
                 Err(Problem { text, is_busy: matches!(status, 408 | 429) })
             }
         }
@@ -266,10 +289,15 @@ mod tests {
     #[test]
     fn a_response_to_a_search_that_is_not_whole_is_no_proof_of_absence() {
         let parsed = |body: &str| parse::<Hits>("i/_search", body.as_bytes());
-        for body in ["", "{}", "<html>OK</html>", r#"{"hits":{"hits":[]}}"#, r#"{"timed_out":false,"hits":{"hits":[]}}"#] {
+        for body in
+            ["", "{}", "<html>OK</html>", r#"{"hits":{"hits":[]}}"#, r#"{"timed_out":false,"hits":{"hits":[]}}"#]
+        {
             assert!(parsed(body).is_err(), "{body}");
         }
-        let whole = parsed(r#"{"took":1,"timed_out":false,"_shards":{"total":2,"successful":1,"failed":1},"hits":{"hits":[]}}"#).unwrap();
+        let whole = parsed(
+            r#"{"took":1,"timed_out":false,"_shards":{"total":2,"successful":1,"failed":1},"hits":{"hits":[]}}"#,
+        )
+        .unwrap();
         assert_eq!((whole.shards.failed, whole.hits.hits.len()), (1, 0));
         assert!(parse::<Refreshed>("i/_refresh", b"{}").is_err());
     }
