@@ -6,13 +6,13 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 use divan::{Bencher, black_box};
+use logproc::codec::id::DocumentOrigin;
 use logproc::delivery::Span;
 use logproc::delivery::ledger::Ledger;
 use logproc::event::{Event, Timestamp};
 use logproc::filter::{Context, FILTERS};
-use logproc::pipeline::id::DocumentOrigin;
-use logproc::pipeline::load::{self, Overrides, Pipeline};
 use logproc::pipeline::program::Survivors;
+use logproc::runtime::load::{self, Overrides, Pipeline};
 use logproc::testkit::traffic::Traffic;
 
 fn main() {

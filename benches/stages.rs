@@ -9,11 +9,11 @@
 use std::hint::black_box;
 use std::time::Instant;
 
+use logproc::codec::id::DocumentOrigin;
 use logproc::event::{Event, Timestamp};
 use logproc::filter::Context;
-use logproc::pipeline::id::DocumentOrigin;
-use logproc::pipeline::load::{self, Overrides, Pipeline};
 use logproc::pipeline::program::Survivors;
+use logproc::runtime::load::{self, Overrides, Pipeline};
 use logproc::testkit::traffic::Traffic;
 
 const EVENTS: usize = 20_000;

@@ -4,12 +4,13 @@ use std::time::Instant;
 
 use clap::Args;
 use logproc::config::{Args as Options, ComponentDef, Data, Key, Node, Span};
-use logproc::dead_letter::DeadLetterSpec;
-use logproc::delivery::{Outputs, Plan, Processor, Processors, RawBatch, Settings, Shutdown, Verdict, run as deliver};
-use logproc::observe::health::Health;
-use logproc::observe::{http, logs, metrics};
+use logproc::delivery::{Outputs, Processor, Processors, RawBatch, Settings, Shutdown, Verdict, run as deliver};
+use logproc::runtime::PlanSpec;
+use logproc::sink::dead_letter::DeadLetterSpec;
 use logproc::sink::{self, SinkSpec};
 use logproc::source::{self, SourceSpec};
+use logproc::telemetry::health::Health;
+use logproc::telemetry::{logs, metrics};
 
 #[derive(Args)]
 pub struct PassThrough {
@@ -119,9 +120,9 @@ pub fn run(given: &PassThrough) -> anyhow::Result<()> {
     settings.workers = given.workers.unwrap_or(settings.workers);
     let health = Health::default();
     if let Some(address) = given.metrics {
-        http::serve(address, metrics::install()?, health.clone())?;
+        logproc::api::serve(address, metrics::install()?, health.clone())?;
     }
-    let plan = Plan {
+    let plan = PlanSpec {
         pipeline_name: "pass-through".into(),
         sources: vec![SourceSpec::from_args("kafka", &options(&source::kafka::DEF, source)?).map_err(complain)?],
         sinks: vec![(None, sink.map_err(complain)?)],
@@ -131,7 +132,8 @@ pub fn run(given: &PassThrough) -> anyhow::Result<()> {
         dead_letter: DeadLetterSpec::file("pass-through-dead-letters.ndjson"),
         settings,
         health,
-    };
+    }
+    .build();
     let (shutdown, began) = (Shutdown::new(), Instant::now());
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
     let (signalled, until, lag) =

@@ -1,24 +1,26 @@
 //! logproc: a Kafka to Elasticsearch stream processor.
 
-mod append;
+pub mod api;
 pub mod cli;
-pub mod condition;
+pub mod codec;
 pub mod config;
-pub mod datetime;
-pub mod dead_letter;
 pub mod delivery;
 pub mod event;
+pub mod files;
 pub mod filter;
 pub mod grok;
-pub mod login;
+pub mod kafka;
+pub mod logstash;
 mod memory;
 pub mod misuse;
-pub mod observe;
 pub mod pipeline;
 pub mod replay;
+pub mod runtime;
+pub mod script;
 pub mod sink;
 pub mod source;
+pub mod telemetry;
+pub mod testing;
 #[cfg(feature = "testkit")]
 pub mod testkit;
-pub mod trial;
 pub mod version;

@@ -6,10 +6,11 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use logproc::config::{Diagnostic, Dialect, logstash, toml};
+use logproc::config::{Diagnostic, Dialect, toml};
 use logproc::event::{Event, Timestamp};
 use logproc::filter::{self, Context};
 use logproc::grok::EcsCompatibility;
+use logproc::logstash;
 use logproc::pipeline::compile::{self, Environment};
 use logproc::pipeline::program::{Program, Survivors};
 use serde_json::{Value, json};

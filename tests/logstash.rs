@@ -5,7 +5,8 @@
 use std::path::Path;
 
 use logproc::config::spec::{ConditionSpec, PipelineSpec, Statement};
-use logproc::config::{ComponentSpec, Data, Diagnostic, Dialect, Expander, Files, Node, convert, logstash, toml};
+use logproc::config::{ComponentSpec, Data, Diagnostic, Dialect, Expander, Files, Node, toml};
+use logproc::logstash::{self, convert};
 use regex::Regex;
 use serde_json::{Map, Value, json};
 

@@ -11,7 +11,7 @@ const RULE_TESTS: &str = include_str!("../deploy/prometheus/logproc.test.yml");
 const GRAFANA: &str = include_str!("../deploy/grafana/logproc.json");
 const RUNBOOK: &str = include_str!("../docs/runbook.md");
 const DOCUMENT: &str = include_str!("../docs/metrics.md");
-const METRICS: &str = include_str!("../src/observe/metrics.rs");
+const METRICS: &str = include_str!("../src/telemetry/metrics.rs");
 
 /// The names of metrics in a text.
 fn metrics(text: &str) -> BTreeSet<&str> {

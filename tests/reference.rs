@@ -13,9 +13,10 @@ use logproc::event::Timestamp;
 use logproc::filter::{self, FILTERS};
 use logproc::grok::EcsCompatibility;
 use logproc::pipeline::compile::Environment;
-use logproc::pipeline::load::{Loaded, Overrides, PIPELINE_DEF, load_texts};
-use logproc::trial::{DEFAULT_NOW_MS, Input, Trial, case};
-use logproc::{dead_letter, sink, source};
+use logproc::runtime::load::{Loaded, Overrides, PIPELINE_DEF, load_texts};
+use logproc::sink::dead_letter;
+use logproc::testing::{DEFAULT_NOW_MS, Input, Trial, case};
+use logproc::{sink, source};
 
 fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))

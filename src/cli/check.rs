@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use super::{FAILED, LogstashArgs, eprint_line};
 use crate::config::Diagnostic;
-use crate::pipeline::load::{self, Overrides};
+use crate::runtime::load::{self, Overrides};
 
 /// Options of `logproc check`.
 #[derive(clap::Args)]

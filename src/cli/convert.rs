@@ -6,11 +6,12 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use super::{Ecs, FAILED, INVALID, LogstashArgs, eprint_line};
-use crate::config::logstash::settings::Settings;
-use crate::config::{Diagnostic, Dialect, Files, convert};
+use crate::config::{Diagnostic, Dialect, Files};
 use crate::grok::EcsCompatibility;
+use crate::logstash::convert;
+use crate::logstash::settings::Settings;
 use crate::pipeline::compile::Environment;
-use crate::pipeline::load::{Overrides, ecs_of, load_texts, pipeline_files};
+use crate::runtime::load::{Overrides, ecs_of, load_texts, pipeline_files};
 
 /// Options of `logproc convert`.
 #[derive(clap::Args)]

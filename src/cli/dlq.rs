@@ -8,9 +8,9 @@ use clap::Subcommand;
 use super::ending::Ending;
 use super::replay::{LettersArgs, begin};
 use super::{FORCED, INVALID};
-use crate::dead_letter::read::{Folded, Letter, Unreadable, read};
-use crate::dead_letter::{DeadLetterSpec, escaped};
-use crate::pipeline::load::Overrides;
+use crate::runtime::load::Overrides;
+use crate::sink::dead_letter::read::{Folded, Letter, Unreadable, read};
+use crate::sink::dead_letter::{DeadLetterSpec, escaped};
 
 mod list;
 

@@ -15,7 +15,7 @@ use tracing::{debug, error, info, warn};
 
 use super::{FAILED, FORCED};
 use crate::delivery::{Phase, Shutdown};
-use crate::observe::logs;
+use crate::telemetry::logs;
 
 /// How long a run that was let go may take to end by itself; the last log lines take some more.
 const GRACE: Duration = Duration::from_millis(800);

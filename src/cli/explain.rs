@@ -15,10 +15,10 @@ use super::{FAILED, INVALID, LogstashArgs};
 use crate::event::{Event, Timestamp, pretty};
 use crate::filter::Flow;
 use crate::misuse::misuse;
-use crate::pipeline::load::Overrides;
 use crate::pipeline::program::Seen;
-use crate::trial::report::{Style, changes};
-use crate::trial::{Input, Output, Trial, as_json};
+use crate::runtime::load::Overrides;
+use crate::testing::report::{Style, changes};
+use crate::testing::{Input, Output, Trial, as_json};
 
 /// Options of `logproc explain`.
 #[derive(clap::Args)]
@@ -205,7 +205,7 @@ impl<W: Write> Explainer<W> {
             writeln!(self.out)?;
         }
         let (Input::Record(text) | Input::Event(text)) = input;
-        let heading = format!("{}: {}", self.count, crate::dead_letter::escaped(text));
+        let heading = format!("{}: {}", self.count, crate::sink::dead_letter::escaped(text));
         writeln!(self.out, "{}", self.style.strong(&heading))
     }
 

@@ -9,12 +9,12 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
 
+use crate::delivery::SinkError;
 use crate::delivery::{RunError, RunFailure};
 use crate::grok::EcsCompatibility;
 use crate::misuse::Misuse;
-use crate::observe::logs::{self, Overflow};
-use crate::pipeline::load::Overrides;
-use crate::sink::SinkError;
+use crate::runtime::load::Overrides;
+use crate::telemetry::logs::{self, Overflow};
 
 mod check;
 mod convert;
@@ -23,7 +23,6 @@ mod ending;
 mod explain;
 mod grok;
 mod patterns;
-mod reload;
 mod replay;
 mod run;
 mod schema;
@@ -251,8 +250,8 @@ fn eprint_line(text: &str) {
 }
 
 /// Loads a pipeline file, showing everything that is wrong with it. `None` where it can't be used.
-fn load(path: &Path, overrides: &Overrides) -> Option<crate::pipeline::load::Pipeline> {
-    match crate::pipeline::load::load(path, overrides) {
+fn load(path: &Path, overrides: &Overrides) -> Option<crate::runtime::load::Pipeline> {
+    match crate::runtime::load::load(path, overrides) {
         Ok(loaded) => {
             for diagnostic in &loaded.diagnostics {
                 eprint_line(loaded.files.render(diagnostic).trim_end());

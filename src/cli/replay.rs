@@ -10,14 +10,14 @@ use serde_json::json;
 use super::ending::Ending;
 use super::{DONE, FAILED, FORCED, INVALID};
 use crate::event::Timestamp;
-use crate::observe::health::Health;
-use crate::observe::metrics;
-use crate::pipeline::load::Overrides;
 use crate::replay::gauge::{Failure, Rate};
 use crate::replay::job::Definition;
 use crate::replay::target::{Mode, Target};
 use crate::replay::{Ended, Request};
-use crate::trial::report::Style;
+use crate::runtime::load::Overrides;
+use crate::telemetry::health::Health;
+use crate::telemetry::metrics;
+use crate::testing::report::Style;
 
 mod jobs;
 

@@ -11,16 +11,16 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use tracing::{error, info, warn};
 
 use super::ending::Ending;
-use super::reload::{Hangup, Reloader};
 use super::{DONE, FAILED, FORCED, INVALID, LogstashArgs};
 use crate::delivery;
 use crate::misuse::Misuse;
-use crate::observe::health::Health;
-use crate::observe::{http, metrics};
 use crate::pipeline::destination::TrialForm;
-use crate::pipeline::load::{Overrides, Pipeline};
 use crate::pipeline::worker::Codec;
-use crate::trial::report::Style;
+use crate::runtime::load::{Overrides, Pipeline};
+use crate::runtime::reload::{Hangup, Reloader};
+use crate::telemetry::health::Health;
+use crate::telemetry::metrics;
+use crate::testing::report::Style;
 
 /// Options of `logproc run`.
 #[derive(Args)]
@@ -139,8 +139,9 @@ pub fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
         // A trial is watched by whoever has started it.
         pipeline.settings.summary_interval = None;
     }
-    let reloader = Reloader::new(path, overrides, &pipeline);
-    let plan = pipeline.into_plan(health);
+    let file = path.to_path_buf();
+    let reloader = Reloader::new(path, Box::new(move || super::load(&file, &overrides)), &pipeline);
+    let plan = pipeline.into_plan(health).build();
     reloader.watch(
         hangup,
         plan.processors.clone(),
@@ -184,7 +185,7 @@ fn serve(args: &RunArgs, pipeline: &Pipeline, health: &Health) -> anyhow::Result
     const PORTS_TRIED: u16 = 100;
     for step in 0..PORTS_TRIED {
         let address = SocketAddr::new(first.ip(), first.port().saturating_add(step));
-        match http::serve(address, handle.clone(), health.clone()) {
+        match crate::api::serve(address, handle.clone(), health.clone()) {
             Ok(_) => return Ok(()),
             Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => {}
             Err(error) => return Err(error).with_context(|| format!("{address} can't be listened on")),
@@ -205,7 +206,8 @@ pub(super) fn serve_at(
     }
     let wrong = || Misuse(format!("--http-address: `{address}` is not an address with a port, like 127.0.0.1:9600"));
     let address = address.parse::<SocketAddr>().map_err(|_| wrong())?;
-    http::serve(address, metrics()?, health.clone()).with_context(|| format!("{address} can't be listened on"))?;
+    crate::api::serve(address, metrics()?, health.clone())
+        .with_context(|| format!("{address} can't be listened on"))?;
     Ok(())
 }
 

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 /// # Errors
 /// Standard output can't be written.
 pub fn run() -> anyhow::Result<ExitCode> {
-    let schema = serde_json::to_string_pretty(&crate::pipeline::schema::schema())?;
+    let schema = serde_json::to_string_pretty(&crate::runtime::schema::schema())?;
     writeln!(std::io::stdout(), "{schema}")?;
     Ok(ExitCode::SUCCESS)
 }

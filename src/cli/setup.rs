@@ -15,7 +15,7 @@ use tracing::{info, warn};
 
 use super::ending::Ending;
 use super::{FORCED, INVALID, template_diff};
-use crate::pipeline::load::{Overrides, Pipeline};
+use crate::runtime::load::{Overrides, Pipeline};
 use crate::sink::SinkSpec;
 use crate::sink::elasticsearch::{Answer, Client, Method, Payload};
 

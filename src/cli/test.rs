@@ -10,11 +10,11 @@ use anyhow::Context as _;
 use super::{FAILED, INVALID, LogstashArgs, eprint_line};
 use crate::config::{Dialect, Files, toml};
 use crate::pipeline::compile::Environment;
-use crate::pipeline::load::{Overrides, Pipeline, load, pipeline_files};
-use crate::trial::Trial;
-use crate::trial::bless::bless;
-use crate::trial::case::{self, Case, Verdict};
-use crate::trial::report::{JunitCase, Style, diff, junit};
+use crate::runtime::load::{Overrides, Pipeline, load, pipeline_files};
+use crate::testing::Trial;
+use crate::testing::bless::bless;
+use crate::testing::case::{self, Case, Verdict};
+use crate::testing::report::{JunitCase, Style, diff, junit};
 
 /// Options of `logproc test`.
 #[derive(clap::Args)]

@@ -1,11 +1,11 @@
 //! Pipeline files: from text to a checked specification.
 
-pub mod convert;
 pub(crate) mod cursor;
 pub mod diagnostic;
 pub mod expand;
-mod hash_order;
-pub mod logstash;
+pub(crate) mod fields;
+pub(crate) mod hash_order;
+pub mod missing_plugins;
 pub mod options;
 pub mod spec;
 pub mod toml;

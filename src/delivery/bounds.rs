@@ -7,16 +7,11 @@
 
 use super::document::Limits;
 use super::run::Settings;
-use crate::dead_letter::DeadLetterSpec;
-use crate::sink::SinkSpec;
-use crate::source::SourceSpec;
+use crate::memory::Footprint;
 
 const MIB: usize = 1 << 20;
 const KIB: usize = 1 << 10;
 
-/// The `memory_limit`, in bytes, from which on caches have their full size and the allocator may keep as much as it
-/// needs for speed. It is the default limit.
-pub(crate) const ROOMY: usize = 256 * MIB;
 /// Anonymous memory of a process that runs an empty pipeline, in bytes: 4 MiB as measured, plus what TLS and the HTTP
 /// server allocate later.
 const PROCESS: usize = 6 * MIB;
@@ -41,86 +36,46 @@ pub(super) const BEYOND_BULK: usize = 128 * KIB;
 /// Maximum bytes of dead letters written together, and of documents sent to a Kafka sink together.
 pub(crate) const PRODUCED_TOGETHER: usize = MIB;
 
-/// The memory that a pipeline's filters need.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Footprint {
-    /// Bytes shared by all workers.
-    pub shared: usize,
-    /// Bytes that each worker needs for itself.
-    pub each_worker: usize,
-    /// Bytes of shared caches that scale with `memory_limit`, given for [`ROOMY`].
-    pub shared_caches: usize,
-    /// Bytes of each worker's caches that scale with `memory_limit`, given for [`ROOMY`].
-    pub worker_caches: usize,
+/// The parts of a run that take memory.
+#[derive(Clone, Debug)]
+pub struct Parts {
+    /// Number of sources.
+    pub sources: usize,
+    /// Number of sources whose client fetches records in advance.
+    pub fetching_sources: usize,
+    /// Number of sinks that buffer documents.
+    pub sinks: usize,
+    /// Number of librdkafka clients.
+    pub clients: usize,
+    /// Number of librdkafka clients that produce.
+    pub producers: usize,
+    /// Size in bytes of the largest record to reserve memory for.
+    pub largest_record: usize,
+    /// Largest batch size, in bytes, that any sink asks for.
+    pub bulk_bytes: usize,
 }
 
-impl Footprint {
-    fn at(&self, limit: usize, workers: usize) -> usize {
-        let caches = self.shared_caches + self.worker_caches * workers;
-        self.shared + self.each_worker * workers + scaled(caches, limit)
-    }
-}
-
-/// Scales a size given for [`ROOMY`] down to a smaller limit.
-pub(crate) fn scaled(size: usize, limit: usize) -> usize {
-    (size as f64 * limit.min(ROOMY) as f64 / ROOMY as f64) as usize
-}
-
-impl std::iter::Sum for Footprint {
-    fn sum<I: Iterator<Item = Footprint>>(parts: I) -> Footprint {
-        parts.fold(Footprint::default(), |sum, part| Footprint {
-            shared: sum.shared + part.shared,
-            each_worker: sum.each_worker + part.each_worker,
-            shared_caches: sum.shared_caches + part.shared_caches,
-            worker_caches: sum.worker_caches + part.worker_caches,
-        })
-    }
-}
-
-/// The properties of a pipeline that determine how much memory its run needs.
+/// The memory demand of a run.
 #[derive(Clone, Debug)]
 pub struct Demand {
     workers: usize,
-    sources: usize,
-    kafka_sources: usize,
-    /// Number of sinks that buffer documents.
-    sinks: usize,
-    /// Number of librdkafka clients.
-    clients: usize,
-    /// Number of librdkafka clients that produce.
-    producers: usize,
-    largest_record: usize,
+    parts: Parts,
     filters: Footprint,
     /// The `in_flight_limit` set by the user, in bytes.
     in_flight: Option<usize>,
     batch_bytes: usize,
-    /// Largest batch size, in bytes, that any sink asks for.
-    bulk_bytes: usize,
 }
 
 impl Demand {
     /// Returns the memory demand of a run with these parts.
-    pub fn new(
-        settings: &Settings,
-        sources: &[SourceSpec],
-        sinks: &[(Option<String>, SinkSpec)],
-        dead_letter: &DeadLetterSpec,
-    ) -> Demand {
-        let kafka_sources = sources.iter().filter(|source| matches!(source, SourceSpec::Kafka(_))).count();
-        let kafka_sinks = sinks.iter().filter(|(_, sink)| matches!(sink, SinkSpec::Kafka(_))).count();
-        let producers = kafka_sinks + usize::from(dead_letter.topic().is_some());
+    pub fn new(settings: &Settings, parts: &Parts) -> Demand {
+        let parts = Parts { sources: parts.sources.max(1), sinks: parts.sinks.max(1), ..parts.clone() };
         Demand {
             workers: settings.workers.max(1),
-            sources: sources.len().max(1),
-            kafka_sources,
-            sinks: sinks.iter().filter(|(_, sink)| !matches!(sink, SinkSpec::Null)).count().max(1),
-            clients: kafka_sources + producers,
-            producers,
-            largest_record: sources.iter().map(SourceSpec::largest_record).max().unwrap_or(DEFAULT_RECORD),
+            parts,
             filters: settings.filters,
             in_flight: settings.in_flight_limit,
             batch_bytes: settings.batch_bytes,
-            bulk_bytes: sinks.iter().map(|(_, sink)| sink.bulk_bytes()).max().unwrap_or_default(),
         }
     }
 
@@ -144,7 +99,7 @@ impl Demand {
             self.workers,
             mib(self.filters.at(least, self.workers)),
             mib(self.records()),
-            self.largest_record / KIB,
+            self.parts.largest_record / KIB,
             mib(rest),
         )
     }
@@ -154,18 +109,19 @@ impl Demand {
     }
 
     fn program(&self) -> usize {
-        PROCESS + CLIENT * self.clients + WORKER * self.workers
+        PROCESS + CLIENT * self.parts.clients + WORKER * self.workers
     }
 
     /// Returns the bytes for one copy of the largest record at each stage whose bound a single record may exceed.
     fn records(&self) -> usize {
-        let batch = (1 + HEADROOM) * self.sources;
+        let batch = (1 + HEADROOM) * self.parts.sources;
         // The queue, and two fetch responses, each compressed and decompressed.
-        let fetched = 5 * self.kafka_sources;
+        let fetched = 5 * self.parts.fetching_sources;
         // The event and the document that a worker makes from a record.
         let worked_on = 2 * self.workers;
-        let produced = 2 * self.producers;
-        (batch + fetched + worked_on + produced) * self.largest_record + 2 * PRODUCED_TOGETHER * self.producers
+        let produced = 2 * self.parts.producers;
+        (batch + fetched + worked_on + produced) * self.parts.largest_record
+            + 2 * PRODUCED_TOGETHER * self.parts.producers
     }
 
     fn fixed(&self, limit: usize) -> usize {
@@ -191,11 +147,11 @@ pub struct Bounds {
     responses: usize,
     /// Emptied buffers of records and of documents that are kept for reuse.
     pools: usize,
-    /// Records in the prefetch queue of each Kafka source.
+    /// Records in the prefetch queue of each fetching source.
     pub queue: usize,
-    /// Records of one decompressed fetch response of each Kafka source.
+    /// Records of one decompressed fetch response of each fetching source.
     pub unpacked: usize,
-    /// Prefetch queues and fetch responses of all Kafka sources.
+    /// Prefetch queues and fetch responses of all fetching sources.
     fetched: usize,
     /// Memory that the allocator may hold beyond what is allocated.
     allocator: usize,
@@ -206,26 +162,26 @@ impl Bounds {
     pub fn new(limit: usize, demand: &Demand) -> Bounds {
         let fixed = demand.fixed(limit);
         let shared = limit.saturating_sub(fixed).max(LEAST_SHARED);
-        let buffers = demand.workers * demand.sinks;
+        let buffers = demand.workers * demand.parts.sinks;
         let batch = demand.batch_bytes.min(shared / 128);
         let bulk = (shared / 8 / buffers).max(64 * KIB);
         let in_flight = demand.in_flight.unwrap_or(shared / 32 * 5).max(batch);
-        let sources = demand.kafka_sources.max(1);
+        let sources = demand.parts.fetching_sources.max(1);
         let (queue, unpacked) = (shared / 32 / sources, shared / 8 / sources);
         Bounds {
             fixed,
             in_flight,
             batch,
-            beyond: (1 + HEADROOM) * batch * demand.sources,
+            beyond: (1 + HEADROOM) * batch * demand.parts.sources,
             bulk,
-            bulks: (bulk.min(demand.bulk_bytes) + BEYOND_BULK) * buffers,
+            bulks: (bulk.min(demand.parts.bulk_bytes) + BEYOND_BULK) * buffers,
             responses: in_flight,
             pools: 2 * in_flight / POOL_PART,
             queue,
             unpacked,
             // The factor 2 covers librdkafka's own overhead per queued record, and a second response that arrives while
             // the queue is drained.
-            fetched: 2 * (queue + unpacked) * demand.kafka_sources,
+            fetched: 2 * (queue + unpacked) * demand.parts.fetching_sources,
             allocator: shared / 8,
         }
     }
@@ -252,20 +208,27 @@ impl Bounds {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::memory::ROOMY;
 
-    fn demand() -> Demand {
-        Demand {
-            workers: 1,
+    fn parts() -> Parts {
+        Parts {
             sources: 1,
-            kafka_sources: 1,
+            fetching_sources: 1,
             sinks: 1,
             clients: 2,
             producers: 1,
             largest_record: DEFAULT_RECORD,
+            bulk_bytes: 2 * MIB,
+        }
+    }
+
+    fn demand() -> Demand {
+        Demand {
+            workers: 1,
+            parts: parts(),
             filters: Footprint { shared: 9 * MIB, each_worker: MIB, shared_caches: 30 * MIB, worker_caches: 4 * MIB },
             in_flight: None,
             batch_bytes: 512 * KIB,
-            bulk_bytes: 2 * MIB,
         }
     }
 
@@ -273,12 +236,15 @@ mod tests {
         let plain = Demand { filters: Footprint::default(), ..demand() };
         vec![
             Demand { workers: 16, ..demand() },
-            Demand { sinks: 5, sources: 3, kafka_sources: 3, clients: 5, producers: 2, ..demand() },
-            Demand { largest_record: 20 * MIB, ..plain.clone() },
+            Demand {
+                parts: Parts { sinks: 5, sources: 3, fetching_sources: 3, clients: 5, producers: 2, ..parts() },
+                ..demand()
+            },
+            Demand { parts: Parts { largest_record: 20 * MIB, ..parts() }, ..plain.clone() },
             Demand { in_flight: Some(300 * MIB), ..demand() },
             Demand { in_flight: Some(64 * KIB), ..demand() },
-            Demand { bulk_bytes: 50 * MIB, workers: 4, ..demand() },
-            Demand { kafka_sources: 0, clients: 0, producers: 0, ..plain.clone() },
+            Demand { parts: Parts { bulk_bytes: 50 * MIB, ..parts() }, workers: 4, ..demand() },
+            Demand { parts: Parts { fetching_sources: 0, clients: 0, producers: 0, ..parts() }, ..plain.clone() },
             plain,
             demand(),
         ]

@@ -16,7 +16,7 @@ use super::bounds::{HEADROOM, POOL_PART};
 use super::budget::{Budget, Buffers};
 use super::ledger::{Ledger, Ticket};
 use super::shutdown::Shutdown;
-use crate::observe::metrics as names;
+use crate::telemetry::metrics as names;
 
 /// The totals of a run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -9,8 +9,8 @@
 pub mod batch;
 pub mod bounds;
 pub mod budget;
-pub mod cgroup;
 pub mod document;
+mod gauges;
 mod hub;
 pub mod ledger;
 mod pace;
@@ -20,18 +20,22 @@ mod run;
 pub mod shutdown;
 #[cfg(test)]
 mod simulation;
+pub mod sink;
+pub mod source;
 mod summary_log;
 mod tally;
 mod worker;
 
 pub use batch::{BatchBuilder, NewRecord, Origin, RawBatch, RawRecord, Shape, Span};
+pub use bounds::Parts;
 pub use document::{DocumentBatch, DocumentBuffer, Fate, Limits, Outputs, Rejected};
 pub use hub::{Hub, Summary};
 pub(crate) use pace::Pace;
 pub use processor::{DeadLetterReason, Processor, Reason, Verdict};
 pub use processors::Processors;
-pub use run::{Plan, RunError, RunFailure, Settings, run};
+pub use run::{DeadLetters, DeadLettersFuture, Plan, PlannedSink, RunError, RunFailure, Settings, run};
 pub use shutdown::{Phase, Shutdown};
+pub use sink::{Sink, SinkContext, SinkError, SinkFuture};
+pub use source::{Source, SourceContext, SourceFailure, Submit};
 pub(crate) use tally::count;
 pub use tally::{Counts, Tally};
-pub(crate) use worker::Worker;

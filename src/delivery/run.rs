@@ -7,6 +7,7 @@
 
 use std::num::NonZeroU32;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -14,18 +15,19 @@ use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot};
 use tracing::{error, info, warn};
 
-use super::bounds::{Bounds, Demand, Footprint};
-use super::document::Outputs;
+use super::bounds::{Bounds, Demand, Parts};
+use super::document::{Limits, Outputs, Rejected};
+use super::gauges::report_gauges;
 use super::hub::{Hub, Summary};
 use super::pace::Pace;
 use super::processors::Processors;
 use super::shutdown::{Phase, Shutdown};
+use super::sink::{Sink, SinkContext, SinkError};
+use super::source::{Prefetch, Source, SourceContext, SourceFailure};
 use super::summary_log::log_summaries;
 use super::worker::{SinkEntry, Way, Worker};
-use crate::dead_letter::DeadLetterSpec;
-use crate::observe::health::Health;
-use crate::sink::{SinkContext, SinkError, SinkSpec};
-use crate::source::{Prefetch, SourceContext, SourceError, SourceSpec};
+use crate::memory::Footprint;
+use crate::telemetry::health::Health;
 
 /// Number of batches that may be queued per worker. A longer queue would let records fall out of the CPU caches before
 /// their turn.
@@ -43,17 +45,38 @@ pub struct Plan {
     /// Name of the pipeline, for metrics, logs and dead letters.
     pub pipeline_name: String,
     /// Sources of records; [`RawBatch::source`](super::RawBatch::source) is an index into them.
-    pub sources: Vec<SourceSpec>,
-    /// Sinks of documents with their optional names, in the order of [`Outputs::sink`].
-    pub sinks: Vec<(Option<String>, SinkSpec)>,
+    pub sources: Vec<Box<dyn Source>>,
+    /// Sinks of documents, in the order of [`Outputs::sink`].
+    pub sinks: Vec<PlannedSink>,
     /// Factory of the pipeline. A clone of it can replace the pipeline during the run.
     pub processors: Processors,
-    /// Destination of rejected records.
-    pub dead_letter: DeadLetterSpec,
+    /// Writer of rejected records.
+    pub dead_letters: Box<dyn DeadLetters>,
+    /// The parts of the run that take memory.
+    pub parts: Parts,
     /// Sizes and limits.
     pub settings: Settings,
     /// Health state that the HTTP endpoint shows.
     pub health: Health,
+}
+
+/// A sink of a run.
+pub struct PlannedSink {
+    /// Name of the sink, for metrics, logs and dead letters.
+    pub name: String,
+    /// The sink; `None` to discard documents.
+    pub sink: Option<Box<dyn Sink>>,
+    /// The limits at which a batch for the sink is full.
+    pub limits: Limits,
+}
+
+/// A future that ends when every sender of dead letters is gone.
+pub type DeadLettersFuture = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// A writer of dead letters.
+pub trait DeadLetters: Send {
+    /// Writes dead letters until every sender is gone. A record is settled when its dead letter is durable.
+    fn run(self: Box<Self>, rejected: mpsc::Receiver<Vec<Rejected>>, hub: Arc<Hub>) -> DeadLettersFuture;
 }
 
 /// The sizes and limits of a run.
@@ -128,7 +151,7 @@ impl From<std::io::Error> for RunFailure {
 pub enum RunError {
     /// A source failed.
     #[error("source: {0}")]
-    Source(#[from] SourceError),
+    Source(SourceFailure),
     /// A sink failed.
     #[error("sink `{name}`: {error}")]
     Sink {
@@ -150,9 +173,9 @@ pub enum RunError {
 /// # Errors
 /// Fails if a part of the run fails. What was completed until then is committed.
 pub fn run(plan: Plan, shutdown: &Shutdown) -> Result<Summary, RunFailure> {
-    let Plan { pipeline_name, sources, sinks, processors, dead_letter, settings, health } = plan;
+    let Plan { pipeline_name, sources, sinks, processors, dead_letters, parts, settings, health } = plan;
     crate::memory::keep_freed_pages(settings.memory_limit);
-    let bounds = Bounds::new(settings.memory_limit, &Demand::new(&settings, &sources, &sinks, &dead_letter));
+    let bounds = Bounds::new(settings.memory_limit, &Demand::new(&settings, &parts));
     let settings = Settings { batch_bytes: bounds.batch, ..settings };
     let hub = Hub::new(&pipeline_name, &processors.version(), bounds.in_flight, shutdown.clone());
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -164,27 +187,24 @@ pub fn run(plan: Plan, shutdown: &Shutdown) -> Result<Summary, RunFailure> {
     let watch = runtime.spawn(watch_shutdown(shutdown.clone(), ended.clone(), settings.shutdown_timeout));
     let hub_of = |source| if source == 0 { hub.clone() } else { hub.for_source(source) };
     let hubs: Vec<Arc<Hub>> = (0..sources.len()).map(hub_of).collect();
-    let gauges = runtime.spawn(crate::observe::metrics::report_gauges(hubs.clone()));
+    let gauges = runtime.spawn(report_gauges(hubs.clone()));
     let summaries = settings.summary_interval.map(|interval| runtime.spawn(log_summaries(hubs.clone(), interval)));
 
     // Capacity 1, because queued dead letters hold texts of their own.
     let (rejected, letters) = mpsc::channel(1);
-    let dead_letters =
-        runtime.spawn(until_forced(shutdown.clone(), crate::dead_letter::run(dead_letter, letters, hub.clone())));
+    let dead_letters = runtime.spawn(until_forced(shutdown.clone(), dead_letters.run(letters, hub.clone())));
 
     let mut entries = Vec::with_capacity(sinks.len());
     let mut sink_tasks: Vec<(String, tokio::task::JoinHandle<_>)> = Vec::with_capacity(sinks.len());
-    let names = crate::sink::names(&sinks);
-    for (name, (_, spec)) in names.into_iter().zip(sinks) {
+    for PlannedSink { name, sink, limits } in sinks {
         let context = SinkContext::new(&name, hub.clone(), rejected.clone(), &health);
-        let Some(sink) = spec.build() else {
+        let Some(sink) = sink else {
             context.set_ready(true);
-            entries.push(SinkEntry { way: Way::Nowhere(context), limits: crate::sink::null::LIMITS });
+            entries.push(SinkEntry { way: Way::Nowhere(context), limits });
             continue;
         };
         let (sender, input) = mpsc::channel(1);
-        let limits = bounds.of_sink(sink.limits());
-        entries.push(SinkEntry { way: Way::Task(sender), limits });
+        entries.push(SinkEntry { way: Way::Task(sender), limits: bounds.of_sink(limits) });
         let (stop, task_name) = (shutdown.clone(), name.clone());
         let task = runtime.spawn(async move {
             let result = until_forced(stop.clone(), sink.run(input, context)).await;
@@ -247,7 +267,7 @@ pub fn run(plan: Plan, shutdown: &Shutdown) -> Result<Summary, RunFailure> {
         let (stop, own_worker) = (shutdown.clone(), own_worker.take());
         readers.push(spawn("logproc-source", shutdown, move || {
             context.work_with(own_worker.map(|make| make()));
-            let result = source.build().run(context);
+            let result = source.run(context);
             if let Err(problem) = &result {
                 error!(error = %problem, "a source can't go on");
             }
@@ -299,7 +319,7 @@ pub fn run(plan: Plan, shutdown: &Shutdown) -> Result<Summary, RunFailure> {
     let summary = hub.summary();
     let source_failure = source_results.into_iter().find_map(|result| match result {
         Joined::Panicked => Some(RunError::Panic("a source")),
-        Joined::Ended(result) => result.err().map(RunError::from),
+        Joined::Ended(result) => result.err().map(RunError::Source),
         Joined::LeftBehind => None,
     });
     let failure = source_failure.or(worker_panicked.then_some(RunError::Panic("a worker"))).or(failure);

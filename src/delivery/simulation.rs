@@ -22,7 +22,7 @@ use super::processor::{Processor, Reason, Verdict};
 use super::processors::Processors;
 use super::shutdown::Shutdown;
 use super::worker::{SinkEntry, Way, Worker};
-use crate::observe::health::Health;
+use crate::telemetry::health::Health;
 
 const PARTITIONS: usize = 3;
 const SINKS: usize = 2;

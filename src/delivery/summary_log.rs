@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use tracing::info;
 
 use super::hub::{Hub, Summary};
-use crate::observe::failures::seconds;
+use crate::telemetry::failures::seconds;
 
 /// The figures of one line.
 #[derive(Debug, PartialEq)]

@@ -16,9 +16,9 @@ use super::hub::Hub;
 use super::pace::Pace;
 use super::processor::{Processor, Reason, Verdict};
 use super::processors::Processors;
+use super::sink::SinkContext;
 use super::tally::count;
-use crate::observe::health::Heartbeat;
-use crate::sink::SinkContext;
+use crate::telemetry::health::Heartbeat;
 
 /// The input of a sink.
 #[derive(Clone, Debug)]

@@ -22,6 +22,7 @@ use scan::Scan;
 
 pub mod constant;
 mod copy;
+pub mod datetime;
 mod decode;
 mod embedded;
 pub mod encode;

@@ -5,7 +5,7 @@
 //! pattern, and `%{{FORMAT}}` with a java.time pattern; `%{+%s}` and `%{}` are seconds since the epoch.
 
 use super::{Event, FieldRef, Value};
-use crate::datetime::{Pattern, PatternError};
+use crate::event::datetime::{Pattern, PatternError};
 
 #[derive(Clone, Debug)]
 enum Piece {

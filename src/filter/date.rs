@@ -6,8 +6,8 @@ use jiff::tz::TimeZone;
 
 use super::{Compiled, Compiler, Context, ECS_OPTION, Filter, Flow, field_option, parse_field, parse_template};
 use crate::config::{Args, ComponentDef, Diagnostic, Fallback, Kind, option};
-use crate::datetime::parse::{self, zone_named};
-use crate::datetime::{Pattern, iso8601, knows_locale, strftime, unix};
+use crate::event::datetime::parse::{self, zone_named};
+use crate::event::datetime::{Pattern, iso8601, knows_locale, strftime, unix};
 use crate::event::{Event, FieldRef, Template, Timestamp, Value};
 
 pub const DEF: ComponentDef = ComponentDef {

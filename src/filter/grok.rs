@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use super::{Compiled, Compiler, Context, ECS_OPTION, Filter, Flow, parse_field};
 use crate::config::{Args, ComponentDef, Data, Diagnostic, Fallback, Kind, Node, option};
-use crate::delivery::bounds::Footprint;
 use crate::event::{Event, FieldRef, Text, Value};
 use crate::grok::{
     CaptureType, CompileOptions, Dictionary, Grok as Expression, GrokSet, Integer, Limit, Match, Scratch, StrategyKind,
     to_f, to_i,
 };
+use crate::memory::Footprint;
 
 pub const DEF: ComponentDef = ComponentDef {
     name: "grok",

@@ -9,10 +9,11 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::config::{Args, ComponentDef, Diagnostic, Fallback, Kind, OptionDef, Span, option};
-use crate::delivery::bounds::{Footprint, scaled};
-use crate::event::{Event, FieldRef, Template, Timestamp};
+pub(crate) use crate::config::fields::{field_option, field_options, parse_field, parse_template};
+use crate::config::{Args, ComponentDef, Diagnostic, Fallback, Kind, OptionDef, option};
+use crate::event::{Event, Timestamp};
 use crate::grok::EcsCompatibility;
+use crate::memory::{Footprint, scaled};
 
 mod bytes;
 mod cidr;
@@ -273,38 +274,4 @@ pub const ECS_OPTION: OptionDef = option(
 pub(crate) fn refresh_interval(args: &Args) -> Option<Duration> {
     let seconds = args.integer("refresh_interval").and_then(|seconds| u64::try_from(seconds).ok());
     seconds.filter(|seconds| *seconds > 0).map(Duration::from_secs)
-}
-
-/// A field reference given as an option.
-pub(crate) fn field_option(args: &Args, name: &str, problems: &mut Vec<Diagnostic>) -> Option<FieldRef> {
-    let text = args.text(name)?;
-    parse_field(&text, args.span_of(name), problems)
-}
-
-/// Field references given as a list.
-pub(crate) fn field_options(args: &Args, name: &str, problems: &mut Vec<Diagnostic>) -> Vec<FieldRef> {
-    let span = args.span_of(name);
-    args.strings(name).iter().filter_map(|text| parse_field(text, span, problems)).collect()
-}
-
-/// A field reference written at `span`.
-pub(crate) fn parse_field(text: &str, span: Span, problems: &mut Vec<Diagnostic>) -> Option<FieldRef> {
-    match FieldRef::parse(text) {
-        Ok(field) => Some(field.lasting()),
-        Err(error) => {
-            problems.push(Diagnostic::error(span, error.to_string()));
-            None
-        }
-    }
-}
-
-/// A template written at `span`.
-pub(crate) fn parse_template(text: &str, span: Span, problems: &mut Vec<Diagnostic>) -> Option<Template> {
-    match Template::parse(text) {
-        Ok(template) => Some(template),
-        Err(error) => {
-            problems.push(Diagnostic::error(span, error.to_string()));
-            None
-        }
-    }
 }

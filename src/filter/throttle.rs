@@ -10,8 +10,8 @@ use quick_cache::unsync::Cache;
 
 use super::{Compiled, Compiler, Context, Filter, Flow, parse_template};
 use crate::config::{Args, ComponentDef, Fallback, Kind, option};
-use crate::delivery::bounds::Footprint;
 use crate::event::{Event, Template};
+use crate::memory::Footprint;
 
 pub const DEF: ComponentDef = ComponentDef {
     name: "throttle",

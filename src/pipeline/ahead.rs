@@ -87,7 +87,7 @@ mod tests {
     use proptest::prelude::*;
 
     use crate::delivery::{BatchBuilder, NewRecord, Origin, Outputs, Processor, RawBatch, Shape, Verdict};
-    use crate::pipeline::load::{Overrides, Pipeline, load};
+    use crate::runtime::load::{Overrides, Pipeline, load};
     use crate::testkit::traffic::Traffic;
 
     /// A pipeline that counts events, drops events, and creates new ones.

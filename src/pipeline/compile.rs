@@ -4,14 +4,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::program::{FilterStep, Program, Step, flatten};
-use crate::condition::Condition;
 use crate::config::diagnostic::nearest;
-use crate::config::logstash::plugins::{Section, instead_of};
+use crate::config::missing_plugins::{Section, instead_of};
 use crate::config::spec::{ComponentSpec, ConditionSpec, Statement};
 use crate::config::{Args, ComponentDef, Diagnostic, Dialect, Expander};
 use crate::filter::common::Common;
 use crate::filter::{self, Compiler};
 use crate::grok::EcsCompatibility;
+use crate::script::Condition;
 
 /// The environment in which a pipeline file is compiled: the source of variables and the base of relative paths.
 #[derive(Clone)]

@@ -6,13 +6,13 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::encode::{EncodeError, Encoder};
-use super::id::DocumentOrigin;
 use super::program::{Step, reach_watched};
-use crate::condition::Condition;
+use crate::codec::encode::{EncodeDocument, EncodeError, Encoder};
+use crate::codec::id::DocumentOrigin;
+use crate::codec::kafka_frame::unframe;
 use crate::event::Event;
 use crate::event::pretty;
-use crate::sink::kafka::unframe;
+use crate::script::Condition;
 
 /// A sink by its name, and what of it does not depend on the event.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -223,21 +223,18 @@ impl TrialEncoder {
     ) -> TrialEncoder {
         TrialEncoder { routes, encoders, labels, form, written: Vec::new() }
     }
+}
 
-    pub(super) fn start_batch(&mut self) {
+impl EncodeDocument for TrialEncoder {
+    fn clone_box(&self) -> Box<dyn EncodeDocument> {
+        Box::new(self.clone())
+    }
+
+    fn start_batch(&mut self) {
         self.encoders.iter_mut().for_each(Encoder::start_batch);
     }
 
-    /// Appends the document without the newline after it.
-    ///
-    /// # Errors
-    /// One of the sinks can't take the event.
-    pub(super) fn encode(
-        &mut self,
-        event: &mut Event,
-        origin: &DocumentOrigin<'_>,
-        out: &mut Vec<u8>,
-    ) -> Result<(), EncodeError> {
+    fn encode(&mut self, event: &mut Event, origin: &DocumentOrigin<'_>, out: &mut Vec<u8>) -> Result<(), EncodeError> {
         let start = out.len();
         event.write_next_json(out);
         let TrialEncoder { routes, encoders, labels, written, .. } = self;

@@ -6,12 +6,12 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::condition::Condition;
 use crate::config::spec::{ComponentSpec, ConditionSpec, Statement};
-use crate::delivery::bounds::Footprint;
 use crate::event::Event;
 use crate::filter::common::Common;
 use crate::filter::{Context, Filter, Flow};
+use crate::memory::Footprint;
+use crate::script::Condition;
 
 /// A step of a program whose leaves are of type `L`.
 #[derive(Clone, Debug)]

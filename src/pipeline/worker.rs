@@ -11,17 +11,17 @@ use std::sync::Arc;
 
 use super::ahead::Ahead;
 use super::destination::{Destination, SinkLabel, destinations};
-use super::encode::{EncodeError, Encoder};
-use super::id::DocumentOrigin;
 use super::program::{Program, Seen, Step, Survivors, reach};
-use crate::condition::Condition;
+use crate::codec::encode::{EncodeError, Encoder};
+use crate::codec::id::DocumentOrigin;
 use crate::delivery::{Outputs, Processor, RawBatch, Reason, Verdict};
 use crate::event::{Event, FieldRef, Timestamp, Value};
 use crate::filter::Context;
 use crate::filter::common::Common;
 use crate::memory::fetch_all;
-use crate::observe::filter_time;
-use crate::observe::metrics as names;
+use crate::script::Condition;
+use crate::telemetry::filter_time;
+use crate::telemetry::metrics as names;
 
 /// The decoding of a record's bytes into an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::alias::BUSY_LIMIT;
 use crate::sink::elasticsearch::{Client, Method, Payload};
-use crate::trial::report::{Style, changes, flatten};
+use crate::testing::report::{Style, changes, flatten};
 
 /// Documents looked up with one search.
 const TOGETHER: usize = 500;

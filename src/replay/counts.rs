@@ -8,8 +8,8 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use serde::Serialize;
 
 use crate::delivery::{Counts, Summary, Tally};
-use crate::observe::metrics as names;
 use crate::source::kafka::ExtractCounts;
+use crate::telemetry::metrics as names;
 
 /// The counters of this process by name and one label, as they are now. Replays of one process come one after the other,
 /// so what one has counted is the difference between two looks.

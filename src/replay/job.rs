@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use super::range::{Bound, LOOK_UP_TIMEOUT};
 use crate::delivery::{Shutdown, Tally};
-use crate::observe::kafka_client::{Logged, LookUpClient};
+use crate::kafka::client_log::{Logged, LookUpClient};
 use crate::source::kafka::{KafkaSource, Mark, Part, commit_within, marks};
 
 /// What a broker keeps beside an offset at most, unless it is told otherwise.

@@ -9,7 +9,7 @@ use rdkafka::topic_partition_list::TopicPartitionList;
 
 use super::job::{Definition, GROUP_PREFIX, Progress, definition_of, is_complete, progress_of};
 use super::range::LOOK_UP_TIMEOUT;
-use crate::observe::kafka_client::{Logged, LookUpClient};
+use crate::kafka::client_log::{Logged, LookUpClient};
 use crate::source::kafka::marks_of;
 
 /// The ending of the group that an order to cancel is left with.

@@ -14,17 +14,17 @@ use anyhow::{Context as _, bail};
 use metrics_exporter_prometheus::PrometheusHandle;
 use tracing::{info, warn};
 
-use crate::dead_letter::DeadLetterSpec;
 use crate::delivery::{self, Processors, Shutdown};
 use crate::misuse::{Misuse, misuse};
-use crate::observe::failures::FailureLog;
-use crate::observe::health::Health;
-use crate::pipeline::load::{Pipeline, digest};
+use crate::runtime::load::{Pipeline, digest};
+use crate::sink::dead_letter::DeadLetterSpec;
 use crate::sink::elasticsearch::Client;
 use crate::source::SourceSpec;
 use crate::source::archive::{ArchiveSource, Lines};
 use crate::source::kafka::{Extract, ExtractCounts, Letters, Part};
-use crate::trial::report::Style;
+use crate::telemetry::failures::FailureLog;
+use crate::telemetry::health::Health;
+use crate::testing::report::Style;
 
 pub mod alias;
 pub mod compare;
@@ -413,7 +413,7 @@ impl Request<'_> {
         plan.processors = Processors::new(&version, move |number| {
             Box::new(Gauged::new(inner.make(number), around.clone(), comparison.clone().map(Comparer::new)))
         });
-        Ok(delivery::run(plan, &self.shutdown)?)
+        Ok(delivery::run(plan.build(), &self.shutdown)?)
     }
 
     /// Swaps the alias if as many documents are in the index as were made.

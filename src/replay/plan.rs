@@ -13,8 +13,8 @@ use serde::Serialize;
 
 use super::compare::{self, Sample};
 use super::range::{Found, time};
+use crate::kafka::client_log::{Logged, LookUpClient};
 use crate::misuse::Misuse;
-use crate::observe::kafka_client::{Logged, LookUpClient};
 
 /// The last record of a part is looked for in so many offsets before its end: behind it may lie marks of transactions and
 /// gaps of compaction.

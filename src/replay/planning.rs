@@ -7,7 +7,7 @@ use super::plan::{self, Compared};
 use super::stage::{Stage, only_client};
 use super::target::{self, Target};
 use super::{OF_RECORDS, Request, SAMPLES, TRIED, alias, block_on, index};
-use crate::trial::report::Style;
+use crate::testing::report::Style;
 
 impl Request<'_> {
     /// Looks at everything and writes nothing.

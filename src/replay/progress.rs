@@ -12,7 +12,7 @@ use tracing::info;
 
 use super::gauge::{FULL_SPEED, Gauges};
 use super::plan::span;
-use crate::observe::metrics as names;
+use crate::telemetry::metrics as names;
 
 /// How often progress is shown.
 pub(super) const SHOW_EVERY: Duration = Duration::from_millis(500);

@@ -10,8 +10,8 @@ use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
 use crate::config::units::parse_duration;
 use crate::event::Timestamp;
+use crate::kafka::client_log::LookUpClient;
 use crate::misuse::misuse;
-use crate::observe::kafka_client::LookUpClient;
 use crate::source::kafka::Part;
 
 /// How long brokers may take for an answer.

@@ -9,8 +9,8 @@ use tracing::{info, warn};
 
 use super::gauge::FULL_SPEED;
 use super::range::LOOK_UP_TIMEOUT;
-use crate::observe::failures::FailureLog;
-use crate::observe::kafka_client::LookUpClient;
+use crate::kafka::client_log::LookUpClient;
+use crate::telemetry::failures::FailureLog;
 
 /// The slowest a replay gets: it must still find out whether others feel better.
 const SLOWEST: u32 = 10;

@@ -5,14 +5,14 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
 
-use crate::condition::Condition;
+use crate::codec::encode::{Encoder, Redirect, is_legal_index};
 use crate::config::{Args, Data, Key, Node, Span};
-use crate::dead_letter::DeadLetterSpec;
 use crate::event::Template;
 use crate::misuse::{Misuse, misuse};
-use crate::pipeline::encode::{Encoder, Redirect, is_legal_index};
-use crate::pipeline::load::Pipeline;
 use crate::pipeline::program::Step;
+use crate::runtime::load::Pipeline;
+use crate::script::Condition;
+use crate::sink::dead_letter::DeadLetterSpec;
 use crate::sink::elasticsearch::Existing;
 use crate::sink::{self, SinkSpec};
 use crate::source::kafka::KafkaSource;

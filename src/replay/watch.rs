@@ -14,8 +14,8 @@ use super::job::{self, Job};
 use super::progress;
 use super::restraint::{LiveGroup, Restraint};
 use crate::delivery::Shutdown;
-use crate::observe::failures::FailureLog;
-use crate::observe::metrics as names;
+use crate::telemetry::failures::FailureLog;
+use crate::telemetry::metrics as names;
 
 /// How often others are looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(2);

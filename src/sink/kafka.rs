@@ -11,13 +11,15 @@ use rdkafka::producer::{DeliveryFuture, FutureProducer, FutureRecord};
 use tokio::sync::mpsc;
 use tracing::warn;
 
-use super::{Sink, SinkContext, SinkError, SinkFuture};
+use crate::codec::encode::CODEC_OPTION;
+use crate::codec::kafka_frame::{Framed, unframe};
 use crate::config::{Args, ComponentDef, Diagnostic, Fallback, Kind, option};
 use crate::delivery::bounds::PRODUCED_TOGETHER;
+use crate::delivery::sink::WRITTEN;
 use crate::delivery::{DocumentBatch, Fate, Limits, Reason};
-use crate::login::{Follower, Login};
-use crate::observe::kafka_client::{ClientLog, Logged, WRITE};
-use crate::pipeline::encode::CODEC_OPTION;
+use crate::delivery::{Sink, SinkContext, SinkError, SinkFuture};
+use crate::kafka::client_log::{ClientLog, Logged, WRITE};
+use crate::kafka::{Follower, Login};
 
 /// The options of `kafka`.
 pub const DEF: ComponentDef = ComponentDef {
@@ -59,55 +61,6 @@ pub const DEF: ComponentDef = ComponentDef {
 
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
-
-/// Marks a record without a key.
-const NO_KEY: u32 = u32::MAX;
-
-/// Begins a document for this sink: the encoder appends the value right after.
-pub fn frame(body: &mut Vec<u8>, key: Option<&[u8]>, headers: &[(&str, String)]) {
-    body.extend_from_slice(&key.map_or(NO_KEY, |key| key.len() as u32).to_le_bytes());
-    body.extend_from_slice(key.unwrap_or_default());
-    body.extend_from_slice(&(headers.len() as u32).to_le_bytes());
-    for text in headers.iter().flat_map(|(name, value)| [name, value.as_str()]) {
-        body.extend_from_slice(&(text.len() as u32).to_le_bytes());
-        body.extend_from_slice(text.as_bytes());
-    }
-}
-
-/// The parts of a framed document.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Framed<'a> {
-    /// The record's key.
-    pub key: Option<&'a [u8]>,
-    /// The record's headers: names and values.
-    pub headers: Vec<(&'a str, &'a [u8])>,
-    /// The record's value.
-    pub value: &'a [u8],
-}
-
-/// The parts of a framed document; `None` where it is none.
-pub fn unframe(document: &[u8]) -> Option<Framed<'_>> {
-    let (length, rest) = document.split_first_chunk::<4>()?;
-    let (key, rest) = match u32::from_le_bytes(*length) {
-        NO_KEY => (None, rest),
-        length => rest.split_at_checked(length as usize).map(|(key, rest)| (Some(key), rest))?,
-    };
-    let (count, mut rest) = rest.split_first_chunk::<4>()?;
-    let mut headers = Vec::new();
-    for _ in 0..u32::from_le_bytes(*count) {
-        let (name, after) = sized(rest)?;
-        let (value, after) = sized(after)?;
-        headers.push((std::str::from_utf8(name).ok()?, value));
-        rest = after;
-    }
-    Some(Framed { key, headers, value: rest })
-}
-
-/// A run of bytes after its length, and what follows it.
-fn sized(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
-    let (length, rest) = bytes.split_first_chunk::<4>()?;
-    rest.split_at_checked(u32::from_le_bytes(*length) as usize)
-}
 
 /// The Kafka sink as configured.
 #[derive(Clone)]
@@ -173,11 +126,14 @@ fn config(properties: &BTreeMap<String, String>) -> ClientConfig {
     config
 }
 
-impl Sink for KafkaSink {
-    fn limits(&self) -> Limits {
+impl KafkaSink {
+    /// Returns the limits at which a batch is full.
+    pub(super) fn limits(&self) -> Limits {
         Limits { max_bytes: PRODUCED_TOGETHER, max_items: 8_192, linger: Duration::from_millis(100) }
     }
+}
 
+impl Sink for KafkaSink {
     fn run(self: Box<Self>, mut input: mpsc::Receiver<DocumentBatch>, context: SinkContext) -> SinkFuture {
         Box::pin(async move {
             let mut login = self.login.follow("sink");
@@ -209,7 +165,7 @@ impl KafkaSink {
             login.keep_up(producer, &self.properties, config, logged);
             let outcomes = self.send(producer, &batch).await;
             let mut delivered = (0, 0);
-            batch.note(|index| outcomes[index].is_ok().then_some(super::WRITTEN));
+            batch.note(|index| outcomes[index].is_ok().then_some(WRITTEN));
             let (mut again, rejected) = batch.sort_out(|index| match &outcomes[index] {
                 Ok(bytes) => {
                     delivered = (delivered.0 + 1, delivered.1 + bytes);
@@ -282,6 +238,7 @@ impl KafkaSink {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::codec::kafka_frame::frame;
 
     #[test]
     fn a_frame_keeps_key_headers_and_value_apart() {

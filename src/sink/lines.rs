@@ -8,11 +8,11 @@ use std::time::Duration;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio::sync::mpsc;
 
-use super::{Sink, SinkContext, SinkError, SinkFuture};
-use crate::append;
+use crate::codec::encode::CODEC_OPTION;
 use crate::config::{Args, ComponentDef, Diagnostic, Fallback, Kind, option};
 use crate::delivery::{DocumentBatch, Limits};
-use crate::pipeline::encode::CODEC_OPTION;
+use crate::delivery::{Sink, SinkContext, SinkError, SinkFuture};
+use crate::files::append;
 
 /// Interval between checks whether standard output still has a reader.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
@@ -96,11 +96,14 @@ impl LinesSink {
     }
 }
 
-impl Sink for LinesSink {
-    fn limits(&self) -> Limits {
+impl LinesSink {
+    /// Returns the limits at which a batch is full.
+    pub(super) fn limits(&self) -> Limits {
         Limits { max_bytes: 512 << 10, max_items: 16_384, linger: self.linger }
     }
+}
 
+impl Sink for LinesSink {
     fn run(self: Box<Self>, input: mpsc::Receiver<DocumentBatch>, context: SinkContext) -> SinkFuture {
         Box::pin(async move {
             match self.target {

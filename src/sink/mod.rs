@@ -1,22 +1,10 @@
-//! Sinks of documents. Each is a task that receives batches and completes every document: delivered, or rejected with a
-//! reason. Retries and concurrency are internal to the sink.
-
-use std::fmt;
-use std::future::Future;
-use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::Ordering;
-
-use tokio::sync::mpsc;
-use tracing::info;
+//! Sinks of documents.
 
 use crate::config::{Args, ComponentDef, Diagnostic, Fallback, Kind, OptionDef, option};
-use crate::delivery::{DocumentBatch, Hub, Limits, Rejected, Shutdown};
-use crate::observe::failures::{FailureLog, seconds};
-use crate::observe::health::{Health, Readiness};
-use crate::observe::metrics as names;
+use crate::delivery::{Limits, Sink};
 
 pub mod backoff;
+pub mod dead_letter;
 pub mod elasticsearch;
 pub mod kafka;
 pub mod lines;
@@ -25,9 +13,6 @@ pub mod null;
 /// All sinks: the table from which parsers, schema and reference pages are generated.
 pub const DEFS: &[&ComponentDef] =
     &[&elasticsearch::DEF, &kafka::DEF, &lines::FILE_DEF, &lines::STDOUT_DEF, &null::DEF];
-
-/// Outcome label of documents if the sink does not report whether they existed already.
-pub(crate) const WRITTEN: &str = "written";
 
 /// Options of every sink.
 pub const COMMON_OPTIONS: &[OptionDef] = &[
@@ -87,13 +72,13 @@ impl SinkSpec {
         }
     }
 
-    /// Returns the size in bytes at which a document buffer is sent to the sink.
-    pub(crate) fn bulk_bytes(&self) -> usize {
+    /// Returns the limits at which a batch for the sink is full.
+    pub(crate) fn limits(&self) -> Limits {
         match self {
-            SinkSpec::Elasticsearch(sink) => sink.limits().max_bytes,
-            SinkSpec::Kafka(sink) => sink.limits().max_bytes,
-            SinkSpec::Lines(sink) => sink.limits().max_bytes,
-            SinkSpec::Null => null::LIMITS.max_bytes,
+            SinkSpec::Elasticsearch(sink) => sink.limits(),
+            SinkSpec::Kafka(sink) => sink.limits(),
+            SinkSpec::Lines(sink) => sink.limits(),
+            SinkSpec::Null => null::LIMITS,
         }
     }
 
@@ -127,115 +112,4 @@ pub(crate) fn free_name(id: Option<String>, kind: &str, is_taken: impl Fn(&str) 
         number += 1;
     }
     free
-}
-
-/// What a sink's work ends with.
-pub type SinkFuture = Pin<Box<dyn Future<Output = Result<(), SinkError>> + Send>>;
-
-/// A sink that can be run.
-pub trait Sink: Send {
-    /// Returns the limits at which a batch for the sink is full.
-    fn limits(&self) -> Limits;
-
-    /// Receives batches until the channel is closed and every document has completed. Tasks that it spawns must end
-    /// when the future is dropped.
-    fn run(self: Box<Self>, input: mpsc::Receiver<DocumentBatch>, context: SinkContext) -> SinkFuture;
-}
-
-/// The reason why a sink can't continue.
-#[derive(Debug, thiserror::Error)]
-pub enum SinkError {
-    /// The operating system failed to write.
-    #[error("{path}: {error}")]
-    Write {
-        /// Path of the target.
-        path: String,
-        /// Error of the operating system.
-        error: std::io::Error,
-    },
-    /// The reader of standard output has closed it.
-    #[error("standard output was closed by its reader")]
-    OutputClosed,
-    /// The client could not be built.
-    #[error("{0}")]
-    Client(String),
-}
-
-/// A sink's access to the run.
-#[derive(Clone)]
-pub struct SinkContext {
-    /// Name of the sink.
-    pub name: Arc<str>,
-    pub(crate) hub: Arc<Hub>,
-    dead_letters: mpsc::Sender<Vec<Rejected>>,
-    readiness: Readiness,
-    failures: Arc<FailureLog>,
-}
-
-impl fmt::Debug for SinkContext {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SinkContext").field("name", &self.name).finish_non_exhaustive()
-    }
-}
-
-impl SinkContext {
-    pub(crate) fn new(name: &str, hub: Arc<Hub>, dead_letters: mpsc::Sender<Vec<Rejected>>, health: &Health) -> Self {
-        let readiness = health.readiness(format!("sink {name}"));
-        SinkContext { name: Arc::from(name), hub, dead_letters, readiness, failures: Arc::default() }
-    }
-
-    /// Returns the run's shutdown handle.
-    pub fn shutdown(&self) -> &Shutdown {
-        &self.hub.shutdown
-    }
-
-    /// Sets whether the target is reachable.
-    pub fn set_ready(&self, ready: bool) {
-        self.readiness.set(ready);
-    }
-
-    /// The failures of the sink, from all of its parts.
-    pub(crate) fn failures(&self) -> &Arc<FailureLog> {
-        &self.failures
-    }
-
-    /// Notes a failure. Returns `Some` where a log line is due, with the number of failures since the last one that were not logged.
-    pub(crate) fn failed(&self, kind: &'static str) -> Option<u64> {
-        self.failures.failed(kind)
-    }
-
-    /// Notes that the target takes documents, and logs it where a failure was logged before.
-    pub(crate) fn works(&self) {
-        if let Some(away) = self.failures.works() {
-            info!(sink = &*self.name, away_seconds = seconds(away), "sink works again");
-        }
-    }
-
-    /// Counts documents that the target has acknowledged.
-    pub fn count_delivered(&self, documents: usize, bytes: usize) {
-        self.hub.totals.documents.fetch_add(documents as u64, Ordering::Relaxed);
-        metrics::counter!(names::DOCUMENTS_OUT, "sink" => self.name.clone()).increment(documents as u64);
-        metrics::counter!(names::DOCUMENT_BYTES_OUT, "sink" => self.name.clone()).increment(bytes as u64);
-    }
-
-    /// Completes a batch all of whose documents were acknowledged.
-    pub fn finish(&self, batch: DocumentBatch) {
-        self.finish_as(batch, WRITTEN);
-    }
-
-    /// Completes a batch all of whose documents were acknowledged, and counts their outcome.
-    pub(crate) fn finish_as(&self, batch: DocumentBatch, outcome: &'static str) {
-        batch.note(|_| Some(outcome));
-        self.count_delivered(batch.len(), batch.body().len());
-        batch.finish();
-    }
-
-    /// Submits rejected documents to the dead-letter writer. Their records stay open until the dead letters are
-    /// durable.
-    pub async fn reject(&self, rejected: Vec<Rejected>) {
-        if !rejected.is_empty() {
-            // The dead-letter writer ends after every sink; its channel is closed earlier only on a forced stop.
-            let _ = self.dead_letters.send(rejected).await;
-        }
-    }
 }

@@ -16,10 +16,11 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::Value;
 use tracing::warn;
 
+use super::SourceError;
 use super::kafka::ExtractCounts;
 use super::lines::{Framer, Line};
-use super::{Source, SourceContext, SourceError};
 use crate::delivery::{BatchBuilder, NewRecord, Origin, Shape};
+use crate::delivery::{Source, SourceContext, SourceFailure};
 
 const BLOCK: usize = 256 << 10;
 /// Maximum length of a line in bytes. A longer line is cut and dead-lettered.
@@ -51,11 +52,15 @@ pub struct ArchiveSource {
 }
 
 impl Source for ArchiveSource {
-    fn run(self: Box<Self>, mut context: SourceContext) -> Result<(), SourceError> {
+    fn reads_once(&self) -> bool {
+        true
+    }
+
+    fn run(self: Box<Self>, mut context: SourceContext) -> Result<(), SourceFailure> {
         context.readiness().set(true);
         let result = self.files.iter().try_for_each(|path| self.read(path, &context));
         context.end_input();
-        result
+        Ok(result?)
     }
 }
 

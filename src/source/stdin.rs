@@ -6,9 +6,10 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
+use super::SourceError;
 use super::lines::{Framer, read_some};
-use super::{Source, SourceContext, SourceError};
 use crate::config::{Args, ComponentDef, Diagnostic, Fallback, Kind, option};
+use crate::delivery::{Source, SourceContext, SourceFailure};
 
 /// The options of `stdin`.
 pub const DEF: ComponentDef = ComponentDef {
@@ -49,12 +50,16 @@ impl StdinSource {
 }
 
 impl Source for StdinSource {
-    fn run(self: Box<Self>, mut context: SourceContext) -> Result<(), SourceError> {
+    fn reads_once(&self) -> bool {
+        true
+    }
+
+    fn run(self: Box<Self>, mut context: SourceContext) -> Result<(), SourceFailure> {
         context.readiness().set(true);
         let failed = |error| SourceError::File { path: "standard input".to_string(), error };
         let result = read(&context, self.max_event_bytes).map_err(failed);
         context.end_input();
-        result
+        Ok(result?)
     }
 }
 

@@ -4,8 +4,8 @@
 use std::collections::HashMap;
 
 use super::support::*;
-use logproc::observe::health::Health;
-use logproc::pipeline::load::{Overrides, load};
+use logproc::runtime::load::{Overrides, load};
+use logproc::telemetry::health::Health;
 use logproc::testkit::fake_cluster::FakeCluster;
 
 /// How a record ends.

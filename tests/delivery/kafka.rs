@@ -12,12 +12,12 @@ use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
 use super::support::*;
 use logproc::config::{Data, Key, Node, Span};
-use logproc::dead_letter::{self, DeadLetterSpec};
 use logproc::delivery::Settings;
-use logproc::observe::health::Health;
-use logproc::pipeline::load::{Overrides, load};
+use logproc::runtime::load::{Overrides, load};
+use logproc::sink::dead_letter::{self, DeadLetterSpec};
 use logproc::source::kafka::{Extract, Part};
 use logproc::source::{self, SourceSpec};
+use logproc::telemetry::health::Health;
 use logproc::testkit::fake_cluster::{FakeCluster, Fault, ItemFate};
 
 struct Brokers {
@@ -355,7 +355,7 @@ fn an_invalid_offset_ends_the_run_where_the_policy_says_so() {
     let folder = tempfile::tempdir().unwrap();
     let source = brokers.source("in", &[("auto_offset_reset", text("none"))]);
     let plan = plan(source, vec![elasticsearch(&cluster.url(), &[])], &folder.path().join("dead"));
-    let failure = logproc::delivery::run(plan, &logproc::delivery::Shutdown::new()).unwrap_err();
+    let failure = logproc::delivery::run(plan.build(), &logproc::delivery::Shutdown::new()).unwrap_err();
     assert!(failure.to_string().starts_with("source: kafka"), "{failure}");
     assert_eq!(failure.summary.records, 0);
     assert_eq!(brokers.committed("in", 1), [Some(5_000)], "the offset is the operator's to set");
@@ -384,7 +384,7 @@ fn offsets_wait_for_dead_letters_that_can_not_be_written() {
 }
 
 /// A pipeline with a dead-letter topic on brokers of its own.
-fn with_letters_to(letters: &Brokers, mut plan: logproc::delivery::Plan) -> logproc::delivery::Plan {
+fn with_letters_to(letters: &Brokers, mut plan: logproc::runtime::PlanSpec) -> logproc::runtime::PlanSpec {
     let entries = [("bootstrap_servers", text(letters.mock.bootstrap_servers())), ("topic", text("dead"))];
     plan.dead_letter = DeadLetterSpec::from_args(&args(&dead_letter::DEF, &entries)).unwrap();
     plan

@@ -5,9 +5,9 @@ use std::io::Write as _;
 
 use super::support::*;
 use logproc::config::Data;
-use logproc::dead_letter::DeadLetterSpec;
 use logproc::delivery::{Outputs, Processor, Processors, RawBatch, Reason, Settings, Verdict};
 use logproc::sink::SinkSpec;
+use logproc::sink::dead_letter::DeadLetterSpec;
 use logproc::source::SourceSpec;
 use logproc::source::archive::{ArchiveSource, Lines};
 use logproc::source::kafka::ExtractCounts;
@@ -140,7 +140,7 @@ fn a_sink_that_can_not_go_on_stops_the_run() {
     let folder = tempfile::tempdir().unwrap();
     let sink = file_sink(&folder.path().join("no/such/folder/out"));
     let plan = plan(file_source(&lines(folder.path(), 10), &[]), vec![sink], &folder.path().join("dead"));
-    let failure = logproc::delivery::run(plan, &logproc::delivery::Shutdown::new()).unwrap_err();
+    let failure = logproc::delivery::run(plan.build(), &logproc::delivery::Shutdown::new()).unwrap_err();
     assert!(failure.to_string().starts_with("sink `file`"), "{failure}");
     assert_eq!(failure.summary.documents, 0);
     assert_eq!(failure.summary.unfinished, failure.summary.records, "what was read has not ended");

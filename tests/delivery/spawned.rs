@@ -4,8 +4,8 @@
 use std::collections::{BTreeMap, HashSet};
 
 use super::support::*;
-use logproc::observe::health::Health;
-use logproc::pipeline::load::{Overrides, load};
+use logproc::runtime::load::{Overrides, load};
+use logproc::telemetry::health::Health;
 use logproc::testkit::fake_cluster::{FakeCluster, ItemFate};
 
 /// Runs records through a pipeline: each is split, each piece cloned; pieces named `away` are dropped on the way.

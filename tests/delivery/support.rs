@@ -6,13 +6,14 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use logproc::config::{Args, ComponentDef, Data, Key, Node, Span};
-use logproc::dead_letter::DeadLetterSpec;
 use logproc::delivery::{
-    Outputs, Plan, Processor, Processors, RawBatch, Reason, RunFailure, Settings, Shutdown, Summary, Verdict, run,
+    Outputs, Processor, Processors, RawBatch, Reason, RunFailure, Settings, Shutdown, Summary, Verdict, run,
 };
-use logproc::observe::health::Health;
+use logproc::runtime::PlanSpec;
+use logproc::sink::dead_letter::DeadLetterSpec;
 use logproc::sink::{self, SinkSpec};
 use logproc::source::{self, SourceSpec};
+use logproc::telemetry::health::Health;
 
 pub fn text(value: impl Into<String>) -> Data {
     Data::String(value.into())
@@ -100,8 +101,8 @@ fn panic_if_asked(value: &[u8]) {
     assert!(!value.ends_with(b"\"panic\":1}"), "as it asks for");
 }
 
-pub fn plan(source: SourceSpec, sinks: Vec<SinkSpec>, dead_letters: &Path) -> Plan {
-    Plan {
+pub fn plan(source: SourceSpec, sinks: Vec<SinkSpec>, dead_letters: &Path) -> PlanSpec {
+    PlanSpec {
         pipeline_name: "test".into(),
         sources: vec![source],
         sinks: sinks.into_iter().map(|sink| (None, sink)).collect(),
@@ -118,11 +119,11 @@ pub struct Running {
 }
 
 impl Running {
-    pub fn start(plan: Plan) -> Self {
-        logproc::observe::logs::init(logproc::observe::logs::Format::Text);
+    pub fn start(plan: PlanSpec) -> Self {
+        logproc::telemetry::logs::init(logproc::telemetry::logs::Format::Text);
         let shutdown = Shutdown::new();
         let handle = shutdown.clone();
-        Running { shutdown, thread: Some(std::thread::spawn(move || run(plan, &handle))) }
+        Running { shutdown, thread: Some(std::thread::spawn(move || run(plan.build(), &handle))) }
     }
 
     pub fn wait(mut self) -> Summary {

@@ -7,10 +7,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use logproc::config::spec::{ComponentSpec, PipelineSpec, Statement};
-use logproc::config::{Data, Diagnostic, Dialect, Files, Key, Node, Span, convert, logstash, toml};
+use logproc::config::{Data, Diagnostic, Dialect, Files, Key, Node, Span, toml};
 use logproc::event::{Event, Timestamp};
 use logproc::filter::Context;
 use logproc::grok::EcsCompatibility;
+use logproc::logstash::{self, convert};
 use logproc::pipeline::compile::{self, Environment};
 use logproc::pipeline::program::{Program, Survivors};
 use serde_json::{Map, Value};

@@ -8,10 +8,10 @@ use std::process::ExitCode;
 use serde_json::json;
 
 use super::{INVALID, ListArgs, report, shown};
-use crate::dead_letter::DeadLetterSpec;
-use crate::dead_letter::message::without_values;
-use crate::dead_letter::read::{Letter, read, topic_client};
 use crate::replay::list::{Replayed, list as list_jobs};
+use crate::sink::dead_letter::DeadLetterSpec;
+use crate::sink::dead_letter::message::without_values;
+use crate::sink::dead_letter::read::{Letter, read, topic_client};
 
 /// The largest number of groups; further messages share one group.
 const MOST_GROUPS: usize = 10_000;

@@ -9,12 +9,12 @@ use rdkafka::ClientConfig;
 use serde_json::json;
 
 use crate::cli::{FAILED, INVALID, eprint_line, load};
-use crate::dead_letter::read::topic_client;
 use crate::misuse::misuse;
-use crate::pipeline::load::{Overrides, Pipeline};
 use crate::replay::counts::Figures;
 use crate::replay::job::{self, Job};
 use crate::replay::list::{Listed, list as list_jobs, state_word, topic_of};
+use crate::runtime::load::{Overrides, Pipeline};
+use crate::sink::dead_letter::read::topic_client;
 use crate::source::SourceSpec;
 use crate::source::kafka::{KafkaSource, Topics};
 

@@ -28,9 +28,9 @@ use self::known::{Code, Known, Packed};
 use self::recent::{Key, Recent};
 use super::{CacheSize, Compiled, Compiler, Context, ECS_OPTION, Filter, Flow, field_option};
 use crate::config::{Args, ComponentDef, Diagnostic, Fallback, Kind, Span, option};
-use crate::delivery::bounds::Footprint;
 use crate::event::{Event, FieldRef, Fragment, Value};
 use crate::grok::EcsCompatibility;
+use crate::memory::Footprint;
 
 pub const DEF: ComponentDef = ComponentDef {
     name: "geoip",

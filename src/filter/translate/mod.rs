@@ -10,9 +10,9 @@ use super::reload::Reloaded;
 use super::{Compiled, Compiler, Context, ECS_OPTION, Filter, Flow};
 use super::{field_option, parse_field, parse_template, refresh_interval, ruby};
 use crate::config::{Args, ComponentDef, Diagnostic, Fallback, Kind, option};
-use crate::delivery::bounds::Footprint;
 use crate::event::{Event, FieldRef, NotAnObject, Template, Value};
 use crate::grok::EcsCompatibility;
+use crate::memory::Footprint;
 
 pub const DEF: ComponentDef = ComponentDef {
     name: "translate",

@@ -14,10 +14,10 @@ use quick_cache::{sync, unsync};
 use self::agents::Agents;
 use super::{CacheSize, Compiled, Compiler, Context, ECS_OPTION, Filter, Flow, field_option};
 use crate::config::{Args, ComponentDef, Diagnostic, Fallback, Kind, option};
-use crate::delivery::bounds::Footprint;
 use crate::event::encode::write_string;
 use crate::event::{Event, FieldRef, Fragment, NotAnObject, Value};
 use crate::grok::EcsCompatibility;
+use crate::memory::Footprint;
 
 pub const DEF: ComponentDef = ComponentDef {
     name: "useragent",

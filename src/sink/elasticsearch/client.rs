@@ -13,8 +13,8 @@ use tracing::{info, warn};
 
 use super::connection::{self, Connection, Transport};
 use crate::config::{Args, Diagnostic};
-use crate::observe::failures::{FailureLog, seconds};
 use crate::sink::backoff::Backoff;
+use crate::telemetry::failures::{FailureLog, seconds};
 
 /// Cooldown of a node after its first failure. It doubles with each further failure.
 const FIRST_REST: Duration = Duration::from_secs(1);

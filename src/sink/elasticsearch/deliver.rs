@@ -18,10 +18,10 @@ use super::answer::{self, BulkAnswer, Class, ItemAnswer, outcome};
 use super::client::{Client, Payload};
 use super::concurrency::{Limiter, Load, Permit};
 use super::suspects::Suspects;
+use crate::delivery::SinkContext;
 use crate::delivery::{DocumentBatch, Fate, Reason};
-use crate::observe::metrics as names;
-use crate::sink::SinkContext;
 use crate::sink::backoff::Backoff;
+use crate::telemetry::metrics as names;
 use reqwest::Method;
 
 /// A cluster that is too busy for a request as often as this may never have room for one so large.

@@ -9,9 +9,9 @@ use tokio::task::{JoinError, JoinSet};
 use tracing::{info, warn};
 
 use super::backoff::Backoff;
-use super::{Sink, SinkContext, SinkError, SinkFuture};
 use crate::config::{Args, Diagnostic};
 use crate::delivery::{DocumentBatch, Limits};
+use crate::delivery::{Sink, SinkContext, SinkError, SinkFuture};
 
 mod answer;
 mod client;
@@ -106,11 +106,14 @@ impl ElasticsearchSink {
     }
 }
 
-impl Sink for ElasticsearchSink {
-    fn limits(&self) -> Limits {
+impl ElasticsearchSink {
+    /// Returns the limits at which a batch is full.
+    pub(super) fn limits(&self) -> Limits {
         self.limits
     }
+}
 
+impl Sink for ElasticsearchSink {
     fn run(self: Box<Self>, mut input: mpsc::Receiver<DocumentBatch>, context: SinkContext) -> SinkFuture {
         Box::pin(async move {
             let backoff = Backoff::new(self.retry_initial, self.retry_max);

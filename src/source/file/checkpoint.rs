@@ -12,7 +12,7 @@ use std::time::UNIX_EPOCH;
 use serde::{Deserialize, Serialize};
 use tracing::warn;
 
-use crate::append;
+use crate::files::append;
 use crate::source::SourceError;
 
 /// The identity of a file, independent of its path: its inode and its creation time, because inodes of deleted files

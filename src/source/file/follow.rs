@@ -15,9 +15,9 @@ use tracing::{error, info, warn};
 
 use super::checkpoint::{self, Identity, Position};
 use super::{FileSource, Open, Reader, expand};
-use crate::observe::metrics as names;
 use crate::source::SourceError;
 use crate::source::lines::Framer;
+use crate::telemetry::metrics as names;
 
 /// Inactivity after which a file that is no longer at its path is closed, like Filebeat's `close_inactive`.
 const CLOSE_INACTIVE: Duration = Duration::from_secs(300);

@@ -6,22 +6,22 @@
 
 mod checkpoint;
 mod follow;
-mod pattern;
 
-pub(crate) use pattern::expand;
+use crate::files::glob::expand;
 
 use std::fs::File;
 use std::io::{Read, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use pattern::{matches, name_of};
+use crate::files::glob::{matches, name_of};
 
+use super::SourceError;
 use super::archive::unpack;
 use super::lines::{Framer, read_some};
-use super::{Source, SourceContext, SourceError};
 use crate::config::{Args, ComponentDef, Fallback, Kind, option};
 use crate::delivery::{BatchBuilder, Origin};
+use crate::delivery::{Source, SourceContext, SourceFailure};
 
 /// The options of `file`.
 pub const DEF: ComponentDef = ComponentDef {
@@ -144,7 +144,7 @@ impl FileSource {
     /// Whether a pattern stands for this absolute path.
     pub(crate) fn covers(&self, path: &Path) -> bool {
         let mut patterns = self.patterns.iter().filter_map(|pattern| std::path::absolute(pattern).ok());
-        !self.leaves_out(path) && patterns.any(|pattern| pattern::covers(&pattern, path))
+        !self.leaves_out(path) && patterns.any(|pattern| crate::files::glob::covers(&pattern, path))
     }
 
     fn leaves_out(&self, path: &Path) -> bool {
@@ -164,10 +164,14 @@ impl FileSource {
 }
 
 impl Source for FileSource {
-    fn run(self: Box<Self>, context: SourceContext) -> Result<(), SourceError> {
+    fn reads_once(&self) -> bool {
+        !self.follows()
+    }
+
+    fn run(self: Box<Self>, context: SourceContext) -> Result<(), SourceFailure> {
         context.readiness().set(true);
         let reader = Reader { builder: context.builder(), context, max_event_bytes: self.max_event_bytes };
-        if self.tail { follow::follow(*self, reader) } else { read_once(&self, reader) }
+        Ok(if self.tail { follow::follow(*self, reader) } else { read_once(&self, reader) }?)
     }
 }
 

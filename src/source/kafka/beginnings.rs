@@ -22,8 +22,8 @@ use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use tracing::{error, warn};
 
 use super::group::Group;
-use super::topic_id::{TopicIdentity, id_of, is_another, noted, topic_ids};
-use crate::observe::kafka_client::LOOK_UP;
+use crate::kafka::client_log::LOOK_UP;
+use crate::kafka::topic_ids::{TopicIdentity, id_of, is_another, noted, topic_ids};
 use crate::source::SourceError;
 
 /// Timeout of each query to the brokers.

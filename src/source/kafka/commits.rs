@@ -16,8 +16,8 @@ use tracing::warn;
 
 use super::bounded::{PendingCommit, Refused};
 use super::group::Group;
-use super::topic_id::note;
 use crate::delivery::ledger::Commit;
+use crate::kafka::topic_ids::note;
 
 /// Timeout for looking up committed offsets. Polling is blocked meanwhile.
 const LOOK_UP_TIMEOUT: Duration = Duration::from_secs(2);
@@ -177,7 +177,7 @@ mod tests {
 
     use super::*;
     use crate::delivery::{Hub, Shutdown, Span};
-    use crate::observe::health::Health;
+    use crate::telemetry::health::Health;
 
     const PATIENCE: Duration = Duration::from_secs(10);
 

@@ -24,9 +24,10 @@ use super::membership::is_name_lost;
 use super::positions::{GapReason, Positions, Take};
 use super::records::{Record, RecordError, Records};
 use crate::delivery::{BatchBuilder, NewRecord, RawBatch, Shape, Span};
-use crate::observe::kafka_client::LOOK_UP;
-use crate::observe::metrics as names;
-use crate::source::{SourceContext, SourceError, Submit};
+use crate::delivery::{SourceContext, Submit};
+use crate::kafka::client_log::LOOK_UP;
+use crate::source::SourceError;
+use crate::telemetry::metrics as names;
 
 const IDLE_POLL: Duration = Duration::from_millis(100);
 /// Time between polls while a partition waits for its start or the budget is exhausted.

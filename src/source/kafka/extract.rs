@@ -18,7 +18,7 @@ use tracing::warn;
 
 use super::group::Group;
 use crate::delivery::Tally;
-use crate::observe::kafka_client::LOOK_UP;
+use crate::kafka::client_log::LOOK_UP;
 
 const LOOK_UP_TIMEOUT: Duration = Duration::from_secs(10);
 /// Gaps with fewer offsets than this are checked at most once a second, because compacted topics are full of them.

@@ -16,12 +16,12 @@ use tracing::{error, info, warn};
 use super::beginnings::TopicFacts;
 use super::commits::{Commits, commit_and_wait};
 use super::extract::Mark;
-use super::topic_id::{TopicIdentity, as_kafka_prints_it};
 use crate::delivery::Hub;
 use crate::delivery::ledger::Commit;
-use crate::observe::health::Readiness;
-use crate::observe::kafka_client::{COMMIT, ClientLog};
-use crate::observe::metrics as names;
+use crate::kafka::client_log::{COMMIT, ClientLog};
+use crate::kafka::topic_ids::{TopicIdentity, as_kafka_prints_it};
+use crate::telemetry::health::Readiness;
+use crate::telemetry::metrics as names;
 
 /// librdkafka's default of `session.timeout.ms`.
 pub(super) const DEFAULT_SESSION_TIMEOUT: Duration = Duration::from_secs(45);

@@ -19,10 +19,11 @@ use super::bounded::leave;
 use super::consume::{self, Ended};
 use super::group::{DEFAULT_SESSION_TIMEOUT, Group};
 use super::{Extract, KafkaSource, Topics, client_config, detached, sizes};
+use crate::delivery::SourceContext;
 use crate::delivery::{Hub, Shutdown};
-use crate::observe::health::Readiness;
-use crate::observe::metrics as names;
-use crate::source::{SourceContext, SourceError};
+use crate::source::SourceError;
+use crate::telemetry::health::Readiness;
+use crate::telemetry::metrics as names;
 
 /// The pause before a name in the group is asked for again that another member has.
 const PAUSE: Duration = Duration::from_secs(1);

@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use rdkafka::ClientConfig;
 
-use super::{Source, SourceContext, SourceError};
 use crate::config::{Args, ComponentDef, Diagnostic, Fallback, Kind, OptionDef, option};
 use crate::delivery::bounds::DEFAULT_RECORD;
-use crate::login::{Login, client_properties};
-use crate::observe::kafka_client::{Logged, LookUpClient};
+use crate::delivery::{Source, SourceContext, SourceFailure};
+use crate::kafka::client_log::{Logged, LookUpClient};
+use crate::kafka::jaas::jaas_value;
+use crate::kafka::{Login, client_properties};
 
 mod beginnings;
 mod bounded;
@@ -25,11 +26,10 @@ mod records;
 #[cfg(test)]
 mod simulation;
 mod sizes;
-mod topic_id;
 
+pub use crate::kafka::topic_ids::TopicIdentity;
 pub(crate) use bounded::commit_within;
 pub use extract::{Extract, ExtractCounts, Letters, Mark, Part, marks, marks_of};
-pub use topic_id::TopicIdentity;
 
 /// The options of `kafka`.
 pub const DEF: ComponentDef = ComponentDef {
@@ -478,8 +478,8 @@ impl KafkaSource {
 }
 
 impl Source for KafkaSource {
-    fn run(self: Box<Self>, context: SourceContext) -> Result<(), SourceError> {
-        membership::run(&self, context)
+    fn run(self: Box<Self>, context: SourceContext) -> Result<(), SourceFailure> {
+        Ok(membership::run(&self, context)?)
     }
 }
 
@@ -591,28 +591,6 @@ fn properties(args: &Args, problems: &mut Vec<Diagnostic>) -> BTreeMap<String, S
     properties
 }
 
-/// Returns the value of `name="…"` in a JAAS line. As in Java the quotes may be left out, and a backslash in them escapes what follows;
-/// quotes that are escaped themselves, as in a line copied from a properties file, are taken for quotes.
-pub(crate) fn jaas_value(line: &str, name: &str) -> Option<String> {
-    let at = line.find(&format!("{name}="))? + name.len() + 1;
-    let rest = line.get(at..)?;
-    for escaped in ["\\\"", "\\'"] {
-        if let Some(rest) = rest.strip_prefix(escaped) {
-            return rest.split(escaped).next().map(str::to_string);
-        }
-    }
-    let mut characters = rest.chars();
-    let Some(quote) = characters.next().filter(|quote| matches!(quote, '"' | '\'')) else {
-        let bare = rest.split(|c: char| c.is_whitespace() || c == ';').next().unwrap_or_default();
-        return (!bare.is_empty()).then(|| bare.to_string());
-    };
-    let mut value = String::new();
-    while let Some(character) = characters.next().filter(|character| *character != quote) {
-        value.push(if character == '\\' { characters.next()? } else { character });
-    }
-    Some(value)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -627,22 +605,6 @@ mod tests {
 
     fn text(value: &str) -> Data {
         Data::String(value.into())
-    }
-
-    #[test]
-    fn user_names_and_passwords_are_read_from_jaas_lines() {
-        for (line, password) in [
-            (r#"… required username="u" password="p w";"#, Some("p w")),
-            ("… required username='u' password='p\"w';", Some("p\"w")),
-            (r#"… required username="u" password="p\"w\\";"#, Some(r#"p"w\"#)),
-            (r#"… required username=\"u\" password=\"p;\";"#, Some("p;")),
-            ("… required username=u password=p;", Some("p")),
-            ("… required username=u password=;", None),
-            ("… required username=u;", None),
-        ] {
-            assert_eq!(jaas_value(line, "password").as_deref(), password, "{line}");
-            assert_eq!(jaas_value(line, "username").as_deref(), Some("u"), "{line}");
-        }
     }
 
     #[test]

@@ -12,9 +12,9 @@ use rdkafka::consumer::Consumer as _;
 use tracing::{debug, warn};
 
 use super::{Topics, client_config};
-use crate::login::client_properties;
-use crate::observe::kafka_client::{Logged, LookUpClient};
-use crate::source::Prefetch;
+use crate::delivery::source::Prefetch;
+use crate::kafka::client_log::{Logged, LookUpClient};
+use crate::kafka::client_properties;
 
 const LOOK_UP_TIMEOUT: Duration = Duration::from_secs(5);
 /// Number of brokers assumed when the lookup fails.

@@ -1,0 +1,4 @@
+//! Files: paths with wildcards, and appending of lines that other processes append to as well.
+
+pub(crate) mod append;
+pub mod glob;
